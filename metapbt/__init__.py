@@ -1,0 +1,1 @@
+"""metapbt: population-based training that remembers."""
