@@ -1,0 +1,245 @@
+"""The search space: what may be tuned, between which bounds, and its way to the unit cube and back.
+
+A space is written in YAML, one key for each hyperparameter; keys may nest::
+
+    learning_rate: {type: float, low: 1.0e-5, high: 1.0e-3, log: true, default: 3.0e-4}
+    n_epochs: {type: int, low: 3, high: 30, default: 10}
+    activation: {type: categorical, choices: [tanh, relu], default: tanh}
+    optimizer:
+      momentum: {type: float, low: 0.0, high: 0.99, default: 0.9, when: {activation: tanh}}
+
+Nested names are joined by dots (``optimizer.momentum``). ``when`` makes a hyperparameter exist only while another
+one has a value (or one of a list of values). Scaling and conditions are ConfigSpace's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import ConfigSpace
+import numpy as np
+from ConfigSpace.util import deactivate_inactive_hyperparameters
+from numpy.typing import NDArray
+
+from metapbt.errors import MetapbtError, unknown_name
+
+Value = float | int | str | bool
+Hyperparameters = dict[str, Value]
+UnitVector = NDArray[np.float64]
+
+_KEYS = {
+    "float": {"low", "high", "log", "default", "when"},
+    "int": {"low", "high", "log", "default", "when"},
+    "categorical": {"choices", "default", "when"},
+}
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One dimension of a space, as the explorers see it."""
+
+    name: str
+    kind: str  # "float", "int" or "categorical"
+    choices: tuple[Value, ...] = ()  # of a categorical one, in the order in which they were written
+    low: float = 0.0
+    high: float = 1.0
+
+
+class Space:
+    """A search space over named hyperparameters.
+
+    Attributes:
+        parameters: the dimensions, in the order in which they were written; also the order of unit vectors.
+
+    Example:
+        >>> space = Space({"lr": {"type": "float", "low": 1e-4, "high": 1e-2, "log": True}})
+        >>> space.from_unit([0.5])
+        {'lr': 0.001}
+    """
+
+    def __init__(self, specification: Mapping[str, Any]) -> None:
+        """Build the space from its specification, a mapping as one would write it in YAML.
+
+        Raises:
+            MetapbtError: something is wrong with the specification; the message names the key.
+        """
+        entries = dict(_flatten(specification))
+        if not entries:
+            raise MetapbtError("space: names no hyperparameters")
+        self.parameters = tuple(_parameter(name, entry) for name, entry in entries.items())
+        self._by_name = {p.name: _config_space_parameter(p, entries[p.name]) for p in self.parameters}
+        self._space = ConfigSpace.ConfigurationSpace()
+        self._space.add(list(self._by_name.values()))
+        for name, entry in entries.items():
+            if "when" in entry:
+                self._space.add(_condition(name, entry["when"], self._by_name))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The hyperparameters' names, in the order of unit vectors."""
+        return tuple(p.name for p in self.parameters)
+
+    def __len__(self) -> int:
+        return len(self.parameters)
+
+    def default(self) -> Hyperparameters:
+        """The default configuration."""
+        return self._active({name: self._default(name) for name in self.names})
+
+    def sample(self, rng: np.random.Generator) -> Hyperparameters:
+        """Draw a configuration: uniform on each scale, every integer and every category equally likely."""
+        # ConfigSpace draws from NumPy's older generator. Rounding a uniform point of the unit cube would not do: the
+        # lowest and the highest integer have only half a share of it.
+        state = np.random.RandomState(rng.integers(2**32, dtype=np.uint32))  # noqa: NPY002
+        return self._active({name: _plain(p.sample_value(seed=state)) for name, p in self._by_name.items()})
+
+    def to_unit(self, hyperparameters: Mapping[str, Value]) -> UnitVector:
+        """Map a configuration to the unit cube (shape ``d``).
+
+        Categories go to the middle of their share of the interval; a hyperparameter that does not exist under the
+        conditions takes its default's place.
+
+        Raises:
+            MetapbtError: the configuration does not belong to this space.
+        """
+        self.check(hyperparameters)
+        return np.array([self._to_unit(p, hyperparameters.get(p.name, self._default(p.name))) for p in self.parameters])
+
+    def from_unit(self, vector: Sequence[float] | UnitVector) -> Hyperparameters:
+        """Map a point of the unit cube (shape ``d``) to a configuration; coordinates beyond [0, 1] are clipped."""
+        clipped = np.clip(np.asarray(vector, dtype=np.float64), 0.0, 1.0)
+        return self._active(
+            {p.name: self._from_unit(p, float(u)) for p, u in zip(self.parameters, clipped, strict=True)}
+        )
+
+    def check(self, hyperparameters: Mapping[str, Value]) -> None:
+        """Check that a configuration belongs to this space.
+
+        Raises:
+            MetapbtError: a name is unknown, a value is out of its bounds, or one is missing.
+        """
+        for name, value in hyperparameters.items():
+            if name not in self._by_name:
+                raise unknown_name("hyperparameter", name, self.names)
+            if not self._by_name[name].legal_value(value):
+                raise MetapbtError(f"{name} must be {self._legal(name)}, got {value!r}")
+        filled = {name: hyperparameters.get(name, self._default(name)) for name in self.names}
+        missing = self._active(filled).keys() - hyperparameters.keys()
+        if missing:
+            raise MetapbtError(f"missing hyperparameters: {', '.join(sorted(missing))}")
+
+    def __contains__(self, hyperparameters: Mapping[str, Value]) -> bool:
+        """Whether a configuration belongs to this space."""
+        try:
+            self.check(hyperparameters)
+        except MetapbtError:
+            return False
+        return True
+
+    def _active(self, values: Hyperparameters) -> Hyperparameters:
+        """Drop what does not exist under the conditions."""
+        if not self._space.conditions:
+            return values
+        active = deactivate_inactive_hyperparameters(dict(values), self._space)
+        return {name: value for name, value in values.items() if name in active}
+
+    def _default(self, name: str) -> Value:
+        return _plain(self._by_name[name].default_value)
+
+    def _to_unit(self, parameter: Parameter, value: Value) -> float:
+        if parameter.kind == "categorical":
+            return (parameter.choices.index(value) + 0.5) / len(parameter.choices)
+        return float(self._by_name[parameter.name].to_vector(value))
+
+    def _from_unit(self, parameter: Parameter, coordinate: float) -> Value:
+        if parameter.kind == "categorical":
+            count = len(parameter.choices)
+            return parameter.choices[min(int(coordinate * count), count - 1)]
+        return _plain(self._by_name[parameter.name].to_value(coordinate))
+
+    def _legal(self, name: str) -> str:
+        parameter = next(p for p in self.parameters if p.name == name)
+        if parameter.kind == "categorical":
+            return f"one of {list(parameter.choices)}"
+        return f"{'an integer ' if parameter.kind == 'int' else ''}in [{parameter.low:g}, {parameter.high:g}]"
+
+
+def _flatten(specification: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:
+    for key, entry in specification.items():
+        name = f"{prefix}{key}"
+        if not isinstance(entry, Mapping):
+            raise MetapbtError(f"space.{name} must be a mapping with a type, got {entry!r}")
+        if isinstance(entry.get("type"), str):
+            yield name, entry
+        elif entry and all(isinstance(value, Mapping) for value in entry.values()):
+            yield from _flatten(entry, f"{name}.")
+        else:
+            raise MetapbtError(f"space.{name}.type is missing; it must be one of {', '.join(_KEYS)}")
+
+
+def _parameter(name: str, entry: Mapping[str, Any]) -> Parameter:
+    kind, key = entry["type"], f"space.{name}"
+    if kind not in _KEYS:
+        raise unknown_name(f"{key}.type", kind, _KEYS)
+    for unknown in entry.keys() - {"type"} - _KEYS[kind]:
+        raise unknown_name(f"key of {key}", unknown, _KEYS[kind] | {"type"})
+    if kind == "categorical":
+        choices = entry.get("choices")
+        if not isinstance(choices, Sequence) or isinstance(choices, str) or len(choices) == 0:
+            raise MetapbtError(f"{key}.choices must be a list of at least one value, got {choices!r}")
+        if len(set(map(repr, choices))) < len(choices):
+            raise MetapbtError(f"{key}.choices must differ from each other, got {list(choices)}")
+        return Parameter(name, kind, tuple(choices))
+    low, high = _number(key, "low", entry, kind), _number(key, "high", entry, kind)
+    if low >= high:
+        raise MetapbtError(f"{key}.low must be < high, got low {low:g} and high {high:g}")
+    if entry.get("log") and low <= 0:
+        raise MetapbtError(f"{key}.low must be > 0 for a log scale, got {low:g}")
+    return Parameter(name, kind, low=low, high=high)
+
+
+def _number(key: str, bound: str, entry: Mapping[str, Any], kind: str) -> float:
+    value = entry.get(bound)
+    if isinstance(value, bool) or not isinstance(value, int | float) or (kind == "int" and value != int(value)):
+        wanted = "an integer" if kind == "int" else "a number"
+        raise MetapbtError(f"{key}.{bound} must be {wanted}, got {value!r}")
+    return value
+
+
+def _config_space_parameter(parameter: Parameter, entry: Mapping[str, Any]) -> Any:
+    name, default = parameter.name, entry.get("default")
+    if parameter.kind == "categorical":
+        legal, make = list(parameter.choices), partial(ConfigSpace.Categorical, name, parameter.choices)
+    else:
+        legal = [parameter.low, parameter.high]
+        kind: Any = ConfigSpace.Float if parameter.kind == "float" else ConfigSpace.Integer
+        make = partial(kind, name, (parameter.low, parameter.high), log=bool(entry.get("log", False)))
+    if default is None:
+        return make()
+    if not make().legal_value(default):
+        raise MetapbtError(f"space.{name}.default must be within {legal}, got {default!r}")
+    return make(default=default)
+
+
+def _condition(name: str, when: Any, by_name: Mapping[str, Any]) -> Any:
+    if not isinstance(when, Mapping) or not when:
+        raise MetapbtError(f"space.{name}.when must map a hyperparameter to its values, got {when!r}")
+    conditions = []
+    for parent, values in when.items():
+        if parent not in by_name or parent == name:
+            raise unknown_name(f"hyperparameter in space.{name}.when", parent, by_name.keys() - {name})
+        allowed = list(values) if isinstance(values, Sequence) and not isinstance(values, str) else [values]
+        for value in allowed:
+            if not by_name[parent].legal_value(value):
+                raise MetapbtError(f"space.{name}.when.{parent} can never be {value!r}")
+        conditions.append(ConfigSpace.InCondition(by_name[name], by_name[parent], allowed))
+    return conditions[0] if len(conditions) == 1 else ConfigSpace.AndConjunction(*conditions)
+
+
+def _plain(value: Any) -> Value:
+    """A NumPy scalar as the Python value it stands for, so that records and YAML hold plain data."""
+    plain: Value = value.item() if isinstance(value, np.generic) else value
+    return plain

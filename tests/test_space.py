@@ -1,0 +1,131 @@
+import numpy as np
+import pytest
+
+from metapbt.errors import MetapbtError
+from metapbt.space import Space
+
+EVERYTHING = {
+    "learning_rate": {"type": "float", "low": 1e-5, "high": 1e-3, "log": True, "default": 3e-4},
+    "n_epochs": {"type": "int", "low": 3, "high": 30},
+    "activation": {"type": "categorical", "choices": ["tanh", True, 3], "default": 3},
+    "optimizer": {
+        "momentum": {
+            "type": "float",
+            "low": 0.0,
+            "high": 1.0,
+            "default": 0.9,
+            "when": {"activation": ["tanh", 3]},
+        },
+        "nesterov": {"type": "categorical", "choices": [True, False], "when": {"optimizer.momentum": 0.9}},
+    },
+}
+
+
+def test_nested_names_are_joined_by_dots_in_the_order_written():
+    names = ("learning_rate", "n_epochs", "activation", "optimizer.momentum", "optimizer.nesterov")
+    assert Space(EVERYTHING).names == names
+
+
+def test_the_default_configuration_holds_the_defaults():
+    default = Space(EVERYTHING).default()
+    assert default["learning_rate"] == 3e-4
+    assert default["activation"] == 3
+    assert default["optimizer.momentum"] == 0.9
+
+
+def test_every_sample_survives_the_way_to_the_unit_cube_and_back():
+    space, rng = Space(EVERYTHING), np.random.default_rng(0)
+    for _ in range(200):
+        drawn = space.sample(rng)
+        back = space.from_unit(space.to_unit(drawn))
+        assert back.keys() == drawn.keys()
+        for name, value in drawn.items():
+            assert type(back[name]) is type(value)
+            assert back[name] == pytest.approx(value, rel=1e-12) if isinstance(value, float) else back[name] == value
+
+
+def test_a_log_scale_has_its_geometric_mean_in_the_middle():
+    space = Space({"rate": EVERYTHING["learning_rate"]})
+    assert space.from_unit([0.5])["rate"] == pytest.approx(1e-4)
+    assert space.from_unit([0.0])["rate"] == pytest.approx(1e-5)
+    assert space.from_unit([1.7])["rate"] == pytest.approx(1e-3)  # clipped
+
+
+def test_integers_and_categories_are_drawn_equally_often():
+    space = Space({"n": {"type": "int", "low": 1, "high": 4}, "c": {"type": "categorical", "choices": list("abcd")}})
+    rng = np.random.default_rng(0)
+    drawn = [space.sample(rng) for _ in range(4000)]
+    assert all(abs([d["n"] for d in drawn].count(n) - 1000) < 120 for n in range(1, 5))
+    assert all(abs([d["c"] for d in drawn].count(c) - 1000) < 120 for c in "abcd")
+
+
+def test_several_conditions_must_all_be_met():
+    space = Space(
+        {
+            "a": {"type": "categorical", "choices": [1, 2]},
+            "b": {"type": "categorical", "choices": ["x", "y"]},
+            "c": {"type": "float", "low": 0.0, "high": 1.0, "when": {"a": 1, "b": "x"}},
+        }
+    )
+    rng = np.random.default_rng(0)
+    drawn = [space.sample(rng) for _ in range(50)]
+    assert {("c" in d, (d["a"], d["b"]) == (1, "x")) for d in drawn} == {(True, True), (False, False)}
+
+
+def test_a_condition_that_is_not_met_removes_the_hyperparameter():
+    space, rng = Space(EVERYTHING), np.random.default_rng(1)
+    for _ in range(50):
+        drawn = space.sample(rng)
+        assert ("optimizer.momentum" in drawn) == (drawn["activation"] in ("tanh", 3))
+        assert ("optimizer.nesterov" in drawn) <= ("optimizer.momentum" in drawn)
+
+
+@pytest.mark.parametrize(
+    ("specification", "message"),
+    [
+        ({"a": {"type": "float", "low": 2, "high": 1}}, "space.a.low must be < high"),
+        ({"a": {"b": {"type": "int", "low": 1, "high": 1}}}, r"space.a.b.low must be < high"),
+        (
+            {"a": {"type": "float", "low": 0, "high": 1, "log": True}},
+            "space.a.low must be > 0 for a log scale",
+        ),
+        ({"a": {"type": "flot", "low": 0, "high": 1}}, "unknown space.a.type 'flot'; did you mean 'float'"),
+        ({"a": {"type": "categorical", "choices": []}}, "space.a.choices must be a list of at least one"),
+        ({"a": {"type": "categorical", "choices": ["x", "x"]}}, "space.a.choices must differ"),
+        ({"a": {"type": "float", "low": "x", "high": 1}}, "space.a.low must be a number, got 'x'"),
+        ({"a": {"type": "int", "low": 1, "high": 2.5}}, "space.a.high must be an integer, got 2.5"),
+        ({"a": {"type": "int", "low": 1, "high": 4, "default": 9}}, "space.a.default must be within"),
+        ({"a": {"type": "int", "low": 1, "high": 4, "defalt": 2}}, "did you mean 'default'"),
+        ({"a": {"low": 1, "high": 4}}, "space.a.type is missing"),
+        ({"a": 3}, "space.a must be a mapping"),
+        ({}, "names no hyperparameters"),
+        (
+            {"a": {"type": "int", "low": 1, "high": 4, "when": {"b": 1}}},
+            "unknown hyperparameter in space.a.when 'b'",
+        ),
+    ],
+)
+def test_a_bad_specification_is_named_with_its_key(specification, message):
+    with pytest.raises(MetapbtError, match=message):
+        Space(specification)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"learning_rate": 1.0}, "learning_rate must be in"),
+        ({"n_epochs": 3.5}, "n_epochs must be an integer in"),
+        ({"activation": "relu"}, "activation must be one of"),
+        ({"learnin_rate": 1e-4}, "did you mean 'learning_rate'"),
+    ],
+)
+def test_a_configuration_from_outside_is_refused(change, message):
+    space = Space(EVERYTHING)
+    with pytest.raises(MetapbtError, match=message):
+        space.check({**space.default(), **change})
+    assert {**space.default(), **change} not in space
+
+
+def test_a_configuration_that_lacks_a_hyperparameter_is_refused():
+    with pytest.raises(MetapbtError, match="missing hyperparameters: n_epochs"):
+        Space({k: EVERYTHING[k] for k in ("learning_rate", "n_epochs")}).check({"learning_rate": 1e-4})
