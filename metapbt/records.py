@@ -1,0 +1,192 @@
+"""What happened in a run: one record for each member and generation, and their history."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+from metapbt.errors import MetapbtError
+from metapbt.space import Hyperparameters
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One member's training during one generation.
+
+    Attributes:
+        generation: counted from 0.
+        member: counted from 0; members keep their number when they copy another.
+        parent: the member copied before this generation, or None.
+        source: how the hyperparameters came about: ``default``, ``random``, ``memory``, ``continued``,
+            ``perturbed``, ``surrogate``, or a word of one's own explorer.
+        hyperparameters: those trained with; nested names joined by dots.
+        env_steps: environment steps that the member has trained so far, this generation included.
+        train_return: mean return of the episodes that ended in the interval; NaN when none did.
+        eval_return: mean return over the evaluation episodes after the interval.
+        episodes: how many episodes ended in the interval.
+        wall_seconds: what training and evaluation took.
+    """
+
+    generation: int
+    member: int
+    parent: int | None
+    source: str
+    hyperparameters: Hyperparameters
+    env_steps: int
+    train_return: float
+    eval_return: float = math.nan
+    episodes: int = 0
+    wall_seconds: float = 0.0
+
+    def value(self, metric: str = "train_return") -> float:
+        """The return that selection looks at: ``metric``, or the other one where that is NaN.
+
+        An agent that survives the whole interval ends no episode; its evaluation then speaks for it.
+        """
+        wanted: float = getattr(self, metric)
+        other = self.eval_return if metric == "train_return" else self.train_return
+        return other if math.isnan(wanted) else wanted
+
+    def to_dict(self) -> dict[str, Any]:
+        """This record as plain data."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Record:
+        """The record that ``to_dict`` wrote down."""
+        return cls(**{f.name: data[f.name] for f in fields(cls)})
+
+
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """What one interval did to a member's return: the row that surrogates learn from.
+
+    Attributes:
+        generation: counted from 0.
+        steps_before: environment steps before the interval.
+        steps: environment steps in the interval.
+        return_before: the return that the member started from.
+        return_after: the return that it ended with.
+        hyperparameters: those trained with.
+    """
+
+    generation: int
+    steps_before: int
+    steps: int
+    return_before: float
+    return_after: float
+    hyperparameters: Hyperparameters
+
+    @property
+    def slope(self) -> float:
+        """Change of return for each environment step."""
+        return (self.return_after - self.return_before) / self.steps
+
+
+@dataclass(frozen=True)
+class History:
+    """All records of a run so far; immutable.
+
+    Attributes:
+        records: in order of generation and member.
+        metric: the return that selection looks at, ``train_return`` or ``eval_return``.
+    """
+
+    records: tuple[Record, ...] = ()
+    metric: str = "train_return"
+    _by_place: dict[tuple[int, int], Record] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        places = {(r.generation, r.member): r for r in self.records}
+        object.__setattr__(self, "_by_place", places)
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __iter__(self) -> Iterator[Record]:
+        return iter(self.records)
+
+    @property
+    def generations(self) -> int:
+        """How many generations are finished."""
+        return self.records[-1].generation + 1 if self.records else 0
+
+    @property
+    def latest(self) -> tuple[Record, ...]:
+        """The records of the last finished generation, by member."""
+        return self.generation(self.generations - 1)
+
+    def generation(self, number: int) -> tuple[Record, ...]:
+        """The records of one generation, by member."""
+        return tuple(r for r in self.records if r.generation == number)
+
+    def extended(self, records: Iterable[Record]) -> History:
+        """This history followed by one more generation."""
+        return History((*self.records, *records), self.metric)
+
+    def value(self, record: Record) -> float:
+        """The return of a record that selection looks at."""
+        return record.value(self.metric)
+
+    def best(self) -> Record:
+        """The record of the last generation with the best value: its eval_return is the run's score."""
+        if not self.records:
+            raise MetapbtError("no generation has finished yet")
+        return max(self.latest, key=lambda r: (_comparable(self.value(r)), -r.member))
+
+    def before(self, record: Record) -> Record | None:
+        """The record that ``record`` went on from: its parent's or its own of the generation before."""
+        origin = record.member if record.parent is None else record.parent
+        return self._by_place.get((record.generation - 1, origin))
+
+    def transitions(self) -> tuple[Transition, ...]:
+        """What every interval did, where its returns are finite.
+
+        Nobody measures an agent before its first interval. The lowest return of the first generation stands for
+        it: the mean over the episodes of an interval in which that agent learned next to nothing.
+        """
+        first = [v for r in self.generation(0) if math.isfinite(v := self.value(r))]
+        untrained = min(first, default=math.nan)
+        rows = []
+        for record in self.records:
+            origin = self.before(record)
+            steps_before = origin.env_steps if origin else 0
+            return_before = self.value(origin) if origin else untrained
+            row = Transition(
+                record.generation,
+                steps_before,
+                record.env_steps - steps_before,
+                return_before,
+                self.value(record),
+                record.hyperparameters,
+            )
+            if math.isfinite(row.return_before) and math.isfinite(row.return_after):
+                rows.append(row)
+        return tuple(rows)
+
+
+@dataclass(frozen=True)
+class SourceRun:
+    """A finished part of a run on another context: what memory is made of."""
+
+    context: dict[str, float]
+    history: History
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What is known from related contexts when a run starts.
+
+    Attributes:
+        context: the target's features.
+        sources: runs on other contexts of the same environment.
+    """
+
+    context: dict[str, float]
+    sources: tuple[SourceRun, ...] = ()
+
+
+def _comparable(value: float) -> float:
+    return -math.inf if math.isnan(value) else value
