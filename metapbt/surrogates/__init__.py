@@ -1,0 +1,1 @@
+"""Models of how hyperparameters change the return, on GPyTorch and BoTorch."""

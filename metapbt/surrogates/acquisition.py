@@ -1,0 +1,64 @@
+"""Where to look next: the upper confidence bound, maximised by BoTorch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from botorch.acquisition.analytic import UpperConfidenceBound
+from botorch.models import SingleTaskGP
+from botorch.models.model import Model
+from botorch.optim.optimize import optimize_acqf
+from botorch.utils.sampling import manual_seed
+from torch import Tensor
+
+
+def growing_beta(rows: int) -> float:
+    """The variance's weight after ``rows`` observations: 0.2 + max(0, log(0.4 * rows)), as published for PB2."""
+    return 0.2 + max(0.0, math.log(0.4 * max(rows, 1)))
+
+
+def conditioned(model: SingleTaskGP, x: Tensor, y: Tensor) -> SingleTaskGP:
+    """Return ``model`` with more observations (``n x d`` and ``n x 1``), its kernel as it was fitted."""
+    with torch.no_grad():
+        model.posterior(x[:1])  # fills the caches that conditioning starts from
+        informed: Any = model.condition_on_observations(x, y)
+    return informed
+
+
+def with_pending(model: SingleTaskGP, pending: Tensor) -> SingleTaskGP:
+    """Count points that are being tried (shape ``p x d``) in the variance but not in the mean.
+
+    A Gaussian process's variance does not depend on what is observed, and observing just what it expects leaves its
+    mean as it was. So the model is conditioned on its own mean.
+    """
+    if len(pending) == 0:
+        return model
+    return conditioned(model, pending, model.posterior(pending).mean.detach())
+
+
+def maximise_ucb(model: Model, bounds: Tensor, fixed: Mapping[int, float], beta: float, seed: int) -> Tensor:
+    """Maximise the upper confidence bound mean + sqrt(beta) * deviation.
+
+    Args:
+        model: a BoTorch model with one output.
+        bounds: shape ``2 x d``.
+        fixed: columns that are given, such as time and return.
+        beta: weight of the variance.
+        seed: of the optimiser's starting points.
+
+    Returns:
+        The best point found, shape ``d``.
+    """
+    with manual_seed(seed):
+        candidates, _ = optimize_acqf(
+            UpperConfidenceBound(model, beta=beta),
+            bounds=bounds,
+            q=1,
+            num_restarts=4,
+            raw_samples=128,
+            fixed_features=dict(fixed),
+        )
+    return candidates[0]
