@@ -1,0 +1,69 @@
+"""The protocol of an explorer: how a population gets its hyperparameters."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from metapbt.records import History, Record
+from metapbt.space import Hyperparameters, Space
+
+
+@dataclass(frozen=True, slots=True)
+class Suggestion:
+    """Hyperparameters for one member, and one word on how they came about (the column ``source``)."""
+
+    hyperparameters: Hyperparameters
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """A member whose next interval is decided but not yet trained: what it starts from, what it trains with."""
+
+    return_before: float
+    hyperparameters: Hyperparameters
+
+
+class Explorer:
+    """Chooses hyperparameters; the base of every method.
+
+    An explorer keeps no memory of its own: all that it may know is in the history it is handed, and all that is
+    random comes from the generator it is handed. So a run that was stopped goes on as if it had not been. What
+    happens, in order:
+
+    1. ``start`` is called once, before the first generation, for the whole population.
+    2. After each generation, if ``copies`` is true, selection decides which members copy which.
+    3. ``propose`` is called once for each copying member, in order of members.
+
+    The shortest complete example is ``metapbt/explorers/random.py``.
+    """
+
+    #: Whether members copy better ones. Where it is false every member trains on with what it started with.
+    copies: ClassVar[bool] = True
+    #: Whether it takes a ``memory`` of runs on related contexts.
+    uses_memory: ClassVar[bool] = False
+
+    def __init__(self, space: Space) -> None:
+        self.space = space
+
+    def start(self, size: int, rng: np.random.Generator) -> list[Suggestion]:
+        """Return the hyperparameters of the first generation, one suggestion for each of ``size`` members."""
+        return [Suggestion(self.space.sample(rng), "random") for _ in range(size)]
+
+    def propose(
+        self, parent: Record, history: History, pending: Sequence[Pending], rng: np.random.Generator
+    ) -> Suggestion:
+        """Return hyperparameters for a member that is about to become a copy of ``parent``.
+
+        Args:
+            parent: the record, in the last generation, of the member to be copied.
+            history: everything that has happened in this run.
+            pending: the members of the coming generation that are decided already (those that go on unchanged,
+                then the copies proposed before this one).
+            rng: the source of all randomness.
+        """
+        raise NotImplementedError
