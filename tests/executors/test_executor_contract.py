@@ -1,0 +1,94 @@
+"""What every executor promises, whichever it is."""
+
+import os
+import signal
+
+import numpy as np
+import pytest
+
+from metapbt.errors import MetapbtError
+from metapbt.executors import make_executor
+from metapbt.executors.base import Failure, Task
+from metapbt.executors.checkpoint import load_state, read_outcome
+from metapbt.learners import LearnerSpec
+from metapbt.learners.base import Training
+
+EXECUTORS = {"inline": {}, "processes": {"workers": 2}}
+
+
+class MadeUpLearner:
+    """Does what its hyperparameters say; found by the workers under its module's name."""
+
+    def __init__(self, env, context, budget_steps, settings):
+        pass
+
+    def train(self, state, hyperparameters, interval_steps, seed, evaluation_seed):
+        if hyperparameters.get("raise"):
+            raise ValueError("loss is\nnot finite")
+        if hyperparameters.get("die"):
+            os.kill(os.getpid(), signal.SIGKILL)
+        before = 0 if state is None else int(state["total"])
+        total = before + interval_steps
+        threads = int(os.environ["OMP_NUM_THREADS"])
+        return Training({"total": np.array(total)}, total, float(seed), float(evaluation_seed), threads)
+
+
+SPEC = LearnerSpec(f"{__name__}:MadeUpLearner", "none", {}, 100, {})
+
+
+@pytest.fixture(params=EXECUTORS)
+def executor(request):
+    made = make_executor(request.param, SPEC, threads=1, **EXECUTORS[request.param])
+    yield made
+    made.close()
+
+
+def task(folder, member, start_from=None, **hyperparameters):
+    return Task(member, hyperparameters, start_from, folder / f"{member}.npz", 10, seed=member, evaluation_seed=99)
+
+
+def test_every_task_is_yielded_once_with_its_outcome(executor, tmp_path):
+    results = list(executor.train([task(tmp_path, member) for member in range(5)]))
+    assert sorted(done.member for done, _ in results) == [0, 1, 2, 3, 4]
+    for done, outcome in results:
+        assert (outcome.env_steps, outcome.train_return, outcome.eval_return) == (10, done.member, 99)
+        assert outcome.episodes == 1  # threads, in this learner's words
+        assert outcome.wall_seconds >= 0
+
+
+def test_a_checkpoint_holds_the_state_and_the_outcome(executor, tmp_path):
+    ((_, outcome),) = executor.train([task(tmp_path, 0)])
+    ((_, later),) = executor.train([task(tmp_path, 1, start_from=tmp_path / "0.npz")])
+    assert later.env_steps == 20
+    assert load_state(tmp_path / "1.npz")["total"] == 20
+    assert read_outcome(tmp_path / "0.npz") == outcome
+
+
+def test_a_task_that_raises_is_a_failure_and_leaves_no_file(executor, tmp_path):
+    tasks = [task(tmp_path, 0, **{"raise": True}), task(tmp_path, 1)]
+    results = {t.member: result for t, result in executor.train(tasks)}
+    assert isinstance(results[0], Failure)
+    assert results[0].error == "ValueError: loss is not finite"
+    assert "MadeUpLearner" in results[0].traceback or "raise ValueError" in results[0].traceback
+    assert results[1].env_steps == 10
+    assert [path.name for path in tmp_path.iterdir()] == ["1.npz"]
+
+
+def test_a_worker_that_dies_is_a_failure_and_the_next_tasks_find_a_new_one(tmp_path):
+    executor = make_executor("processes", SPEC, workers=1)
+    try:
+        ((_, result),) = executor.train([task(tmp_path, 0, die=True)])
+        assert isinstance(result, Failure)
+        ((_, result),) = executor.train([task(tmp_path, 1)])
+        assert result.env_steps == 10
+    finally:
+        executor.close()
+
+
+def test_bad_settings_are_named():
+    with pytest.raises(MetapbtError, match="executor.workers must be >= 1, got 0"):
+        make_executor("processes", SPEC, workers=0)
+    with pytest.raises(MetapbtError, match="unknown executor 'procesess'; did you mean 'processes'"):
+        make_executor("procesess", SPEC)
+    with pytest.raises(MetapbtError, match="executor 'inline': .*workers"):
+        make_executor("inline", SPEC, workers=2)
