@@ -1,0 +1,193 @@
+"""The ``metapbt`` command."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+from metapbt.errors import Interrupted, MetapbtError
+
+if TYPE_CHECKING:
+    import argparse
+
+    from omegaconf import DictConfig
+
+_EXAMPLES = """\
+examples:
+  metapbt run env=cart_pole method=pb2 seed=0
+  metapbt run env=lunar_lander context.leg_height=3.2 method=meta_pb2 meta.results_dir=results
+  metapbt run --multirun env=cart_pole method=default,pb2 seed=0,1,2
+  metapbt scripts env=lunar_lander scripts.feature=leg_height method=pb2
+  metapbt status results
+  metapbt report results
+
+metapbt COMMAND --help tells more."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; return its exit status: 0, 1 after an error, 2 after a wrong call, 128 + n after signal n."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        if arguments[:1] in (["run"], ["scripts"]):
+            # Hydra reads everything after these words itself.
+            return {"run": _run, "scripts": _scripts}[arguments[0]](arguments[1:])
+        parsed = _parser().parse_args(arguments)
+        status: int = parsed.do(parsed)
+        return status
+    except MetapbtError as error:
+        print(f"metapbt: error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt as stop:
+        print(f"metapbt: {stop or 'stopped'}", file=sys.stderr)
+        return 128 + (stop.signal_number if isinstance(stop, Interrupted) else 2)
+    except BrokenPipeError:  # the reader of a pipe, such as head, had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    import argparse
+
+    from metapbt import __version__
+
+    parser = argparse.ArgumentParser(
+        prog="metapbt",
+        description="Population-based training that remembers: PBT and PB2, warm-started from related contexts.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"metapbt {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    # run and scripts are here for the help only: main hands them to Hydra.
+    commands.add_parser("run", help="train one population on one context (--multirun: many, one after another)")
+    commands.add_parser("scripts", help="write one script for each context, for a cluster or for here")
+
+    def command(name: str, do: Callable[[argparse.Namespace], int], summary: str) -> argparse.ArgumentParser:
+        made = commands.add_parser(name, help=summary, description=summary)
+        made.set_defaults(do=do)
+        return made
+
+    report = command("report", _report, "figures and a page that compare methods over contexts")
+    report.add_argument("results", type=Path, metavar="RESULTS", help="a directory with runs in it")
+    report.add_argument("--out", type=Path, metavar="DIR", help="where to write (default: RESULTS/report)")
+
+    status = command("status", _status, "what is done, running, failed, stopped or missing")
+    status.add_argument("results", type=Path, metavar="RESULTS", help="a directory with runs in it")
+
+    data = command("data", _data, "look at the records of many runs, check them, export them")
+    data.add_argument(
+        "action",
+        choices=["ls", "show", "check", "export"],
+        help="ls: the runs; show: their records in numbers; check: whether files are whole; export: one table of all",
+    )
+    data.add_argument("results", type=Path, metavar="RESULTS", help="a directory with runs in it")
+    data.add_argument("--to", type=Path, metavar="FILE", help="export: a file ending in .csv, .parquet or .json")
+    return parser
+
+
+def _run(arguments: Sequence[str]) -> int:
+    from metapbt.runner import run_config
+
+    def one(config: DictConfig) -> None:
+        finished = run_config(config)
+        print(f"{finished.path}: score {finished.best.eval_return:.2f}", flush=True)
+
+    _with_hydra("run", arguments, one)
+    return 0
+
+
+def _scripts(arguments: Sequence[str]) -> int:
+    from metapbt.scripts import write_scripts
+
+    def write(config: DictConfig) -> None:
+        overrides = [a for a in arguments if not a.startswith("-")]
+        scripts = write_scripts(config, overrides)
+        print(f"wrote {len(scripts)} scripts to {scripts[0].parent}")
+        print(f"submit them to Slurm:  ./automatic_job_runner.sh {scripts[0].parent}")
+        print(f"or run them here:      ./automatic_job_runner.sh {scripts[0].parent} --local --jobs 2")
+
+    _with_hydra("scripts", arguments, write)
+    return 0
+
+
+def _with_hydra(command: str, arguments: Sequence[str], do: Callable[[DictConfig], None]) -> None:
+    """Let Hydra read the arguments and call ``do`` with each configuration: one, or a sweep's many.
+
+    A failure in a sweep does not take the other runs with it.
+    """
+    import hydra
+
+    from metapbt.config import open_context, readable_errors, shared_dir
+
+    failures: list[MetapbtError] = []
+
+    def kept_from_hydra(config: DictConfig) -> None:
+        # Hydra would print an introduction of its own before every error that passes through it.
+        try:
+            do(config)
+        except MetapbtError as error:
+            failures.append(error)
+            if _is_sweep(arguments):
+                print(f"metapbt: error: {error}", file=sys.stderr)
+
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # let Hydra pass its own errors on instead of printing them
+    before = sys.argv
+    sys.argv = [f"metapbt {command}", *open_context(arguments)]
+    try:
+        with readable_errors():
+            main_of_hydra = hydra.main(
+                config_path=str(shared_dir("conf").resolve()), config_name="config", version_base="1.3"
+            )
+            main_of_hydra(kept_from_hydra)()
+    finally:
+        sys.argv = before
+    if failures:
+        raise (MetapbtError(f"{len(failures)} runs of the sweep failed") if _is_sweep(arguments) else failures[0])
+
+
+def _is_sweep(arguments: Sequence[str]) -> bool:
+    return any(argument in ("--multirun", "-m") for argument in arguments)
+
+
+def _report(parsed: argparse.Namespace) -> int:
+    from rich.console import Console
+
+    from metapbt.analysis.report import summary_table, write_report
+
+    page = write_report(parsed.results, parsed.out)
+    Console().print(summary_table(parsed.results))
+    print(page)
+    return 0
+
+
+def _status(parsed: argparse.Namespace) -> int:
+    from metapbt.store.overview import print_status
+
+    print_status(parsed.results)
+    return 0
+
+
+def _data(parsed: argparse.Namespace) -> int:
+    from metapbt.store import overview
+
+    if parsed.action == "export":
+        if parsed.to is None:
+            raise MetapbtError("data export needs --to FILE, ending in .csv, .parquet or .json")
+        overview.export(parsed.results, parsed.to)
+        return 0
+    if parsed.action == "check":
+        return overview.print_check(parsed.results)
+    {"ls": overview.print_runs, "show": overview.print_records}[parsed.action](parsed.results)
+    return 0
+
+
+def entry() -> NoReturn:
+    """The console script."""
+    sys.exit(main())
+
+
+if __name__ == "__main__":
+    entry()

@@ -1,0 +1,102 @@
+"""What a run shows while it works: a bar on a terminal, plain lines in a log."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
+
+LOGGER = logging.getLogger("metapbt")
+
+
+class RunProgress:
+    """Counts the trained members of a run.
+
+    On a terminal it is a bar with the time left. Elsewhere it shows nothing: the log's lines tell the same.
+    """
+
+    def __init__(self, title: str, generations: int, members: int, generations_done: int) -> None:
+        self._generations = generations
+        self._members = members
+        console = Console(stderr=True)
+        self._bar = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("members trained, generation {task.fields[generation]}, best return {task.fields[best]}"),
+            TimeRemainingColumn(),
+            console=console,
+            disable=not console.is_terminal,
+            transient=True,
+        )
+        self._task = self._bar.add_task(
+            title,
+            total=generations * members,
+            completed=generations_done * members,
+            generation=f"{generations_done + 1}/{generations}",
+            best="-",
+        )
+        self._generations_done = generations_done
+        self._began = time.monotonic()
+
+    def __enter__(self) -> RunProgress:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def member_done(self) -> None:
+        """Count one more trained member."""
+        self._bar.advance(self._task)
+
+    def generation_done(self, generation: int, best_return: float) -> str:
+        """Say that a generation (counted from 0) has ended; return the time left, for the log."""
+        done = generation + 1
+        shown = f"{min(done + 1, self._generations)}/{self._generations}"
+        self._bar.update(self._task, completed=done * self._members, generation=shown, best=f"{best_return:.1f}")
+        per_generation = (time.monotonic() - self._began) / (done - self._generations_done)
+        return _duration(per_generation * (self._generations - done))
+
+
+@contextmanager
+def logging_to(path: Path) -> Iterator[None]:
+    """Send metapbt's log to a file, and to stderr as well: all of it where no bar is drawn, else warnings only."""
+    file = logging.FileHandler(path, encoding="utf-8")
+    file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", datefmt="%Y-%m-%d %H:%M:%S"))
+    shown = logging.StreamHandler()
+    shown.setFormatter(logging.Formatter("%(message)s"))
+    shown.setLevel(logging.WARNING if sys.stderr.isatty() else logging.INFO)
+    level, propagate = LOGGER.level, LOGGER.propagate
+    LOGGER.setLevel(logging.INFO)
+    LOGGER.propagate = False
+    for handler in (file, shown):
+        LOGGER.addHandler(handler)
+    try:
+        yield
+    finally:
+        for handler in (file, shown):
+            LOGGER.removeHandler(handler)
+        file.close()
+        LOGGER.setLevel(level)
+        LOGGER.propagate = propagate
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}h{minutes:02d}m" if hours else f"{minutes}m{rest:02d}s" if minutes else f"{rest}s"

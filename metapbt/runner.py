@@ -1,0 +1,406 @@
+"""One run, from its configuration to its last record."""
+
+from __future__ import annotations
+
+import math
+import platform
+import signal
+import threading
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from metapbt import seeding
+from metapbt.config import compose
+from metapbt.envs import changed_features, complete_context
+from metapbt.errors import Interrupted, MemberError, MetapbtError
+from metapbt.executors import Executor, make_executor
+from metapbt.executors.base import Task
+from metapbt.executors.checkpoint import Outcome, read_outcome
+from metapbt.explorers import explorer_class
+from metapbt.learners import LearnerSpec
+from metapbt.progress import LOGGER, RunProgress, logging_to
+from metapbt.records import History, Record
+from metapbt.space import Space
+from metapbt.store.run_directory import RunDirectory, context_label, run_directory
+from metapbt.store.sources import choose_sources, describe_contexts, read_sources, to_memory
+from metapbt.store.table import Identity, read_table, to_records, to_table, write_table
+from metapbt.tuner import Tuner
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+    from omegaconf import DictConfig
+
+RETRIES = 3  # of a member that raises, in one generation
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run.
+
+    Attributes:
+        path: the run directory.
+        history: all its records.
+    """
+
+    path: Path
+    history: History
+
+    @property
+    def records(self) -> pd.DataFrame:
+        """The records as a data frame, with the columns of ``records.parquet``."""
+        frame: pd.DataFrame = read_table(RunDirectory(self.path).records).to_pandas()
+        return frame
+
+    @property
+    def best(self) -> Record:
+        """The last record of the best member: its ``eval_return`` is the run's score."""
+        return self.history.best()
+
+
+def run(overrides: Sequence[str] = (), config_dir: Path | None = None) -> Run:
+    """Train one population on one context; the same command goes on where an earlier one stopped.
+
+    Args:
+        overrides: as on the command line, ``["env=cart_pole", "context.pole_length=0.8", "method=pb2"]``.
+        config_dir: a folder with more choices of one's own.
+
+    Raises:
+        MetapbtError: something asked for is unknown or out of range, or a member kept failing.
+        Interrupted: Ctrl-C or SIGTERM; everything finished is saved.
+    """
+    return run_config(compose(overrides, config_dir))
+
+
+def run_config(config: DictConfig) -> Run:
+    """Train the population that a composed configuration asks for; see ``run``."""
+    plan = _Plan.of(config)
+    directory = RunDirectory(plan.path)
+    directory.open(plan.config, resume=plan.config["resume"])
+    try:
+        with logging_to(directory.log), _stoppable():
+            return _drive(plan, directory)
+    except KeyboardInterrupt as stop:
+        number = stop.signal_number if isinstance(stop, Interrupted) else signal.SIGINT
+        raise Interrupted(number, f"stopped; {plan.path} is saved, and the same command goes on from there") from None
+    finally:
+        directory.release()
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What a configuration asks for, checked."""
+
+    config: dict[str, Any]
+    path: Path
+    identity: Identity
+    changed: dict[str, float]
+    space: Space
+    learner: LearnerSpec
+    generations: int
+
+    @classmethod
+    def of(cls, config: DictConfig) -> _Plan:
+        from omegaconf import OmegaConf
+        from omegaconf.errors import OmegaConfBaseException
+
+        try:
+            # The scripts' keys have no values unless scripts are written, and mean nothing to a run.
+            asked = OmegaConf.masked_copy(config, [str(key) for key in config if key not in ("scripts", "cluster")])
+            plain: dict[str, Any] = OmegaConf.to_container(asked, resolve=True, throw_on_missing=True)  # type: ignore[assignment]
+        except OmegaConfBaseException as error:
+            raise MetapbtError(" ".join(str(error).split())) from error
+        _check_numbers(plain)
+        env, budget, method = plain["env"], plain["budget"], plain["method"]["name"]
+        context = complete_context(env, plain["context"] or {})
+        changed = changed_features(env, context)
+        results_dir = Path(plain["results_dir"])
+        path = run_directory(results_dir, env, changed, method, plain["seed"])
+        settings = {key: value for key, value in plain["learner"].items() if key != "name"}
+        if not explorer_class(method).uses_memory:
+            del plain["meta"]
+        return cls(
+            config={**plain, "context": changed, "features": context, "versions": _versions()},
+            path=path,
+            identity=Identity(
+                path.relative_to(results_dir).as_posix(),
+                env,
+                context,
+                method,
+                plain["learner"]["name"],
+                plain["seed"],
+            ),
+            changed=changed,
+            space=Space(plain["space"]),
+            learner=LearnerSpec(plain["learner"]["name"], env, changed, budget["steps"], settings),
+            generations=math.ceil(budget["steps"] / budget["interval"]),
+        )
+
+    def make_tuner(self, sources: pa.Table | None) -> Tuner:
+        population = self.config["population"]
+        settings = {key: value for key, value in self.config["method"].items() if key != "name"}
+        if sources is not None:
+            settings["memory"] = to_memory(self.identity.context, sources, population["metric"])
+        return Tuner(
+            self.space,
+            self.config["method"]["name"],
+            population["size"],
+            population["quantile"],
+            self.config["seed"],
+            population["metric"],
+            **settings,
+        )
+
+
+def _drive(plan: _Plan, directory: RunDirectory) -> Run:
+    if directory.done:
+        LOGGER.warning("%s is finished already: nothing to do", plan.path)
+        return Run(plan.path, _history(plan, directory))
+    settings = {key: value for key, value in plan.config["executor"].items() if key != "name"}
+    executor = make_executor(plan.config["executor"]["name"], plan.learner, **settings)
+    plan.learner.make().check(plan.space, plan.config["budget"]["interval"])
+    sources = _sources(plan, directory)
+    tuner = plan.make_tuner(sources)
+    directory.begin(plan.config)
+    if sources is not None and not directory.memory.exists():
+        write_table(directory.memory, sources)
+    _restore(plan, directory, tuner)
+    begun = tuner.history.generations
+    size = plan.config["population"]["size"]
+    title = f"{plan.identity.env} {context_label(plan.changed)} {plan.identity.method} seed {plan.identity.seed}"
+    LOGGER.info(
+        "%s: %s, %d members, generation %d of %d",
+        title,
+        "going on" if begun else "starting",
+        size,
+        begun + 1,
+        plan.generations,
+    )
+    try:
+        with RunProgress(title, plan.generations, size, begun) as progress:
+            for generation in range(begun, plan.generations):
+                records = _train_generation(plan, directory, tuner, generation, executor, progress)
+                tuner.observe(records)
+                directory.save_state(tuner.state())
+                _write_records(plan, directory, tuner)
+                directory.drop_checkpoints_before(generation)
+                best = tuner.history.best()
+                left = progress.generation_done(generation, best.value(plan.config["population"]["metric"]))
+                LOGGER.info(
+                    "generation %d/%d, %d steps: member %d is best with train_return %.2f, eval_return %.2f; %s left",
+                    generation + 1,
+                    plan.generations,
+                    best.env_steps,
+                    best.member,
+                    best.train_return,
+                    best.eval_return,
+                    left,
+                )
+                if generation + 1 < plan.generations:
+                    _log_copies(tuner)
+    except MemberError as error:
+        directory.mark_failed(str(error))
+        raise
+    finally:
+        executor.close()
+    directory.mark_done()
+    LOGGER.info("%s: finished with a score of %.2f", title, tuner.history.best().eval_return)
+    return Run(plan.path, tuner.history)
+
+
+def _train_generation(
+    plan: _Plan,
+    directory: RunDirectory,
+    tuner: Tuner,
+    generation: int,
+    executor: Executor,
+    progress: RunProgress,
+) -> list[Record]:
+    """Train every member, each retried where it raises; members that were trained before a stop are not repeated."""
+    outcomes: dict[int, Outcome] = {}
+    tasks = []
+    for task in _tasks(plan, directory, tuner, generation):
+        if task.save_to.exists():
+            outcomes[task.member] = read_outcome(task.save_to)
+            progress.member_done()
+        else:
+            tasks.append(task)
+    attempts: Counter[int] = Counter()
+    final: str | None = None
+    while tasks:
+        again = []
+        for task, result in executor.train(tasks):
+            if isinstance(result, Outcome):
+                outcomes[task.member] = result
+                progress.member_done()
+                continue
+            attempts[task.member] += 1
+            LOGGER.info("member %d: %s", task.member, result.traceback)
+            if attempts[task.member] > RETRIES:
+                final = f"member {task.member} failed {RETRIES + 1} times in generation {generation}: {result.error}"
+            else:
+                LOGGER.warning(
+                    "member %d failed, retry %d of %d: %s",
+                    task.member,
+                    attempts[task.member],
+                    RETRIES,
+                    result.error,
+                )
+                again.append(task)
+        tasks = sorted(again, key=lambda task: task.member)
+    if final is not None:
+        raise MemberError(f"{final} (traceback in {directory.log})")
+    return [
+        Record(
+            generation=generation,
+            member=member,
+            parent=assignment.parent,
+            source=assignment.source,
+            hyperparameters=outcomes[member].hyperparameters,
+            env_steps=outcomes[member].env_steps,
+            train_return=outcomes[member].train_return,
+            eval_return=outcomes[member].eval_return,
+            episodes=outcomes[member].episodes,
+            wall_seconds=outcomes[member].wall_seconds,
+        )
+        for member, assignment in enumerate(tuner.assignments)
+    ]
+
+
+def _tasks(plan: _Plan, directory: RunDirectory, tuner: Tuner, generation: int) -> Iterator[Task]:
+    seed = plan.identity.seed
+    for member, assignment in enumerate(tuner.assignments):
+        origin = member if assignment.parent is None else assignment.parent
+        yield Task(
+            member=member,
+            hyperparameters=dict(assignment.hyperparameters),
+            start_from=directory.checkpoint(generation - 1, origin) if generation else None,
+            save_to=directory.checkpoint(generation, member),
+            interval_steps=plan.config["budget"]["interval"],
+            seed=seeding.training_seed(seed, generation, member),
+            evaluation_seed=seeding.evaluation_seed(seed),
+        )
+
+
+def _restore(plan: _Plan, directory: RunDirectory, tuner: Tuner) -> None:
+    """Bring the tuner to where the run stopped; in a new run, to its first generation."""
+    state = directory.load_state()
+    if state is None:
+        tuner.start()
+        directory.save_state(tuner.state())
+        return
+    tuner.load_state(state)
+    if tuner.history.generations:
+        # The run may have been killed between saving the state and writing the records.
+        _write_records(plan, directory, tuner)
+
+
+def _history(plan: _Plan, directory: RunDirectory) -> History:
+    records = [record for _, record in to_records(read_table(directory.records))]
+    return History(tuple(records), plan.config["population"]["metric"])
+
+
+def _sources(plan: _Plan, directory: RunDirectory) -> pa.Table | None:
+    """The records that the method remembers: chosen when the run first starts, then kept beside its own records."""
+    meta = plan.config.get("meta")
+    if meta is None:
+        return None
+    if directory.memory.exists():
+        return read_table(directory.memory)
+    place = Path(meta["results_dir"])
+    runs = choose_sources(
+        place,
+        plan.identity.env,
+        plan.identity.learner,
+        plan.identity.context,
+        meta["sources"],
+        meta["num_contexts"],
+        meta["methods"],
+        meta["include_target"],
+        exclude=directory.path,
+    )
+    if runs:
+        LOGGER.info("memory: %s, from %s", describe_contexts(runs), place)
+    else:
+        LOGGER.warning(
+            "memory: no runs of %s on other contexts under %s; %s goes on without memory",
+            plan.identity.env,
+            place,
+            plan.identity.method,
+        )
+    return read_sources(runs)
+
+
+def _write_records(plan: _Plan, directory: RunDirectory, tuner: Tuner) -> None:
+    write_table(directory.records, to_table(plan.identity, tuner.history.records))
+
+
+def _log_copies(tuner: Tuner) -> None:
+    """One line for each exploit: who copies whom at which returns, and what explore makes of each hyperparameter."""
+    latest = tuner.history.latest
+    for member, assignment in enumerate(tuner.assignments):
+        if assignment.parent is None:
+            continue
+        before = latest[assignment.parent].hyperparameters
+        changes = ", ".join(
+            f"{name} {_shown(before.get(name))} -> {_shown(value)}"
+            for name, value in assignment.hyperparameters.items()
+        )
+        LOGGER.info(
+            "member %d (%.2f) copies member %d (%.2f), %s: %s",
+            member,
+            tuner.history.value(latest[member]),
+            assignment.parent,
+            tuner.history.value(latest[assignment.parent]),
+            assignment.source,
+            changes,
+        )
+
+
+def _shown(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _check_numbers(config: dict[str, Any]) -> None:
+    for key, lowest in (("budget.steps", 1), ("budget.interval", 1), ("population.size", 1), ("seed", 0)):
+        value: Any = config
+        for part in key.split("."):
+            value = value[part]
+        if isinstance(value, bool) or not isinstance(value, int) or value < lowest:
+            raise MetapbtError(f"{key} must be {'> 0' if lowest else '>= 0'} and an integer, got {value}")
+
+
+def _versions() -> dict[str, str]:
+    packages = (
+        "metapbt",
+        "torch",
+        "gpytorch",
+        "botorch",
+        "gymnasium",
+        "stable-baselines3",
+        "ConfigSpace",
+        "numpy",
+    )
+    return {"python": platform.python_version(), **{name: metadata.version(name) for name in packages}}
+
+
+@contextmanager
+def _stoppable() -> Iterator[None]:
+    """Let SIGTERM end the run as Ctrl-C does."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(number: int, _frame: object) -> None:
+        raise Interrupted(number, "stopped")
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,55 @@
+"""A learner for tests of whole runs: quick, random, and failing or killing where it is told to."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from pathlib import Path
+
+import numpy as np
+
+from metapbt.learners.base import Training
+
+
+class MadeUpLearner:
+    """Its return grows by chance and by ``x``; what goes wrong stands in environment variables.
+
+    ``MADE_UP_KILL``: at which call to ``train``, counted over processes, which signal is sent to the main process.
+    ``MADE_UP_FAIL``: above which ``x`` training raises, and how often. Both are JSON with a folder to count in.
+    """
+
+    def __init__(self, env, context, budget_steps, settings):
+        pass
+
+    def check(self, space, interval_steps):
+        pass
+
+    def train(self, state, hyperparameters, interval_steps, seed, evaluation_seed):
+        self._go_wrong(hyperparameters)
+        before = (0, 0.0) if state is None else (int(state["steps"]), float(state["reached"]))
+        rng = np.random.default_rng(seed)
+        steps, reached = before[0] + interval_steps, before[1] + float(hyperparameters["x"]) + rng.normal()
+        evaluation = reached + np.random.default_rng(evaluation_seed).normal()
+        state = {"steps": np.array(steps), "reached": np.array(reached)}
+        return Training(state, steps, reached, evaluation, int(rng.integers(9)))
+
+    def _go_wrong(self, hyperparameters):
+        kill, fail = (json.loads(os.environ.get(name, "null")) for name in ("MADE_UP_KILL", "MADE_UP_FAIL"))
+        if kill and _count(Path(kill["folder"])) == kill["call"]:
+            os.kill(int(Path(kill["folder"], "pid").read_text()), getattr(signal, kill["signal"]))
+            time.sleep(60)  # in a worker: until the main process is gone and takes it along
+        if fail and hyperparameters["x"] > fail["above"] and _count(Path(fail["folder"])) <= fail["times"]:
+            raise ValueError("made up to fail")
+
+
+def _count(folder: Path) -> int:
+    """Count calls over processes, by files that are made but once."""
+    number = 1
+    while True:
+        try:
+            os.close(os.open(folder / f"call_{number}", os.O_CREAT | os.O_EXCL))
+            return number
+        except FileExistsError:
+            number += 1
