@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -100,14 +101,19 @@ def _run(arguments: Sequence[str]) -> int:
 
 
 def _scripts(arguments: Sequence[str]) -> int:
+    from hydra.core.hydra_config import HydraConfig
+
+    from metapbt.config import job_runner
     from metapbt.scripts import write_scripts
 
     def write(config: DictConfig) -> None:
-        overrides = [a for a in arguments if not a.startswith("-")]
-        scripts = write_scripts(config, overrides)
+        hydra = HydraConfig.get()
+        overrides = [text.removeprefix("++") for text in hydra.overrides.task]
+        config_dir = next((s.path for s in hydra.runtime.config_sources if s.provider == "command-line"), None)
+        scripts = write_scripts(config, overrides, config_dir)
         print(f"wrote {len(scripts)} scripts to {scripts[0].parent}")
-        print(f"submit them to Slurm:  ./automatic_job_runner.sh {scripts[0].parent}")
-        print(f"or run them here:      ./automatic_job_runner.sh {scripts[0].parent} --local --jobs 2")
+        print(f"submit them to Slurm:  {job_runner()} {scripts[0].parent}")
+        print(f"or run them here:      {job_runner()} {scripts[0].parent} --local --jobs 2")
 
     _with_hydra("scripts", arguments, write)
     return 0
@@ -123,9 +129,11 @@ def _with_hydra(command: str, arguments: Sequence[str], do: Callable[[DictConfig
     from metapbt.config import open_context, readable_errors, shared_dir
 
     failures: list[MetapbtError] = []
+    count = itertools.count()
 
     def kept_from_hydra(config: DictConfig) -> None:
         # Hydra would print an introduction of its own before every error that passes through it.
+        next(count)
         try:
             do(config)
         except MetapbtError as error:
@@ -144,8 +152,10 @@ def _with_hydra(command: str, arguments: Sequence[str], do: Callable[[DictConfig
             main_of_hydra(kept_from_hydra)()
     finally:
         sys.argv = before
+    if failures and _is_sweep(arguments):
+        raise MetapbtError(f"{len(failures)} of {next(count)} runs of the sweep failed")
     if failures:
-        raise (MetapbtError(f"{len(failures)} runs of the sweep failed") if _is_sweep(arguments) else failures[0])
+        raise failures[0]
 
 
 def _is_sweep(arguments: Sequence[str]) -> bool:

@@ -21,6 +21,12 @@ def shared_dir(name: str) -> Path:
     return inside if inside.is_dir() else package.parent / name
 
 
+def job_runner() -> str:
+    """How automatic_job_runner.sh is called from here: in a checkout, or where the package was installed."""
+    here = Path("automatic_job_runner.sh")
+    return f"./{here}" if here.exists() else str(shared_dir("jobs") / here)
+
+
 def compose(overrides: Sequence[str] = (), config_dir: Path | None = None) -> DictConfig:
     """Compose the configuration from ``conf/`` and the user's overrides.
 

@@ -85,9 +85,9 @@ def run_config(config: DictConfig) -> Run:
     try:
         with logging_to(directory.log), _stoppable():
             return _drive(plan, directory)
-    except KeyboardInterrupt as stop:
-        number = stop.signal_number if isinstance(stop, Interrupted) else signal.SIGINT
-        raise Interrupted(number, f"stopped; {plan.path} is saved, and the same command goes on from there") from None
+    except Interrupted as stop:
+        message = f"stopped; {plan.path} is saved, and the same command goes on from there"
+        raise Interrupted(stop.signal_number, message) from None
     finally:
         directory.release()
 
@@ -192,13 +192,12 @@ def _drive(plan: _Plan, directory: RunDirectory) -> Run:
                 best = tuner.history.best()
                 left = progress.generation_done(generation, best.value(plan.config["population"]["metric"]))
                 LOGGER.info(
-                    "generation %d/%d, %d steps: member %d is best with train_return %.2f, eval_return %.2f; %s left",
+                    "generation %d/%d, %d steps: member %d is best with %s; %s left",
                     generation + 1,
                     plan.generations,
                     best.env_steps,
                     best.member,
-                    best.train_return,
-                    best.eval_return,
+                    _described(best),
                     left,
                 )
                 if generation + 1 < plan.generations:
@@ -362,6 +361,13 @@ def _log_copies(tuner: Tuner) -> None:
         )
 
 
+def _described(record: Record) -> str:
+    trained = (
+        "no episode ended in training" if math.isnan(record.train_return) else f"{record.train_return:.2f} in training"
+    )
+    return f"{trained}, {record.eval_return:.2f} in evaluation"
+
+
 def _shown(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
@@ -391,16 +397,21 @@ def _versions() -> dict[str, str]:
 
 @contextmanager
 def _stoppable() -> Iterator[None]:
-    """Let SIGTERM end the run as Ctrl-C does."""
+    """Let Ctrl-C and SIGTERM end the run once; those that follow while it ends are ignored."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
     def stop(number: int, _frame: object) -> None:
+        for other in before:
+            signal.signal(other, signal.SIG_IGN)
         raise Interrupted(number, "stopped")
 
-    before = signal.signal(signal.SIGTERM, stop)
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number in before:
+        signal.signal(number, stop)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

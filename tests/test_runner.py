@@ -74,6 +74,17 @@ def test_the_same_command_gives_the_same_records_whichever_executor_and_however_
         same(records(folder), expected)
 
 
+def test_agents_trained_by_stable_baselines3_are_the_same_with_every_executor_and_number_of_workers():
+    agents = [
+        "env=cart_pole", "method=pb2", "budget.steps=300", "budget.interval=100", "learner.n_envs=2",
+        "learner.eval_episodes=2", "learner.hyperparameters.PPO={n_steps: 50, batch_size: 50}",
+    ]  # fmt: skip
+    metapbt.run([*agents, "executor=inline", "results_dir=inline"])
+    for workers in (1, 2, 4):
+        metapbt.run([*agents, f"executor.workers={workers}", f"results_dir=processes_{workers}"])
+        same(records(f"processes_{workers}"), records("inline"))
+
+
 def test_another_seed_gives_other_records(space):
     metapbt.run(command("a"), space)
     metapbt.run(command("b", "seed=1"), space)

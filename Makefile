@@ -1,0 +1,41 @@
+# make demo    sets up and runs the main job on small real input; ends with a table and a page
+# make test    sets up and runs the tests
+PYTHON ?= python3
+ENV ?= cart_pole
+BIN := .venv/bin
+
+.PHONY: demo test test-all test-slurm lint bench clean
+
+demo: .venv/ready
+	PATH="$(CURDIR)/$(BIN):$$PATH" ./demo.sh $(ENV)
+
+test: .venv/ready
+	$(BIN)/python -m pytest
+
+test-all: .venv/ready
+	$(BIN)/python -m pytest -m "not slurm"
+
+# A real Slurm on this one machine; must run as root on Debian or Ubuntu.
+test-slurm: .venv/ready
+	@trap 'tests/slurm/one_machine_slurm.sh stop' EXIT; \
+	SLURM_CONF="$$(tests/slurm/one_machine_slurm.sh start)" && export SLURM_CONF && \
+	$(BIN)/python -m pytest -m slurm tests/slurm
+
+lint: .venv/ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/shellcheck --severity=style automatic_job_runner.sh demo.sh tests/slurm/*.sh .ci/run
+
+bench: .venv/ready
+	$(BIN)/python benchmarks/suggestion.py
+
+# The environment is made anew when what it is made from changes.
+.venv/ready: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "metapbt needs Python 3.11 or newer: make PYTHON=...")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev]"
+	touch $@
+
+clean:
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,318 @@
+"""One shell script for each context of a feature, to be submitted to a cluster or run here.
+
+The scripts do the work themselves (see ``jobs/slurm.sh``): which seeds are finished, how they are submitted,
+what happens at a time limit. This file decides which contexts there are and fills in the template.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from metapbt.config import shared_dir
+from metapbt.envs import Feature, changed_features, complete_context, get_environment
+from metapbt.errors import MetapbtError, unknown_name
+from metapbt.files import atomic_file
+from metapbt.store.run_directory import run_directory
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+#: Of the feature's default, where the user does not say which.
+MULTIPLIERS = tuple(tenths / 10 for tenths in range(1, 23))
+
+#: In every script's head, so that only what was written by ``write_scripts`` is ever removed by it.
+MARKER = "# Written by `metapbt scripts`"
+
+
+@dataclass(frozen=True)
+class ScriptContext:
+    """One script's context.
+
+    Args:
+        index: its number, counted from 1.
+        value: of the feature that the contexts differ in.
+        changed: every feature that differs from its default.
+    """
+
+    index: int
+    value: float
+    changed: Mapping[str, float]
+
+
+def write_scripts(
+    config: DictConfig, overrides: Sequence[str] = (), config_dir: str | os.PathLike[str] | None = None
+) -> list[Path]:
+    """Write ``<scripts.directory>/<env>/<feature>/context_<i>.sh`` below the current directory.
+
+    Scripts of an earlier call in the same folder are replaced, and those beyond the new number are removed, so
+    that a folder never holds two sets. Nothing is written unless every context is legal.
+
+    Args:
+        config: the composed configuration.
+        overrides: what the user wrote; all but ``scripts.*`` and ``cluster*`` goes on to ``metapbt run``.
+        config_dir: the user's own configuration folder (``--config-dir``), which goes on to ``metapbt run`` too.
+
+    Returns:
+        The scripts, in the order of the contexts.
+
+    Raises:
+        MetapbtError: the feature is missing or unknown, a value is illegal (named by its multiplier), or a key
+            of ``scripts`` or ``cluster`` cannot be used.
+    """
+    from omegaconf import OmegaConf
+
+    asked: dict[str, Any] = OmegaConf.to_container(config.scripts)  # type: ignore[assignment]
+    cluster: dict[str, Any] = OmegaConf.to_container(config.cluster, resolve=True)  # type: ignore[assignment]
+    others: dict[str, Any] = OmegaConf.to_container(config.get("context") or OmegaConf.create(), resolve=True)  # type: ignore[assignment]
+    env, method = str(config.env), str(config.method.name)
+    feature = _feature(env, asked["feature"])
+    contexts = script_contexts(env, feature, asked["multipliers"], asked["values"], others)
+    seeds = script_seeds(asked["seeds"])
+    check_cluster(cluster)
+    carried = carried_overrides(overrides, {"env": env, "method": method}, feature.name)
+
+    folder = Path(asked["directory"]) / env / feature.name
+    log_directory = f"{cluster['log_dir']}/{env}/{feature.name}"
+    common = {
+        "command": _comment(["metapbt", "scripts", *overrides]),
+        "env": env,
+        "feature": feature.name,
+        "method": method,
+        "count": len(contexts),
+        "seeds": seeds,
+        "cluster": cluster,
+        "limit": "" if cluster["max_parallel"] is None else f"%{cluster['max_parallel']}",
+        "setup": cluster["setup"].splitlines(),
+        "options": _config_option(config_dir),
+        "project": Path(os.path.relpath(Path.cwd(), folder.resolve())).as_posix(),
+        "log_directory": log_directory,
+    }
+    results_dir = Path(config.results_dir)
+    written = {}
+    for context in contexts:
+        path = folder / f"context_{context.index}.sh"
+        written[path] = _render(
+            cluster["template"],
+            common
+            | {
+                "job": f"c{context.index}",
+                "index": context.index,
+                "value": f"{context.value:.10g}",
+                "script": Path(os.path.relpath(path.resolve(), Path.cwd())).as_posix(),
+                "log": f"{log_directory}/c{context.index}",
+                "overrides": [*carried, f"context.{feature.name}={context.value:.10g}"],
+                "run_directories": [
+                    run_directory(results_dir, env, context.changed, method, seed).as_posix() for seed in seeds
+                ],
+            },
+        )
+    for path, text in written.items():
+        _write_executable(path, text)
+    _remove_old_scripts(folder, keep=set(written))
+    return list(written)
+
+
+def script_contexts(
+    env: str,
+    feature: Feature,
+    multipliers: object,
+    values: object,
+    others: Mapping[str, float],
+) -> list[ScriptContext]:
+    """Return the contexts that the scripts are for, every one of them legal.
+
+    Args:
+        env: the environment's name.
+        feature: what the contexts differ in.
+        multipliers: of the feature's default; None means ``MULTIPLIERS``.
+        values: of the feature; None means multipliers.
+        others: other features that are changed, the same in every context.
+
+    Raises:
+        MetapbtError: a value is illegal, or two contexts are the same.
+    """
+    if multipliers is not None and values is not None:
+        raise MetapbtError("scripts.multipliers and scripts.values exclude each other; set one of them")
+    if values is None:
+        factors = MULTIPLIERS if multipliers is None else _numbers("scripts.multipliers", multipliers)
+        if feature.default == 0:
+            raise MetapbtError(
+                f"{env}.{feature.name} is 0 by default and so are its multiples; set scripts.values in"
+                f" [{feature.low:g}, {feature.high:g}] instead"
+            )
+        named = [(f"multiplier {factor:g}", float(f"{factor * feature.default:.10g}")) for factor in factors]
+    else:
+        named = [(f"value {value:g}", value) for value in _numbers("scripts.values", values)]
+
+    contexts: list[ScriptContext] = []
+    names: dict[float, str] = {}
+    for index, (name, wanted) in enumerate(named, start=1):
+        if not feature.low <= wanted <= feature.high:
+            raise MetapbtError(
+                f"{name} of {env}.{feature.name} gives {wanted:g}, outside [{feature.low:g}, {feature.high:g}]"
+            )
+        asked = {**others, feature.name: wanted}
+        value = complete_context(env, asked)[feature.name]  # a feature may allow whole numbers only
+        if value in names:
+            raise MetapbtError(f"{names[value]} and {name} of {env}.{feature.name} both give {value:g}")
+        names[value] = name
+        contexts.append(ScriptContext(index, value, changed_features(env, asked)))
+    return contexts
+
+
+def script_seeds(seeds: object) -> list[int]:
+    """Return the seeds behind ``scripts.seeds``: a number n stands for 0 to n - 1, a list for itself.
+
+    Raises:
+        MetapbtError: it is neither, or a seed is negative or there twice.
+    """
+    if isinstance(seeds, int) and not isinstance(seeds, bool) and seeds > 0:
+        return list(range(seeds))
+    if (
+        isinstance(seeds, list)
+        and seeds
+        and all(isinstance(seed, int) and not isinstance(seed, bool) and seed >= 0 for seed in seeds)
+        and len(set(seeds)) == len(seeds)
+    ):
+        return seeds
+    raise MetapbtError(f"scripts.seeds must be a number > 0 or a list of different seeds >= 0, got {seeds!r}")
+
+
+def check_cluster(cluster: Mapping[str, Any]) -> None:
+    """Check the keys of ``conf/cluster`` that would otherwise fail in a job, or garble its header.
+
+    Raises:
+        MetapbtError: a key is missing or cannot be used.
+    """
+    # YAML reads an unquoted 24:00:00 as a number (86,400), so a number may not be what its writer meant.
+    if not isinstance(cluster.get("time"), str) or not re.fullmatch(
+        r"(\d+-)?\d+:\d\d(:\d\d)?|\d+-\d+", cluster["time"]
+    ):
+        raise MetapbtError(f"cluster.time must be like '04:00:00' or '2-00:00:00', quoted, got {cluster.get('time')!r}")
+    for key, lowest, optional in (("cpus", 1, False), ("stop_seconds", 1, False), ("max_parallel", 1, True)):
+        number = cluster.get(key)
+        if optional and number is None:
+            continue
+        if isinstance(number, bool) or not isinstance(number, int) or number < lowest:
+            raise MetapbtError(f"cluster.{key} must be an integer >= {lowest}, got {number!r}")
+    for key, optional in (
+        ("template", False), ("memory", False), ("log_dir", False), ("partition", True), ("account", True)
+    ):  # fmt: skip
+        word = cluster.get(key)
+        if not (optional and word is None) and not re.fullmatch(r"\S+", str("" if word is None else word)):
+            raise MetapbtError(f"cluster.{key} must be a word without spaces, got {word!r}")
+    options = cluster.get("options")
+    if not isinstance(options, list) or not all(re.fullmatch(r"-[^\n]+", str(option)) for option in options):
+        raise MetapbtError(f"cluster.options must be a list of sbatch options like '--gres=gpu:1', got {options!r}")
+    if not isinstance(cluster.get("requeue"), bool):
+        raise MetapbtError(f"cluster.requeue must be true or false, got {cluster.get('requeue')!r}")
+    if not isinstance(cluster.get("setup"), str):
+        raise MetapbtError(f"cluster.setup must be shell commands (possibly ''), got {cluster.get('setup')!r}")
+
+
+def carried_overrides(overrides: Sequence[str], pinned: Mapping[str, str], feature: str) -> list[str]:
+    """Return the overrides for each script's ``metapbt run``, without those that concern only the scripts.
+
+    Args:
+        overrides: what the user wrote.
+        pinned: choices that are written out where the user did not write them, so that a script keeps its
+            meaning when a default changes.
+        feature: what the contexts differ in.
+
+    Raises:
+        MetapbtError: the user set what the scripts set themselves.
+    """
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    parsed = OverridesParser.create().parse_overrides(list(overrides))
+    for override, text in zip(parsed, overrides, strict=True):
+        key = override.key_or_group
+        if key == "seed":
+            raise MetapbtError(f"{text}: a script's seeds are set with scripts.seeds")
+        if key == f"context.{feature}":
+            raise MetapbtError(f"{text}: the scripts' values of {feature} are set with scripts.multipliers")
+        if key == "resume" and override.value() is False:
+            raise MetapbtError(f"{text}: a job that is requeued would start again from nothing each time")
+        if override.is_sweep_override():
+            raise MetapbtError(f"{text}: one set of scripts has one value; write the others to another folder")
+    keys = [override.key_or_group for override in parsed]
+    kept = [text for key, text in zip(keys, overrides, strict=True) if not re.match(r"(scripts|cluster)\b", key)]
+    written_out = [f"{key}={name}" for key, name in pinned.items() if key not in keys]
+    return [*written_out, *kept]
+
+
+def _feature(env: str, name: object) -> Feature:
+    features = {feature.name: feature for feature in get_environment(env).features}
+    if name is None or name == "???":
+        raise MetapbtError(f"scripts.feature is missing: one of {', '.join(features)}")
+    if name not in features:
+        raise unknown_name(f"feature of {env}", str(name), features)
+    return features[str(name)]
+
+
+def _numbers(key: str, numbers: object) -> list[float]:
+    if (
+        not isinstance(numbers, list)
+        or not numbers
+        or not all(isinstance(number, int | float) and not isinstance(number, bool) for number in numbers)
+    ):
+        raise MetapbtError(f"{key} must be a list of numbers, got {numbers!r}")
+    return [float(number) for number in numbers]
+
+
+def _config_option(config_dir: str | os.PathLike[str] | None) -> str:
+    if config_dir is None:
+        return ""
+    path, here = Path(config_dir), Path.cwd()
+    # Scripts start metapbt in the project directory; what lies in it is named so that it can be moved.
+    return f"--config-dir {shlex.quote(str(path.relative_to(here) if path.is_relative_to(here) else path))} "
+
+
+def _comment(command: Sequence[str]) -> str:
+    # A line break in an override must not end the comment that shows it.
+    return shlex.join(command).replace("\n", "\n#   ").replace("\r", " ")
+
+
+def _render(template: str, values: Mapping[str, Any]) -> str:
+    import jinja2
+
+    own = Path(template)
+    path = own if own.is_file() else shared_dir("jobs") / template
+    if not path.is_file():
+        known = sorted(file.name for file in shared_dir("jobs").glob("*.sh"))
+        raise MetapbtError(f"cluster.template '{template}' is neither a file nor one of {', '.join(known)}")
+    environment = jinja2.Environment(
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        # Jinja's usual {# would begin in the shell's ${#array[@]}.
+        comment_start_string="{%#",
+        comment_end_string="#%}",
+    )
+    environment.filters["quote"] = shlex.quote
+    try:
+        text = environment.from_string(path.read_text(encoding="utf-8")).render(values)
+    except jinja2.TemplateError as error:
+        raise MetapbtError(f"{path} cannot be filled in: {error}") from error
+    return text
+
+
+def _write_executable(path: Path, text: str) -> None:
+    # Whole and under a new inode: a shell that is running the old script goes on reading the old script.
+    with atomic_file(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    mode = path.stat().st_mode
+    path.chmod(mode | (mode & 0o444) >> 2)
+
+
+def _remove_old_scripts(folder: Path, keep: set[Path]) -> None:
+    for path in set(folder.glob("context_*.sh")) - keep:
+        if MARKER in path.read_text(encoding="utf-8", errors="replace"):
+            path.unlink()

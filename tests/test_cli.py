@@ -1,0 +1,159 @@
+"""The command as a user meets it: its output, its exit status, never a traceback."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from metapbt.cli import main
+
+QUICK = ["env=quadratic", "budget.steps=8", "method=pbt"]
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def results(capfd):
+    assert main(["run", "--multirun", *QUICK, "seed=0,1", "context.optimum_shift=0,0.5"]) == 0
+    capfd.readouterr()
+    return "results"
+
+
+def test_help_names_every_command_with_examples(capsys):
+    with pytest.raises(SystemExit) as done:
+        main(["--help"])
+    assert done.value.code == 0
+    text = capsys.readouterr().out
+    for command in ("run", "scripts", "report", "status", "data"):
+        assert f"\n    {command} " in text
+    assert "metapbt run env=cart_pole method=pb2 seed=0" in text
+
+
+def test_help_and_import_load_nothing_heavy():
+    code = (
+        "import sys, metapbt.cli\n"
+        "try: metapbt.cli.main(['--help'])\n"
+        "except SystemExit: pass\n"
+        "heavy = {'torch', 'pandas', 'ConfigSpace', 'hydra', 'matplotlib', 'pyarrow', 'stable_baselines3', 'scipy'}\n"
+        "print('loaded:', sorted(heavy & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "loaded: []" in done.stdout
+
+
+def test_the_toy_is_trained_without_torch():
+    code = (
+        "import sys, metapbt.cli\n"
+        "metapbt.cli.main(['run', 'env=quadratic', 'method=pbt', 'budget.steps=8'])\n"
+        "print('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "False"
+
+
+def test_run_prints_where_the_run_is_and_its_score(capfd):
+    assert main(["run", *QUICK]) == 0
+    out, err = capfd.readouterr()
+    assert out.startswith("results/quadratic/default/pbt/seed_0: score ")
+    assert "generation 2/2, 8 steps: member" in err
+
+
+def test_multirun_trains_every_combination(results):
+    found = sorted(str(path.parent) for path in Path(results).rglob("DONE"))
+    assert found == [f"results/quadratic/{c}/pbt/seed_{s}" for c in ("default", "optimum_shift=0.5") for s in (0, 1)]
+
+
+def test_a_failing_run_of_a_sweep_leaves_the_others_alone(capfd):
+    assert main(["run", "--multirun", *QUICK, "seed=0,-1,1"]) == 1
+    err = capfd.readouterr().err
+    assert "seed must be >= 0 and an integer, got -1" in err
+    assert "metapbt: error: 1 of 3 runs of the sweep failed" in err
+    assert len(list(Path("results").rglob("DONE"))) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["run", *QUICK, "budget.interval=-5"], "metapbt: error: budget.interval must be > 0 and an integer, got -5"),
+        (["run", "env=cart_pol"], "metapbt: error: unknown env 'cart_pol'; did you mean 'cart_pole'?"),
+        (["run", "env=cart_pole", "context.pole_lenght=1"], "unknown feature of cart_pole 'pole_lenght'; did you mean"),
+        (["report", "nowhere"], "metapbt: error: no runs found in nowhere"),
+        (["status", "."], "metapbt: error: no runs under ."),
+        (["data", "export", "."], "metapbt: error: data export needs --to FILE"),
+        (["data", "export", ".", "--to", "x.xls"], "--to must end in .csv, .parquet or .json, got x.xls"),
+    ],
+)
+def test_a_mistake_is_one_line_and_a_status(capfd, arguments, message):
+    assert main(arguments) == 1
+    err = capfd.readouterr().err
+    assert message in err
+    assert err.count("\n") == 1
+
+
+def test_a_command_that_does_not_exist_is_answered_with_those_that_do(capsys):
+    with pytest.raises(SystemExit) as done:
+        main(["reprot"])
+    assert done.value.code == 2
+    assert "choose from" in capsys.readouterr().err
+
+
+def test_status_lists_the_seeds_by_state_and_what_is_missing(results, capfd):
+    (Path(results) / "quadratic/default/pbt/seed_1/DONE").unlink()
+    main(["run", *QUICK, "seed=2"])
+    capfd.readouterr()
+    assert main(["status", results]) == 0
+    rows = [
+        [cell.strip() for cell in line.split("│")[1:-1]] for line in capfd.readouterr().out.splitlines() if "│" in line
+    ]
+    assert rows == [
+        ["quadratic", "default", "pbt", "0, 2", "-", "-", "1", "-"],
+        ["quadratic", "optimum_shift=0.5", "pbt", "0, 1", "-", "-", "-", "2"],
+    ]
+
+
+def test_data_lists_shows_checks_and_exports(results, capfd):
+    assert main(["data", "ls", results]) == 0
+    rows = [[c.strip() for c in line.split("│")[1:4]] for line in capfd.readouterr().out.splitlines()]
+    assert ["results/quadratic/default/pbt/seed_0", "done", "2/2"] in rows
+    assert main(["data", "show", results]) == 0
+    assert "quadratic: 32 records of 4 runs on 2 contexts" in capfd.readouterr().out
+    assert main(["data", "check", results]) == 0
+    assert "4 runs checked, 0 with problems" in capfd.readouterr().out
+    for ending in ("csv", "parquet", "json"):
+        assert main(["data", "export", results, "--to", f"all.{ending}"]) == 0
+    assert len(pd.read_csv("all.csv")) == len(pd.read_parquet("all.parquet")) == len(pd.read_json("all.json")) == 32
+    assert json.loads(pd.read_csv("all.csv")["context"].iloc[0]) == {"optimum_shift": 0.0}
+
+
+def test_check_names_a_damaged_file(results, capfd):
+    (Path(results) / "quadratic/default/pbt/seed_0/records.parquet").write_bytes(b"damaged")
+    assert main(["data", "check", results]) == 1
+    out = capfd.readouterr().out
+    assert "seed_0: results/quadratic/default/pbt/seed_0/records.parquet cannot be read" in out
+    assert "4 runs checked, 1 with problems" in out
+
+
+def test_report_writes_a_page_and_prints_a_table(results, capfd):
+    assert main(["report", results]) == 0
+    out = capfd.readouterr().out
+    assert out.splitlines()[-1] == "results/report/index.html"
+    assert "pbt" in out
+    assert Path("results/report/quadratic/optimum_shift/heatmap.png").exists()
+
+
+def test_ones_own_search_space_comes_from_ones_own_folder(tmp_path, capfd):
+    (tmp_path / "mine" / "space").mkdir(parents=True)
+    (tmp_path / "mine" / "space" / "narrow.yaml").write_text(
+        "learning_rate: {type: float, low: 0.01, high: 0.02}\n"
+        "h0: {type: float, low: 0.5, high: 1.0}\n"
+        "h1: {type: float, low: 0.5, high: 1.0}\n"
+    )
+    assert main(["run", "--config-dir", "mine", *QUICK, "space=narrow"]) == 0
+    frame = pd.read_parquet("results/quadratic/default/pbt/seed_0/records.parquet")
+    assert frame["hp.h0"].min() >= 0.5
