@@ -49,6 +49,16 @@ class Record:
         other = self.eval_return if metric == "train_return" else self.train_return
         return other if math.isnan(wanted) else wanted
 
+    @property
+    def reached(self) -> float:
+        """The return that the agent has reached at the interval's end: what surrogates learn to raise.
+
+        That is its evaluation. The training return is a mean over the interval, so what an agent learns in one interval
+        shows mostly in the next, where the next hyperparameters would get the credit. It stands in where there is no
+        evaluation, as for a ``Tuner`` that is told one return only.
+        """
+        return self.value("eval_return")
+
     def to_dict(self) -> dict[str, Any]:
         """This record as plain data."""
         return asdict(self)
@@ -144,22 +154,22 @@ class History:
     def transitions(self) -> tuple[Transition, ...]:
         """What every interval did, where its returns are finite.
 
-        Nobody measures an agent before its first interval. The lowest return of the first generation stands for
-        it: the mean over the episodes of an interval in which that agent learned next to nothing.
+        Nobody measures an agent before its first interval. The lowest return of the first generation stands for it,
+        that of an agent which learned next to nothing.
         """
-        first = [v for r in self.generation(0) if math.isfinite(v := self.value(r))]
+        first = [r.reached for r in self.generation(0) if math.isfinite(r.reached)]
         untrained = min(first, default=math.nan)
         rows = []
         for record in self.records:
             origin = self.before(record)
             steps_before = origin.env_steps if origin else 0
-            return_before = self.value(origin) if origin else untrained
+            return_before = origin.reached if origin else untrained
             row = Transition(
                 record.generation,
                 steps_before,
                 record.env_steps - steps_before,
                 return_before,
-                self.value(record),
+                record.reached,
                 record.hyperparameters,
             )
             if math.isfinite(row.return_before) and math.isfinite(row.return_after):

@@ -6,6 +6,7 @@ import math
 import platform
 import signal
 import threading
+import traceback
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -88,6 +89,13 @@ def run_config(config: DictConfig) -> Run:
     except Interrupted as stop:
         message = f"stopped; {plan.path} is saved, and the same command goes on from there"
         raise Interrupted(stop.signal_number, message) from None
+    except MetapbtError:
+        raise
+    except Exception as error:
+        text = " ".join(str(error).split())
+        raise MetapbtError(
+            f"unexpected {type(error).__name__}: {text} (traceback in {directory.log}; everything finished is saved)"
+        ) from error
     finally:
         directory.release()
 
@@ -202,8 +210,10 @@ def _drive(plan: _Plan, directory: RunDirectory) -> Run:
                 )
                 if generation + 1 < plan.generations:
                     _log_copies(tuner)
-    except MemberError as error:
-        directory.mark_failed(str(error))
+    except Exception as error:
+        directory.mark_failed(" ".join(str(error).split()))
+        if not isinstance(error, MetapbtError):
+            LOGGER.info("%s", traceback.format_exc())
         raise
     finally:
         executor.close()

@@ -149,7 +149,7 @@ class Tuner:
             rng = seeding.generator(self.seed, generation, -1, "selection")
             parents = truncation([self.history.value(r) for r in latest], self.quantile, rng)
         pending = [
-            Pending(self.history.value(record), record.hyperparameters)
+            Pending(record.reached, record.hyperparameters)
             for record, parent in zip(latest, parents, strict=True)
             if parent is None
         ]
@@ -161,7 +161,7 @@ class Tuner:
             origin = latest[parent]
             rng = seeding.generator(self.seed, generation, record.member, "explore")
             suggestion = self._explorer.propose(origin, self.history, pending, rng)
-            pending.append(Pending(self.history.value(origin), suggestion.hyperparameters))
+            pending.append(Pending(origin.reached, suggestion.hyperparameters))
             assignments.append(Assignment(parent, suggestion.hyperparameters, suggestion.source))
         self.assignments = tuple(assignments)
         return [Continue() if a.parent is None else Copy(a.parent, a.hyperparameters) for a in assignments]

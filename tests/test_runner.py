@@ -296,3 +296,14 @@ def test_a_state_of_a_run_is_plain_json(space):
     run = metapbt.run(command("results"), space)
     state = json.loads((run.path / "checkpoints" / "tuner.json").read_text())
     assert len(state["records"]) == 16
+
+
+def test_an_error_of_our_own_is_one_line_with_its_traceback_in_the_log(space, monkeypatch):
+    def broken(*_):
+        raise ZeroDivisionError("division by\nzero")
+
+    monkeypatch.setattr("metapbt.tuner.truncation", broken)
+    with pytest.raises(MetapbtError, match=r"unexpected ZeroDivisionError: division by zero \(traceback in .*run.log"):
+        metapbt.run(command("results"), space)
+    (log,) = Path("results").rglob("run.log")
+    assert "in broken" in log.read_text()

@@ -71,7 +71,7 @@ class MetaPB2Explorer(PB2Explorer):
         self, parent: Record, history: History, pending: Sequence[Pending], rng: np.random.Generator
     ) -> Suggestion:
         """Maximise the upper confidence bound of the memory conditioned on what happened here."""
-        return_before = history.value(parent)
+        return_before = parent.reached
         if not self.rows or not math.isfinite(return_before):
             return super().propose(parent, history, pending, rng)
         from metapbt.surrogates.acquisition import conditioned, growing_beta

@@ -30,7 +30,7 @@ class PB2Explorer(Explorer):
     ) -> Suggestion:
         """Maximise the upper confidence bound at the parent's return."""
         rows = history.transitions()
-        return_before = history.value(parent)
+        return_before = parent.reached
         if not rows or not math.isfinite(return_before):
             return Suggestion(self.space.sample(rng), "random")
 

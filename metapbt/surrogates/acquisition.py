@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -21,10 +22,17 @@ def growing_beta(rows: int) -> float:
 
 
 def conditioned(model: SingleTaskGP, x: Tensor, y: Tensor) -> SingleTaskGP:
-    """Return ``model`` with more observations (``n x d`` and ``n x 1``), its kernel as it was fitted."""
-    with torch.no_grad():
-        model.posterior(x[:1])  # fills the caches that conditioning starts from
-        informed: Any = model.condition_on_observations(x, y)
+    """Return ``model`` with more observations (``n x d`` and ``n x 1``), its kernel as it was fitted.
+
+    The covariance is factorised anew: updating the old factor, as ``condition_on_observations`` does, fails where a
+    new point lies on an old one and there is little noise.
+    """
+    informed: Any = copy.deepcopy(model)
+    if hasattr(informed, "outcome_transform"):
+        y, _ = informed.outcome_transform(y)
+    inputs = torch.cat([informed.train_inputs[0], x])
+    targets = torch.cat([informed.train_targets, y.squeeze(-1)])
+    informed.set_train_data(inputs, targets, strict=False)
     return informed
 
 

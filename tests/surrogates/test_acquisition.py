@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from metapbt.surrogates.acquisition import growing_beta, maximise_ucb, with_pending
+from metapbt.surrogates.acquisition import conditioned, growing_beta, maximise_ucb, with_pending
 from metapbt.surrogates.deep_kernel import fit_deep_kernel_gp, log_predictive_density
 from metapbt.surrogates.time_varying import fit_time_varying_gp
 
@@ -92,3 +92,11 @@ def test_a_deep_kernel_takes_so_few_rows_that_none_can_be_held_out():
     x = torch.rand(2, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     model = fit_deep_kernel_gp(x, x[:, :1], seed=0)
     assert torch.isfinite(model.posterior(x).mean).all()
+
+
+def test_conditioning_holds_where_new_points_lie_on_old_ones():
+    x = torch.rand(30, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    y = x[:, 1:2] * 3  # no noise at all
+    model = fit_time_varying_gp(x, y)
+    informed = conditioned(model, x.repeat(3, 1), y.repeat(3, 1))
+    torch.testing.assert_close(informed.posterior(x).mean, y, atol=0.02, rtol=0)
