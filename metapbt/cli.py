@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from metapbt.errors import Interrupted, MetapbtError
 
@@ -102,13 +102,16 @@ def _run(arguments: Sequence[str]) -> int:
 
 def _scripts(arguments: Sequence[str]) -> int:
     from hydra.core.hydra_config import HydraConfig
+    from omegaconf import OmegaConf
 
     from metapbt.config import job_runner
     from metapbt.scripts import write_scripts
 
     def write(config: DictConfig) -> None:
         hydra = HydraConfig.get()
-        overrides = [text.removeprefix("++") for text in hydra.overrides.task]
+        # Unresolved: an interpolation in an override is for the run to resolve.
+        asked: Any = OmegaConf.to_container(hydra.overrides.task, resolve=False)
+        overrides = [text.removeprefix("++") for text in asked]
         config_dir = next((s.path for s in hydra.runtime.config_sources if s.provider == "command-line"), None)
         scripts = write_scripts(config, overrides, config_dir)
         print(f"wrote {len(scripts)} scripts to {scripts[0].parent}")

@@ -134,7 +134,7 @@ def test_unknown_environment_comes_with_the_nearest_one() -> None:
 
 
 def test_quadratic_has_a_context_but_no_gymnasium_environment() -> None:
-    assert complete_context("quadratic", {"optimum_shift": 2}) == {"optimum_shift": 2.0}
+    assert complete_context("quadratic", {"optimum_shift": 0.5}) == {"optimum_shift": 0.5}
     with pytest.raises(MetapbtError, match="quadratic is a toy without a Gymnasium environment"):
         make_env("quadratic")
 
