@@ -1,15 +1,19 @@
-"""How long one suggestion takes, by rows of history (PB2) and of metadata (meta_pb2).
+"""How long one suggestion takes, by rows of history (PB2) and of metadata (meta_pb2), beside Ray Tune's PB2.
 
-    python benchmarks/suggestion.py
+    python benchmarks/suggestion.py [--peer-rows 300]
 
-Prints medians over repeated suggestions in this one process, on one thread.
+Prints medians in this one process, on one thread. Ray's PB2 is measured on the same rows where the extra is installed
+(pip install "metapbt[ray]"), up to --peer-rows: from 1,000 rows one suggestion of Ray's takes minutes.
 """
 
 from __future__ import annotations
 
+import argparse
 import statistics
 import time
+import warnings
 from collections.abc import Callable
+from importlib.util import find_spec
 
 import numpy as np
 import torch
@@ -21,8 +25,7 @@ from metapbt.explorers.pb2 import PB2Explorer
 from metapbt.records import History, Memory, Record, SourceRun
 from metapbt.space import Space
 
-ROWS = (20, 100, 300, 1000)
-REPEATS = 5
+ROWS = (20, 100, 300, 1000, 10_000)
 SPACE = Space({name: {"type": "float", "low": 0.0, "high": 1.0} for name in ("a", "b", "c", "d")})
 
 
@@ -37,35 +40,55 @@ def made_up_history(rows: int, members: int = 4, seed: int = 0) -> History:
     return History(tuple(records))
 
 
-def median_seconds(action: Callable[[int], object]) -> float:
+def median_seconds(action: Callable[[int], object], repeats: int) -> float:
     seconds = []
-    for repeat in range(REPEATS):
+    for repeat in range(repeats):
         began = time.perf_counter()
         action(repeat)
         seconds.append(time.perf_counter() - began)
     return statistics.median(seconds)
 
 
+def ours(past: History) -> Callable[[int], object]:
+    explorer = PB2Explorer(SPACE)
+    # A fresh history each time: what one suggestion caches must not help the next.
+    return lambda i: explorer.propose([past.best()], History(past.records), [], np.random.default_rng(i))
+
+
+def rays(past: History) -> Callable[[int], object]:
+    from ray.tune.schedulers.pb2 import _select_config, import_pb2_dependencies
+
+    import_pb2_dependencies()
+    rows = past.transitions()
+    x = np.array([[r.generation, r.return_before, *SPACE.to_unit(r.hyperparameters)] for r in rows])
+    y = np.array([r.slope for r in rows])
+    bounds = {name: [0.0, 1.0] for name in SPACE.names}
+    point = np.array([past.generations, past.best().reached])
+    return lambda i: _select_config(x, y, None, point, bounds, 2)
+
+
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--peer-rows", type=int, default=300, help="measure Ray's PB2 up to so many rows")
+    peer_rows = parser.parse_args().peer_rows if find_spec("ray") else 0
     torch.set_num_threads(1)
-    table = Table("rows", "pb2, one suggestion [s]", "meta_pb2, training once [s]", "meta_pb2, one suggestion [s]")
+    warnings.simplefilter("ignore")
+    table = Table("rows", "pb2 [s]", "Ray's PB2 [s]", "ratio", "meta_pb2: training [s]", "meta_pb2 [s]")
+    ours(made_up_history(20))(0)  # imports
     target = made_up_history(40, seed=99)
     for rows in ROWS:
         past = made_up_history(rows)
-        pb2 = PB2Explorer(SPACE)
-        plain = median_seconds(
-            lambda i, pb2=pb2, past=past: pb2.propose(past.best(), past, [], np.random.default_rng(i))
-        )
+        plain = median_seconds(ours(past), repeats=7)
+        peer = median_seconds(rays(past), repeats=3 if rows <= 100 else 1) if rows <= peer_rows else None
         contexts = [{"feature": float(i)} for i in range(4)]
         sources = tuple(SourceRun(c, made_up_history(rows // 4, seed=i)) for i, c in enumerate(contexts))
         meta = MetaPB2Explorer(SPACE, Memory({"feature": 1.5}, sources))
-        began = time.perf_counter()
-        meta.start(1, np.random.default_rng(0))
-        trained = time.perf_counter() - began
+        trained = median_seconds(lambda i, meta=meta: meta.start(1, np.random.default_rng(i)), repeats=1)
         suggested = median_seconds(
-            lambda i, meta=meta: meta.propose(target.best(), target, [], np.random.default_rng(i))
+            lambda i, meta=meta: meta.propose([target.best()], target, [], np.random.default_rng(i)), repeats=7
         )
-        table.add_row(str(rows), f"{plain:.3f}", f"{trained:.2f}", f"{suggested:.3f}")
+        shown = (f"{peer:.2f}", f"{peer / plain:.0f}x") if peer else ("-", "-")
+        table.add_row(f"{rows:,}", f"{plain:.3f}", *shown, f"{trained:.2f}", f"{suggested:.3f}")
     Console().print(table)
 
 

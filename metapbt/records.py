@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, fields
+from functools import cached_property
 from typing import Any
 
 from metapbt.errors import MetapbtError
@@ -106,11 +108,10 @@ class History:
 
     records: tuple[Record, ...] = ()
     metric: str = "train_return"
-    _by_place: dict[tuple[int, int], Record] = field(init=False, repr=False, compare=False)
 
-    def __post_init__(self) -> None:
-        places = {(r.generation, r.member): r for r in self.records}
-        object.__setattr__(self, "_by_place", places)
+    @cached_property
+    def _by_place(self) -> dict[tuple[int, int], Record]:
+        return {(r.generation, r.member): r for r in self.records}
 
     def __len__(self) -> int:
         return len(self.records)
@@ -130,7 +131,8 @@ class History:
 
     def generation(self, number: int) -> tuple[Record, ...]:
         """The records of one generation, by member."""
-        return tuple(r for r in self.records if r.generation == number)
+        first = bisect_left(self.records, number, key=lambda r: r.generation)
+        return self.records[first : bisect_right(self.records, number, key=lambda r: r.generation)]
 
     def extended(self, records: Iterable[Record]) -> History:
         """This history followed by one more generation."""
@@ -142,14 +144,22 @@ class History:
 
     def best(self) -> Record:
         """The record of the last generation with the best value: its eval_return is the run's score."""
+        return self.best_of(self.generations - 1)
+
+    def best_of(self, number: int) -> Record:
+        """The record of a generation with the best value."""
         if not self.records:
             raise MetapbtError("no generation has finished yet")
-        return max(self.latest, key=lambda r: (_comparable(self.value(r)), -r.member))
+        return max(self.generation(number), key=lambda r: (_comparable(self.value(r)), -r.member))
 
     def before(self, record: Record) -> Record | None:
         """The record that ``record`` went on from: its parent's or its own of the generation before."""
         origin = record.member if record.parent is None else record.parent
         return self._by_place.get((record.generation - 1, origin))
+
+    @cached_property
+    def _transitions(self) -> tuple[Transition, ...]:
+        return tuple(self._iterate_transitions())
 
     def transitions(self) -> tuple[Transition, ...]:
         """What every interval did, where its returns are finite.
@@ -157,9 +167,11 @@ class History:
         Nobody measures an agent before its first interval. The lowest return of the first generation stands for it,
         that of an agent which learned next to nothing.
         """
+        return self._transitions
+
+    def _iterate_transitions(self) -> Iterator[Transition]:
         first = [r.reached for r in self.generation(0) if math.isfinite(r.reached)]
         untrained = min(first, default=math.nan)
-        rows = []
         for record in self.records:
             origin = self.before(record)
             steps_before = origin.env_steps if origin else 0
@@ -173,8 +185,7 @@ class History:
                 record.hyperparameters,
             )
             if math.isfinite(row.return_before) and math.isfinite(row.return_after):
-                rows.append(row)
-        return tuple(rows)
+                yield row
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 A space is written in YAML, one key for each hyperparameter; keys may nest::
 
     learning_rate: {type: float, low: 1.0e-5, high: 1.0e-3, log: true, default: 3.0e-4}
+    clip_range: {type: float, low: 0.1, high: 0.5, step: 0.05}
     n_epochs: {type: int, low: 3, high: 30, default: 10}
     activation: {type: categorical, choices: [tanh, relu], default: tanh}
     optimizer:
@@ -14,6 +15,7 @@ one has a value (or one of a list of values). Scaling and conditions are ConfigS
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -31,7 +33,7 @@ Hyperparameters = dict[str, Value]
 UnitVector = NDArray[np.float64]
 
 _KEYS = {
-    "float": {"low", "high", "log", "default", "when"},
+    "float": {"low", "high", "log", "step", "default", "when"},
     "int": {"low", "high", "log", "default", "when"},
     "categorical": {"choices", "default", "when"},
 }
@@ -46,6 +48,25 @@ class Parameter:
     choices: tuple[Value, ...] = ()  # of a categorical one, in the order in which they were written
     low: float = 0.0
     high: float = 1.0
+    step: float | None = None  # of a float that takes the values low, low + step, ... only
+
+    def neighbours(self, value: Value) -> tuple[Value, Value] | None:
+        """The next lower and higher legal value of a category or a stepped float; None for other numbers."""
+        if self.kind == "categorical":
+            index, last = self.choices.index(value), len(self.choices) - 1
+            return self.choices[max(index - 1, 0)], self.choices[min(index + 1, last)]
+        if self.step is not None:
+            return self.stepped(float(value) - self.step), self.stepped(float(value) + self.step)
+        return None
+
+    def stepped(self, value: float) -> float:
+        """The legal value nearest to a number: itself, unless there is a step."""
+        if self.step is None:
+            return value
+        last = math.floor((self.high - self.low) / self.step + 1e-9)
+        count = min(max(round((value - self.low) / self.step), 0), last)
+        # 0.005 + 3 * 0.0005 is 0.006500000000000001; nobody wrote that.
+        return float(f"{self.low + count * self.step:.12g}")
 
 
 class Space:
@@ -87,14 +108,19 @@ class Space:
 
     def default(self) -> Hyperparameters:
         """The default configuration."""
-        return self._active({name: self._default(name) for name in self.names})
+        return self.active(self.unconditional_default())
+
+    def unconditional_default(self) -> Hyperparameters:
+        """The default of every hyperparameter, whether it exists under the others' defaults or not."""
+        return {name: self._default(name) for name in self.names}
 
     def sample(self, rng: np.random.Generator) -> Hyperparameters:
         """Draw a configuration: uniform on each scale, every integer and every category equally likely."""
         # ConfigSpace draws from NumPy's older generator. Rounding a uniform point of the unit cube would not do: the
         # lowest and the highest integer have only half a share of it.
         state = np.random.RandomState(rng.integers(2**32, dtype=np.uint32))  # noqa: NPY002
-        return self._active({name: _plain(p.sample_value(seed=state)) for name, p in self._by_name.items()})
+        drawn = {p.name: _plain(self._by_name[p.name].sample_value(seed=state)) for p in self.parameters}
+        return self.active({p.name: self._stepped(p, drawn[p.name]) for p in self.parameters})
 
     def to_unit(self, hyperparameters: Mapping[str, Value]) -> UnitVector:
         """Map a configuration to the unit cube (shape ``d``).
@@ -111,7 +137,7 @@ class Space:
     def from_unit(self, vector: Sequence[float] | UnitVector) -> Hyperparameters:
         """Map a point of the unit cube (shape ``d``) to a configuration; coordinates beyond [0, 1] are clipped."""
         clipped = np.clip(np.asarray(vector, dtype=np.float64), 0.0, 1.0)
-        return self._active(
+        return self.active(
             {p.name: self._from_unit(p, float(u)) for p, u in zip(self.parameters, clipped, strict=True)}
         )
 
@@ -127,7 +153,7 @@ class Space:
             if not self._by_name[name].legal_value(value):
                 raise MetapbtError(f"{name} must be {self._legal(name)}, got {value!r}")
         filled = {name: hyperparameters.get(name, self._default(name)) for name in self.names}
-        missing = self._active(filled).keys() - hyperparameters.keys()
+        missing = self.active(filled).keys() - hyperparameters.keys()
         if missing:
             raise MetapbtError(f"missing hyperparameters: {', '.join(sorted(missing))}")
 
@@ -139,8 +165,8 @@ class Space:
             return False
         return True
 
-    def _active(self, values: Hyperparameters) -> Hyperparameters:
-        """Drop what does not exist under the conditions."""
+    def active(self, values: Hyperparameters) -> Hyperparameters:
+        """Drop, from a value for every hyperparameter, those that do not exist under the conditions."""
         if not self._space.conditions:
             return values
         active = deactivate_inactive_hyperparameters(dict(values), self._space)
@@ -158,7 +184,10 @@ class Space:
         if parameter.kind == "categorical":
             count = len(parameter.choices)
             return parameter.choices[min(int(coordinate * count), count - 1)]
-        return _plain(self._by_name[parameter.name].to_value(coordinate))
+        return self._stepped(parameter, _plain(self._by_name[parameter.name].to_value(coordinate)))
+
+    def _stepped(self, parameter: Parameter, value: Value) -> Value:
+        return parameter.stepped(float(value)) if parameter.step is not None else value
 
     def _legal(self, name: str) -> str:
         parameter = next(p for p in self.parameters if p.name == name)
@@ -198,7 +227,10 @@ def _parameter(name: str, entry: Mapping[str, Any]) -> Parameter:
         raise MetapbtError(f"{key}.low must be < high, got low {low:g} and high {high:g}")
     if entry.get("log") and low <= 0:
         raise MetapbtError(f"{key}.low must be > 0 for a log scale, got {low:g}")
-    return Parameter(name, kind, low=low, high=high)
+    step = _number(key, "step", entry, kind) if entry.get("step") is not None else None
+    if step is not None and not 0 < step <= high - low:
+        raise MetapbtError(f"{key}.step must be > 0 and at most high - low, got {step:g}")
+    return Parameter(name, kind, low=low, high=high, step=step)
 
 
 def _number(key: str, bound: str, entry: Mapping[str, Any], kind: str) -> float:

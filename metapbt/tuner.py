@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from metapbt import seeding
 from metapbt.errors import MetapbtError
 from metapbt.explorers import make_explorer
-from metapbt.explorers.base import Pending
+from metapbt.explorers.base import Pending, Suggestion
 from metapbt.records import History, Record
 from metapbt.selection import truncation
 from metapbt.space import Hyperparameters, Space
@@ -40,6 +40,7 @@ class Assignment:
     parent: int | None
     hyperparameters: Hyperparameters
     source: str
+    operations: Mapping[str, str] = field(default_factory=dict, compare=False)  # for the log alone; not in the state
 
 
 class Tuner:
@@ -61,6 +62,8 @@ class Tuner:
         quantile: float = 0.25,
         seed: int = 0,
         metric: str = "train_return",
+        initial: Sequence[Hyperparameters] = (),
+        constraint: Callable[[Hyperparameters], Hyperparameters] | None = None,
         **settings: Any,
     ) -> None:
         """Set up a population.
@@ -72,6 +75,8 @@ class Tuner:
             quantile: the worst quantile copies from the best one, in [0, 0.5].
             seed: of every draw.
             metric: which return of the records selection looks at.
+            initial: configurations for the first members; the method chooses those of the others.
+            constraint: gets every new configuration and returns a legal one that may be used instead.
             settings: the method's own, as in ``conf/method/<method>.yaml``.
 
         Raises:
@@ -91,14 +96,22 @@ class Tuner:
         self.seed = seed
         self.history = History(metric=metric)
         self.assignments: tuple[Assignment, ...] = ()
+        self.initial = tuple(dict(given) for given in initial)
+        if len(self.initial) > population_size:
+            raise MetapbtError(f"initial has {len(self.initial)} configurations for {population_size} members")
+        for given in self.initial:
+            self.space.check(given)
+        self._constraint = constraint
         self._explorer = make_explorer(method, self.space, **settings)
 
     def start(self) -> list[Hyperparameters]:
         """Return the first generation's hyperparameters, one configuration for each member."""
         if not self.assignments:
             rng = seeding.generator(self.seed, -1, -1, "start")
-            suggestions = self._explorer.start(self.population_size, rng)
-            self.assignments = tuple(Assignment(None, s.hyperparameters, s.source) for s in suggestions)
+            suggestions = [Suggestion(given, "given") for given in self.initial]
+            if len(suggestions) < self.population_size:
+                suggestions += self._explorer.start(self.population_size, rng)[len(suggestions) :]
+            self.assignments = tuple(self._assignment(None, s) for s in suggestions)
         return [a.hyperparameters for a in self.assignments]
 
     def tell(self, env_steps: Sequence[int], returns: Sequence[float]) -> list[Decision]:
@@ -153,18 +166,23 @@ class Tuner:
             for record, parent in zip(latest, parents, strict=True)
             if parent is None
         ]
-        assignments = []
-        for record, parent in zip(latest, parents, strict=True):
-            if parent is None:
-                assignments.append(Assignment(None, record.hyperparameters, "continued"))
-                continue
-            origin = latest[parent]
-            rng = seeding.generator(self.seed, generation, record.member, "explore")
-            suggestion = self._explorer.propose(origin, self.history, pending, rng)
-            pending.append(Pending(origin.reached, suggestion.hyperparameters))
-            assignments.append(Assignment(parent, suggestion.hyperparameters, suggestion.source))
-        self.assignments = tuple(assignments)
-        return [Continue() if a.parent is None else Copy(a.parent, a.hyperparameters) for a in assignments]
+        origins = [latest[parent] for parent in parents if parent is not None]
+        rng = seeding.generator(self.seed, generation, -1, "explore")
+        suggestions = iter(self._explorer.propose(origins, self.history, pending, rng) if origins else ())
+        self.assignments = tuple(
+            Assignment(None, record.hyperparameters, "continued")
+            if parent is None
+            else self._assignment(parent, next(suggestions))
+            for record, parent in zip(latest, parents, strict=True)
+        )
+        return [Continue() if a.parent is None else Copy(a.parent, a.hyperparameters) for a in self.assignments]
+
+    def _assignment(self, parent: int | None, suggestion: Suggestion) -> Assignment:
+        hyperparameters = suggestion.hyperparameters
+        if self._constraint is not None:
+            hyperparameters = self._constraint(dict(hyperparameters))
+            self.space.check(hyperparameters)
+        return Assignment(parent, hyperparameters, suggestion.source, suggestion.operations)
 
     def state(self) -> dict[str, Any]:
         """Everything that has happened and is decided, as plain data (JSON can hold it)."""

@@ -12,8 +12,12 @@ from metapbt.space import Space
 METHODS = {
     "default": "metapbt.explorers.default:DefaultExplorer",
     "random": "metapbt.explorers.random:RandomExplorer",
+    "grid": "metapbt.explorers.grid:GridExplorer",
     "pbt": "metapbt.explorers.pbt:PBTExplorer",
     "pb2": "metapbt.explorers.pb2:PB2Explorer",
+    "pb2_rand": "metapbt.explorers.pb2_rand:PB2RandExplorer",
+    "pb2_mult": "metapbt.explorers.pb2_mult:PB2MultExplorer",
+    "pb2_mix": "metapbt.explorers.pb2_mix:PB2MixExplorer",
     "meta_pb2": "metapbt.explorers.meta_pb2:MetaPB2Explorer",
 }
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import numpy as np
@@ -14,10 +14,17 @@ from metapbt.space import Hyperparameters, Space
 
 @dataclass(frozen=True, slots=True)
 class Suggestion:
-    """Hyperparameters for one member, and one word on how they came about (the column ``source``)."""
+    """Hyperparameters for one member.
+
+    Attributes:
+        hyperparameters: a configuration of the space.
+        source: one word on how they came about (the column ``source``).
+        operations: for the log, what was done to single hyperparameters (``{"learning_rate": "x0.8"}``).
+    """
 
     hyperparameters: Hyperparameters
     source: str
+    operations: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +44,7 @@ class Explorer:
 
     1. ``start`` is called once, before the first generation, for the whole population.
     2. After each generation, if ``copies`` is true, selection decides which members copy which.
-    3. ``propose`` is called once for each copying member, in order of members.
+    3. ``propose`` is called once, for all members that copy.
 
     The shortest complete example is ``metapbt/explorers/random.py``.
     """
@@ -55,15 +62,14 @@ class Explorer:
         return [Suggestion(self.space.sample(rng), "random") for _ in range(size)]
 
     def propose(
-        self, parent: Record, history: History, pending: Sequence[Pending], rng: np.random.Generator
-    ) -> Suggestion:
-        """Return hyperparameters for a member that is about to become a copy of ``parent``.
+        self, parents: Sequence[Record], history: History, pending: Sequence[Pending], rng: np.random.Generator
+    ) -> list[Suggestion]:
+        """Return hyperparameters for the members that are about to become copies, one suggestion for each.
 
         Args:
-            parent: the record, in the last generation, of the member to be copied.
+            parents: for each copying member the record, in the last generation, of the member to be copied.
             history: everything that has happened in this run.
-            pending: the members of the coming generation that are decided already (those that go on unchanged,
-                then the copies proposed before this one).
+            pending: the members that go on unchanged in the coming generation.
             rng: the source of all randomness.
         """
         raise NotImplementedError

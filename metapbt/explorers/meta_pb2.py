@@ -63,17 +63,18 @@ class MetaPB2Explorer(PB2Explorer):
         given = self._given(self.memory.context, 0, untrained)
         chosen: list[Hyperparameters] = []
         for _ in range(size):
-            waiting = [[*given, *self.space.to_unit(one)] for one in chosen]
-            chosen.append(self.maximise(self._meta_model, given, waiting, growing_beta(len(self.rows)), rng))
+            waiting = [[*given, *self.columns(one)] for one in chosen]
+            found = self.maximise(self._meta_model, given, waiting, growing_beta(len(self.rows)), rng)
+            chosen.append(self.assembled(found, {}))
         return [Suggestion(one, "memory") for one in chosen]
 
     def propose(
-        self, parent: Record, history: History, pending: Sequence[Pending], rng: np.random.Generator
-    ) -> Suggestion:
+        self, parents: Sequence[Record], history: History, pending: Sequence[Pending], rng: np.random.Generator
+    ) -> list[Suggestion]:
         """Maximise the upper confidence bound of the memory conditioned on what happened here."""
-        return_before = parent.reached
-        if not self.rows or not math.isfinite(return_before):
-            return super().propose(parent, history, pending, rng)
+        if not self.rows or not all(math.isfinite(parent.reached) for parent in parents):
+            return super().propose(parents, history, pending, rng)
+
         from metapbt.surrogates.acquisition import conditioned, growing_beta
 
         here = self.memory.context
@@ -81,14 +82,20 @@ class MetaPB2Explorer(PB2Explorer):
         own = [(here, row) for row in history.transitions() if row.hyperparameters in self.space]
         if own:
             model = conditioned(model, self._inputs(own), self._targets(own))
-        steps = parent.env_steps
+        steps = parents[0].env_steps
         waiting = [
-            [*self._given(here, steps, p.return_before), *self.space.to_unit(p.hyperparameters)]
+            [*self._given(here, steps, p.return_before), *self.columns(p.hyperparameters)]
             for p in pending
             if math.isfinite(p.return_before)
         ]
-        given = self._given(here, steps, return_before)
-        return Suggestion(self.maximise(model, given, waiting, growing_beta(len(self.rows) + len(own)), rng), "memory")
+        suggestions = []
+        for parent in parents:
+            given = self._given(here, steps, parent.reached)
+            found = self.maximise(model, given, waiting, growing_beta(len(self.rows) + len(own)), rng)
+            suggestion = Suggestion(self.assembled(found, {}), "memory")
+            waiting.append([*given, *self.columns(suggestion.hyperparameters)])
+            suggestions.append(suggestion)
+        return suggestions
 
     @cached_property
     def _meta_model(self) -> SingleTaskGP:

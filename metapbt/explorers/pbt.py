@@ -9,14 +9,15 @@ import numpy as np
 from metapbt.errors import MetapbtError
 from metapbt.explorers.base import Explorer, Pending, Suggestion
 from metapbt.records import History, Record
-from metapbt.space import Parameter, Space, Value
+from metapbt.space import Hyperparameters, Parameter, Space, Value
 
 
 class PBTExplorer(Explorer):
     """The explore step of Jaderberg et al. (2017), section 4.1.2.
 
-    Each hyperparameter, independently, is drawn anew with probability ``resample_probability``; otherwise a number
-    is multiplied by one of ``factors`` (and kept within its bounds), a category moves to a neighbour or stays.
+    Each hyperparameter, independently, is drawn anew with probability ``resample_probability``. Otherwise a number is
+    multiplied by one of ``factors`` and kept within its bounds; a category, and a number with a ``step``, moves to a
+    neighbour (and stays where there is none on that side).
     """
 
     def __init__(self, space: Space, factors: Sequence[float] = (0.8, 1.2), resample_probability: float = 0.25) -> None:
@@ -34,27 +35,29 @@ class PBTExplorer(Explorer):
         self.resample_probability = resample_probability
 
     def propose(
-        self,
-        parent: Record,
-        history: History,
-        pending: Sequence[Pending],
-        rng: np.random.Generator,
-    ) -> Suggestion:
-        """Perturb or resample the parent's hyperparameters."""
-        fresh = self.space.to_unit(self.space.sample(rng))
-        point = self.space.to_unit(parent.hyperparameters)
-        for index, parameter in enumerate(self.space.parameters):
-            if rng.random() < self.resample_probability:
-                point[index] = fresh[index]
-            elif parameter.name in parent.hyperparameters:
-                value = self._perturbed(parameter, parent.hyperparameters[parameter.name], rng)
-                point[index] = self.space.to_unit({**parent.hyperparameters, parameter.name: value})[index]
-        return Suggestion(self.space.from_unit(point), "perturbed")
+        self, parents: Sequence[Record], history: History, pending: Sequence[Pending], rng: np.random.Generator
+    ) -> list[Suggestion]:
+        """Perturb or resample each parent's hyperparameters."""
+        return [self._explored(parent.hyperparameters, rng) for parent in parents]
 
-    def _perturbed(self, parameter: Parameter, value: Value, rng: np.random.Generator) -> Value:
-        if parameter.kind == "categorical":
-            index = parameter.choices.index(value) + int(rng.integers(-1, 2))
-            return parameter.choices[min(max(index, 0), len(parameter.choices) - 1)]
-        scaled = float(value) * float(rng.choice(self.factors))
-        clipped = min(max(scaled, parameter.low), parameter.high)
-        return round(clipped) if parameter.kind == "int" else clipped
+    def _explored(self, before: Hyperparameters, rng: np.random.Generator) -> Suggestion:
+        # What does not exist under the parent's conditions may come to exist: then from its default.
+        values = {**self.space.unconditional_default(), **before}
+        fresh = {**values, **self.space.sample(rng)}
+        operations = {}
+        for parameter in self.space.parameters:
+            name = parameter.name
+            if rng.random() < self.resample_probability:
+                values[name], operations[name] = fresh[name], "resample"
+            else:
+                values[name], operations[name] = self._perturbed(parameter, values[name], rng)
+        return Suggestion(self.space.active(values), "perturbed", operations)
+
+    def _perturbed(self, parameter: Parameter, value: Value, rng: np.random.Generator) -> tuple[Value, str]:
+        neighbours = parameter.neighbours(value)
+        if neighbours is not None:
+            up = bool(rng.random() < 0.5)
+            return neighbours[up], "up" if up else "down"
+        factor = float(rng.choice(self.factors))
+        clipped = min(max(float(value) * factor, parameter.low), parameter.high)
+        return (round(clipped) if parameter.kind == "int" else clipped), f"x{factor:g}"

@@ -76,3 +76,59 @@ class DeepKernel(Kernel):
         z1 = self.network(x1)
         z2 = z1 if x1.shape == x2.shape and torch.equal(x1, x2) else self.network(x2)
         return self.base_kernel.forward(z1, z2, diag=diag, **params)
+
+
+class OverlapKernel(Kernel):
+    r"""Categories: the share of those that are equal.
+
+    .. math:: k(c, c') = \frac{1}{m} \sum_{j=1}^m [c_j = c'_j]
+
+    The categorical kernel of CoCaBO (Ru et al., 2020); variance is left to ``ScaleKernel``.
+    """
+
+    has_lengthscale = False
+
+    def forward(self, x1: Tensor, x2: Tensor, diag: bool = False, **_: Any) -> Tensor:
+        """The covariance of category codes ``x1`` (``... x n x m``) with ``x2`` (``... x k x m``): ``... x n x k``."""
+        if diag:
+            return (x1 == x2).to(x1).mean(dim=-1)
+        return (x1.unsqueeze(-2) == x2.unsqueeze(-3)).to(x1).mean(dim=-1)
+
+
+class MixKernel(Kernel):
+    r"""Two kernels added and multiplied, the share of the product fitted.
+
+    .. math:: k = \frac{1 - \lambda}{2} (k_1 + k_2) + \lambda k_1 k_2
+
+    As in CoCaBO (Ru et al., 2020, equation 2, there with :math:`1 - \lambda`) and PB2-Mix (Parker-Holder et al.,
+    2021), which adds the half.
+
+    Attributes:
+        mix: :math:`\lambda` in (0, 1), shape ``1``.
+    """
+
+    has_lengthscale = False
+
+    def __init__(self, first: Kernel, second: Kernel) -> None:
+        super().__init__()
+        self.first = first
+        self.second = second
+        self.register_parameter("raw_mix", torch.nn.Parameter(torch.zeros(1)))
+        self.register_constraint("raw_mix", Interval(0.0, 1.0))
+
+    @property
+    def mix(self) -> Tensor:
+        """The share of the product."""
+        return self.raw_mix_constraint.transform(self.raw_mix)
+
+    @mix.setter
+    def mix(self, value: float) -> None:
+        self.initialize(raw_mix=self.raw_mix_constraint.inverse_transform(torch.tensor([value]).to(self.raw_mix)))
+
+    def forward(self, x1: Tensor, x2: Tensor, diag: bool = False, **params: Any) -> Tensor:
+        """The covariance of ``x1`` (``... x n x d``) with ``x2`` (``... x m x d``): ``... x n x m``."""
+        first, second = (
+            part(x1, x2, diag=diag, **params) if diag else part(x1, x2, **params).to_dense()
+            for part in (self.first, self.second)
+        )
+        return (1 - self.mix) / 2 * (first + second) + self.mix * first * second

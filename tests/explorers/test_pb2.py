@@ -29,7 +29,7 @@ def distance(hyperparameters, best):
 def test_pb2_suggests_near_the_setting_that_grew_the_return_fastest():
     best = (0.3, 0.8)
     past = history(best, generations=10)
-    suggestion = PB2Explorer(SPACE).propose(past.best(), past, [], np.random.default_rng(0))
+    (suggestion,) = PB2Explorer(SPACE).propose([past.best()], past, [], np.random.default_rng(0))
     assert suggestion.source == "surrogate"
     assert distance(suggestion.hyperparameters, best) < 0.35
 
@@ -37,15 +37,15 @@ def test_pb2_suggests_near_the_setting_that_grew_the_return_fastest():
 def test_pb2_keeps_away_from_points_that_are_being_tried():
     past = history((0.5, 0.5), generations=3)
     explorer, parent = PB2Explorer(SPACE), past.best()
-    first = explorer.propose(parent, past, [], np.random.default_rng(0)).hyperparameters
+    first = explorer.propose([parent], past, [], np.random.default_rng(0))[0].hyperparameters
     waiting = [Pending(past.value(parent), first)] * 3
-    second = explorer.propose(parent, past, waiting, np.random.default_rng(0)).hyperparameters
+    second = explorer.propose([parent], past, waiting, np.random.default_rng(0))[0].hyperparameters
     assert distance(second, (first["x"], first["y"])) > 0.05
 
 
 def test_pb2_draws_at_random_while_there_is_no_finite_return():
     record = Record(0, 0, None, "random", SPACE.default(), 10, float("nan"))
-    suggestion = PB2Explorer(SPACE).propose(record, History((record,)), [], np.random.default_rng(0))
+    (suggestion,) = PB2Explorer(SPACE).propose([record], History((record,)), [], np.random.default_rng(0))
     assert suggestion.source == "random"
 
 
@@ -70,7 +70,7 @@ def test_memory_takes_the_targets_own_rows_into_account():
     remembered = memory([0.1, 0.2, 0.3], target=0.25)
     here = history((0.9, 0.1), generations=10, seed=9, rate=3.0)  # the target is unlike its sources
     explorer = MetaPB2Explorer(SPACE, remembered)
-    suggestion = explorer.propose(here.best(), here, [], np.random.default_rng(0))
+    (suggestion,) = explorer.propose([here.best()], here, [], np.random.default_rng(0))
     assert suggestion.source == "memory"
     assert distance(suggestion.hyperparameters, (0.9, 0.1)) < distance(suggestion.hyperparameters, (0.25, 0.8))
 
@@ -79,7 +79,7 @@ def test_without_sources_meta_pb2_is_pb2():
     past = history((0.3, 0.8))
     forgetful, plain = MetaPB2Explorer(SPACE, Memory({"shift": 0.0})), PB2Explorer(SPACE)
     assert forgetful.start(4, np.random.default_rng(1)) == plain.start(4, np.random.default_rng(1))
-    arguments = (past.best(), past, [])
+    arguments = ([past.best()], past, [])
     assert forgetful.propose(*arguments, np.random.default_rng(2)) == plain.propose(
         *arguments, np.random.default_rng(2)
     )

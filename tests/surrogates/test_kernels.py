@@ -10,7 +10,7 @@ import torch
 from botorch.models import SingleTaskGP
 from gpytorch.kernels import RBFKernel, ScaleKernel
 
-from metapbt.surrogates.kernels import DeepKernel, TimeDecayKernel
+from metapbt.surrogates.kernels import DeepKernel, MixKernel, OverlapKernel, TimeDecayKernel
 
 DATA = Path(__file__).parent.parent / "data" / "kernels.json"
 CASES = json.loads(DATA.read_text())["time_varying_squared_exponential"]["cases"]
@@ -86,3 +86,31 @@ def test_a_deep_kernel_is_its_base_kernel_over_the_networks_outputs():
     x, z = torch.rand(6, 3, dtype=torch.float64), torch.rand(4, 3, dtype=torch.float64)
     torch.testing.assert_close(deep(x, z).to_dense(), base(network(x), network(z)).to_dense())
     torch.testing.assert_close(deep(x).to_dense(), base(network(x)).to_dense())
+
+
+def mixed_kernel(case):
+    width = len(case["X"][0])
+    categories = tuple(case["categorical_columns"])
+    numbers = tuple(i for i in range(1, width) if i not in categories)
+
+    def decay(epsilon):
+        kernel = TimeDecayKernel(epsilon_bounds=(-0.1, 1.0), active_dims=(0,)).double()
+        kernel.epsilon = epsilon
+        return kernel
+
+    rbf = ScaleKernel(RBFKernel(active_dims=numbers)).double()
+    rbf.base_kernel.lengthscale = math.sqrt(case["lengthscale"] / 2)
+    rbf.outputscale = case["variance_continuous"]
+    overlap = ScaleKernel(OverlapKernel(active_dims=categories)).double()
+    overlap.outputscale = case["variance_categorical"]
+    kernel = MixKernel(decay(case["epsilon_continuous"]) * rbf, decay(case["epsilon_categorical"]) * overlap).double()
+    kernel.mix = case["mix"]
+    return kernel
+
+
+@pytest.mark.parametrize("case", json.loads(DATA.read_text())["time_varying_mixed"]["cases"])
+def test_the_time_varying_mixed_kernel_equals_the_published_one(case):
+    kernel, x, z = mixed_kernel(case), tensor(case["X"]), tensor(case["Z"])
+    torch.testing.assert_close(kernel(x, z).to_dense(), tensor(case["K_xz"]), atol=1e-6, rtol=0)
+    torch.testing.assert_close(kernel(x, x).to_dense(), tensor(case["K_xx"]), atol=1e-6, rtol=0)
+    torch.testing.assert_close(kernel(x, x, diag=True), tensor(case["K_xx"]).diagonal(), atol=1e-6, rtol=0)
