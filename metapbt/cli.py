@@ -24,6 +24,7 @@ examples:
   metapbt scripts env=lunar_lander scripts.feature=leg_height method=pb2
   metapbt status results
   metapbt report results
+  metapbt replay results/cart_pole/default/pb2/seed_0
 
 metapbt COMMAND --help tells more."""
 
@@ -77,6 +78,14 @@ def _parser() -> argparse.ArgumentParser:
 
     status = command("status", _status, "what is done, running, failed, stopped or missing")
     status.add_argument("results", type=Path, metavar="RESULTS", help="a directory with runs in it")
+
+    replay = command("replay", _replay, "train one fresh agent on the hyperparameter schedule of a run's best member")
+    replay.add_argument("run", type=Path, metavar="RUN_DIR", help="the directory of a run")
+    replay.add_argument("--seed", type=int, help="of the fresh agent (default: one that the run did not use)")
+
+    toy = command("toy", _toy, "figures and an animation of what populations did on env=quadratic")
+    toy.add_argument("results", type=Path, metavar="RESULTS", help="a directory with runs of env=quadratic in it")
+    toy.add_argument("--out", type=Path, metavar="DIR", help="where to write (default: RESULTS/figures)")
 
     data = command("data", _data, "look at the records of many runs, check them, export them")
     data.add_argument(
@@ -176,6 +185,21 @@ def _report(parsed: argparse.Namespace) -> int:
     return 0
 
 
+def _replay(parsed: argparse.Namespace) -> int:
+    from metapbt.replay import replay
+
+    print(replay(parsed.run, parsed.seed).comparison)
+    return 0
+
+
+def _toy(parsed: argparse.Namespace) -> int:
+    from metapbt.analysis.toy import write_toy_figures
+
+    for path in write_toy_figures(parsed.results, parsed.out):
+        print(path)
+    return 0
+
+
 def _status(parsed: argparse.Namespace) -> int:
     from metapbt.store.overview import print_status
 
@@ -199,6 +223,8 @@ def _data(parsed: argparse.Namespace) -> int:
 
 def entry() -> NoReturn:
     """The console script."""
+    # As with `python -m`, code beside one's configuration is found; last, so that it hides nothing that is installed.
+    sys.path.append(os.getcwd())  # noqa: PTH109 - sys.path holds strings
     sys.exit(main())
 
 

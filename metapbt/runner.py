@@ -8,7 +8,7 @@ import signal
 import threading
 import traceback
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import metadata
@@ -26,6 +26,7 @@ from metapbt.explorers import explorer_class
 from metapbt.learners import LearnerSpec
 from metapbt.progress import LOGGER, RunProgress, logging_to
 from metapbt.records import History, Record
+from metapbt.registry import lookup
 from metapbt.space import Space
 from metapbt.store.run_directory import RunDirectory, context_label, run_directory
 from metapbt.store.sources import choose_sources, describe_contexts, read_sources, to_memory
@@ -161,6 +162,8 @@ class _Plan:
             population["quantile"],
             self.config["seed"],
             population["metric"],
+            initial=self.config["initial"],
+            constraint=lookup("constraint", self.config["constraint"], {}) if self.config["constraint"] else None,
             **settings,
         )
 
@@ -192,6 +195,10 @@ def _drive(plan: _Plan, directory: RunDirectory) -> Run:
     try:
         with RunProgress(title, plan.generations, size, begun) as progress:
             for generation in range(begun, plan.generations):
+                reason = stop_reason(tuner.history, plan.config["stop"])
+                if reason:
+                    LOGGER.info("stopping: %s", reason)
+                    break
                 records = _train_generation(plan, directory, tuner, generation, executor, progress)
                 tuner.observe(records)
                 directory.save_state(tuner.state())
@@ -217,9 +224,30 @@ def _drive(plan: _Plan, directory: RunDirectory) -> Run:
         raise
     finally:
         executor.close()
-    directory.mark_done()
+    directory.mark_done(tuner.history.generations)
     LOGGER.info("%s: finished with a score of %.2f", title, tuner.history.best().eval_return)
     return Run(plan.path, tuner.history)
+
+
+def stop_reason(history: History, stop: Mapping[str, Any]) -> str | None:
+    """Say why a run need not use up its budget, if so.
+
+    Args:
+        history: everything so far.
+        stop: the configuration's ``stop``: ``return_reached``, ``wall_seconds``, ``plateau``, each a number or None.
+    """
+    scores = [history.best_of(number).reached for number in range(history.generations)]
+    if not scores:
+        return None
+    if stop["return_reached"] is not None and scores[-1] >= stop["return_reached"]:
+        return f"the score of {scores[-1]:.2f} has reached stop.return_reached={stop['return_reached']:g}"
+    seconds = sum(max(r.wall_seconds for r in history.generation(n)) for n in range(history.generations))
+    if stop["wall_seconds"] is not None and seconds >= stop["wall_seconds"]:
+        return f"training took {seconds:.0f} s, stop.wall_seconds={stop['wall_seconds']:g}"
+    patience = stop["plateau"]
+    if patience is not None and len(scores) > patience and max(scores[-patience:]) <= max(scores[:-patience]):
+        return f"the best score of {max(scores):.2f} has not grown for stop.plateau={patience} generations"
+    return None
 
 
 def _train_generation(
@@ -357,11 +385,11 @@ def _log_copies(tuner: Tuner) -> None:
             continue
         before = latest[assignment.parent].hyperparameters
         changes = ", ".join(
-            f"{name} {_shown(before.get(name))} -> {_shown(value)}"
+            f"{name} {_shown(before.get(name))} {_arrow(assignment.operations.get(name))} {_shown(value)}"
             for name, value in assignment.hyperparameters.items()
         )
         LOGGER.info(
-            "member %d (%.2f) copies member %d (%.2f), %s: %s",
+            "member %d (%.6g) copies member %d (%.6g), %s: %s",
             member,
             tuner.history.value(latest[member]),
             assignment.parent,
@@ -378,11 +406,20 @@ def _described(record: Record) -> str:
     return f"{trained}, {record.eval_return:.2f} in evaluation"
 
 
+def _arrow(operation: str | None) -> str:
+    return f"--({operation})-->" if operation else "->"
+
+
 def _shown(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _check_numbers(config: dict[str, Any]) -> None:
+    for name, limit in config["stop"].items():
+        if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int | float)):
+            raise MetapbtError(f"stop.{name} must be a number or null, got {limit!r}")
+    if config["stop"]["plateau"] is not None and config["stop"]["plateau"] < 1:
+        raise MetapbtError(f"stop.plateau must be >= 1, got {config['stop']['plateau']}")
     for key, lowest in (("budget.steps", 1), ("budget.interval", 1), ("population.size", 1), ("seed", 0)):
         value: Any = config
         for part in key.split("."):

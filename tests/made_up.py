@@ -53,3 +53,8 @@ def _count(folder: Path) -> int:
             return number
         except FileExistsError:
             number += 1
+
+
+def halved(hyperparameters):
+    """A constraint: half of every ``x``."""
+    return {**hyperparameters, "x": hyperparameters["x"] / 2}

@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -29,7 +30,7 @@ def _elsewhere(tmp_path, monkeypatch):
 @pytest.fixture
 def space(tmp_path):
     (tmp_path / "conf" / "space").mkdir(parents=True)
-    (tmp_path / "conf" / "space" / "made_up.yaml").write_text(
+    (tmp_path / "conf" / "space" / "for_tests.yaml").write_text(
         "x: {type: float, low: 0.0, high: 1.0}\nn: {type: int, low: 1, high: 9}\n"
     )
     return tmp_path / "conf"
@@ -46,7 +47,7 @@ def same(a, b):
 
 
 def command(folder, *overrides, method="pb2"):
-    return [*MADE_UP, "space=made_up", f"method={method}", f"results_dir={folder}", *overrides]
+    return [*MADE_UP, "space=for_tests", f"method={method}", f"results_dir={folder}", *overrides]
 
 
 def in_a_process(arguments, config_dir, kill=None):
@@ -307,3 +308,39 @@ def test_an_error_of_our_own_is_one_line_with_its_traceback_in_the_log(space, mo
         metapbt.run(command("results"), space)
     (log,) = Path("results").rglob("run.log")
     assert "in broken" in log.read_text()
+
+
+def test_given_configurations_and_a_constraint_come_from_the_configuration(space):
+    given = "initial=[{x: 0.125, n: 2}]"
+    run = metapbt.run(command("results", given, "constraint=made_up:halved", method="pbt"), space)
+    first = run.records.query("generation == 0")
+    assert list(first["source"]) == ["given", "random", "random", "random"]
+    assert first["hp.x"].iloc[0] == 0.0625
+    assert run.records["hp.x"].max() <= 0.5
+
+
+@pytest.mark.parametrize(
+    ("stop", "reason"),
+    [
+        ("stop.return_reached=1.0", "has reached stop.return_reached=1"),
+        ("stop.wall_seconds=0", "stop.wall_seconds=0"),
+        ("stop.plateau=1", "has not grown for stop.plateau=1 generations"),
+    ],
+)
+def test_a_run_stops_before_its_budget_is_used_up(space, stop, reason):
+    run = metapbt.run(command("results", stop, "budget.steps=1000"), space)
+    assert run.history.generations < 100
+    assert reason in (run.path / "run.log").read_text()
+    assert (run.path / "DONE").exists()
+    assert metapbt.run(command("results", stop, "budget.steps=1000"), space).history == run.history
+    with pytest.raises(MetapbtError, match=r"stop.plateau must be >= 1, got 0"):
+        metapbt.run(command("other", "stop.plateau=0"), space)
+
+
+def test_the_log_tells_who_copied_whom_and_what_became_of_each_hyperparameter(space):
+    run = metapbt.run(command("results", "method.resample_probability=0.5", "budget.steps=200", method="pbt"), space)
+    log = (run.path / "run.log").read_text()
+    number = r"-?[\d.]+"
+    copied = rf"member \d \({number}\) copies member \d \({number}\), perturbed: "
+    changed = r"x \S+ --\((x0\.8|x1\.2|resample)\)--> \S+, n \d"
+    assert re.search(copied + changed, log)

@@ -169,8 +169,9 @@ def _problem(run: RunInfo) -> str | None:
     members = sorted({member for _, member in places})
     if places != list(itertools.product(range(len(generations)), range(len(members)))):
         return "records.parquet lacks members or generations, or has some twice"
-    if run.state == "done" and len(generations) != run.generations:
-        return f"DONE after {len(generations)} of {run.generations} generations"
+    finished = directory.finished_generations
+    if finished is not None and len(generations) != finished:
+        return f"DONE after {finished} generations, but there are records of {len(generations)}"
     return None
 
 

@@ -147,9 +147,15 @@ class RunDirectory:
             if int(folder.name.removeprefix("generation_")) < generation:
                 shutil.rmtree(folder)
 
-    def mark_done(self) -> None:
-        """Say that the run has finished."""
-        write_text_atomically(self._done, "")
+    def mark_done(self, generations: int) -> None:
+        """Say that the run has finished, and after how many generations: it may have stopped early."""
+        write_text_atomically(self._done, f"{generations}\n")
+
+    @property
+    def finished_generations(self) -> int | None:
+        """After how many generations the run has finished; None while it has not."""
+        text = self._done.read_text(encoding="utf-8").strip() if self.done else ""
+        return int(text) if text.isdigit() else None
 
     def mark_failed(self, error: str) -> None:
         """Say what ended the run."""

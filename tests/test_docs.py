@@ -1,0 +1,214 @@
+"""The pages do what they say: their code runs, their commands work, their links lead somewhere."""
+
+import json
+import re
+import runpy
+import shlex
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+
+import metapbt
+from metapbt.cli import main
+from metapbt.errors import MetapbtError
+from metapbt.explorers import METHODS, explorer_class
+from metapbt.store import find_runs, read_records
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+EXAMPLES = ROOT / "examples"
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def blocks(page, language):
+    """The code blocks of a page in a language ("" for none given), each with the file that its first line names."""
+    found = re.findall(r"^```(\w*)\n(.*?)^```$", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    for kind, text in found:
+        if kind == language:
+            named = re.match(r"# (\S+/?\S+\.\w+)\n", text)
+            yield (named.group(1) if named else None), text
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_python_on_every_page_compiles(page):
+    for name, text in blocks(page, "python"):
+        compile(text, name or page.name, "exec")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_between_pages_and_to_files_lead_somewhere(page):
+    targets = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8"))
+    assert [target for target in targets if not (page.parent / target).exists()] == []
+
+
+# --- docs/from_python.md
+
+
+def test_the_page_about_python_shows_the_examples_as_they_are():
+    shown = {name: text.partition("\n")[2] for name, text in blocks(ROOT / "docs/from_python.md", "python") if name}
+    assert shown == {f"examples/{path.name}": path.read_text(encoding="utf-8") for path in EXAMPLES.glob("*.py")}
+
+
+def test_the_page_about_python_runs_from_top_to_bottom():
+    everything = "\n".join(text for name, text in blocks(ROOT / "docs/from_python.md", "python") if not name)
+    names = {}
+    exec(everything, names)
+    assert abs(names["weights"][0]) < 10
+    assert json.loads(names["text"]) == names["other"].state()
+    assert {a.source for a in names["remembering"].assignments} == {"memory"}
+
+
+def example(name, *arguments):
+    """Run an example as a script; return its variables."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", [name, *arguments])
+        return runpy.run_path(str(EXAMPLES / name), run_name="__main__")
+
+
+@pytest.mark.parametrize("method", [name for name in METHODS if not explorer_class(name).uses_memory])
+def test_the_classifier_is_tuned_by_every_method(method, capsys):
+    tuner = example("tune_classifier.py", "--generations", "3", "--method", method)["tuner"]
+    assert tuner.history.generations == 3
+    assert tuner.history.best().train_return > 0.5  # chance is 0.1
+    assert "best accuracy: 0." in capsys.readouterr().out
+
+
+def test_the_classifier_goes_on_where_it_was_stopped(capsys):
+    example("tune_classifier.py", "--generations", "5", "--method", "pbt", "--file", "whole.pt")
+    whole = capsys.readouterr().out
+    example("tune_classifier.py", "--generations", "2", "--method", "pbt", "--file", "parts.pt")
+    capsys.readouterr()
+    example("tune_classifier.py", "--generations", "5", "--method", "pbt", "--file", "parts.pt")
+    assert capsys.readouterr().out == whole[whole.index("generation 2") :]
+    a, b = (torch.load(file, weights_only=True) for file in ("whole.pt", "parts.pt"))
+    assert a["tuner"] == b["tuner"]
+    assert {record["parent"] for record in json.loads(a["tuner"])["records"]} > {None}  # somebody copied
+    for one, other in zip(a["members"], b["members"], strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=0)
+
+
+def test_a_script_of_stable_baselines3_is_tuned(capsys):
+    names = example("tune_stable_baselines3.py", "--generations", "2", "--interval", "256", "--method", "pbt")
+    assert "copies member" in capsys.readouterr().out
+    assert names["tuner"].history.generations == 2
+    for agent, assignment in zip(names["agents"], names["tuner"].assignments, strict=True):
+        assert agent.learning_rate == assignment.hyperparameters["learning_rate"]
+        assert agent.clip_range(1.0) == assignment.hyperparameters["clip_range"]
+    (copied,) = [m for m, assignment in enumerate(names["tuner"].assignments) if assignment.parent is not None]
+    child, parent = (names["agents"][m].get_parameters() for m in (copied, names["tuner"].assignments[copied].parent))
+    torch.testing.assert_close(child["policy"], parent["policy"], rtol=0, atol=0)
+    moments = [agent["policy.optimizer"]["state"][0]["exp_avg"] for agent in (child, parent)]
+    torch.testing.assert_close(*moments, rtol=0, atol=0)
+    assert moments[0].data_ptr() != moments[1].data_ptr()
+
+
+# --- docs/your_own_method.md
+
+
+@pytest.fixture
+def afternoon(tmp_path, monkeypatch):
+    """What somebody has who followed the page: the files that it names, in an empty folder."""
+    page = ROOT / "docs" / "your_own_method.md"
+    for language in ("python", "yaml"):
+        for name, text in blocks(page, language):
+            if name:
+                (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+                (tmp_path / name).write_text(text)
+    yield page
+    sys.modules.pop("my_methods", None)
+
+
+@pytest.fixture
+def importable(afternoon, tmp_path, monkeypatch):
+    """As with ``PYTHONPATH=.``."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    return afternoon
+
+
+def test_the_page_about_methods_names_its_files(afternoon):
+    assert {path.as_posix() for path in Path().rglob("*.*")} == {"my_methods.py", "my_conf/method/mine.yaml"}
+
+
+def test_the_commands_of_the_page_about_methods_work_one_after_another(afternoon, tmp_path, capfd):
+    lines = [line for _, text in blocks(afternoon, "") for line in text.splitlines()]
+    assert len(lines) == 3
+    for line in lines:
+        with pytest.MonkeyPatch.context() as patch:
+            if line.startswith("PYTHONPATH=. "):
+                patch.syspath_prepend(str(tmp_path))
+            program, *arguments = shlex.split(line.removeprefix("PYTHONPATH=. "))
+            assert program == "metapbt"
+            assert main(arguments) == 0, capfd.readouterr().err
+    assert Path("results/report/index.html").exists()
+    frame = read_records(find_runs(Path("results")))
+    mine = frame[frame["method"] == "my_methods:GaussianExplorer"]
+    assert set(mine["seed"]) == {0, 1, 2}
+    assert set(frame.loc[frame["method"] == "pbt", "seed"]) == {1, 2}
+    assert set(mine["source"]) == {"random", "continued", "gaussian"}
+    assert (mine["source"] == "gaussian").equals(mine["parent"].notna())
+
+
+def test_the_method_of_the_page_is_used_by_a_tuner(importable):
+    (text,) = [text for name, text in blocks(importable, "python") if not name]
+    names = {}
+    exec(text, names)
+    (copy,) = [decision for decision in names["decisions"] if isinstance(decision, metapbt.Copy)]
+    assert copy.parent == 3
+    assert copy.hyperparameters in names["tuner"].space
+    assert copy.hyperparameters != names["configs"][3]
+
+
+def test_the_method_of_the_page_moves_about_as_far_as_its_step_says(importable):
+    space = {name: {"type": "float", "low": 0.0, "high": 1.0} for name in ("x", "y")}
+    tuner = metapbt.Tuner(space, "my_methods:GaussianExplorer", population_size=400, quantile=0.5, step=0.01)
+    tuner.start()
+    tuner.tell([1] * 400, [float(m) for m in range(400)])
+    parents = [a.hyperparameters for a in tuner.assignments]
+    moves = [
+        a.hyperparameters[name] - parents[a.parent][name]
+        for a in tuner.assignments
+        if a.parent is not None
+        for name in space
+        if 0.05 < parents[a.parent][name] < 0.95  # where nothing is clipped
+    ]
+    assert pd.Series(moves).std() == pytest.approx(0.01, rel=0.2)
+
+
+def test_the_method_of_the_page_refuses_a_wrong_setting_in_one_line(importable):
+    with pytest.raises(MetapbtError, match=r"^method.step must be in \(0, 1\], got 2$"):
+        metapbt.run(["method=mine", "env=quadratic", "method.step=2"], Path("my_conf"))
+
+
+def test_runs_of_the_method_of_the_page_can_be_repeated_and_stopped(importable, monkeypatch):
+    def records(folder):
+        command = ["method=mine", "env=quadratic", "budget.steps=20", f"results_dir={folder}"]
+        return metapbt.run(command, Path("my_conf")).records.drop(columns=["wall_seconds"])
+
+    whole = records("whole")
+    assert "gaussian" in set(whole["source"])
+    pd.testing.assert_frame_equal(records("again"), whole, check_exact=True)
+
+    class Killed(BaseException):
+        pass
+
+    writes, original = [0], Path.replace
+
+    def replace(self, target):
+        writes[0] += 1
+        if writes[0] in (8, 13, 21):
+            raise Killed
+        return original(self, target)
+
+    monkeypatch.setattr(Path, "replace", replace)
+    for _ in range(3):
+        with pytest.raises(Killed):
+            records("stopped")
+        sys.modules.pop("my_methods")  # as in a new process
+    pd.testing.assert_frame_equal(records("stopped"), whole, check_exact=True)
