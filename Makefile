@@ -28,7 +28,9 @@ lint: .venv/ready
 	$(BIN)/shellcheck --severity=style automatic_job_runner.sh demo.sh tests/slurm/*.sh .ci/run
 
 bench: .venv/ready
-	$(BIN)/python benchmarks/suggestion.py
+	$(BIN)/python -W ignore benchmarks/suggestion.py
+	$(BIN)/python -W ignore benchmarks/population.py
+	$(BIN)/python -W ignore benchmarks/toy.py
 
 # The environment is made anew when what it is made from changes.
 .venv/ready: pyproject.toml constraints.txt

@@ -2,8 +2,8 @@
 
     python benchmarks/toy.py [--repeats 5]
 
-Both train 4 members for 100 steps with a decision every 4, synchronously; each time is that of one process from its start
-to its end. Ray Tune is measured once, where the extra is installed (pip install "metapbt[ray]").
+Both train 4 members for 100 steps with a decision every 4, synchronously; each time is that of one process from its
+start to its end. Ray Tune is measured once, where the extra is installed (pip install "metapbt[ray]").
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ from metapbt.registry import lookup
 LEARNERS = {
     "sb3": "metapbt.learners.sb3:SB3Learner",
     "quadratic": "metapbt.learners.quadratic:QuadraticLearner",
+    "made_up": "metapbt.learners.made_up:MadeUpLearner",
 }
 
 

@@ -13,8 +13,6 @@ from metapbt.learners.base import State, Training
 from metapbt.space import Hyperparameters, Space
 
 _SETTINGS = {"start"}
-_HYPERPARAMETERS = ("learning_rate", "h0", "h1")
-_CURVATURE = np.array([3 / 4, 1.0])
 
 
 class QuadraticLearner:
@@ -24,6 +22,9 @@ class QuadraticLearner:
     ``learning_rate``. With h = (1, 0) or (0, 1) only one component can ever be learned; a population that exchanges
     weights and hyperparameters learns both. The return, in training and evaluation, is Q after the interval; a step
     of ascent counts as an environment step.
+
+    ``learner.start``, theta before training, may have more than two components: each further one adds
+    :math:`-\theta_i^2` to Q and a hyperparameter h_i, its coefficient, to the space.
 
     The context's feature ``optimum_shift`` moves the coefficients that follow Q best from 1 to 1 - optimum_shift: a
     coefficient h acts as 1 - abs(h - (1 - optimum_shift)), and not below 0.
@@ -35,16 +36,19 @@ class QuadraticLearner:
         for key in settings.keys() - _SETTINGS:
             raise unknown_name("setting of learner quadratic", key, _SETTINGS)
         self.start = np.array(settings.get("start", [0.9, 0.9]), dtype=float)
-        if self.start.shape != (2,):
-            raise MetapbtError(f"learner.start must be two numbers, got {settings['start']}")
+        if self.start.ndim != 1 or len(self.start) < 2:
+            raise MetapbtError(f"learner.start must be two numbers or more, got {settings['start']}")
+        self.curvature = np.array([3 / 4, *np.ones(len(self.start) - 1)])
+        self.coefficients = tuple(f"h{index}" for index in range(len(self.start)))
         self.shift = complete_context(env, context)["optimum_shift"]
 
     def check(self, space: Space, interval_steps: int) -> None:
-        """Check that the space names learning_rate, h0 and h1 and nothing else."""
+        """Check that the space names learning_rate, h0, h1 (and so on) and nothing else."""
+        known = {"learning_rate", *self.coefficients}
         for name in space.names:
-            if name not in _HYPERPARAMETERS:
-                raise unknown_name("hyperparameter of learner quadratic", name, _HYPERPARAMETERS)
-        missing = set(_HYPERPARAMETERS) - set(space.names)
+            if name not in known:
+                raise unknown_name("hyperparameter of learner quadratic", name, known)
+        missing = known - set(space.names)
         if missing:
             raise MetapbtError(f"learner quadratic also needs {', '.join(sorted(missing))} in the space")
 
@@ -59,12 +63,12 @@ class QuadraticLearner:
         """Take ``interval_steps`` steps of gradient ascent."""
         theta = self.start if state is None else np.asarray(state["theta"], dtype=float)
         steps_before = 0 if state is None else int(state["env_steps"])
-        coefficients = np.array([float(hyperparameters["h0"]), float(hyperparameters["h1"])])
+        coefficients = np.array([float(hyperparameters[name]) for name in self.coefficients])
         if self.shift:
             coefficients = np.maximum(0.0, 1 - np.abs(coefficients - (1 - self.shift)))
         for _ in range(interval_steps):
-            gradient = -2 * _CURVATURE * coefficients * theta
+            gradient = -2 * self.curvature * coefficients * theta
             theta = theta + float(hyperparameters["learning_rate"]) * gradient
-        reached = float(1.2 - (_CURVATURE * theta**2).sum())
+        reached = float(1.2 - (self.curvature * theta**2).sum())
         env_steps = steps_before + interval_steps
         return Training({"theta": theta, "env_steps": np.array(env_steps)}, env_steps, reached, reached, 1)

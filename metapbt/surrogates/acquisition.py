@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import copy
 import math
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
 import torch
 from botorch.acquisition.analytic import UpperConfidenceBound
+from botorch.exceptions.warnings import BotorchWarning
 from botorch.models import SingleTaskGP
 from botorch.models.model import Model
 from botorch.optim.optimize import optimize_acqf
@@ -60,7 +62,9 @@ def maximise_ucb(model: Model, bounds: Tensor, fixed: Mapping[int, float], beta:
     Returns:
         The best point found, shape ``d``.
     """
-    with manual_seed(seed):
+    with manual_seed(seed), warnings.catch_warnings():
+        # Where the surrogate is flat every point is as good as any other; that is no news to the user.
+        warnings.simplefilter("ignore", BotorchWarning)
         candidates, _ = optimize_acqf(
             UpperConfidenceBound(model, beta=beta),
             bounds=bounds,

@@ -2,7 +2,9 @@
 
 import numpy as np
 import pytest
+from omegaconf import OmegaConf
 
+from metapbt.config import compose
 from metapbt.errors import MetapbtError
 from metapbt.learners.quadratic import QuadraticLearner
 from metapbt.space import Space
@@ -40,6 +42,16 @@ def test_a_context_moves_the_best_coefficients():
         train(20, context={"optimum_shift": 0.4}, h0=1.0, h1=1.0, learning_rate=0.05).train_return
         < shifted.train_return
     )
+
+
+def test_any_number_of_dimensions():
+    start = [0.9, 0.9, 0.5, 0.1]
+    learner = QuadraticLearner("quadratic", {}, 100, {"start": start})
+    learner.check(Space(OmegaConf.to_container(compose(["env=quadratic", "space=quadratic_4d"]).space)), 4)
+    settings = {"learning_rate": 0.015, "h0": 0.0, "h1": 1.0, "h2": 0.0, "h3": 0.0}
+    training = learner.train(None, settings, 100, seed=0, evaluation_seed=0)
+    assert training.state["theta"] == pytest.approx([0.9, 0.0427973, 0.5, 0.1], abs=1e-6)
+    assert training.eval_return == pytest.approx(0.590668 - 0.5**2 - 0.1**2, abs=1e-6)
 
 
 def test_mistakes_are_named():
