@@ -25,6 +25,11 @@ class Interrupted(KeyboardInterrupt):
         self.signal_number = signal_number
 
 
+def one_line(error: BaseException) -> str:
+    """An error's text with its line breaks folded."""
+    return " ".join(str(error).split())
+
+
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> MetapbtError:
     """The error for a name that is not known, with the nearest known names first.
 

@@ -9,6 +9,11 @@ from typing import Any
 from metapbt.errors import MetapbtError, unknown_name
 
 
+def settings_of(choice: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a chosen method, learner or executor: all of its keys but ``name``."""
+    return {key: value for key, value in choice.items() if key != "name"}
+
+
 def lookup(kind: str, name: str, table: Mapping[str, str]) -> Any:
     """Return the object behind ``name``: an entry of ``table``, or one's own as ``package.module:Object``.
 

@@ -7,7 +7,6 @@ were lucky, shows when another agent trains on it from the start and nobody is c
 from __future__ import annotations
 
 import os
-import signal
 import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,13 +15,14 @@ from pathlib import Path
 import yaml
 
 from metapbt import seeding
-from metapbt.errors import Interrupted, MemberError, MetapbtError
+from metapbt.errors import MemberError, MetapbtError, one_line
 from metapbt.executors.base import Task, make_learner, train_member
-from metapbt.executors.checkpoint import Outcome, read_outcome
+from metapbt.executors.checkpoint import read_outcome
 from metapbt.files import write_text_atomically
 from metapbt.learners import LearnerSpec
 from metapbt.progress import LOGGER, RunProgress, logging_to
 from metapbt.records import History, Record
+from metapbt.runner import stoppable
 from metapbt.store.run_directory import RunDirectory
 from metapbt.store.table import Identity, read_table, to_records, to_table, write_table
 
@@ -93,7 +93,7 @@ def replay(run_dir: Path, seed: int | None = None, out: Path | None = None) -> R
     Raises:
         MetapbtError: ``run_dir`` is no run directory or has no records; the folder holds the replay of another
             schedule; the agent failed.
-        Interrupted: Ctrl-C; everything finished is saved.
+        Interrupted: Ctrl-C or SIGTERM; everything finished is saved.
     """
     if seed is not None and seed < 0:
         raise MetapbtError(f"seed must be >= 0, got {seed}")
@@ -104,11 +104,8 @@ def replay(run_dir: Path, seed: int | None = None, out: Path | None = None) -> R
     except OSError as error:
         raise MetapbtError(f"{directory.path} cannot be written: {error.strerror or error}") from error
     try:
-        with logging_to(directory.log):
+        with logging_to(directory.log), stoppable(directory.path):
             return _drive(plan, directory)
-    except KeyboardInterrupt:
-        message = f"stopped; {directory.path} is saved, and the same command goes on from there"
-        raise Interrupted(signal.SIGINT, message) from None
     finally:
         directory.release()
 
@@ -139,14 +136,8 @@ class _Plan:
             raise MetapbtError(f"{run_dir} has no records: {run.records.name} is empty")
         original = rows[0][0]
         try:
-            learner, budget, metric = config["learner"], config["budget"], config["population"]["metric"]
-            spec = LearnerSpec(
-                learner["name"],
-                config["env"],
-                config["context"],
-                budget["steps"],
-                {key: value for key, value in learner.items() if key != "name"},
-            )
+            spec = LearnerSpec.of(config)
+            budget, metric = config["budget"], config["population"]["metric"]
             _refuse_code_of_others(run_dir / "config.yaml", (spec.name, spec.env))
             return cls(
                 run_dir=run_dir,
@@ -196,12 +187,11 @@ def _drive(plan: _Plan, directory: RunDirectory) -> Replay:
                 outcome = read_outcome(task.save_to) if task.save_to.exists() else train_member(learner, task)
             except Exception as error:
                 LOGGER.info("%s", traceback.format_exc())
-                text = " ".join(str(error).split())
                 raise MemberError(
-                    f"the agent failed in interval {interval}: {type(error).__name__}: {text} "
+                    f"the agent failed in interval {interval}: {type(error).__name__}: {one_line(error)} "
                     f"(traceback in {directory.log}; everything finished is saved)"
                 ) from error
-            record = _record(interval, outcome)
+            record = outcome.record(interval, 0, None, "replay")
             records.append(record)
             write_table(directory.records, to_table(plan.identity, records))
             directory.drop_checkpoints_before(interval)
@@ -249,21 +239,6 @@ def _identity(original: Identity, seed: int) -> Identity:
         method=f"{original.method}_replay",
         learner=original.learner,
         seed=seed,
-    )
-
-
-def _record(interval: int, outcome: Outcome) -> Record:
-    return Record(
-        generation=interval,
-        member=0,
-        parent=None,
-        source="replay",
-        hyperparameters=outcome.hyperparameters,
-        env_steps=outcome.env_steps,
-        train_return=outcome.train_return,
-        eval_return=outcome.eval_return,
-        episodes=outcome.episodes,
-        wall_seconds=outcome.wall_seconds,
     )
 
 

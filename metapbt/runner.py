@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from metapbt import seeding
 from metapbt.config import compose
 from metapbt.envs import changed_features, complete_context
-from metapbt.errors import Interrupted, MemberError, MetapbtError
+from metapbt.errors import Interrupted, MemberError, MetapbtError, one_line
 from metapbt.executors import Executor, make_executor
 from metapbt.executors.base import Task
 from metapbt.executors.checkpoint import Outcome, read_outcome
@@ -26,7 +26,7 @@ from metapbt.explorers import explorer_class
 from metapbt.learners import LearnerSpec
 from metapbt.progress import LOGGER, RunProgress, logging_to
 from metapbt.records import History, Record
-from metapbt.registry import lookup
+from metapbt.registry import lookup, settings_of
 from metapbt.space import Space
 from metapbt.store.run_directory import RunDirectory, context_label, run_directory
 from metapbt.store.sources import choose_sources, describe_contexts, read_sources, to_memory
@@ -85,18 +85,8 @@ def run_config(config: DictConfig) -> Run:
     directory = RunDirectory(plan.path)
     directory.open(plan.config, resume=plan.config["resume"])
     try:
-        with logging_to(directory.log), _stoppable():
+        with logging_to(directory.log), stoppable(plan.path), _one_line_errors(directory):
             return _drive(plan, directory)
-    except Interrupted as stop:
-        message = f"stopped; {plan.path} is saved, and the same command goes on from there"
-        raise Interrupted(stop.signal_number, message) from None
-    except MetapbtError:
-        raise
-    except Exception as error:
-        text = " ".join(str(error).split())
-        raise MetapbtError(
-            f"unexpected {type(error).__name__}: {text} (traceback in {directory.log}; everything finished is saved)"
-        ) from error
     finally:
         directory.release()
 
@@ -123,14 +113,13 @@ class _Plan:
             asked = OmegaConf.masked_copy(config, [str(key) for key in config if key not in ("scripts", "cluster")])
             plain: dict[str, Any] = OmegaConf.to_container(asked, resolve=True, throw_on_missing=True)  # type: ignore[assignment]
         except OmegaConfBaseException as error:
-            raise MetapbtError(" ".join(str(error).split())) from error
+            raise MetapbtError(one_line(error)) from error
         _check_numbers(plain)
         env, budget, method = plain["env"], plain["budget"], plain["method"]["name"]
         context = complete_context(env, plain["context"] or {})
         changed = changed_features(env, context)
         results_dir = Path(plain["results_dir"])
         path = run_directory(results_dir, env, changed, method, plain["seed"])
-        settings = {key: value for key, value in plain["learner"].items() if key != "name"}
         if not explorer_class(method).uses_memory:
             del plain["meta"]
         return cls(
@@ -146,13 +135,13 @@ class _Plan:
             ),
             changed=changed,
             space=Space(plain["space"]),
-            learner=LearnerSpec(plain["learner"]["name"], env, changed, budget["steps"], settings),
+            learner=LearnerSpec.of({**plain, "context": changed}),
             generations=math.ceil(budget["steps"] / budget["interval"]),
         )
 
     def make_tuner(self, sources: pa.Table | None) -> Tuner:
         population = self.config["population"]
-        settings = {key: value for key, value in self.config["method"].items() if key != "name"}
+        settings = settings_of(self.config["method"])
         if sources is not None:
             settings["memory"] = to_memory(self.identity.context, sources, population["metric"])
         return Tuner(
@@ -172,8 +161,7 @@ def _drive(plan: _Plan, directory: RunDirectory) -> Run:
     if directory.done:
         LOGGER.warning("%s is finished already: nothing to do", plan.path)
         return Run(plan.path, _history(plan, directory))
-    settings = {key: value for key, value in plan.config["executor"].items() if key != "name"}
-    executor = make_executor(plan.config["executor"]["name"], plan.learner, **settings)
+    executor = make_executor(plan.config["executor"]["name"], plan.learner, **settings_of(plan.config["executor"]))
     plan.learner.make().check(plan.space, plan.config["budget"]["interval"])
     sources = _sources(plan, directory)
     tuner = plan.make_tuner(sources)
@@ -218,9 +206,7 @@ def _drive(plan: _Plan, directory: RunDirectory) -> Run:
                 if generation + 1 < plan.generations:
                     _log_copies(tuner)
     except Exception as error:
-        directory.mark_failed(" ".join(str(error).split()))
-        if not isinstance(error, MetapbtError):
-            LOGGER.info("%s", traceback.format_exc())
+        directory.mark_failed(one_line(error))
         raise
     finally:
         executor.close()
@@ -236,6 +222,8 @@ def stop_reason(history: History, stop: Mapping[str, Any]) -> str | None:
         history: everything so far.
         stop: the configuration's ``stop``: ``return_reached``, ``wall_seconds``, ``plateau``, each a number or None.
     """
+    if all(limit is None for limit in stop.values()):
+        return None
     scores = [history.best_of(number).reached for number in range(history.generations)]
     if not scores:
         return None
@@ -293,18 +281,7 @@ def _train_generation(
     if final is not None:
         raise MemberError(f"{final} (traceback in {directory.log})")
     return [
-        Record(
-            generation=generation,
-            member=member,
-            parent=assignment.parent,
-            source=assignment.source,
-            hyperparameters=outcomes[member].hyperparameters,
-            env_steps=outcomes[member].env_steps,
-            train_return=outcomes[member].train_return,
-            eval_return=outcomes[member].eval_return,
-            episodes=outcomes[member].episodes,
-            wall_seconds=outcomes[member].wall_seconds,
-        )
+        outcomes[member].record(generation, member, assignment.parent, assignment.source)
         for member, assignment in enumerate(tuner.assignments)
     ]
 
@@ -443,8 +420,27 @@ def _versions() -> dict[str, str]:
 
 
 @contextmanager
-def _stoppable() -> Iterator[None]:
-    """Let Ctrl-C and SIGTERM end the run once; those that follow while it ends are ignored."""
+def _one_line_errors(directory: RunDirectory) -> Iterator[None]:
+    """Turn what nobody foresaw, anywhere in a run, into one line; its traceback goes to the log."""
+    try:
+        yield
+    except MetapbtError:
+        raise
+    except Exception as error:
+        LOGGER.info("%s", traceback.format_exc())
+        raise MetapbtError(
+            f"unexpected {type(error).__name__}: {one_line(error)} "
+            f"(traceback in {directory.log}; everything finished is saved)"
+        ) from error
+
+
+@contextmanager
+def stoppable(place: Path) -> Iterator[None]:
+    """Let Ctrl-C and SIGTERM end what is saved in ``place`` once; those that follow while it ends are ignored.
+
+    Raises:
+        Interrupted: one of them came.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -452,7 +448,7 @@ def _stoppable() -> Iterator[None]:
     def stop(number: int, _frame: object) -> None:
         for other in before:
             signal.signal(other, signal.SIG_IGN)
-        raise Interrupted(number, "stopped")
+        raise Interrupted(number, f"stopped; {place} is saved, and the same command goes on from there")
 
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     for number in before:

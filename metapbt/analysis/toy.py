@@ -369,8 +369,7 @@ def _learner(run: RunInfo, config: dict[str, Any]) -> Learner:
             f"{run.path} is a run of env={run.env} with learner={run.learner}; "
             f"only env={ENV} with learner={LEARNER} can be recomputed step by step"
         )
-    settings = {key: value for key, value in config["learner"].items() if key != "name"}
-    return LearnerSpec(LEARNER, ENV, run.changed, config["budget"]["steps"], settings).make()
+    return LearnerSpec.of({**config, "context": run.changed}).make()
 
 
 def _check_recorded(run: RunInfo, record: Record, q: float) -> None:

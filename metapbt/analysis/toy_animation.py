@@ -35,6 +35,7 @@ from metapbt.analysis.toy import (
     plane_limits,
     way,
 )
+from metapbt.errors import one_line
 from metapbt.files import atomic_file
 from metapbt.progress import LOGGER
 
@@ -83,7 +84,7 @@ def write_animation(run: Trajectories, title: str, path: Path) -> list[Path]:
     try:
         _write_mp4(mp4, pictures, frames)
     except (OSError, subprocess.SubprocessError) as error:
-        LOGGER.warning("%s has no MP4 beside it, because ffmpeg failed: %s", gif, " ".join(str(error).split()))
+        LOGGER.warning("%s has no MP4 beside it, because ffmpeg failed: %s", gif, one_line(error))
         return [gif]
     return [gif, mp4]
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Protocol
 
+from metapbt.errors import one_line
 from metapbt.executors.checkpoint import Outcome, load_state, save_checkpoint
 from metapbt.learners import LearnerSpec
 from metapbt.learners.base import Learner
@@ -50,8 +51,7 @@ class Failure:
     @classmethod
     def of(cls, error: BaseException) -> Failure:
         """Describe an error that was just caught."""
-        text = " ".join(str(error).split())
-        return cls(f"{type(error).__name__}: {text}", "".join(traceback.format_exception(error)))
+        return cls(f"{type(error).__name__}: {one_line(error)}", "".join(traceback.format_exception(error)))
 
 
 class Executor(Protocol):

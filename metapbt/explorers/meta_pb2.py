@@ -110,7 +110,7 @@ class MetaPB2Explorer(PB2Explorer):
         x = [
             [
                 *self._given(context, row.steps_before, row.return_before),
-                *self.space.to_unit(row.hyperparameters),
+                *self.columns(row.hyperparameters),
             ]
             for context, row in rows
         ]

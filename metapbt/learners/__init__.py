@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from metapbt.learners.base import Learner
-from metapbt.registry import lookup
+from metapbt.registry import lookup, settings_of
 
 LEARNERS = {
     "sb3": "metapbt.learners.sb3:SB3Learner",
@@ -33,6 +33,12 @@ class LearnerSpec:
     context: Mapping[str, float]
     budget_steps: int
     settings: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, config: Mapping[str, Any]) -> LearnerSpec:
+        """The learner that a run's configuration asks for; ``context`` holds the changed features."""
+        learner = config["learner"]
+        return cls(learner["name"], config["env"], config["context"], config["budget"]["steps"], settings_of(learner))
 
     @property
     def module(self) -> str:

@@ -19,7 +19,7 @@ from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 from metapbt.envs import make_env
-from metapbt.errors import MetapbtError, unknown_name
+from metapbt.errors import MetapbtError, one_line, unknown_name
 from metapbt.learners.base import State, Training
 from metapbt.space import Hyperparameters, Space
 
@@ -69,8 +69,9 @@ class SB3Learner:
         try:
             model = self._build(space.default(), seed=0)
         except (TypeError, ValueError, AssertionError) as error:
-            message = " ".join(str(error).split())
-            raise MetapbtError(f"{self.algorithm.__name__} on {self.env} cannot be set up: {message}") from error
+            raise MetapbtError(
+                f"{self.algorithm.__name__} on {self.env} cannot be set up: {one_line(error)}"
+            ) from error
         model.get_env().close()
 
     def train(
