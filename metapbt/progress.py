@@ -28,9 +28,8 @@ class RunProgress:
     On a terminal it is a bar with the time left. Elsewhere it shows nothing: the log's lines tell the same.
     """
 
-    def __init__(self, title: str, generations: int, members: int, generations_done: int) -> None:
+    def __init__(self, title: str, generations: int, members: int, intervals_done: int) -> None:
         self._generations = generations
-        self._members = members
         console = Console(stderr=True)
         self._bar = Progress(
             SpinnerColumn(),
@@ -46,11 +45,12 @@ class RunProgress:
         self._task = self._bar.add_task(
             title,
             total=generations * members,
-            completed=generations_done * members,
-            generation=f"{generations_done + 1}/{generations}",
+            completed=intervals_done,
+            generation=f"{intervals_done // members + 1}/{generations}",
             best="-",
         )
-        self._generations_done = generations_done
+        self._left = generations * members - intervals_done
+        self._trained = 0
         self._began = time.monotonic()
 
     def __enter__(self) -> RunProgress:
@@ -62,15 +62,14 @@ class RunProgress:
 
     def member_done(self) -> None:
         """Count one more trained member."""
+        self._trained += 1
         self._bar.advance(self._task)
 
-    def generation_done(self, generation: int, best_return: float) -> str:
-        """Say that a generation (counted from 0) has ended; return the time left, for the log."""
-        done = generation + 1
+    def generation_done(self, done: int, best_return: float) -> str:
+        """Say how many generations have ended; return the time left, for the log."""
         shown = f"{min(done + 1, self._generations)}/{self._generations}"
-        self._bar.update(self._task, completed=done * self._members, generation=shown, best=f"{best_return:.1f}")
-        per_generation = (time.monotonic() - self._began) / (done - self._generations_done)
-        return _duration(per_generation * (self._generations - done))
+        self._bar.update(self._task, generation=shown, best=f"{best_return:.1f}")
+        return _duration((time.monotonic() - self._began) / self._trained * (self._left - self._trained))
 
 
 @contextmanager

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from typing import Any
@@ -29,6 +28,8 @@ class Record:
         eval_return: mean return over the evaluation episodes after the interval.
         episodes: how many episodes ended in the interval.
         wall_seconds: what training and evaluation took.
+        parent_generation: of the parent's record that was copied; None where there is no parent. In a synchronous run
+            it is the generation before.
     """
 
     generation: int
@@ -41,6 +42,14 @@ class Record:
     eval_return: float = math.nan
     episodes: int = 0
     wall_seconds: float = 0.0
+    parent_generation: int | None = None
+
+    @property
+    def origin(self) -> tuple[int, int]:
+        """Generation and member of the record that this one went on from: the parent's, or its own one before."""
+        if self.parent is None:
+            return self.generation - 1, self.member
+        return (self.generation - 1 if self.parent_generation is None else self.parent_generation), self.parent
 
     def value(self, metric: str = "train_return") -> float:
         """The return that selection looks at: ``metric``, or the other one where that is NaN.
@@ -101,8 +110,10 @@ class Transition:
 class History:
     """All records of a run so far; immutable.
 
+    In an asynchronous run some members are ahead of others: a generation is what all of them have trained.
+
     Attributes:
-        records: in order of generation and member.
+        records: in the order in which members reported; those of one member by generation.
         metric: the return that selection looks at, ``train_return`` or ``eval_return``.
     """
 
@@ -121,21 +132,38 @@ class History:
 
     @property
     def generations(self) -> int:
-        """How many generations are finished."""
-        return self.records[-1].generation + 1 if self.records else 0
+        """How many generations every member that has reported has finished."""
+        return min((r.generation + 1 for r in self.latest), default=0)
 
-    @property
+    @cached_property
+    def _last(self) -> dict[int, Record]:
+        return {r.member: r for r in self.records}
+
+    @cached_property
+    def members(self) -> tuple[int, ...]:
+        """The members that have reported, sorted."""
+        return tuple(sorted(self._last))
+
+    def last(self, member: int) -> Record:
+        """The last record of a member, one of ``members``."""
+        return self._last[member]
+
+    @cached_property
     def latest(self) -> tuple[Record, ...]:
-        """The records of the last finished generation, by member."""
-        return self.generation(self.generations - 1)
+        """The last record of every member that has reported, by member."""
+        return tuple(self._last[member] for member in self.members)
+
+    def at(self, generation: int, member: int) -> Record | None:
+        """The record of a member in a generation, if there is one."""
+        return self._by_place.get((generation, member))
 
     def generation(self, number: int) -> tuple[Record, ...]:
         """The records of one generation, by member."""
-        first = bisect_left(self.records, number, key=lambda r: r.generation)
-        return self.records[first : bisect_right(self.records, number, key=lambda r: r.generation)]
+        found = (self.at(number, member) for member in self.members)
+        return tuple(record for record in found if record is not None)
 
     def extended(self, records: Iterable[Record]) -> History:
-        """This history followed by one more generation."""
+        """This history followed by more records."""
         return History((*self.records, *records), self.metric)
 
     def value(self, record: Record) -> float:
@@ -143,19 +171,21 @@ class History:
         return record.value(self.metric)
 
     def best(self) -> Record:
-        """The record of the last generation with the best value: its eval_return is the run's score."""
-        return self.best_of(self.generations - 1)
+        """The best of the members' last records: its eval_return is the run's score."""
+        return self._best(self.latest)
 
     def best_of(self, number: int) -> Record:
         """The record of a generation with the best value."""
-        if not self.records:
+        return self._best(self.generation(number))
+
+    def _best(self, records: Sequence[Record]) -> Record:
+        if not records:
             raise MetapbtError("no generation has finished yet")
-        return max(self.generation(number), key=lambda r: (_comparable(self.value(r)), -r.member))
+        return max(records, key=lambda r: (_comparable(self.value(r)), -r.member))
 
     def before(self, record: Record) -> Record | None:
-        """The record that ``record`` went on from: its parent's or its own of the generation before."""
-        origin = record.member if record.parent is None else record.parent
-        return self._by_place.get((record.generation - 1, origin))
+        """The record that ``record`` went on from: its parent's or its own one before."""
+        return self.at(*record.origin)
 
     @cached_property
     def _transitions(self) -> tuple[Transition, ...]:

@@ -9,14 +9,14 @@ from __future__ import annotations
 import os
 import traceback
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import yaml
 
 from metapbt import seeding
 from metapbt.errors import MemberError, MetapbtError, one_line
-from metapbt.executors.base import Task, make_learner, train_member
+from metapbt.executors.base import Task, Trainer
 from metapbt.executors.checkpoint import read_outcome
 from metapbt.files import write_text_atomically
 from metapbt.learners import LearnerSpec
@@ -156,6 +156,7 @@ class _Plan:
         # A seed of its own, derived from the replay's: the run's draws do not come again.
         derived = int(seeding.generator(self.identity.seed, -1, -1, "replay").integers(2**31))
         return Task(
+            generation=interval,
             member=0,
             hyperparameters=dict(self.schedule[interval].hyperparameters),
             start_from=directory.checkpoint(interval - 1, 0) if interval else None,
@@ -178,24 +179,25 @@ def _drive(plan: _Plan, directory: RunDirectory) -> Replay:
     if not plan.finished:
         last = plan.schedule[-1].generation + 1
         LOGGER.warning("%s is not finished: the schedule ends with its generation %d", plan.run_dir, last)
-    learner = make_learner(plan.learner, plan.threads)
+    trainer = Trainer(plan.learner, plan.threads)
     with RunProgress(title, length, 1, begun) as progress:
         for interval in range(begun, length):
             task = plan.task(directory, interval)
             try:
                 # A checkpoint that exists is a finished interval, killed before its record was written.
-                outcome = read_outcome(task.save_to) if task.save_to.exists() else train_member(learner, task)
+                outcome = read_outcome(task.save_to) if task.save_to.exists() else trainer.train(task)
             except Exception as error:
                 LOGGER.info("%s", traceback.format_exc())
                 raise MemberError(
                     f"the agent failed in interval {interval}: {type(error).__name__}: {one_line(error)} "
                     f"(traceback in {directory.log}; everything finished is saved)"
                 ) from error
-            record = outcome.record(interval, 0, None, "replay")
+            record = Record(interval, 0, None, "replay", **asdict(outcome))
             records.append(record)
+            progress.member_done()
             write_table(directory.records, to_table(plan.identity, records))
-            directory.drop_checkpoints_before(interval)
-            left = progress.generation_done(interval, record.value(plan.metric))
+            directory.keep_checkpoints({(interval, 0)})
+            left = progress.generation_done(interval + 1, record.value(plan.metric))
             LOGGER.info(
                 "interval %d/%d, %d steps: %.2f in evaluation, where the run had %.2f; %s left",
                 interval + 1,

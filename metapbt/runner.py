@@ -8,9 +8,9 @@ import signal
 import threading
 import traceback
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -120,6 +120,7 @@ class _Plan:
         changed = changed_features(env, context)
         results_dir = Path(plain["results_dir"])
         path = run_directory(results_dir, env, changed, method, plain["seed"])
+        _check_population(plain["population"])
         if not explorer_class(method).uses_memory:
             del plain["meta"]
         return cls(
@@ -152,6 +153,7 @@ class _Plan:
             self.config["seed"],
             population["metric"],
             initial=self.config["initial"],
+            selection=population["selection"],
             constraint=lookup("constraint", self.config["constraint"], {}) if self.config["constraint"] else None,
             **settings,
         )
@@ -175,36 +177,14 @@ def _drive(plan: _Plan, directory: RunDirectory) -> Run:
     LOGGER.info(
         "%s: %s, %d members, generation %d of %d",
         title,
-        "going on" if begun else "starting",
+        "going on" if len(tuner.history) else "starting",
         size,
         begun + 1,
         plan.generations,
     )
     try:
-        with RunProgress(title, plan.generations, size, begun) as progress:
-            for generation in range(begun, plan.generations):
-                reason = stop_reason(tuner.history, plan.config["stop"])
-                if reason:
-                    LOGGER.info("stopping: %s", reason)
-                    break
-                records = _train_generation(plan, directory, tuner, generation, executor, progress)
-                tuner.observe(records)
-                directory.save_state(tuner.state())
-                _write_records(plan, directory, tuner)
-                directory.drop_checkpoints_before(generation)
-                best = tuner.history.best()
-                left = progress.generation_done(generation, best.value(plan.config["population"]["metric"]))
-                LOGGER.info(
-                    "generation %d/%d, %d steps: member %d is best with %s; %s left",
-                    generation + 1,
-                    plan.generations,
-                    best.env_steps,
-                    best.member,
-                    _described(best),
-                    left,
-                )
-                if generation + 1 < plan.generations:
-                    _log_copies(tuner)
+        with RunProgress(title, plan.generations, size, len(tuner.history)) as progress:
+            _train_population(plan, directory, tuner, executor, progress)
     except Exception as error:
         directory.mark_failed(one_line(error))
         raise
@@ -213,6 +193,57 @@ def _drive(plan: _Plan, directory: RunDirectory) -> Run:
     directory.mark_done(tuner.history.generations)
     LOGGER.info("%s: finished with a score of %.2f", title, tuner.history.best().eval_return)
     return Run(plan.path, tuner.history)
+
+
+def _train_population(
+    plan: _Plan, directory: RunDirectory, tuner: Tuner, executor: Executor, progress: RunProgress
+) -> None:
+    """Train until every member has had all of its intervals, or there is a reason to stop.
+
+    Synchronous members wait until all have reported, and then decide together. Asynchronous ones decide as they report.
+    """
+    size, asynchronous = plan.config["population"]["size"], plan.config["population"]["asynchronous"]
+    training = _Training(plan, directory, executor)
+    waiting: dict[int, Record] = {}
+    reason = stop_reason(tuner.history, plan.config["stop"])
+    if reason is None:
+        training.start(tuner, [m for m in range(size) if tuner.coming_generation(m) < plan.generations])
+    while training.under_way:
+        record = training.next(tuner)
+        waiting[record.member] = record
+        progress.member_done()
+        if len(waiting) < size and not asynchronous:
+            continue
+        before = tuner.history.generations
+        tuner.observe([waiting[member] for member in sorted(waiting)])
+        directory.save_state(tuner.state())
+        if tuner.history.generations > before:
+            _write_records(plan, directory, tuner)
+            _log_generation(plan, tuner.history, progress)
+            reason = stop_reason(tuner.history, plan.config["stop"])
+            if reason is not None:
+                break
+        going_on = [member for member in sorted(waiting) if tuner.coming_generation(member) < plan.generations]
+        _log_copies(tuner, going_on)
+        training.start(tuner, going_on)
+        directory.keep_checkpoints({(r.generation, r.member) for r in tuner.history.latest} | training.origins)
+        waiting.clear()
+    if reason is not None:
+        LOGGER.info("stopping: %s", reason)
+
+
+def _log_generation(plan: _Plan, history: History, progress: RunProgress) -> None:
+    best = history.best()
+    left = progress.generation_done(history.generations, best.value(plan.config["population"]["metric"]))
+    LOGGER.info(
+        "generation %d/%d, %d steps: member %d is best with %s; %s left",
+        history.generations,
+        plan.generations,
+        best.env_steps,
+        best.member,
+        _described(best),
+        left,
+    )
 
 
 def stop_reason(history: History, stop: Mapping[str, Any]) -> str | None:
@@ -238,64 +269,76 @@ def stop_reason(history: History, stop: Mapping[str, Any]) -> str | None:
     return None
 
 
-def _train_generation(
-    plan: _Plan,
-    directory: RunDirectory,
-    tuner: Tuner,
-    generation: int,
-    executor: Executor,
-    progress: RunProgress,
-) -> list[Record]:
-    """Train every member, each retried where it raises; members that were trained before a stop are not repeated."""
-    outcomes: dict[int, Outcome] = {}
-    tasks = []
-    for task in _tasks(plan, directory, tuner, generation):
-        if task.save_to.exists():
-            outcomes[task.member] = read_outcome(task.save_to)
-            progress.member_done()
-        else:
-            tasks.append(task)
-    attempts: Counter[int] = Counter()
-    final: str | None = None
-    while tasks:
-        again = []
-        for task, result in executor.train(tasks):
-            if isinstance(result, Outcome):
-                outcomes[task.member] = result
-                progress.member_done()
-                continue
-            attempts[task.member] += 1
-            LOGGER.info("member %d: %s", task.member, result.traceback)
-            if attempts[task.member] > RETRIES:
-                final = f"member {task.member} failed {RETRIES + 1} times in generation {generation}: {result.error}"
+class _Training:
+    """The intervals under way: each is retried where it raises, and not repeated where it was trained before a stop."""
+
+    def __init__(self, plan: _Plan, directory: RunDirectory, executor: Executor) -> None:
+        self._plan = plan
+        self._directory = directory
+        self._executor = executor
+        self._origins: dict[int, Record | None] = {}  # by member, what its interval under way goes on from
+        self._trained: list[tuple[Task, Outcome]] = []  # before a stop
+        self._failures: Counter[int] = Counter()
+
+    @property
+    def under_way(self) -> int:
+        """How many intervals."""
+        return len(self._origins)
+
+    @property
+    def origins(self) -> set[tuple[int, int]]:
+        """Generation and member of every checkpoint that an interval under way goes on from."""
+        return {(origin.generation, origin.member) for origin in self._origins.values() if origin is not None}
+
+    def start(self, tuner: Tuner, members: Iterable[int]) -> None:
+        """Start the coming interval of members."""
+        for member in members:
+            self._origins[member] = tuner.origin(member)
+            task = self._task(tuner, member)
+            if task.save_to.exists():
+                self._trained.append((task, read_outcome(task.save_to)))
             else:
-                LOGGER.warning(
-                    "member %d failed, retry %d of %d: %s",
-                    task.member,
-                    attempts[task.member],
-                    RETRIES,
-                    result.error,
+                self._executor.submit(task)
+
+    def next(self, tuner: Tuner) -> Record:
+        """Wait for an interval to end, and return its record.
+
+        Raises:
+            MemberError: one has failed again and again; the others have ended and are saved.
+        """
+        while True:
+            task, result = self._trained.pop(0) if self._trained else self._executor.next()
+            if isinstance(result, Outcome):
+                del self._origins[task.member]
+                self._failures[task.member] = 0
+                return tuner.record(task.member, **asdict(result))
+            self._failures[task.member] += 1
+            LOGGER.info("member %d: %s", task.member, result.traceback)
+            if self._failures[task.member] > RETRIES:
+                for _ in range(self.under_way - len(self._trained) - 1):
+                    self._executor.next()
+                raise MemberError(
+                    f"member {task.member} failed {RETRIES + 1} times in generation {task.generation}: "
+                    f"{result.error} (traceback in {self._directory.log})"
                 )
-                again.append(task)
-        tasks = sorted(again, key=lambda task: task.member)
-    if final is not None:
-        raise MemberError(f"{final} (traceback in {directory.log})")
-    return [
-        outcomes[member].record(generation, member, assignment.parent, assignment.source)
-        for member, assignment in enumerate(tuner.assignments)
-    ]
+            LOGGER.warning(
+                "member %d failed, retry %d of %d: %s",
+                task.member,
+                self._failures[task.member],
+                RETRIES,
+                result.error,
+            )
+            self._executor.submit(task)
 
-
-def _tasks(plan: _Plan, directory: RunDirectory, tuner: Tuner, generation: int) -> Iterator[Task]:
-    seed = plan.identity.seed
-    for member, assignment in enumerate(tuner.assignments):
-        origin = member if assignment.parent is None else assignment.parent
-        yield Task(
+    def _task(self, tuner: Tuner, member: int) -> Task:
+        seed, generation, origin = self._plan.identity.seed, tuner.coming_generation(member), self._origins[member]
+        return Task(
+            generation=generation,
             member=member,
-            hyperparameters=dict(assignment.hyperparameters),
-            start_from=directory.checkpoint(generation - 1, origin) if generation else None,
-            save_to=directory.checkpoint(generation, member),
-            interval_steps=plan.config["budget"]["interval"],
+            hyperparameters=dict(tuner.assignments[member].hyperparameters),
+            start_from=self._directory.checkpoint(origin.generation, origin.member) if origin else None,
+            save_to=self._directory.checkpoint(generation, member),
+            interval_steps=self._plan.config["budget"]["interval"],
             seed=seeding.training_seed(seed, generation, member),
             evaluation_seed=seeding.evaluation_seed(seed),
         )
@@ -354,13 +397,13 @@ def _write_records(plan: _Plan, directory: RunDirectory, tuner: Tuner) -> None:
     write_table(directory.records, to_table(plan.identity, tuner.history.records))
 
 
-def _log_copies(tuner: Tuner) -> None:
+def _log_copies(tuner: Tuner, members: Iterable[int]) -> None:
     """One line for each exploit: who copies whom at which returns, and what explore makes of each hyperparameter."""
-    latest = tuner.history.latest
-    for member, assignment in enumerate(tuner.assignments):
-        if assignment.parent is None:
+    for member in members:
+        assignment, parent = tuner.assignments[member], tuner.origin(member)
+        if assignment.parent is None or parent is None:
             continue
-        before = latest[assignment.parent].hyperparameters
+        before = parent.hyperparameters
         changes = ", ".join(
             f"{name} {_shown(before.get(name))} {_arrow(assignment.operations.get(name))} {_shown(value)}"
             for name, value in assignment.hyperparameters.items()
@@ -368,9 +411,9 @@ def _log_copies(tuner: Tuner) -> None:
         LOGGER.info(
             "member %d (%.6g) copies member %d (%.6g), %s: %s",
             member,
-            tuner.history.value(latest[member]),
+            tuner.history.value(tuner.history.last(member)),
             assignment.parent,
-            tuner.history.value(latest[assignment.parent]),
+            tuner.history.value(parent),
             assignment.source,
             changes,
         )
@@ -403,6 +446,11 @@ def _check_numbers(config: dict[str, Any]) -> None:
             value = value[part]
         if isinstance(value, bool) or not isinstance(value, int) or value < lowest:
             raise MetapbtError(f"{key} must be {'> 0' if lowest else '>= 0'} and an integer, got {value}")
+
+
+def _check_population(population: Mapping[str, Any]) -> None:
+    if not isinstance(population["asynchronous"], bool):
+        raise MetapbtError(f"population.asynchronous must be true or false, got {population['asynchronous']!r}")
 
 
 def _versions() -> dict[str, str]:

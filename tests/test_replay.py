@@ -92,7 +92,7 @@ def test_a_history_without_records_or_with_a_gap_has_no_lineage():
     with pytest.raises(MetapbtError, match="no generation has finished yet"):
         lineage(History())
     with pytest.raises(MetapbtError, match="lack what member 1 of generation 2 went on from"):
-        lineage(History((record(0, 0, 1.0), record(1, 0, 1.0), record(2, 1, 1.0))))
+        lineage(History((record(0, 0, 1.0), record(1, 0, 1.0), record(2, 1, 2.0))))
 
 
 def test_a_replay_follows_the_schedule_exactly(run):

@@ -114,9 +114,13 @@ def test_a_run_that_is_stopped_again_and_again_ends_with_the_records_of_one_that
     same(records("stopped"), records("whole"))
 
 
-def test_a_run_killed_between_any_two_writes_ends_with_the_records_of_one_that_was_not(space, monkeypatch):
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_a_run_killed_between_any_two_writes_ends_with_the_records_of_one_that_was_not(
+    space, monkeypatch, asynchronous
+):
     """Every whole-file write of the run is a place where it may die: just before the file takes its name."""
-    metapbt.run(command("whole"), space)
+    how = f"population.asynchronous={asynchronous}"
+    metapbt.run(command("whole", how), space)
     expected = records("whole")
     writes = [0]
     original = Path.replace
@@ -134,18 +138,42 @@ def test_a_run_killed_between_any_two_writes_ends_with_the_records_of_one_that_w
         return replace
 
     monkeypatch.setattr(Path, "replace", counting(None))
-    metapbt.run(command("counted"), space)
+    metapbt.run(command("counted", how), space)
     total = writes[0]
     assert total > 4 * (4 + 2)  # four checkpoints, the state and the records in each generation
     for limit in range(1, total + 1):
         writes[0] = 0
         monkeypatch.setattr(Path, "replace", counting(limit))
         with pytest.raises(Killed):
-            metapbt.run(command("stopped"), space)
+            metapbt.run(command("stopped", how), space)
         monkeypatch.setattr(Path, "replace", original)
-        metapbt.run(command("stopped"), space)
+        metapbt.run(command("stopped", how), space)
         same(records("stopped"), expected)
         shutil.rmtree("stopped")
+
+
+def test_asynchronous_members_decide_as_they_report(space):
+    run = metapbt.run(command("results", "population.asynchronous=true", "executor=inline", method="pbt"), space)
+    assert sorted((r.generation, r.member) for r in run.history) == [(g, m) for g in range(4) for m in range(4)]
+    copies = [r for r in run.history if r.parent is not None]
+    assert copies
+    reported = {(r.generation, r.member): place for place, r in enumerate(run.history)}
+    for copy in copies:
+        # The parent's last report when the member itself reported, be it of this generation or of the one before.
+        before = reported[copy.generation - 1, copy.member]
+        known = [r for r in run.history.records[: before + 1] if r.member == copy.parent]
+        assert known[-1].generation == copy.parent_generation
+    assert {copy.generation - copy.parent_generation for copy in copies} == {1, 2}
+
+
+def test_sub_populations_evolve_at_their_own_frequencies(space):
+    run = metapbt.run(command("results", "population.size=8", "selection=multiple_frequencies",
+                              "population.selection.periods=[1,2]", method="pbt"), space)  # fmt: skip
+    copies = [r for r in run.history if r.parent is not None]
+    assert {r.generation for r in copies if r.member >= 4} == {2}
+    assert {r.generation for r in copies if r.member < 4} == {1, 2, 3}
+    migrated = [r for r in copies if r.source == "migrated"]
+    assert all(r.parent // 4 != r.member // 4 for r in migrated)
 
 
 def test_a_finished_run_is_not_trained_again(space, caplog):
@@ -303,7 +331,7 @@ def test_an_error_of_our_own_is_one_line_with_its_traceback_in_the_log(space, mo
     def broken(*_):
         raise ZeroDivisionError("division by\nzero")
 
-    monkeypatch.setattr("metapbt.tuner.truncation", broken)
+    monkeypatch.setattr("metapbt.selection.Truncation.select", broken)
     with pytest.raises(MetapbtError, match=r"unexpected ZeroDivisionError: division by zero \(traceback in .*run.log"):
         metapbt.run(command("results"), space)
     (log,) = Path("results").rglob("run.log")

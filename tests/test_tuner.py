@@ -1,10 +1,12 @@
 import json
+import math
 
 import pytest
 
 from metapbt import Continue, Copy, Space, Tuner
 from metapbt.errors import MetapbtError
 from metapbt.explorers import METHODS
+from metapbt.explorers.random import RandomExplorer
 from metapbt.records import Memory
 
 SPACE = {
@@ -61,6 +63,71 @@ def test_a_state_saved_as_json_in_the_middle_changes_nothing(method):
     play(second, 2, first=2)
 
     assert json.dumps(second.state()) == json.dumps(straight.state())
+
+
+def play_asynchronously(tuner, reports):
+    """Members report in turn, member 0 three times as often as the others."""
+    order = [0, 1, 0, 2, 0, 3]
+    for number in range(reports):
+        member = order[number % len(order)]
+        origin = tuner.origin(member)
+        steps = 10 + (origin.env_steps if origin else 0)
+        tuner.tell_member(member, steps, -abs(tuner.assignments[member].hyperparameters["x"] - 0.7) * steps)
+    return tuner
+
+
+@pytest.mark.parametrize("method", [method for method in METHODS if method != "grid"])
+def test_members_report_by_themselves_and_a_state_saved_in_between_changes_nothing(method):
+    straight = make(method)
+    straight.start()
+    play_asynchronously(straight, 24)
+    assert [record.generation for record in straight.history.latest] == [11, 3, 3, 3]
+    assert straight.history.generations == 4
+
+    first = make(method)
+    first.start()
+    play_asynchronously(first, 12)
+    second = make(method)
+    second.load_state(json.loads(json.dumps(first.state())))
+    play_asynchronously(second, 12)
+    assert json.dumps(second.state()) == json.dumps(straight.state())
+
+
+def test_a_member_that_reports_alone_is_judged_by_what_the_others_reported_last():
+    tuner = make("pbt", population_size=4)
+    tuner.start()
+    assert [tuner.tell_member(member, 10, float(member)) for member in (3, 2, 1)] == [Continue()] + [
+        Copy(3, tuner.assignments[member].hyperparameters) for member in (2, 1)
+    ]
+    assert isinstance(tuner.tell_member(0, 10, 9.0), Continue)
+    # Member 3 has trained on, but fell: its best is no longer what others copy.
+    tuner.tell_member(3, 20, 0.5)
+    copy = tuner.tell_member(1, 20, 0.1)
+    assert isinstance(copy, Copy)
+    assert copy.parent == 0
+    with pytest.raises(MetapbtError, match="members are 0 to 3, got 4"):
+        tuner.tell_member(4, 10, 0.0)
+
+
+def test_what_others_are_training_counts_as_pending():
+    seen = []
+
+    class Watching(RandomExplorer):
+        copies = True
+
+        def propose(self, parents, history, pending, rng):
+            seen.append([(p.return_before, p.hyperparameters["x"]) for p in pending])
+            return super().start(len(parents), rng)
+
+    tuner = make("random", population_size=4)
+    tuner._explorer = Watching(tuner.space)
+    configs = tuner.start()
+    tuner.tell_member(0, 10, 5.0)
+    tuner.tell_member(1, 10, 1.0)
+    (pending,) = seen
+    assert pending[0] == (5.0, configs[0]["x"])
+    assert [x for _, x in pending] == [configs[m]["x"] for m in (0, 2, 3)]
+    assert all(math.isnan(value) for value, _ in pending[1:])
 
 
 @pytest.mark.parametrize("method", METHODS)

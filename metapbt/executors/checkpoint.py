@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 
 from metapbt.files import atomic_file
-from metapbt.records import Record
 from metapbt.space import Hyperparameters
 
 _OUTCOME = "outcome.json"
@@ -27,10 +26,6 @@ class Outcome:
     eval_return: float
     episodes: int
     wall_seconds: float
-
-    def record(self, generation: int, member: int, parent: int | None, source: str) -> Record:
-        """The whole record, with what the population knows of the member."""
-        return Record(generation, member, parent, source, **asdict(self))
 
 
 def save_checkpoint(path: Path, state: Mapping[str, np.ndarray[Any, Any]], outcome: Outcome) -> None:

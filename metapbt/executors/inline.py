@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-
-from metapbt.executors.base import Failure, Task, make_learner, train_member
+from metapbt.executors.base import Failure, Task, Trainer
 from metapbt.executors.checkpoint import Outcome
 from metapbt.learners import LearnerSpec
 
 
 class InlineExecutor:
-    """The simplest executor: a loop."""
+    """The simplest executor: those who are behind train first, so the order is always the same."""
 
     def __init__(self, learner: LearnerSpec, threads: int = 1) -> None:
-        self._learner = make_learner(learner, threads)
+        self._trainer = Trainer(learner, threads)
+        self._tasks: list[Task] = []
 
-    def train(self, tasks: Sequence[Task]) -> Iterator[tuple[Task, Outcome | Failure]]:
-        """Train the tasks in order."""
-        for task in tasks:
-            try:
-                result: Outcome | Failure = train_member(self._learner, task)
-            except Exception as error:
-                result = Failure.of(error)
-            yield task, result
+    def submit(self, task: Task) -> None:
+        """Let the task wait for its turn."""
+        self._tasks.append(task)
+        self._tasks.sort(key=lambda waiting: (waiting.generation, waiting.member), reverse=True)
+
+    def next(self) -> tuple[Task, Outcome | Failure]:
+        """Train the task whose turn it is."""
+        task = self._tasks.pop()
+        try:
+            return task, self._trainer.train(task)
+        except Exception as error:
+            return task, Failure.of(error)
 
     def close(self) -> None:
-        """Nothing to give back."""
+        """Forget the tasks."""
+        self._tasks.clear()

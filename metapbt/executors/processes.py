@@ -6,27 +6,27 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.connection import Connection
+from multiprocessing.context import ForkServerContext
+from pathlib import Path
 
 from metapbt.errors import MetapbtError
-from metapbt.executors.base import Failure, Task, limit_threads, make_learner, train_member
+from metapbt.executors.base import Failure, Task, Trainer, limit_threads
 from metapbt.executors.checkpoint import Outcome
 from metapbt.learners import LearnerSpec
-from metapbt.learners.base import Learner
 
 
 class ProcessesExecutor:
-    """A pool of workers that lives as long as the run.
+    """Workers that live as long as the run; a member stays with the worker that has it in memory, where that is free.
 
     Workers are forked from a server that has loaded the learner once. They hold one end of a pipe and end at once
     when the other end closes, whether this process closes it or is killed; so nothing is left behind.
     """
 
     def __init__(self, learner: LearnerSpec, threads: int = 1, workers: int | None = None) -> None:
-        """Prepare the pool; workers start with the first tasks.
+        """Prepare the workers; each starts with its first task.
 
         Args:
             learner: what trains the members.
@@ -39,53 +39,107 @@ class ProcessesExecutor:
         if workers is not None and workers < 1:
             raise MetapbtError(f"executor.workers must be >= 1, got {workers}")
         limit_threads(threads)  # inherited by the server, so that it holds for what it loads
-        self._learner = learner
-        self._threads = threads
-        self._workers = workers or len(os.sched_getaffinity(0))
-        self._context = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload([learner.module])
-        self._pool: ProcessPoolExecutor | None = None
-        self._line: Connection | None = None
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload([learner.module])
+        count = workers or len(os.sched_getaffinity(0))
+        self._workers = [_Worker(context, learner, threads) for _ in range(count)]
+        self._tasks: list[Task] = []
 
-    def train(self, tasks: Sequence[Task]) -> Iterator[tuple[Task, Outcome | Failure]]:
-        """Train the tasks side by side; a worker that dies is a failure of the tasks that were under way."""
-        pool = self._pool or self._start()
-        futures = {pool.submit(_train, task): task for task in tasks}
-        for future in as_completed(futures):
-            error = future.exception()
-            if isinstance(error, BrokenProcessPool):
-                self.close()  # the next call starts a new pool
-            yield futures[future], future.result() if error is None else Failure.of(error)
+    def submit(self, task: Task) -> None:
+        """Let the task wait for a worker."""
+        self._tasks.append(task)
+        self._tasks.sort(key=lambda waiting: (waiting.generation, waiting.member))
+
+    def next(self) -> tuple[Task, Outcome | Failure]:
+        """Wait for a worker to end its task. One that dies is a failure of that task, and starts anew with its next."""
+        self._start_tasks()
+        busy = {worker.future: worker for worker in self._workers if worker.future is not None}
+        if not busy:
+            raise IndexError("nothing is under way")
+        ended, _ = wait(busy, return_when=FIRST_COMPLETED)
+        result = busy[ended.pop()].collect()
+        self._start_tasks()  # so that the worker need not wait for what is made of the result
+        return result
 
     def close(self) -> None:
         """End the workers at once."""
+        self._tasks.clear()
+        for worker in self._workers:
+            worker.close()
+
+    def _start_tasks(self) -> None:
+        free = [worker for worker in self._workers if worker.future is None]
+        # First those whose worker has them in memory, then whoever has waited longest, wherever there is room.
+        for task in list(self._tasks):
+            for worker in free:
+                if worker.holds(task.start_from):
+                    self._tasks.remove(task)
+                    free.remove(worker)
+                    worker.start(task)
+                    break
+        for worker, task in zip(free, list(self._tasks), strict=False):
+            self._tasks.remove(task)
+            worker.start(task)
+
+
+class _Worker:
+    """One process, and what it has in memory."""
+
+    def __init__(self, context: ForkServerContext, learner: LearnerSpec, threads: int) -> None:
+        self.future: Future[Outcome] | None = None
+        self._context, self._learner, self._threads = context, learner, threads
+        self._pool: ProcessPoolExecutor | None = None
+        self._line: Connection | None = None
+        self._task: Task | None = None
+        self._held: dict[int, Path] = {}
+
+    def holds(self, checkpoint: Path | None) -> bool:
+        return checkpoint in self._held.values()
+
+    def start(self, task: Task) -> None:
+        if self._pool is None:
+            workers_end, self._line = self._context.Pipe(duplex=False)
+            self._pool = ProcessPoolExecutor(
+                1,
+                mp_context=self._context,
+                initializer=_prepare_worker,
+                initargs=(self._learner, self._threads, workers_end),
+            )
+        self._task, self.future = task, self._pool.submit(_train, task)
+
+    def collect(self) -> tuple[Task, Outcome | Failure]:
+        """The ended task with its result."""
+        assert self._task is not None
+        assert self.future is not None
+        task, future = self._task, self.future
+        self._task = self.future = None
+        error = future.exception()
+        if error is None:
+            self._held[task.member] = task.save_to
+            return task, future.result()
+        if isinstance(error, BrokenProcessPool):
+            self.close()  # the next task starts a new process
+        return task, Failure.of(error)
+
+    def close(self) -> None:
         if self._line is not None:
             self._line.close()
         if self._pool is not None:
             self._pool.shutdown(wait=True, cancel_futures=True)
-        self._pool = self._line = None
-
-    def _start(self) -> ProcessPoolExecutor:
-        workers_end, self._line = self._context.Pipe(duplex=False)
-        self._pool = ProcessPoolExecutor(
-            self._workers,
-            mp_context=self._context,
-            initializer=_prepare_worker,
-            initargs=(self._learner, self._threads, workers_end),
-        )
-        return self._pool
+        self._pool = self._line = self._task = self.future = None
+        self._held.clear()
 
 
-_learner: Learner  # of this worker
+_trainer: Trainer  # of this process
 
 
 def _prepare_worker(learner: LearnerSpec, threads: int, line: Connection) -> None:
-    global _learner
+    global _trainer
     # Ctrl-C and a cluster's SIGTERM reach the whole process group; it is for the main process to act on them.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     threading.Thread(target=_end_with, args=(line,), daemon=True).start()
-    _learner = make_learner(learner, threads)
+    _trainer = Trainer(learner, threads)
 
 
 def _end_with(line: Connection) -> None:
@@ -94,4 +148,4 @@ def _end_with(line: Connection) -> None:
 
 
 def _train(task: Task) -> Outcome:
-    return train_member(_learner, task)
+    return _trainer.train(task)

@@ -44,7 +44,8 @@ class Situation:
         """Collect it from a history with at least one transition and parents with finite returns."""
         from metapbt.surrogates.time_varying import relevant_rows
 
-        rows, now = history.transitions(), history.generations
+        rows = history.transitions()
+        now = max(parent.generation for parent in parents) + 1
         before = np.array([row.return_before for row in rows])
         low, span = float(before.min()), max(float(np.ptp(before)), 1e-12)
         here = (float(np.mean([parent.reached for parent in parents])) - low) / span

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -141,11 +141,15 @@ class RunDirectory:
         """Where a member's checkpoint after a generation is."""
         return self.path / "checkpoints" / f"generation_{generation}" / f"member_{member}.npz"
 
-    def drop_checkpoints_before(self, generation: int) -> None:
-        """Remove the checkpoints of earlier generations, which nobody goes on from any more."""
+    def keep_checkpoints(self, kept: Collection[tuple[int, int]]) -> None:
+        """Remove the checkpoints of all but these generations and members: nobody goes on from them any more."""
+        names = {self.checkpoint(generation, member) for generation, member in kept}
         for folder in (self.path / "checkpoints").glob("generation_*"):
-            if int(folder.name.removeprefix("generation_")) < generation:
-                shutil.rmtree(folder)
+            for path in folder.glob("member_*.npz"):
+                if path not in names:
+                    path.unlink()
+            if not any(folder.iterdir()):
+                folder.rmdir()
 
     def mark_done(self, generations: int) -> None:
         """Say that the run has finished, and after how many generations: it may have stopped early."""

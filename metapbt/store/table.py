@@ -14,7 +14,7 @@ from metapbt.errors import MetapbtError
 from metapbt.files import atomic_file
 from metapbt.records import Record
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 SCHEMA = pa.schema(
     [
@@ -34,6 +34,7 @@ SCHEMA = pa.schema(
         ("eval_return", pa.float64()),
         ("episodes", pa.int64()),
         ("wall_seconds", pa.float64()),
+        ("parent_generation", pa.int64()),
     ]
 )
 HYPERPARAMETER = "hp."

@@ -26,7 +26,7 @@ def test_the_columns_are_those_of_the_contract():
     table = to_table(IDENTITY, RECORDS)
     assert table.column_names == [
         *"schema_version run_id env context method learner seed generation member parent source".split(),
-        *"env_steps train_return eval_return episodes wall_seconds".split(),
+        *"env_steps train_return eval_return episodes wall_seconds parent_generation".split(),
         "hp.rate", "hp.n", "hp.optimizer.name",
     ]  # fmt: skip
     assert table.schema.field("context").type == pa.map_(pa.string(), pa.float64())
@@ -48,7 +48,7 @@ def test_what_is_no_table_of_records_is_refused_with_its_path(tmp_path):
 
 def test_a_newer_schema_is_refused(tmp_path):
     table = to_table(IDENTITY, RECORDS)
-    newer = table.set_column(0, SCHEMA.field(0), pa.array([2] * len(table)))
+    newer = table.set_column(0, SCHEMA.field(0), pa.array([3] * len(table)))
     write_table(tmp_path / "newer.parquet", newer)
-    with pytest.raises(MetapbtError, match="schema version 2; this metapbt reads up to 1"):
+    with pytest.raises(MetapbtError, match="schema version 3; this metapbt reads up to 2"):
         read_table(tmp_path / "newer.parquet")
