@@ -2,11 +2,12 @@
 
     python benchmarks/made_up_problems.py                             # every problem, every method, 100 seeds
     python benchmarks/made_up_problems.py --problem mixed --methods pbt pb2 --seeds 20
+    python benchmarks/made_up_problems.py --problem mixed --members 8 --generations 40
 
-Each seed is one population of 4 members over 10 generations of 10 steps. Seed s plays instance s mod 10 of the problem.
-On ``related`` and ``misleading``, methods with memory know four pb2 runs of the same instance on other contexts; where
-there are no other contexts they are left out, as are, unless asked for, the PB2 variants for categories where there are
-none. Two worker processes with one thread each.
+Each seed is one population, of 4 members over 10 generations of 10 steps unless asked otherwise. Seed s plays instance
+s mod 10 of the problem. On ``related`` and ``misleading``, methods with memory know four pb2 runs of the same instance
+on other contexts; where there are no other contexts they are left out, as are, unless asked for, the PB2 variants for
+categories where there are none. Two worker processes with one thread each.
 """
 
 from __future__ import annotations
@@ -36,10 +37,9 @@ from metapbt.records import History, Memory, Record, SourceRun
 
 WORKERS = 2
 MEMBERS, GENERATIONS, INTERVAL = 4, 10, 10
-STEPS = GENERATIONS * INTERVAL
 INSTANCES = 10  # of each problem: few enough that each one's sources can be trained before the seeds
 SOURCE_SHIFTS = (0.2, 0.35, 0.65, 0.8)  # around the target's 0.5
-BEST = best_return(STEPS, STEPS)
+BEST = best_return(1, 1)
 ENOUGH = 0.95 * BEST
 FOR_CATEGORIES = ("pb2_rand", "pb2_mult", "pb2_mix")  # without categories they are pb2
 PREFERRED = ("default", "random", "pbt", "pb2", *FOR_CATEGORIES, "meta_pb2")
@@ -80,18 +80,25 @@ class Played:
 
 
 def play(
-    problem: str, method: str, seed: int, instance: int, context: dict[str, float], sources: Sequence[SourceRun]
+    problem: str,
+    method: str,
+    seed: int,
+    instance: int,
+    context: dict[str, float],
+    sources: Sequence[SourceRun],
+    members: int = MEMBERS,
+    generations: int = GENERATIONS,
 ) -> Played:
     """One run. As in ``metapbt run``, the best member is the one with the best ``train_return``, noise included."""
-    learner = MadeUpLearner("made_up", context, STEPS, {"instance": instance})
+    learner = MadeUpLearner("made_up", context, generations * INTERVAL, {"instance": instance})
     settings: dict[str, Any] = {}
     if explorer_class(method).uses_memory:
         settings["memory"] = Memory(complete_context("made_up", context), tuple(sources))
-    tuner = Tuner(PROBLEMS[problem].space, method, MEMBERS, seed=seed, **settings)
+    tuner = Tuner(PROBLEMS[problem].space, method, members, seed=seed, **settings)
     tuner.start()
-    states: list[State | None] = [None] * MEMBERS
+    states: list[State | None] = [None] * members
     returns = []
-    for generation in range(GENERATIONS):
+    for generation in range(generations):
         records, trained = [], []
         for member, assigned in enumerate(tuner.assignments):
             training = learner.train(
@@ -136,14 +143,19 @@ def warm_up(_: int) -> None:
 class Bench:
     """Plays runs in worker processes and shows how many are done."""
 
-    def __init__(self, pool: ProcessPoolExecutor, progress: Progress, seeds: int, noise: float) -> None:
+    def __init__(
+        self, pool: ProcessPoolExecutor, progress: Progress, seeds: int, noise: float, members: int, generations: int
+    ) -> None:
         self.pool, self.progress, self.seeds, self.noise = pool, progress, seeds, noise
+        self.members, self.generations = members, generations
         # drifting, related and misleading have the same target: what has no memory plays it once.
         self.without_memory: dict[tuple[int, int, str], tuple[str, ...]] = {}
 
     def play_all(self, title: str, tasks: Sequence[tuple[Any, ...]]) -> list[Played]:
         bar = self.progress.add_task(title, total=len(tasks))
-        futures: list[Future[Played]] = [self.pool.submit(play, *task) for task in tasks]
+        futures: list[Future[Played]] = [
+            self.pool.submit(play, *task, self.members, self.generations) for task in tasks
+        ]
         for future in as_completed(futures):
             future.result()  # an error ends the benchmark at once
             self.progress.advance(bar)
@@ -151,7 +163,10 @@ class Bench:
         return [future.result() for future in futures]
 
     def compare(self, problem: str, methods: Sequence[str]) -> Table:
-        table = Table(title=f"{problem}, noise {self.noise:g} (best possible {BEST:.3f})", box=box.MARKDOWN)
+        table = Table(
+            title=f"{problem}, noise {self.noise:g}, {self.members} members, {self.generations} generations",
+            box=box.MARKDOWN,
+        )
         for column in ("method", "final return", f"reach {ENOUGH:.3f}", "generations to it", "seconds"):
             table.add_column(column, no_wrap=True)
         target = {"noise": self.noise}
@@ -182,26 +197,27 @@ class Bench:
                     (problem, method, s, s % INSTANCES, target, sources[s % INSTANCES] if method in memory else ())
                     for s in range(self.seeds)
                 ]
-                row = (*summary(self.play_all(f"{problem}: {method}", tasks)), f"{time.perf_counter() - began:.1f}")
+                played_all = self.play_all(f"{problem}: {method}", tasks)
+                row = (*summary(played_all, self.generations), f"{time.perf_counter() - began:.1f}")
                 if method not in memory:
                     self.without_memory[key] = row
             table.add_row(method, *row)
         return table
 
 
-def summary(runs: Sequence[Played]) -> tuple[str, str, str]:
+def summary(runs: Sequence[Played], generations: int) -> tuple[str, str, str]:
     """Final return (IQM and its 95% bootstrap interval), share of runs that reach ENOUGH, median generation of it."""
     from metapbt.analysis.statistics import iqm, stratified_estimate
 
     final = np.array([run.returns[-1] for run in runs])
     value, low, high = stratified_estimate([final], iqm, np.random.default_rng(0))
-    reached = [next((g for g, r in enumerate(run.returns, 1) if r >= ENOUGH), GENERATIONS + 1) for run in runs]
+    reached = [next((g for g, r in enumerate(run.returns, 1) if r >= ENOUGH), generations + 1) for run in runs]
     median = statistics.median(reached)
-    share = sum(g <= GENERATIONS for g in reached) / len(reached)
+    share = sum(g <= generations for g in reached) / len(reached)
     return (
         f"{value:.3f} [{low:.3f}, {high:.3f}]",
         f"{share:.0%}",
-        f"{median:g}" if median <= GENERATIONS else f"> {GENERATIONS}",
+        f"{median:g}" if median <= generations else f"> {generations}",
     )
 
 
@@ -219,6 +235,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--seeds", type=at_least(2, int), default=100, help="runs of each method (100)")
     parser.add_argument("--noise", type=at_least(0, float), default=0.02, help="deviation of observed returns (0.02)")
+    parser.add_argument("--members", type=at_least(1, int), default=MEMBERS, help="of each population (4)")
+    parser.add_argument("--generations", type=at_least(1, int), default=GENERATIONS, help="of each run (10)")
     parser.add_argument("--problem", nargs="+", choices=PROBLEMS, default=list(PROBLEMS), help="all of them")
     known = [method for method in PREFERRED if method in METHODS]
     parser.add_argument("--methods", nargs="+", choices=METHODS, metavar="METHOD", help=" ".join(known))
@@ -232,7 +250,7 @@ def main() -> None:
         ProcessPoolExecutor(WORKERS, mp_context=spawn) as pool,
     ):
         list(pool.map(warm_up, range(WORKERS)))
-        bench = Bench(pool, progress, arguments.seeds, arguments.noise)
+        bench = Bench(pool, progress, arguments.seeds, arguments.noise, arguments.members, arguments.generations)
         for problem in arguments.problem:
             fitting = [m for m in known if PROBLEMS[problem].categories or m not in FOR_CATEGORIES]
             console.print(bench.compare(problem, arguments.methods or fitting))

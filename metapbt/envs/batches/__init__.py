@@ -1,0 +1,72 @@
+"""Batches of environments, for training that is not to wait for one environment at a time.
+
+Importing this package imports no Gymnasium.
+
+Example:
+    >>> import numpy as np
+    >>> from metapbt.envs.batches import make_batch
+    >>> batch = make_batch("cart_pole", {"pole_length": 0.8}, num_envs=4)
+    >>> batch.reset(seeds=range(4)).shape
+    (4, 4)
+    >>> batch.step(np.array([0, 1, 0, 1])).rewards
+    array([1., 1., 1., 1.], dtype=float32)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from metapbt.envs.batches.base import BatchStep, EnvBatch
+from metapbt.errors import MetapbtError, unknown_name
+from metapbt.registry import lookup
+
+__all__ = ["BATCHES", "ENGINES", "BatchStep", "EnvBatch", "make_batch"]
+
+#: The environments that have a batch of their own; all others are stepped one after another.
+BATCHES: dict[str, str] = {
+    "bipedal_walker": "metapbt.envs.batches.box2d:bipedal_walker_batch",
+    "cart_pole": "metapbt.envs.batches.classic_control:CartPoleBatch",
+    "lunar_lander": "metapbt.envs.batches.box2d:lunar_lander_batch",
+    "mountain_car": "metapbt.envs.batches.classic_control:MountainCarBatch",
+}
+ENGINES = ("python", "envpool")
+
+
+def make_batch(
+    name: str,
+    contexts: Mapping[str, float] | Sequence[Mapping[str, float]],
+    num_envs: int,
+    engine: str = "python",
+) -> EnvBatch:
+    """Make ``num_envs`` environments that are stepped together.
+
+    Args:
+        name: a key of ``metapbt.envs.ENVIRONMENTS``, or one's own as ``package.module:OBJECT``.
+        contexts: the changed features, of all environments or of each of them.
+        num_envs: how many environments.
+        engine: ``python`` steps as ``make_env`` does, bit by bit; ``envpool`` steps the default context in
+            C++ (extra ``metapbt[envpool]``).
+
+    Raises:
+        MetapbtError: the environment, a feature or the engine is unknown or illegal; there are not as many
+            contexts as environments; or EnvPool is not installed or has no such environment or context.
+    """
+    each = [contexts] * num_envs if isinstance(contexts, Mapping) else list(contexts)
+    if num_envs < 1:
+        raise MetapbtError(f"num_envs must be at least 1, got {num_envs}")
+    if len(each) != num_envs:
+        raise MetapbtError(f"{num_envs} environments need as many contexts, got {len(each)}")
+    if engine not in ENGINES:
+        raise unknown_name("engine", engine, ENGINES)
+    if engine == "envpool":
+        from metapbt.envs.batches.envpool import EnvPoolBatch
+
+        return EnvPoolBatch(name, each)
+    if name in BATCHES:
+        make: Any = lookup("batch", name, BATCHES)
+        batch: EnvBatch = make(each)
+        return batch
+    from metapbt.envs.batches.generic import GenericBatch
+
+    return GenericBatch(name, each)

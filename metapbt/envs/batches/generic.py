@@ -1,0 +1,64 @@
+"""Any environment as a batch: a loop over ``make_env``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+from metapbt.envs import make_env
+from metapbt.envs.batches.base import BatchStep
+from metapbt.errors import MetapbtError
+
+
+class GenericBatch:
+    """Steps environments made by ``make_env`` one after another.
+
+    Args:
+        name: as for ``make_env``.
+        contexts: the changed features of each environment.
+
+    Raises:
+        MetapbtError: as for ``make_env``; or observations are no box, or actions neither discrete nor a box.
+    """
+
+    def __init__(self, name: str, contexts: Sequence[Mapping[str, float]]) -> None:
+        self.num_envs = len(contexts)
+        self._envs = [make_env(name, render_mode=None, **context) for context in contexts]
+        observation_space, action_space = self._envs[0].observation_space, self._envs[0].action_space
+        if not isinstance(observation_space, spaces.Box):
+            raise MetapbtError(f"a batch of env '{name}' needs Box observations, got {observation_space}")
+        if not isinstance(action_space, spaces.Discrete | spaces.Box):
+            raise MetapbtError(f"a batch of env '{name}' needs Discrete or Box actions, got {action_space}")
+        self.observation_space, self.action_space = observation_space, action_space
+        shape = (self.num_envs, *observation_space.shape)
+        self._observations = np.empty(shape, np.float32)
+        self._final_observations = np.empty(shape, np.float32)
+        self._rewards = np.empty(self.num_envs)
+        self._terminated = np.empty(self.num_envs, np.bool_)
+        self._truncated = np.empty(self.num_envs, np.bool_)
+
+    def reset(self, seeds: Sequence[int]) -> NDArray[np.float32]:
+        """Begin an episode in every environment, each from its own seed."""
+        for i, (env, seed) in enumerate(zip(self._envs, seeds, strict=True)):
+            self._observations[i], _ = env.reset(seed=int(seed))
+        return self._observations
+
+    def step(self, actions: NDArray[Any]) -> BatchStep:
+        """Step every environment once."""
+        for i, env in enumerate(self._envs):
+            observation, reward, terminated, truncated, _ = env.step(actions[i])
+            self._final_observations[i] = observation
+            if terminated or truncated:
+                observation, _ = env.reset()
+            self._observations[i] = observation
+            self._rewards[i], self._terminated[i], self._truncated[i] = reward, terminated, truncated
+        return BatchStep(self._observations, self._rewards, self._terminated, self._truncated, self._final_observations)
+
+    def close(self) -> None:
+        """Close every environment."""
+        for env in self._envs:
+            env.close()
