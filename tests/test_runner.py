@@ -75,10 +75,17 @@ def test_the_same_command_gives_the_same_records_whichever_executor_and_however_
         same(records(folder), expected)
 
 
-def test_agents_trained_by_stable_baselines3_are_the_same_with_every_executor_and_number_of_workers():
+AGENTS = {
+    "sb3": ["learner=sb3", "learner.hyperparameters.PPO={n_steps: 50, batch_size: 50}"],
+    "fused_ppo": ["learner=fused_ppo", "learner.hyperparameters.n_steps=50"],
+}
+
+
+@pytest.mark.parametrize("learner", AGENTS)
+def test_agents_are_the_same_with_every_executor_and_number_of_workers(learner):
     agents = [
-        "env=cart_pole", "method=pb2", "budget.steps=300", "budget.interval=100", "learner.n_envs=2",
-        "learner.eval_episodes=2", "learner.hyperparameters.PPO={n_steps: 50, batch_size: 50}",
+        "env=cart_pole", "method=pb2", "budget.steps=300", "budget.interval=100", *AGENTS[learner], "learner.n_envs=2",
+        "learner.eval_episodes=2",
     ]  # fmt: skip
     metapbt.run([*agents, "executor=inline", "results_dir=inline"])
     for workers in (1, 2, 4):
@@ -258,7 +265,7 @@ def test_the_run_directory_holds_what_the_contract_says(space):
     best = frame[frame["generation"] == 3].set_index("member")["train_return"].idxmax()
     assert run.best.member == best
     checkpoints = {path.name for path in (run.path / "checkpoints").glob("generation_*")}
-    assert checkpoints == {"generation_3"}
+    assert checkpoints == {f"generation_3_member_{member}.npz" for member in range(4)}
 
 
 def test_memory_is_chosen_once_and_kept_beside_the_records(space):

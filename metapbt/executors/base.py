@@ -8,13 +8,15 @@ import traceback
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from metapbt.errors import one_line
 from metapbt.executors.checkpoint import Outcome, load_state, save_checkpoint
 from metapbt.learners import LearnerSpec
 from metapbt.learners.base import State
-from metapbt.space import Hyperparameters
+
+if TYPE_CHECKING:
+    from metapbt.space import Hyperparameters
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +122,10 @@ _KEPT_BYTES = 50_000_000
 
 def limit_threads(threads: int) -> None:
     """Let numerical libraries of this process use ``threads`` threads each, whether loaded already or later."""
+    import threadpoolctl
+
     for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ[variable] = str(threads)
+    threadpoolctl.threadpool_limits(threads)
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(threads)

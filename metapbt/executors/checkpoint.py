@@ -6,12 +6,14 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from metapbt.files import atomic_file
-from metapbt.space import Hyperparameters
+
+if TYPE_CHECKING:
+    from metapbt.space import Hyperparameters
 
 _OUTCOME = "outcome.json"
 

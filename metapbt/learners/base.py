@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from metapbt.space import Hyperparameters, Space
+if TYPE_CHECKING:
+    from metapbt.space import Hyperparameters, Space
 
 #: Everything that a member carries from one interval to the next, as named arrays.
 State = dict[str, NDArray[np.generic]]

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from numbers import Real
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 from metapbt.envs import complete_context
 from metapbt.errors import MetapbtError, unknown_name
 from metapbt.learners.base import State, Training
-from metapbt.space import Hyperparameters, Space
+
+if TYPE_CHECKING:
+    from metapbt.space import Hyperparameters, Space
 
 Array = NDArray[np.float64]
 

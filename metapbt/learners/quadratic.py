@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from metapbt.envs import complete_context
 from metapbt.errors import MetapbtError, unknown_name
 from metapbt.learners.base import State, Training
-from metapbt.space import Hyperparameters, Space
+
+if TYPE_CHECKING:
+    from metapbt.space import Hyperparameters, Space
 
 _SETTINGS = {"start"}
 

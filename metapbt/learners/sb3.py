@@ -6,7 +6,7 @@ import inspect
 import math
 import warnings
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import stable_baselines3
@@ -21,7 +21,9 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 from metapbt.envs import make_env
 from metapbt.errors import MetapbtError, one_line, unknown_name
 from metapbt.learners.base import State, Training
-from metapbt.space import Hyperparameters, Space
+
+if TYPE_CHECKING:
+    from metapbt.space import Hyperparameters, Space
 
 _SETTINGS = {"algorithm", "policy", "n_envs", "eval_episodes", "hyperparameters"}
 _COUNTERS = ("num_timesteps", "_n_updates", "_n_calls", "_episode_num")

@@ -139,17 +139,14 @@ class RunDirectory:
 
     def checkpoint(self, generation: int, member: int) -> Path:
         """Where a member's checkpoint after a generation is."""
-        return self.path / "checkpoints" / f"generation_{generation}" / f"member_{member}.npz"
+        return self.path / "checkpoints" / f"generation_{generation}_member_{member}.npz"
 
     def keep_checkpoints(self, kept: Collection[tuple[int, int]]) -> None:
         """Remove the checkpoints of all but these generations and members: nobody goes on from them any more."""
         names = {self.checkpoint(generation, member) for generation, member in kept}
-        for folder in (self.path / "checkpoints").glob("generation_*"):
-            for path in folder.glob("member_*.npz"):
-                if path not in names:
-                    path.unlink()
-            if not any(folder.iterdir()):
-                folder.rmdir()
+        for path in (self.path / "checkpoints").glob("generation_*_member_*.npz"):
+            if path not in names:
+                path.unlink()
 
     def mark_done(self, generations: int) -> None:
         """Say that the run has finished, and after how many generations: it may have stopped early."""

@@ -281,3 +281,22 @@ print(sorted(sys.modules.keys() & {{"gymnasium", "Box2D", "torch", "envpool"}}))
 def test_batches_are_env_batches() -> None:
     batch: EnvBatch = make_batch("cart_pole", {}, 1)
     assert batch.reset([0]).shape == (1, 4)
+
+
+@pytest.mark.parametrize("name", ["lunar_lander", "cart_pole", "tests_own"])
+def test_environments_that_rest_change_nothing_for_the_others_and_wake_at_a_reset(name: str) -> None:
+    if name == "tests_own":
+        name = "metapbt.envs.mountain_car:MOUNTAIN_CAR"  # by its module: the batch that loops over make_env
+    batch, other = make_batch(name, {}, 3), make_batch(name, {}, 3)
+    resting = np.array([False, True, False])
+    for _ in range(2):
+        np.testing.assert_array_equal(batch.reset(range(3)), other.reset(range(3)))
+        rng = np.random.default_rng(0)
+        for number in range(150):
+            if number == 20:
+                batch.rest(resting)
+            actions = rng.integers(2, size=3)
+            ours, theirs = batch.step(actions), other.step(actions)
+            for mine, others in zip(ours, theirs, strict=True):
+                rows = ~resting if number >= 20 else slice(None)
+                np.testing.assert_array_equal(mine[rows], others[rows])

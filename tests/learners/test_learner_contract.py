@@ -25,6 +25,10 @@ LEARNERS = {
         LearnerSpec("made_up", "made_up", {"noise": 0.1}, 1000, {}),
         {"x0": 0.5, "x1": 0.2, "c0": "b"},
     ),
+    "fused_ppo": (
+        LearnerSpec("fused_ppo", "cart_pole", {}, 1000, {"n_envs": 2, "hyperparameters": {"n_steps": 50}}),
+        {"learning_rate": 1e-3, "n_epochs": 2, "clip_range": 0.3},
+    ),
     "PPO": (sb3("PPO", n_steps=50, batch_size=50), {"learning_rate": 1e-3, "n_epochs": 2, "clip_range": 0.3}),
     "A2C": (sb3("A2C", n_steps=10), {"learning_rate": 1e-3, "gamma": 0.9}),
     "DQN": (sb3("DQN", learning_starts=50, buffer_size=1000), {"learning_rate": 1e-3, "train_freq": 2}),

@@ -59,5 +59,14 @@ class EnvBatch(Protocol):
                 are not checked.
         """
 
+    def rest(self, which: NDArray[np.bool_]) -> None:
+        """Let environments rest until the next ``reset``: nobody looks at their rows any more.
+
+        They need not be stepped then; where that saves nothing they go on.
+
+        Args:
+            which: (num_envs,).
+        """
+
     def close(self) -> None:
         """Let go of what the environments hold."""

@@ -46,13 +46,14 @@ class Box2DBatch:
         self._envs = [make(original) for original in originals]
         self._step_each: list[Callable[[Any], Outcome]] = [env.step for env in self._envs]
         self._max_episode_steps = get_environment(name).max_episode_steps or math.inf
-        self._ages = [0] * self.num_envs  # steps since each episode began
+        self._ages: list[float] = [0] * self.num_envs  # steps since each episode began
         self._observations = np.empty((self.num_envs, *self.observation_space.shape), np.float32)
         self._final_observations = np.empty_like(self._observations)
 
     def reset(self, seeds: Sequence[int]) -> NDArray[np.float32]:
         """Begin an episode in every environment, each from its own seed."""
         self._ages = [0] * self.num_envs
+        self._step_each = [env.step for env in self._envs]
         self._observations[:] = [env.begin(int(seed)) for env, seed in zip(self._envs, seeds, strict=True)]
         return self._observations
 
@@ -79,6 +80,13 @@ class Box2DBatch:
             np.array(truncated),
             final_observations,
         )
+
+    def rest(self, which: NDArray[np.bool_]) -> None:
+        """Step these environments no more until the next reset."""
+        outcome: Outcome = [0.0] * self._observations[0].size, 0.0, False
+        for i in np.flatnonzero(which):
+            self._step_each[i] = lambda _: outcome
+            self._ages[i] = -math.inf
 
     def close(self) -> None:
         """Let go of the environments."""

@@ -99,6 +99,9 @@ class _ClassicControlBatch(ABC):
             self._first_limit = self._begun.min() + self._max_episode_steps
         return BatchStep(self._observations, self._rewards, self._terminated, truncated, final_observations)
 
+    def rest(self, which: NDArray[np.bool_]) -> None:
+        """Go on: stepping all costs no more than stepping some."""
+
     def close(self) -> None:
         """Let go of the generators."""
         self._starts = []

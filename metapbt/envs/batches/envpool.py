@@ -82,6 +82,9 @@ class EnvPoolBatch:
             observations[info["env_id"]] = first
         return BatchStep(observations, rewards, terminated, truncated, final_observations)
 
+    def rest(self, which: NDArray[np.bool_]) -> None:
+        """Go on: stepping all costs no more than stepping some."""
+
     def close(self) -> None:
         """Let go of EnvPool's threads and environments."""
         if self._pool is not None:

@@ -35,6 +35,7 @@ class GenericBatch:
             raise MetapbtError(f"a batch of env '{name}' needs Discrete or Box actions, got {action_space}")
         self.observation_space, self.action_space = observation_space, action_space
         shape = (self.num_envs, *observation_space.shape)
+        self._resting = np.zeros(self.num_envs, np.bool_)
         self._observations = np.empty(shape, np.float32)
         self._final_observations = np.empty(shape, np.float32)
         self._rewards = np.empty(self.num_envs)
@@ -43,6 +44,7 @@ class GenericBatch:
 
     def reset(self, seeds: Sequence[int]) -> NDArray[np.float32]:
         """Begin an episode in every environment, each from its own seed."""
+        self._resting[:] = False
         for i, (env, seed) in enumerate(zip(self._envs, seeds, strict=True)):
             self._observations[i], _ = env.reset(seed=int(seed))
         return self._observations
@@ -50,6 +52,8 @@ class GenericBatch:
     def step(self, actions: NDArray[Any]) -> BatchStep:
         """Step every environment once."""
         for i, env in enumerate(self._envs):
+            if self._resting[i]:
+                continue
             observation, reward, terminated, truncated, _ = env.step(actions[i])
             self._final_observations[i] = observation
             if terminated or truncated:
@@ -57,6 +61,11 @@ class GenericBatch:
             self._observations[i] = observation
             self._rewards[i], self._terminated[i], self._truncated[i] = reward, terminated, truncated
         return BatchStep(self._observations, self._rewards, self._terminated, self._truncated, self._final_observations)
+
+    def rest(self, which: NDArray[np.bool_]) -> None:
+        """Step these environments no more until the next reset."""
+        self._resting |= which
+        self._rewards[which], self._terminated[which], self._truncated[which] = 0, False, False
 
     def close(self) -> None:
         """Close every environment."""

@@ -1,0 +1,271 @@
+"""Environment steps a second of PPO: the environment alone, fused_ppo, and its peers, on one pinned core.
+
+    python benchmarks/training.py                       # the lander and the cart-pole
+    python benchmarks/training.py --env lunar_lander --repeats 5
+    python benchmarks/training.py --population          # four members through `metapbt run`, on one core and on two
+
+Everyone trains the same agent: two layers of 64 tanh units for policy and value each, rollouts of 16 environments x 128
+steps, 10 epochs of minibatches of 64. Each rate comes from a process of its own, pinned to one core, after a first part
+that is not counted (imports, compilation); the repeats of all go round in turn, and the table shows medians. RLlib and
+SBX are left out where they are not installed (`pip install "metapbt[ray]"`; SBX needs a nightly package).
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+N_ENVS, N_STEPS, EPOCHS, MINIBATCH = 16, 128, 10, 64
+ROLLOUT = N_ENVS * N_STEPS
+GYM_IDS = {"lunar_lander": "LunarLander-v3", "cart_pole": "CartPole-v1"}
+#: Goals of the project for fused_ppo: steps a second, and how many times a peer's.
+GOALS = {"lunar_lander": 26_000, "cart_pole": 60_000}
+
+
+def bare(env: str, steps: int) -> float:
+    """Gymnasium's own environment without wrappers, random actions: the limit of a loop over Gymnasium."""
+    import gymnasium
+    import numpy as np
+
+    bare = gymnasium.make(GYM_IDS[env]).unwrapped
+    bare.reset(seed=0)
+    actions = np.random.default_rng(0).integers(bare.action_space.n, size=steps)
+    began = time.perf_counter()
+    for action in actions:
+        _, _, terminated, _, _ = bare.step(action)
+        if terminated:
+            bare.reset()
+    return steps / (time.perf_counter() - began)
+
+
+def batch(env: str, steps: int) -> float:
+    """Our batch of 16 environments, random actions."""
+    import numpy as np
+
+    from metapbt.envs.batches import make_batch
+
+    envs = make_batch(env, {}, N_ENVS)
+    envs.reset(range(N_ENVS))
+    actions = np.random.default_rng(0).integers(envs.action_space.n, size=(steps // N_ENVS, N_ENVS))
+    began = time.perf_counter()
+    for chosen in actions:
+        envs.step(chosen)
+    return len(actions) * N_ENVS / (time.perf_counter() - began)
+
+
+def fused_ppo(env: str, steps: int) -> float:
+    """Our learner: an interval of training. Its evaluation is one episode, counted too."""
+    from metapbt.learners import LearnerSpec
+
+    hyperparameters = {"n_steps": N_STEPS, "batch_size": MINIBATCH, "n_epochs": EPOCHS}
+    settings = {"n_envs": N_ENVS, "eval_episodes": 1, "hyperparameters": hyperparameters}
+    learner = LearnerSpec("fused_ppo", env, {}, 10**6, settings).make()
+    state = learner.train(None, {}, ROLLOUT, 0, 0).state
+    began = time.perf_counter()
+    learner.train(state, {}, steps, 1, 0)
+    return steps / (time.perf_counter() - began)
+
+
+def stable_baselines3(env: str, steps: int) -> float:
+    """Stable-Baselines3's PPO with its own vector environment."""
+    import torch
+    from stable_baselines3 import PPO
+    from stable_baselines3.common.env_util import make_vec_env
+
+    torch.set_num_threads(1)
+    envs = make_vec_env(GYM_IDS[env], N_ENVS, seed=0)
+    model = PPO("MlpPolicy", envs, n_steps=N_STEPS, batch_size=MINIBATCH, n_epochs=EPOCHS, device="cpu", seed=0)
+    model.learn(ROLLOUT)
+    began = time.perf_counter()
+    model.learn(steps, reset_num_timesteps=False)
+    return steps / (time.perf_counter() - began)
+
+
+def sbx(env: str, steps: int) -> float:
+    """SBX: Stable-Baselines3 in JAX, one compiled call for each minibatch."""
+    import gymnasium
+    from sbx import PPO
+    from stable_baselines3.common.vec_env import DummyVecEnv
+
+    envs = DummyVecEnv([lambda: gymnasium.make(GYM_IDS[env])] * N_ENVS)
+    model = PPO("MlpPolicy", envs, n_steps=N_STEPS, batch_size=MINIBATCH, n_epochs=EPOCHS, seed=0)
+    model.learn(ROLLOUT)
+    began = time.perf_counter()
+    model.learn(steps, reset_num_timesteps=False)
+    return steps / (time.perf_counter() - began)
+
+
+def rllib(env: str, steps: int) -> float:
+    """RLlib's PPO, with everything in one process and its default of one environment."""
+    import logging
+
+    import ray
+    from ray.rllib.algorithms.ppo import PPOConfig
+
+    ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+    config = (
+        PPOConfig()
+        .environment(GYM_IDS[env])
+        .env_runners(num_env_runners=0)
+        .training(train_batch_size_per_learner=ROLLOUT, minibatch_size=2 * MINIBATCH, num_epochs=EPOCHS)
+        .rl_module(model_config={"fcnet_hiddens": [64, 64], "fcnet_activation": "tanh"})
+    )
+    algorithm = config.build_algo()
+    algorithm.train()
+    rollouts = max(steps // ROLLOUT, 1)
+    began = time.perf_counter()
+    for _ in range(rollouts):
+        algorithm.train()
+    rate = rollouts * ROLLOUT / (time.perf_counter() - began)
+    ray.shutdown()
+    return rate
+
+
+#: What is timed, with its name, a module that may be missing (RLlib needs "tree"), and its share of the steps.
+CONTESTANTS: dict[Callable[[str, int], float], tuple[str, str | None, float]] = {
+    bare: ("environment alone, Gymnasium's", None, 0.5),
+    batch: ("environment alone, ours", None, 0.5),
+    fused_ppo: ("fused_ppo", None, 1.0),
+    stable_baselines3: ("Stable-Baselines3", None, 0.1),
+    sbx: ("SBX", "sbx", 0.1),
+    rllib: ("RLlib", "tree", 0.05),
+}
+
+
+def timed(contestant: Callable[[str, int], float], env: str, steps: int, core: int) -> float:
+    """The rate of one contestant in a process of its own."""
+    code = (
+        f"import os, sys; os.sched_setaffinity(0, {{{core}}}); sys.path.insert(0, {str(Path(__file__).parent)!r}); "
+        f"import training; print('RATE', training.{contestant.__name__}({env!r}, {steps}))"
+    )
+    one_thread = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code],
+        env={**os.environ, **one_thread},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    for line in done.stdout.splitlines():
+        if line.startswith("RATE"):
+            return float(line.split()[1])
+    raise SystemExit(f"{contestant.__name__} failed:\n{done.stderr[-3000:]}")
+
+
+def compare(env: str, steps: int, repeats: int, core: int) -> None:
+    taking_part = [c for c, (_, module, _) in CONTESTANTS.items() if module is None or importlib.util.find_spec(module)]
+    rates: dict[Callable[[str, int], float], list[float]] = {contestant: [] for contestant in taking_part}
+    for _ in range(repeats):
+        for contestant in taking_part:
+            whole = max(round(steps * CONTESTANTS[contestant][2] / ROLLOUT), 2) * ROLLOUT
+            rates[contestant].append(timed(contestant, env, whole, core))
+    medians = {contestant: statistics.median(values) for contestant, values in rates.items()}
+    print(f"\n{env}, one core, medians of {repeats} (goal for fused_ppo: {GOALS[env]:,} steps/s)\n")
+    print("| what | steps/s | fused_ppo is so many times as fast | repeats |")
+    print("| --- | ---: | ---: | --- |")
+    for contestant, rate in medians.items():
+        ratio = f"{medians[fused_ppo] / rate:.2f}"
+        print(f"| {CONTESTANTS[contestant][0]} | {rate:,.0f} | {ratio} | {_shown(rates[contestant])} |")
+    for contestant in set(CONTESTANTS) - set(taking_part):
+        print(f"| {CONTESTANTS[contestant][0]} | not installed | | |")
+
+
+def population(env: str, steps: int, repeats: int) -> None:
+    """Four members through the command, everything included: start, selection, surrogate, files, evaluation."""
+    cores = sorted(os.sched_getaffinity(0))
+    if len(cores) < 2:
+        raise SystemExit("the population is timed on two cores, and this process may use one only")
+    rates: dict[int, list[float]] = {1: [], 2: []}
+    inside: dict[int, list[float]] = {1: [], 2: []}
+    memory = 0
+    for _ in range(repeats):
+        for count in rates:
+            with tempfile.TemporaryDirectory() as folder:
+                began = time.perf_counter()
+                overrides = (f"env={env}", "learner=fused_ppo", f"budget.steps={steps}", f"results_dir={folder}")
+                command = ("run", *overrides, f"executor.workers={count}")
+                process = subprocess.Popen(
+                    [sys.executable, "-W", "ignore", "-m", "metapbt.cli", *command],
+                    stderr=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    preexec_fn=lambda count=count: os.sched_setaffinity(0, cores[:count]),
+                )
+                memory = max(memory, *_resident_bytes(process))
+                seconds = time.perf_counter() - began
+                if process.returncode:
+                    raise SystemExit(f"metapbt {' '.join(command)} failed")
+                rates[count].append(4 * steps / seconds)
+                inside[count].append(_training_share(Path(folder), seconds, count))
+    one, two = (statistics.median(rates[count]) for count in (1, 2))
+    print(f"\n{env}, four members x {steps:,} steps through `metapbt run method=pb2`, medians of {repeats}\n")
+    print("| cores | steps/s, everything included | share of the time in training and evaluation | repeats |")
+    print("| ---: | ---: | ---: | --- |")
+    for count, values in rates.items():
+        rate, share = statistics.median(values), statistics.median(inside[count])
+        print(f"| {count} | {rate:,.0f} | {share:.1%} | {_shown(values)} |")
+    print(f"\ntwo cores are {two / one:.2f} times as fast as one (goal: 1.9)")
+    print(f"memory of all processes: {memory / 1e9:.2f} GB (goal: under 1.5 GB)")
+
+
+def _training_share(folder: Path, seconds: float, workers: int) -> float:
+    import pandas as pd
+
+    (file,) = folder.rglob("records.parquet")
+    return float(pd.read_parquet(file)["wall_seconds"].sum()) / workers / seconds
+
+
+def _resident_bytes(process: subprocess.Popen[Any]) -> Iterator[int]:
+    """The memory of a process and all that it started, what they share counted once, looked at until it ends."""
+    yield 0
+    while process.poll() is None:
+        yield sum(_proportional_bytes(pid) for pid in _family(process.pid))
+        time.sleep(0.5)
+
+
+def _family(pid: int) -> Iterator[int]:
+    yield pid
+    try:
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            for child in (task / "children").read_text().split():
+                yield from _family(int(child))
+    except OSError:  # it has ended
+        return
+
+
+def _proportional_bytes(pid: int) -> int:
+    try:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    except OSError:
+        return 0
+    return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:"))
+
+
+def _shown(values: list[float]) -> str:
+    return " ".join(f"{value:,.0f}" for value in values)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--env", nargs="+", choices=GOALS, default=list(GOALS), help="both of them")
+    parser.add_argument("--steps", type=int, default=400_000, help="of fused_ppo; slower ones get fewer (400000)")
+    parser.add_argument("--repeats", type=int, default=3, help="of each (3)")
+    parser.add_argument("--population", action="store_true", help="four members through metapbt run instead")
+    arguments = parser.parse_args()
+    for env in arguments.env:
+        if arguments.population:
+            population(env, arguments.steps, arguments.repeats)
+        else:
+            compare(env, arguments.steps, arguments.repeats, max(os.sched_getaffinity(0)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,98 @@
+"""Running normalisation of observations and rewards, as in Stable-Baselines3's ``VecNormalize``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from metapbt.learners.base import State
+
+_LARGEST = 10.0  # normalised numbers are clipped to [-10, 10]
+_EPSILON = 1e-8
+
+
+class RunningMoments:
+    """Mean and variance of all that was seen so far (Chan et al. 1979).
+
+    Attributes:
+        mean: (*shape), float64.
+        variance: (*shape), float64.
+        count: how many were seen, with a ten-thousandth of one from the start.
+    """
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        self.mean: NDArray[np.float64] = np.zeros(shape)
+        self.variance: NDArray[np.float64] = np.ones(shape)
+        self.count = 1e-4
+
+    def update(self, batch: NDArray[Any]) -> None:
+        """Take in a batch, (batch, *shape)."""
+        difference = batch.mean(axis=0) - self.mean
+        total = self.count + len(batch)
+        squares = self.variance * self.count + batch.var(axis=0) * len(batch)
+        squares += difference**2 * (self.count * len(batch) / total)
+        self.mean = self.mean + difference * (len(batch) / total)
+        self.variance = squares / total
+        self.count = total
+
+    def state(self, name: str) -> State:
+        """The moments as named arrays."""
+        return {
+            f"{name}/mean": np.array(self.mean),
+            f"{name}/variance": np.array(self.variance),
+            f"{name}/count": np.array(self.count),
+        }
+
+    def restore(self, name: str, state: State) -> None:
+        """Go on from named arrays.
+
+        Raises:
+            KeyError: one is missing.
+        """
+        self.mean, self.variance = (np.array(state[f"{name}/{part}"], np.float64) for part in ("mean", "variance"))
+        self.count = float(state[f"{name}/count"])
+
+
+class ObservationNormaliser:
+    """Centres and scales observations by what was seen so far.
+
+    Args:
+        size: numbers in an observation.
+    """
+
+    def __init__(self, size: int) -> None:
+        self.moments = RunningMoments((size,))
+
+    def see(self, observations: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Take in observations, (batch, size), and normalise them."""
+        self.moments.update(observations)
+        return self(observations)
+
+    def __call__(self, observations: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Normalise observations, (batch, size)."""
+        scaled = (observations - self.moments.mean) / np.sqrt(self.moments.variance + _EPSILON)
+        return np.clip(scaled, -_LARGEST, _LARGEST).astype(np.float32)
+
+
+class RewardNormaliser:
+    """Scales rewards by the deviation of the discounted return so far; it does not centre them.
+
+    Args:
+        moments: of the returns; they go on from interval to interval.
+        num_envs: environments, whose returns begin at 0.
+        gamma: the discount.
+    """
+
+    def __init__(self, moments: RunningMoments, num_envs: int, gamma: float) -> None:
+        self.moments = moments
+        self.gamma = gamma
+        self._returns = np.zeros(num_envs)
+
+    def see(self, rewards: NDArray[np.floating[Any]], dones: NDArray[np.bool_]) -> NDArray[np.floating[Any]]:
+        """Take in rewards, (num_envs,), and normalise them."""
+        self._returns = self._returns * self.gamma + rewards
+        self.moments.update(self._returns)
+        self._returns[dones] = 0
+        return np.clip(rewards / np.sqrt(self.moments.variance + _EPSILON), -_LARGEST, _LARGEST)
