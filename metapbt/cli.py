@@ -94,6 +94,11 @@ def _parser() -> argparse.ArgumentParser:
         help="ls: the runs; show: their records in numbers; check: whether files are whole; export: one table of all",
     )
     data.add_argument("results", type=Path, metavar="RESULTS", help="a directory with runs in it")
+    data.add_argument(
+        "--memory",
+        action="store_true",
+        help="show: also how well memory of these runs predicts each context held out; takes seconds for each",
+    )
     data.add_argument("--to", type=Path, metavar="FILE", help="export: a file ending in .csv, .parquet or .json")
     return parser
 
@@ -218,6 +223,8 @@ def _data(parsed: argparse.Namespace) -> int:
     if parsed.action == "check":
         return overview.print_check(parsed.results)
     {"ls": overview.print_runs, "show": overview.print_records}[parsed.action](parsed.results)
+    if parsed.memory:
+        overview.print_memory(parsed.results)
     return 0
 
 

@@ -24,10 +24,12 @@ from metapbt.executors.base import Task
 from metapbt.executors.checkpoint import Outcome, read_outcome
 from metapbt.explorers import explorer_class
 from metapbt.learners import LearnerSpec
+from metapbt.memory_quality import held_out_quality, summary
 from metapbt.progress import LOGGER, RunProgress, logging_to
 from metapbt.records import History, Record
 from metapbt.registry import lookup, settings_of
 from metapbt.space import Space
+from metapbt.store.meta_model import FOLDER, ModelShelf
 from metapbt.store.run_directory import RunDirectory, context_label, run_directory
 from metapbt.store.sources import choose_sources, describe_contexts, read_sources, to_memory
 from metapbt.store.table import Identity, read_table, to_records, to_table, write_table
@@ -145,6 +147,9 @@ class _Plan:
         settings = settings_of(self.config["method"])
         if sources is not None:
             settings["memory"] = to_memory(self.identity.context, sources, population["metric"])
+            if explorer_class(self.config["method"]["name"]).uses_shelf:
+                settings["shelf"] = ModelShelf(Path(self.config["meta"]["results_dir"]) / FOLDER)
+                LOGGER.info("%s", summary(held_out_quality(settings["memory"], self.space, settings["shelf"])))
         return Tuner(
             self.space,
             self.config["method"]["name"],
@@ -380,6 +385,8 @@ def _sources(plan: _Plan, directory: RunDirectory) -> pa.Table | None:
         meta["methods"],
         meta["include_target"],
         exclude=directory.path,
+        min_records=meta["min_records"],
+        space=plan.space,
     )
     if runs:
         LOGGER.info("memory: %s, from %s", describe_contexts(runs), place)

@@ -53,6 +53,8 @@ class Explorer:
     copies: ClassVar[bool] = True
     #: Whether it takes a ``memory`` of runs on related contexts.
     uses_memory: ClassVar[bool] = False
+    #: Whether it also takes a ``shelf``, on which it keeps models that it trained from memory for other runs.
+    uses_shelf: ClassVar[bool] = False
 
     def __init__(self, space: Space) -> None:
         self.space = space

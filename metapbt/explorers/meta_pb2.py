@@ -4,151 +4,325 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
+from metapbt.errors import MetapbtError, unknown_name
 from metapbt.explorers.base import Pending, Suggestion
-from metapbt.explorers.pb2 import PB2Explorer
+from metapbt.explorers.pb2 import PB2Explorer, Situation
+from metapbt.memory import MAX_ROWS, Encoder, Rows
+from metapbt.progress import LOGGER
 from metapbt.records import History, Memory, Record, Transition
-from metapbt.space import Hyperparameters, Space
+from metapbt.space import Space
 
 if TYPE_CHECKING:
     from botorch.models import SingleTaskGP
-    from torch import Tensor
+
+    from metapbt.surrogates.meta import MetaModel, Shelf
+    from metapbt.surrogates.mixture import Expert, Mixture
+
+Array = NDArray[np.float64]
+
+KERNELS = ("deep", "plain", "published")
+SOURCE_ROWS = 200  # of the sources, those that a suggestion is conditioned on
+OWN_ROWS = 100  # of the target, the latest
+HINTS = 32  # configurations that did well at this stage elsewhere, looked at beside those that fill the space
+DRAWS = 256  # of functions, by which the first generation is judged
+PUBLISHED_ROWS = 1000  # an exact GP's cost grows with their cube
+
+UNHEARD = 0.01  # weight of an expert up to which asking it is not worth the time
+MOST_TRUST = 0.9  # before anything has happened here: sources that agree may mislead all the same
+ALONE = 0.1  # prior weight of PB2's own model, in which memory has no part
 
 
 class MetaPB2Explorer(PB2Explorer):
-    """PB2 with a deep-kernel GP over (time, return before, context, hyperparameters).
+    """PB2 with a surrogate that was meta-trained on the source contexts' runs. Without any source this is PB2.
 
-    The GP is trained once on the transitions of the source contexts' runs. It chooses the first generation, each
-    member at the largest upper confidence bound with those chosen before it pending; later it is conditioned on the
-    target's own transitions too and takes the place of PB2's surrogate. Without any source this is PB2.
+    The surrogate is a mixture. Its experts share a deep kernel over (time, return before, context, hyperparameters)
+    and differ in how alike they think sources and target are: from 0.95, where the sources' rows are nearly as good
+    as the target's, to 0, where memory says how smooth returns are but not where they are high. One more is PB2's
+    model of the target alone. Their weights follow from how well each predicts the target's own rows, each from the
+    others. Copies take the point with the largest upper confidence bound of the mixture.
 
-    Returns of all contexts are standardised together, and so are the changes of return for each step: a context
-    where learning is slow looks slow. The context's features are standardised over sources and target; those that
-    never vary are left out.
+    Before anything has happened here, memory is trusted as far as it would have deserved it had each source been the
+    target, and less the farther the target lies outside of what the sources have seen. The first generation has as
+    many members from memory; they are judged by the mean return that the surrogate foresees over ``horizon``
+    intervals, each with those chosen before it pending. The others are PB2's random ones.
     """
 
     uses_memory: ClassVar[bool] = True
+    #: Whether it takes a ``shelf`` that keeps trained models for other runs.
+    uses_shelf: ClassVar[bool] = True
 
-    def __init__(self, space: Space, memory: Memory, max_rows: int = 1000) -> None:
+    def __init__(
+        self,
+        space: Space,
+        memory: Memory,
+        first_generation: float = 0.5,
+        steering: bool = True,
+        schedule: bool = True,
+        kernel: str = "deep",
+        features: bool = True,
+        trust: bool = True,
+        horizon: int = 3,
+        fine_tuning: int = 10,
+        max_rows: int = MAX_ROWS,
+        shelf: Shelf | None = None,
+    ) -> None:
         """Take the memory.
 
         Args:
             space: the search space.
             memory: the target's context and the sources' runs.
-            max_rows: rows kept of the sources, evenly over all of them: an exact GP's cost grows with their cube.
+            first_generation: share of the first members that memory chooses, where it is trusted wholly; at least one
+                member, unless 0.
+            steering: whether memory takes part in exploits.
+            schedule: whether what good members of the sources did at this stage is looked at as such.
+            kernel: ``deep``, ``plain`` (no network), or ``published`` (one exact deep-kernel GP over all rows, no
+                other experts).
+            features: whether the context enters the surrogate.
+            trust: whether weights follow from the target's rows; else they stay what they were at the start.
+            horizon: intervals over which the first generation is judged.
+            fine_tuning: steps on the target's own rows before each exploit.
+            max_rows: of the sources; more are thinned evenly.
+            shelf: keeps trained models for other runs; None keeps none.
+
+        Raises:
+            MetapbtError: a setting is unknown or out of its range.
         """
         super().__init__(space)
+        if kernel not in KERNELS:
+            raise unknown_name("method.kernel", kernel, KERNELS)
+        if not 0 <= first_generation <= 1:
+            raise MetapbtError(f"method.first_generation must be in [0, 1], got {first_generation}")
+        for key, value, lowest in (("horizon", horizon, 1), ("fine_tuning", fine_tuning, 0), ("max_rows", max_rows, 1)):
+            if value < lowest:
+                raise MetapbtError(f"method.{key} must be >= {lowest}, got {value}")
         self.memory = memory
-        rows = [
-            (source.context, row)
-            for source in memory.sources
-            for row in source.history.transitions()
-            if row.hyperparameters in space
-        ]
-        kept = np.unique(np.linspace(0, len(rows) - 1, min(len(rows), max_rows)).round().astype(int))
-        self.rows: list[tuple[dict[str, float], Transition]] = [rows[index] for index in kept]
+        self.first_generation = first_generation
+        self.steering = steering
+        self.schedule = schedule
+        self.kernel = kernel
+        self.features = features
+        self.trust = trust
+        self.horizon = horizon
+        self.fine_tuning = fine_tuning
+        self.max_rows = max_rows
+        self.shelf = shelf
 
     def start(self, size: int, rng: np.random.Generator) -> list[Suggestion]:
-        """Choose the first generation from memory: promising for this context, and unlike each other."""
-        if not self.rows:
-            return super().start(size, rng)
+        """Choose part of the first generation from memory: promising for this context, and unlike each other."""
+        drawn = super().start(size, rng)
+        if not len(self._encoder.rows) or self.first_generation == 0:
+            return drawn
+        count = max(1, round(self.first_generation * self._prior_trust * size))
+        LOGGER.info(
+            "memory: %d rows of the sources, trusted at %.2f at the start: it chooses %d of %d members",
+            len(self._encoder.rows), self._prior_trust, count, size,
+        )  # fmt: skip
+        given = np.array(self._encoder.scales.given(self.memory.context, 0, self._encoder.scales.start))
+        source = self._relevant(self._encoder.rows, given[None])
+        mixture = self._mixture(source, None, None)
+        others = [self.columns(one.hyperparameters) for one in drawn[count:]]
+        points = self._batch(mixture, given, others, self._hints(source, given), count, rng)
+        return [*(Suggestion(self.space.from_unit(point), "memory") for point in points), *drawn[count:]]
 
-        from metapbt.surrogates.acquisition import growing_beta
+    def _batch(
+        self,
+        mixture: Mixture,
+        given: Array,
+        others: Sequence[Sequence[float]],
+        hints: Array,
+        count: int,
+        rng: np.random.Generator,
+    ) -> Array:
+        """The points, ``count x hyperparameters``, with the best expected best member, ``others`` being members too."""
+        from metapbt.surrogates.mixture import best_together, filling
 
-        untrained = float(np.mean([row.return_before for _, row in self.rows if row.generation == 0]))
-        given = self._given(self.memory.context, 0, untrained)
-        chosen: list[Hyperparameters] = []
-        for _ in range(size):
-            waiting = [[*given, *self.columns(one)] for one in chosen]
-            found = self.maximise(self._meta_model, given, waiting, growing_beta(len(self.rows)), rng)
-            chosen.append(self.assembled(found, {}))
-        return [Suggestion(one, "memory") for one in chosen]
+        width, horizon = len(self.space), self.horizon
+        points = np.concatenate([np.array(others).reshape(-1, width), hints, filling(256, width, rng)])
+        for radius in (0.1, 0.05):  # closer, where it looks good
+            values = self._foreseen(mixture, given, points, horizon, 0.0)
+            best = points[np.argsort(-values, kind="stable")[:8]]
+            near = np.clip(best[:, None] + radius * rng.standard_normal((len(best), 8, width)), 0, 1)
+            points = np.concatenate([points, near.reshape(-1, width)])
+        foreseen = self._foreseen(mixture, given, points, horizon, 0.0)
+        x = np.concatenate([np.tile(given, (len(points), 1)), points], axis=1)
+        first = mixture.draws(x, DRAWS, rng)
+        draws = foreseen + (first - mixture.moments(x)[0]) * horizon * (horizon + 1) / 2
+        # What a member reaches is luck as well: two in a good region are more than one.
+        luck = math.sqrt(self._model.noise * sum(left**2 for left in range(1, horizon + 1)))
+        draws = draws + luck * rng.standard_normal(draws.shape)
+        return points[best_together(draws, range(len(others)), count)]
 
     def propose(
         self, parents: Sequence[Record], history: History, pending: Sequence[Pending], rng: np.random.Generator
     ) -> list[Suggestion]:
-        """Maximise the upper confidence bound of the memory conditioned on what happened here."""
-        if not self.rows or not all(math.isfinite(parent.reached) for parent in parents):
+        """Maximise the upper confidence bound of the mixture at each parent's return."""
+        own = [row for row in history.transitions() if self._encoder.columns(row.hyperparameters) is not None]
+        known = all(math.isfinite(parent.reached) for parent in parents)
+        if not len(self._encoder.rows) or not self.steering or not known or not own:
             return super().propose(parents, history, pending, rng)
 
-        from metapbt.surrogates.acquisition import conditioned, growing_beta
+        from metapbt.surrogates.acquisition import growing_beta
 
-        here = self.memory.context
-        model = self._meta_model
-        own = [(here, row) for row in history.transitions() if row.hyperparameters in self.space]
-        if own:
-            model = conditioned(model, self._inputs(own), self._targets(own))
-        steps = parents[0].env_steps
-        waiting = [
-            [*self._given(here, steps, p.return_before), *self.columns(p.hyperparameters)]
-            for p in pending
-            if math.isfinite(p.return_before)
-        ]
+        now = np.array([self._given(parent.env_steps, parent.reached) for parent in parents])
+        latest = own[-OWN_ROWS:]
+        encoded = self._encoder.encode([(self.memory.context, row) for row in latest])
+        source = self._relevant(self._encoder.rows, np.concatenate([now, encoded.inputs[:, : now.shape[1]]]))
+        mixture = self._mixture(source, latest, Situation.of(history, parents))
+        beta = self._published_beta(len(own)) if self.kernel == "published" else growing_beta(len(own))
+        steps = max(parent.env_steps for parent in parents)
+        waiting = np.array(
+            [
+                [*self._given(steps, p.return_before), *self.columns(p.hyperparameters)]
+                for p in pending
+                if math.isfinite(p.return_before)
+            ]
+        ).reshape(-1, source.inputs.shape[1])
         suggestions = []
-        for parent in parents:
-            given = self._given(here, steps, parent.reached)
-            found = self.maximise(model, given, waiting, growing_beta(len(self.rows) + len(own)), rng)
-            suggestion = Suggestion(self.assembled(found, {}), "memory")
-            waiting.append([*given, *self.columns(suggestion.hyperparameters)])
-            suggestions.append(suggestion)
+        for parent, given in zip(parents, now, strict=True):
+            hints = np.concatenate([self._hints(source, given), [self.columns(parent.hyperparameters)]])
+            found = self._best_point(mixture.with_pending(waiting), given, 1, beta, hints, rng)
+            suggestions.append(Suggestion(self.space.from_unit(found), "memory"))
+            waiting = np.concatenate([waiting, [[*given, *self.columns(suggestions[-1].hyperparameters)]]])
         return suggestions
 
     @cached_property
-    def _meta_model(self) -> SingleTaskGP:
+    def _encoder(self) -> Encoder:
+        return Encoder(self.memory, self.space, self.features, self.max_rows)
+
+    @cached_property
+    def _model(self) -> MetaModel:
+        from metapbt.surrogates.meta import trained
+
+        features = len(self._encoder.scales.features)
+        return trained(self._encoder.rows, features, len(self.space), self.kernel == "deep", self.shelf)
+
+    @cached_property
+    def _published(self) -> SingleTaskGP:
+        import torch
+
         from metapbt.surrogates.deep_kernel import fit_deep_kernel_gp
 
-        # The same memory always gives the same model, so that a resumed run asks the one that the first part asked.
-        return fit_deep_kernel_gp(self._inputs(self.rows), self._targets(self.rows), seed=0)
+        rows = self._encoder.rows[np.unique(np.linspace(0, len(self._encoder.rows) - 1, PUBLISHED_ROWS).astype(int))]
+        return fit_deep_kernel_gp(torch.as_tensor(rows.inputs), torch.as_tensor(rows.changes)[:, None], seed=0)
 
-    def _inputs(self, rows: Sequence[tuple[dict[str, float], Transition]]) -> Tensor:
+    def _published_beta(self, own: int) -> float:
+        from metapbt.surrogates.acquisition import growing_beta
+
+        return growing_beta(min(len(self._encoder.rows), PUBLISHED_ROWS) + own)
+
+    @cached_property
+    def _prior_trust(self) -> float:
+        """How far memory is trusted before anything has happened here, in [0, 1]."""
+        if self.kernel == "published":
+            return 1.0
+        from metapbt.surrogates.meta import trust_among
+
+        return min(trust_among(self._model, self._encoder.rows), MOST_TRUST) * self._encoder.coverage
+
+    def _given(self, env_steps: int, value: float) -> list[float]:
+        return self._encoder.scales.given(self.memory.context, env_steps, self._encoder.scales.scaled(value))
+
+    def _relevant(self, rows: Rows, anchors: Array) -> Rows:
+        """Of the sources' rows those that can matter at ``anchors`` (``k x given columns``), in their order."""
+        if self.kernel == "published" or len(rows) <= SOURCE_ROWS:
+            return rows
+        return rows[np.sort(self._model.nearest(rows.inputs, anchors, SOURCE_ROWS))]
+
+    def _hints(self, source: Rows, given: Array) -> Array:
+        """What did well at a stage like this: configurations ``k x hyperparameters``."""
+        if not self.schedule:
+            return np.empty((0, len(self.space)))
+        gaps = ((source.inputs[:, : len(given)] - given) ** 2).sum(axis=1)
+        near = np.argsort(gaps, kind="stable")[: 4 * HINTS]
+        best = near[np.argsort(-source.changes[near], kind="stable")[:HINTS]]
+        return source.inputs[best, len(given) :]
+
+    def _mixture(self, source: Rows, own: Sequence[Transition] | None, situation: Situation | None) -> Mixture:
+        """The experts, conditioned on the sources' rows and the target's own, with their weights."""
         import torch
 
-        x = [
-            [
-                *self._given(context, row.steps_before, row.return_before),
-                *self.columns(row.hyperparameters),
-            ]
-            for context, row in rows
-        ]
-        return torch.tensor(x, dtype=torch.float64)
+        from metapbt.surrogates.acquisition import conditioned
+        from metapbt.surrogates.meta import RELATEDNESS
+        from metapbt.surrogates.mixture import Expert, Mixture, as_target, evidence, left_out_errors, shares
 
-    def _targets(self, rows: Sequence[tuple[dict[str, float], Transition]]) -> Tensor:
-        import torch
+        here = self._encoder.encode([(self.memory.context, row) for row in own or ()])
+        times = np.array([row.steps_before for row in own or ()])
+        if self.kernel == "published":
+            model = self._published
+            if len(here):
+                model = conditioned(model, torch.as_tensor(here.inputs), torch.as_tensor(here.changes)[:, None])
+            return Mixture((Expert(model, _unchanged),))
+        tuned = self._model.tuned(here, self.fine_tuning) if len(here) else self._model
+        models = [tuned.conditioned(source, here, relatedness) for relatedness in RELATEDNESS]
+        experts = [Expert(model, as_target) for model in models]
+        likelihoods = [evidence(left_out_errors(model, len(here)), times) for model in models]
+        some = self._prior_trust * (1 - ALONE) / (len(RELATEDNESS) - 1)
+        prior = [(1 - self._prior_trust) * (1 - ALONE), *[some] * (len(RELATEDNESS) - 1)]
+        if situation is not None:
+            alone, errors = self._alone(situation)
+            experts.append(alone)
+            likelihoods.append(evidence(errors, np.array([row.steps_before for row in situation.rows])))
+            prior.append(ALONE)
+        weights = shares(prior, likelihoods if self.trust else [0.0] * len(prior))
+        if situation is not None:
+            LOGGER.info(
+                "memory: trusted at %.2f (its kernel alone at %.2f, no memory at %.2f)",
+                weights[: len(models)] @ np.square(RELATEDNESS), weights[0], weights[-1],
+            )  # fmt: skip
+        heard = [(expert, float(weight)) for expert, weight in zip(experts, weights, strict=True) if weight > UNHEARD]
+        return Mixture(tuple(replace(expert, weight=weight) for expert, weight in heard))
 
-        mean, deviation = self._slope_scale
-        return torch.tensor([[(row.slope - mean) / deviation] for _, row in rows], dtype=torch.float64)
+    def _alone(self, situation: Situation) -> tuple[Expert, Array]:
+        """PB2's model of the target alone as an expert, and its left-out errors in the mixture's unit."""
+        from metapbt.surrogates.mixture import Expert, left_out_errors
+        from metapbt.surrogates.time_varying import fit_time_varying_gp
 
-    def _given(self, context: dict[str, float], steps_before: int, return_before: float) -> list[float]:
-        """The columns before the hyperparameters, each of about unit scale."""
-        mean, deviation = self._return_scale
-        features = [(context[name] - centre) / spread for name, (centre, spread) in self._context_scale.items()]
-        return [steps_before / self._longest, (return_before - mean) / deviation, *features]
+        model = fit_time_varying_gp(*self.table(situation, situation.rows))
+        scales = self._encoder.scales
+        first = 2 + len(scales.features)
 
-    @cached_property
-    def _longest(self) -> int:
-        return max(row.steps_before + row.steps for _, row in self.rows)
+        def columns(x: Array) -> Array:
+            given = [situation.given(situation.now, scales.unscaled(value)) for value in x[:, 1]]
+            return np.concatenate([np.array(given), x[:, first:]], axis=1)
 
-    @cached_property
-    def _return_scale(self) -> tuple[float, float]:
-        return _mean_and_deviation([row.return_before for _, row in self.rows])
+        # A slope is a change of return for each step; what changes are on the scale depends on where they happen.
+        steepness = np.array([scales.steepness(row.return_after) for row in situation.rows])
+        unit = scales.interval / scales.unit
+        errors = left_out_errors(model, len(situation.rows)) * steepness * unit
+        return Expert(model, columns, unit * float(np.median(steepness))), errors
 
-    @cached_property
-    def _slope_scale(self) -> tuple[float, float]:
-        return _mean_and_deviation([row.slope for _, row in self.rows])
+    def _best_point(
+        self, mixture: Mixture, given: Array, horizon: int, beta: float, hints: Array, rng: np.random.Generator
+    ) -> Array:
+        """The hyperparameters, in the unit cube, with the largest mean return foreseen over ``horizon`` intervals.
 
-    @cached_property
-    def _context_scale(self) -> dict[str, tuple[float, float]]:
-        contexts = [
-            self.memory.context,
-            *{tuple(s.context.items()): s.context for s in self.memory.sources}.values(),
-        ]
-        values = {name: [context[name] for context in contexts] for name in self.memory.context}
-        return {name: _mean_and_deviation(v) for name, v in values.items() if len(set(v)) > 1}
+        Foreseen optimistically: each interval changes the return by its upper confidence bound, so that for one
+        interval this is UCB.
+        """
+        from metapbt.surrogates.mixture import search
+
+        return search(lambda points: self._foreseen(mixture, given, points, horizon, beta), len(self.space), hints, rng)
+
+    def _foreseen(self, mixture: Mixture, given: Array, points: Array, horizon: int, beta: float) -> Array:
+        """The return, added up over ``horizon`` intervals, that each of ``points`` brings: ``n``."""
+        scales = self._encoder.scales
+        x = np.concatenate([np.tile(given, (len(points), 1)), points], axis=1)
+        total = np.zeros(len(points))
+        for left in range(horizon, 0, -1):
+            mean, variance = mixture.moments(x)
+            gain = mean + math.sqrt(beta) * np.sqrt(variance)
+            total += left * gain
+            x[:, 0] = np.minimum(x[:, 0] + scales.interval / scales.longest, 1.0)
+            x[:, 1] += gain * scales.unit
+        return total
 
 
-def _mean_and_deviation(values: Sequence[float]) -> tuple[float, float]:
-    return float(np.mean(values)), float(np.std(values)) or 1.0
+def _unchanged(x: Array) -> Array:
+    return x

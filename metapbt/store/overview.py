@@ -114,6 +114,40 @@ def print_records(results: Path) -> None:
         console.print(table)
 
 
+def print_memory(results: Path) -> None:
+    """Print how well a memory of these runs predicts each of their contexts, held out in turn.
+
+    Against a plain GP with context inputs, and against no memory; see ``metapbt.memory_quality``.
+    """
+    from metapbt.memory_quality import held_out_quality
+    from metapbt.space import Space
+    from metapbt.store.sources import read_sources, to_memory
+
+    runs = [run for run in _some_runs(results) if RunDirectory(run.path).records.exists()]
+    console = _console()
+    key = lambda run: (run.env, run.learner, json.dumps(RunDirectory(run.path).config()["space"]))  # noqa: E731
+    for (env, learner, space), group in itertools.groupby(sorted(runs, key=key), key):
+        members = list(group)
+        memory = to_memory(members[0].context, read_sources(members), members[0].metric)
+        qualities = held_out_quality(memory, Space(json.loads(space)))
+        if not qualities:
+            console.print(f"{env}, {learner}: too few contexts with long enough runs to hold one out", markup=False)
+            continue
+        table = Table(
+            "held-out context", "rows", "model", "log density", "rank correlation", "within 95% interval",
+            title=f"{env}, {learner}: what memory of the other contexts would have predicted",
+        )  # fmt: skip
+        labels = {tuple(run.context.items()): context_label(run.changed) for run in members}
+        for quality in qualities:
+            label, rows = labels[tuple(quality.context.items())], str(quality.rows)
+            for name, model in (("memory", "deep kernel"), ("plain", "plain GP"), ("alone", "no memory")):
+                found = getattr(quality, name)
+                numbers = f"{found.density:.2f}", f"{found.rank_correlation:.2f}", f"{found.inside:.0%}"
+                table.add_row(label, rows, model, *numbers)
+                label = rows = ""
+        console.print(table)
+
+
 def print_check(results: Path) -> int:
     """Check that every run's files are whole and fit together; return 1 if one does not, else 0."""
     problems = 0

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from metapbt.errors import MetapbtError, unknown_name
+from metapbt.progress import LOGGER
 from metapbt.records import History, Memory, Record, SourceRun
+from metapbt.space import Space
 from metapbt.store.results import RunInfo, find_runs
 from metapbt.store.run_directory import RunDirectory, context_label
 from metapbt.store.table import SCHEMA, Identity, read_table, to_records
@@ -28,42 +32,57 @@ def choose_sources(
     methods: Sequence[str] | None = None,
     include_target: bool = False,
     exclude: Path | None = None,
+    min_records: int = 1,
+    space: Space | None = None,
 ) -> list[RunInfo]:
     """Find the runs that a run on ``target`` learns from.
+
+    Nothing of the target gets into its own memory: neither its runs, whatever their seed, nor runs on other contexts
+    that had learned from the target. A run that is still being written counts as far as it is whole.
 
     Args:
         results_dir: where to look; a directory that does not exist holds no runs.
         env: only runs of this environment.
         learner: only runs of this learner.
         target: the target context, every feature.
-        sources: ``closest`` to the target, ``spread`` over the range, or ``all``; distances are taken over features
-            standardised over the contexts found.
+        sources: ``closest`` to the target, ``spread`` over the range, ``all``, or ``similar``; distances are taken
+            over features standardised over the contexts found. ``similar`` learns from all of them which features
+            matter, and takes the contexts whose returns would change most like the target's.
         num_contexts: how many contexts to choose, unless ``all``.
         methods: only runs of these methods; None for every method.
-        include_target: whether runs on the target context count.
+        include_target: whether runs on the target context count, and runs that learned from them.
         exclude: a run directory that never counts: the run's own.
+        min_records: contexts with fewer records, all runs together, are passed over.
+        space: the target's search space; only ``similar`` asks for it.
 
     Raises:
-        MetapbtError: ``sources`` is unknown, or ``num_contexts`` is below 1.
+        MetapbtError: ``sources`` is unknown, a number is below 1, or ``similar`` lacks the space.
     """
     if sources not in _CHOICES:
         raise unknown_name("meta.sources", sources, _CHOICES)
-    if num_contexts < 1:
-        raise MetapbtError(f"meta.num_contexts must be >= 1, got {num_contexts}")
+    for key, value in (("num_contexts", num_contexts), ("min_records", min_records)):
+        if value < 1:
+            raise MetapbtError(f"meta.{key} must be >= 1, got {value}")
     runs = [
         run
-        for run in (find_runs(results_dir) if results_dir.is_dir() else [])
+        for run in _distinct(find_runs(results_dir) if results_dir.is_dir() else [])
         if run.env == env
         and run.learner == learner
         and (methods is None or run.method in methods)
-        and (include_target or run.context != target)
+        and (include_target or not any(_same(c, target) for c in (run.context, *run.source_contexts)))
         and (exclude is None or run.path.resolve() != exclude.resolve())
-        and RunDirectory(run.path).records.exists()
     ]
-    contexts = [dict(items) for items in sorted({tuple(run.context.items()) for run in runs})]
+    counts: dict[tuple[tuple[str, float], ...], int] = {}
+    for run in runs:
+        counts[_key(run.context)] = counts.get(_key(run.context), 0) + _record_count(run)
+    contexts = [dict(items) for items in sorted(key for key, count in counts.items() if count >= min_records)]
+    runs = [run for run in runs if run.context in contexts and _record_count(run)]
     if not contexts:
         return []
-    points, here = _standardised(contexts, target)
+    if sources == "similar" and len(contexts) > num_contexts:
+        points, here = _alike(runs, contexts, target, space)
+    else:
+        points, here = _standardised(contexts, target)
     chosen = [contexts[index] for index in _CHOICES[sources](points, here, num_contexts)]
     return [run for run in runs if run.context in chosen]
 
@@ -111,6 +130,59 @@ def _standardised(contexts: Sequence[Context], target: Context) -> tuple[np.ndar
     return scaled[:-1], scaled[-1]
 
 
+def _alike(
+    runs: Sequence[RunInfo], contexts: Sequence[Context], target: Context, space: Space | None
+) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """The contexts (``n x f``) and the target (``f``), each feature scaled by how much the records depend on it.
+
+    The scales are those of a plain GP with automatic relevance determination, trained over the contexts as tasks.
+    """
+    from metapbt.memory import Encoder
+    from metapbt.surrogates.meta import MetaModel
+
+    if space is None:
+        raise MetapbtError("meta.sources=similar needs the search space")
+    memory = to_memory(target, read_sources(runs), "train_return")
+    encoder = Encoder(memory, space)
+    rows, features = encoder.rows, encoder.scales.features
+    if not len(rows) or not features:
+        return _standardised(contexts, target)
+    model = MetaModel(2, len(features), len(space))
+    model.train(rows.inputs, rows.changes, rows.contexts, deep=False, seed=0)
+    relevance = model.relevance[2 : 2 + len(features)]
+    places = np.array([encoder.scales.given(context, 0, 0)[2:] for context in [*contexts, target]]) * relevance
+    return places[:-1], places[-1]
+
+
+def _distinct(runs: Sequence[RunInfo]) -> Iterator[RunInfo]:
+    """The runs, each once, even where links lead to it by several paths."""
+    seen = set()
+    for run in runs:
+        if (place := run.path.resolve()) not in seen:
+            seen.add(place)
+            yield run
+
+
+def _same(context: Context, target: Context) -> bool:
+    return all(math.isclose(context[name], value, rel_tol=1e-9) for name, value in target.items() if name in context)
+
+
+def _key(context: Context) -> tuple[tuple[str, float], ...]:
+    return tuple(context.items())
+
+
+def _record_count(run: RunInfo) -> int:
+    """How many records a run has written so far; 0, with a warning, where they cannot be read."""
+    file = RunDirectory(run.path).records
+    if not file.exists():
+        return 0
+    try:
+        return int(pq.read_metadata(file).num_rows)
+    except (OSError, pa.ArrowException) as error:
+        LOGGER.warning("memory: %s is passed over: %s", file, str(error).partition("\n")[0])
+        return 0
+
+
 def _closest(points: np.ndarray[Any, Any], here: np.ndarray[Any, Any], count: int) -> list[int]:
     return [int(i) for i in np.argsort(np.linalg.norm(points - here, axis=1), kind="stable")[:count]]
 
@@ -128,4 +200,4 @@ def _all(points: np.ndarray[Any, Any], here: np.ndarray[Any, Any], count: int) -
     return list(range(len(points)))
 
 
-_CHOICES = {"closest": _closest, "spread": _spread, "all": _all}
+_CHOICES = {"closest": _closest, "spread": _spread, "all": _all, "similar": _closest}

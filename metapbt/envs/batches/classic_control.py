@@ -99,7 +99,7 @@ class _ClassicControlBatch(ABC):
             self._first_limit = self._begun.min() + self._max_episode_steps
         return BatchStep(self._observations, self._rewards, self._terminated, truncated, final_observations)
 
-    def rest(self, which: NDArray[np.bool_]) -> None:
+    def rest(self, which: NDArray[np.bool_]) -> None:  # noqa: B027 - nothing to do, for all of them
         """Go on: stepping all costs no more than stepping some."""
 
     def close(self) -> None:

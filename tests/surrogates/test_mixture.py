@@ -1,0 +1,135 @@
+import numpy as np
+import pytest
+import torch
+
+from metapbt.memory import Rows
+from metapbt.surrogates.acquisition import with_pending
+from metapbt.surrogates.meta import MetaModel, trained, trust_among
+from metapbt.surrogates.mixture import Expert, Mixture, best_together, evidence, left_out_errors, search, shares
+from metapbt.surrogates.time_varying import fit_time_varying_gp
+
+
+@pytest.fixture(scope="module")
+def model():
+    rng = np.random.default_rng(0)
+    x = rng.random((30, 3))
+    y = 3 + 5 * np.sin(3 * x[:, 1:2]) + 0.1 * rng.normal(size=(30, 1))
+    return fit_time_varying_gp(torch.as_tensor(x), torch.as_tensor(y))
+
+
+def itself(x):
+    return x
+
+
+def test_an_expert_answers_as_botorch_does_with_points_pending(model):
+    rng = np.random.default_rng(1)
+    asked, pending = rng.random((7, 3)), rng.random((4, 3))
+    mean, variance = Expert(model, itself, unit=2.0, pending=pending).moments(asked)
+    posterior = with_pending(model, torch.as_tensor(pending)).posterior(torch.as_tensor(asked))
+    np.testing.assert_allclose(mean, 2 * posterior.mean.detach().squeeze(-1), rtol=1e-6)
+    np.testing.assert_allclose(variance, 4 * posterior.variance.detach().squeeze(-1), rtol=1e-4, atol=1e-8)
+
+
+def test_drawn_functions_have_the_posteriors_mean_and_covariance(model):
+    rng = np.random.default_rng(2)
+    asked = rng.random((4, 3)) * 3  # far from the data too
+    drawn = Expert(model, itself).draws(asked, 40_000, rng)
+    posterior = model.posterior(torch.as_tensor(asked))
+    scale = posterior.variance.detach().max().item()
+    np.testing.assert_allclose(drawn.mean(axis=0), posterior.mean.detach().squeeze(-1), atol=0.03 * scale**0.5)
+    np.testing.assert_allclose(np.cov(drawn.T), posterior.mvn.covariance_matrix.detach(), atol=0.03 * scale)
+
+
+def test_left_out_errors_are_those_of_leaving_rows_out(model):
+    x, y = model.train_inputs[0], model.train_targets
+    errors = left_out_errors(model, last=2)
+    for row, error in zip((28, 29), errors, strict=True):
+        others = [i for i in range(30) if i != row]
+        k = model.covar_module(x).to_dense().detach()
+        noise = model.likelihood.noise.detach() * torch.eye(29, dtype=k.dtype)
+        constant = model.mean_module.constant.detach()
+        weights = torch.linalg.solve(k[others][:, others] + noise, y[others] - constant)
+        predicted = constant + k[row, others] @ weights
+        assert error == pytest.approx(((y[row] - predicted) * model.outcome_transform.stdvs.squeeze()).item(), rel=1e-6)
+
+
+def test_evidence_overlooks_what_a_whole_generation_shares():
+    times = np.repeat([0.0, 1.0, 2.0], 4)
+    errors = np.random.default_rng(0).standard_normal(12)
+    assert evidence(errors + 100 * times, times) == pytest.approx(evidence(errors, times))
+    assert evidence(0.1 * errors, times) > evidence(errors, times) + 5
+    assert evidence(errors[:1], times[:1]) == 0.0
+
+
+def test_shares_are_prior_times_likelihood():
+    np.testing.assert_allclose(shares([0.5, 0.25, 0.25], [0.0, np.log(2), -1e9]), [0.5, 0.5, 0.0], atol=1e-12)
+
+
+def test_a_mixture_is_uncertain_where_its_experts_disagree(model):
+    x = np.array([[0.5, 0.5, 0.5]])
+    plain, doubled = Expert(model, itself, weight=1.0), Expert(model, itself, unit=2.0, weight=1.0)
+    mean, variance = Mixture((plain, doubled)).moments(x)
+    (m,), (v,) = plain.moments(x)
+    assert mean[0] == pytest.approx(1.5 * m)
+    assert variance[0] == pytest.approx(2.5 * v + 0.25 * m**2)
+
+
+def test_the_best_together_are_good_and_unlike_each_other():
+    draws = np.array([[5.0, 4.9, 0.0, 1.0], [0.0, 0.3, 4.0, 1.0]])
+    assert best_together(draws, [], 2) == [1, 2]  # 0 and 1 are good in the same world
+    assert best_together(draws, [2], 1) == [0]
+
+
+def test_search_finds_the_top_between_the_points_that_fill_the_cube():
+    top = np.array([0.31, 0.77])
+    found = search(lambda x: -((x - top) ** 2).sum(axis=1), 2, np.empty((0, 2)), np.random.default_rng(0), points=64)
+    assert np.abs(found - top).max() < 0.02
+
+
+def rows(contexts=3, seed=0):
+    """A peak that moves with the context's feature (column 2)."""
+    rng = np.random.default_rng(seed)
+    which = np.repeat(np.arange(contexts), 30)
+    feature = which - (contexts - 1) / 2
+    x = rng.random(len(which))
+    y = np.exp(-((x - 0.5 - 0.1 * feature) ** 2) / 0.05) * 3 + 0.1 * rng.standard_normal(len(which))
+    return Rows(np.column_stack([rng.integers(5, size=len(which)) / 5, rng.random(len(which)), feature, x]), y, which)
+
+
+def test_memory_of_like_contexts_is_believed_and_that_of_opposite_ones_is_not():
+    data = rows()
+    model = trained(data, 1, 1, deep=False)
+    own, others = data[data.contexts == 1][:6], data[data.contexts != 1]
+    weights = []
+    for sign in (1, -1):
+        target = Rows(own.inputs, sign * own.changes, own.contexts)
+        errors = [left_out_errors(model.conditioned(others, target, r), len(own)) for r in (0.0, 0.95)]
+        weights.append(shares([1, 1], [evidence(e, np.zeros(len(own))) for e in errors])[1])
+    assert weights[0] > 0.6
+    assert weights[1] < 0.1
+    assert trust_among(model, data) > 0.5
+
+
+def test_one_context_leaves_trust_untested_and_trains_all_the_same():
+    data = rows(contexts=1)
+    model = trained(data, 1, 1, deep=True)
+    assert 0 < trust_among(model, data) < 1
+    assert not any(np.isnan(value).any() for value in model.weights().values())
+
+
+def test_relatedness_says_how_far_the_sources_rows_count():
+    data, model = rows(), MetaModel(2, 1, 1)
+    none, asked = data[:0], data.inputs[:5]
+    with_target = np.column_stack([asked, np.ones(5)])
+    means = []
+    for relatedness in (0.0, 0.5, 0.95):
+        posterior = model.conditioned(data, none, relatedness).posterior(torch.as_tensor(with_target))
+        means.append(posterior.mean.detach().squeeze(-1).numpy())
+    np.testing.assert_allclose(means[0], 0.0, atol=1e-9)
+    np.testing.assert_allclose(means[1] * 0.95, means[2] * 0.5)
+
+
+def test_a_new_deep_kernel_is_a_plain_one():
+    model, x = MetaModel(2, 1, 3), torch.rand(5, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    gaps = ((x[:, None] - x) * torch.as_tensor(model.relevance)).square().sum(-1)
+    torch.testing.assert_close(model.kernel(x).to_dense(), model.kernel.outputscale * torch.exp(-gaps / 2))
