@@ -67,9 +67,7 @@ def held_out_quality(memory: Memory, space: Space, shelf: Shelf | None = None) -
     Args:
         memory: at least two source contexts, else there is nothing to learn from.
         space: rows with hyperparameters of another space are left out.
-        shelf: with one, as in a run, the kernels are those that a run trains on all contexts, the held-out one among
-            them, and are kept there; its rows are held out all the same. Without one, kernels are trained anew
-            without it, which takes seconds for each context.
+        shelf: keeps the kernels, two for each context held out, for the next who asks; None keeps none.
     """
     encoder = Encoder(memory, space)
     rows, contexts = encoder.rows, np.unique(encoder.rows.contexts)
@@ -115,7 +113,7 @@ def _remembered(
     from metapbt.surrogates.mixture import Expert, Mixture, as_target, evidence, left_out_errors, shares
 
     chosen = len(encoder.space)
-    model = trained(encoder.rows if shelf else others, len(encoder.scales.features), chosen, deep, shelf)
+    model = trained(others, len(encoder.scales.features), chosen, deep, shelf)
     given = np.concatenate([known.inputs, asked.inputs])[:, :-chosen]
     source = others[np.sort(model.nearest(others.inputs, given, MOST_ROWS))]
     models = [model.conditioned(source, known, relatedness) for relatedness in RELATEDNESS]

@@ -200,8 +200,12 @@ class MetaPB2Explorer(PB2Explorer):
     def _model(self) -> MetaModel:
         from metapbt.surrogates.meta import trained
 
+        return trained(*self._training)
+
+    @property
+    def _training(self) -> tuple[Rows, int, int, bool, Shelf | None]:
         features = len(self._encoder.scales.features)
-        return trained(self._encoder.rows, features, len(self.space), self.kernel == "deep", self.shelf)
+        return self._encoder.rows, features, len(self.space), self.kernel == "deep", self.shelf
 
     @cached_property
     def _published(self) -> SingleTaskGP:
@@ -224,7 +228,7 @@ class MetaPB2Explorer(PB2Explorer):
             return 1.0
         from metapbt.surrogates.meta import trust_among
 
-        return min(trust_among(self._model, self._encoder.rows), MOST_TRUST) * self._encoder.coverage
+        return min(trust_among(*self._training), MOST_TRUST) * self._encoder.coverage
 
     def _given(self, env_steps: int, value: float) -> list[float]:
         return self._encoder.scales.given(self.memory.context, env_steps, self._encoder.scales.scaled(value))

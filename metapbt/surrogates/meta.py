@@ -320,12 +320,17 @@ def trained(rows: Rows, features: int, chosen: int, deep: bool, shelf: Shelf | N
     return model
 
 
-def trust_among(model: MetaModel, rows: Rows) -> float:
+def trust_among(rows: Rows, features: int, chosen: int, deep: bool, shelf: Shelf | None = None) -> float:
     """How far memory would have deserved trust, had each source been the target: the mean weight of the related.
 
+    The kernel is trained without the source that is held out: one that had seen its rows would be trusted too much.
+
     Args:
-        model: trained on the rows.
         rows: of at least one context; of a single one nothing can be said, and it gets ``UNTESTED``.
+        features: as for ``trained``, like all that follow.
+        chosen: see there.
+        deep: see there.
+        shelf: see there.
     """
     contexts = np.unique(rows.contexts)
     if len(contexts) < 2:
@@ -334,7 +339,8 @@ def trust_among(model: MetaModel, rows: Rows) -> float:
     for context in contexts[np.unique(np.linspace(0, len(contexts) - 1, JUDGED).astype(int))]:
         own, others = rows[rows.contexts == context], rows[rows.contexts != context]
         own = own[np.unique(np.linspace(0, len(own) - 1, JUDGED_ROWS).astype(int))]
-        given = own.inputs[:, : own.inputs.shape[1] - model.chosen]
+        model = trained(others, features, chosen, deep, shelf)
+        given = own.inputs[:, : own.inputs.shape[1] - chosen]
         known = others[np.sort(model.nearest(others.inputs, given, KNOWN_ROWS))]
         errors = [left_out_errors(model.conditioned(known, own, value), len(own)) for value in RELATEDNESS]
         weights = shares([1.0] * len(RELATEDNESS), [evidence(e, own.inputs[:, 0]) for e in errors])

@@ -107,13 +107,13 @@ def test_memory_of_like_contexts_is_believed_and_that_of_opposite_ones_is_not():
         weights.append(shares([1, 1], [evidence(e, np.zeros(len(own))) for e in errors])[1])
     assert weights[0] > 0.6
     assert weights[1] < 0.1
-    assert trust_among(model, data) > 0.5
+    assert trust_among(data, 1, 1, deep=False) > 0.5
 
 
 def test_one_context_leaves_trust_untested_and_trains_all_the_same():
     data = rows(contexts=1)
     model = trained(data, 1, 1, deep=True)
-    assert 0 < trust_among(model, data) < 1
+    assert 0 < trust_among(data, 1, 1, deep=True) < 1
     assert not any(np.isnan(value).any() for value in model.weights().values())
 
 
