@@ -1,11 +1,11 @@
 """What memory is worth on made-up problems: related sources, misleading ones, and which part of meta_pb2 does it.
 
-    python benchmarks/memory_made_up.py                                   # 100 seeds; instances 0 to 9
+    python benchmarks/memory_made_up.py                                   # 100 seeds; instances 200 to 209
     python benchmarks/memory_made_up.py --ablations --seeds 40
     python benchmarks/memory_made_up.py --generations 20 --kinds related --seeds 40
 
-Each seed is one population of 4 members, noise 0.02; seed s plays instance s mod 10. The sources are four pb2 runs of
-the same instance at shift 0.2, 0.35, 0.65, 0.8 (the target is at 0.5). ``misleading``: optima are mirrored, and the
+Each seed is one population of 4 members, noise 0.02; seed s plays instance 200 + s mod 10. The sources are four pb2 runs
+of the same instance at shift 0.2, 0.35, 0.65, 0.8 (the target is at 0.5). ``misleading``: optima are mirrored, and the
 feature ``mislead`` says so. ``unannounced``: the same, but the feature says that they are like the target. The
 constants of ``meta_pb2`` were chosen on instances 100 to 124. Printed is the true return of the best member after each
 generation, interquartile means over seeds, with the 95% bootstrap interval of the last one.
@@ -27,7 +27,7 @@ from typing import Any
 
 import made_up_problems as problems
 import numpy as np
-from made_up_problems import INSTANCES, INTERVAL, PROBLEMS, WORKERS
+from made_up_problems import INSTANCES, PROBLEMS, WORKERS
 
 from metapbt.envs import complete_context
 from metapbt.learners.made_up import best_return
@@ -47,31 +47,36 @@ ABLATIONS: dict[str, dict[str, Any]] = {
 }
 
 
-def prepare(generations: int) -> None:
-    """In each worker: how long runs are, and one thread."""
+def prepare() -> None:
+    """In each worker: one thread."""
     import torch
 
     torch.set_num_threads(1)
-    problems.GENERATIONS, problems.STEPS = generations, generations * INTERVAL
 
 
 def play(task: tuple[Any, ...]) -> tuple[problems.Played, float]:
-    method, seed, instance, context, sources, settings = task
+    method, seed, instance, context, sources, settings, generations = task
     began = time.perf_counter()
     tuner = problems.Tuner
     problems.Tuner = partial(tuner, **settings)  # type: ignore[assignment, misc]
     try:
-        played = problems.play("related", method, seed, instance, context, sources)
+        played = problems.play("related", method, seed, instance, context, sources, generations=generations)
     finally:
         problems.Tuner = tuner  # type: ignore[misc]
     return played, time.perf_counter() - began
 
 
-def sources_of(pool: ProcessPoolExecutor, kind: str, instances: Sequence[int]) -> list[list[SourceRun]]:
+def sources_of(
+    pool: ProcessPoolExecutor, kind: str, instances: Sequence[int], generations: int
+) -> list[list[SourceRun]]:
     contexts = [
         {"noise": NOISE, **source} for source in PROBLEMS["related" if kind == "related" else "misleading"].sources
     ]
-    tasks = [("pb2", 10_000 + n * INSTANCES + i, i, c, (), {}) for i in instances for n, c in enumerate(contexts)]
+    tasks = [
+        ("pb2", 10_000 + n * INSTANCES + i, i, c, (), {}, generations)
+        for i in instances
+        for n, c in enumerate(contexts)
+    ]
     found: list[list[SourceRun]] = [[] for _ in instances]
     for task, (played, _) in zip(tasks, pool.map(play, tasks), strict=True):
         told = {**task[3], "mislead": 0.0} if kind == "unannounced" else task[3]
@@ -112,13 +117,15 @@ def main() -> None:
     )
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
     parser.add_argument("--ablations", action="store_true")
+    parser.add_argument("--first-instance", type=int, default=200, help="of the ten that are played (200)")
     arguments = parser.parse_args()
     os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"))
-    instances = list(range(min(INSTANCES, arguments.seeds)))
+    first = arguments.first_instance
+    instances = list(range(first, first + min(INSTANCES, arguments.seeds)))
     spawn = multiprocessing.get_context("spawn")
     with (
         tempfile.TemporaryDirectory() as folder,
-        ProcessPoolExecutor(WORKERS, spawn, initializer=prepare, initargs=(arguments.generations,)) as pool,
+        ProcessPoolExecutor(WORKERS, spawn, initializer=prepare) as pool,
     ):
         from metapbt.store.meta_model import ModelShelf
 
@@ -130,14 +137,22 @@ def main() -> None:
             baseline: np.ndarray | None,
         ) -> np.ndarray:
             tasks = [
-                (method, s, s % INSTANCES, {"noise": NOISE}, memory[s % INSTANCES] if memory else (), settings)
+                (
+                    method,
+                    s,
+                    first + s % INSTANCES,
+                    {"noise": NOISE},
+                    memory[s % INSTANCES] if memory else (),
+                    settings,
+                    arguments.generations,
+                )
                 for s in range(arguments.seeds)
             ]
             return report(name, list(pool.map(play, tasks)), baseline)
 
         pb2 = compare("pb2", "pb2", None, {}, None)
         for kind in arguments.kinds:
-            memory = sources_of(pool, kind, instances)
+            memory = sources_of(pool, kind, instances, arguments.generations)
             shelf = {"shelf": ModelShelf(Path(folder))}
             compare(f"{kind}: meta_pb2", "meta_pb2", memory, shelf, pb2)
             for name, settings in ABLATIONS.items() if arguments.ablations else ():
