@@ -4,11 +4,12 @@
     python benchmarks/memory_made_up.py --ablations --seeds 40
     python benchmarks/memory_made_up.py --generations 20 --kinds related --seeds 40
 
-Each seed is one population of 4 members, noise 0.02; seed s plays instance 200 + s mod 10. The sources are four pb2 runs
-of the same instance at shift 0.2, 0.35, 0.65, 0.8 (the target is at 0.5). ``misleading``: optima are mirrored, and the
-feature ``mislead`` says so. ``unannounced``: the same, but the feature says that they are like the target. The
-constants of ``meta_pb2`` were chosen on instances 100 to 124. Printed is the true return of the best member after each
-generation, interquartile means over seeds, with the 95% bootstrap interval of the last one.
+Each seed is one population of 4 members, noise 0.02; seed s plays instance 200 + s mod 10. The sources are four pb2
+runs of the same instance at shift 0.2, 0.35, 0.65, 0.8 (the target is at 0.5). ``misleading``: optima are mirrored,
+and the feature ``mislead`` says so. ``unannounced``: the same, but the feature says that they are like the target. The
+constants of ``meta_pb2`` were chosen on instances 100 to 124, and its default share of the first generation on 0 to 9.
+Printed is the true return of the best member after each generation, interquartile means over seeds, with the 95%
+bootstrap interval of the last one.
 """
 
 from __future__ import annotations

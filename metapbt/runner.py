@@ -296,9 +296,10 @@ class _Training:
         return {(origin.generation, origin.member) for origin in self._origins.values() if origin is not None}
 
     def start(self, tuner: Tuner, members: Iterable[int]) -> None:
-        """Start the coming interval of members."""
-        for member in members:
-            self._origins[member] = tuner.origin(member)
+        """Start the coming interval of members, those first that are likely to take longest."""
+        origins = {member: tuner.origin(member) for member in members}
+        for member, origin in sorted(origins.items(), key=lambda item: -item[1].wall_seconds if item[1] else 0.0):
+            self._origins[member] = origin
             task = self._task(tuner, member)
             if task.save_to.exists():
                 self._trained.append((task, read_outcome(task.save_to)))

@@ -62,7 +62,7 @@ def test_the_page_about_python_runs_from_top_to_bottom():
     exec(everything, names)
     assert abs(names["weights"][0]) < 10
     assert json.loads(names["text"]) == names["other"].state()
-    assert {a.source for a in names["remembering"].assignments} == {"memory"}
+    assert "memory" in {a.source for a in names["remembering"].assignments}
 
 
 def example(name, *arguments):

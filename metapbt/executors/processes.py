@@ -46,9 +46,8 @@ class ProcessesExecutor:
         self._tasks: list[Task] = []
 
     def submit(self, task: Task) -> None:
-        """Let the task wait for a worker."""
+        """Let the task wait for a worker, behind those that came before."""
         self._tasks.append(task)
-        self._tasks.sort(key=lambda waiting: (waiting.generation, waiting.member))
 
     def next(self) -> tuple[Task, Outcome | Failure]:
         """Wait for a worker to end its task. One that dies is a failure of that task, and starts anew with its next."""
@@ -69,16 +68,10 @@ class ProcessesExecutor:
 
     def _start_tasks(self) -> None:
         free = [worker for worker in self._workers if worker.future is None]
-        # First those whose worker has them in memory, then whoever has waited longest, wherever there is room.
-        for task in list(self._tasks):
-            for worker in free:
-                if worker.holds(task.start_from):
-                    self._tasks.remove(task)
-                    free.remove(worker)
-                    worker.start(task)
-                    break
-        for worker, task in zip(free, list(self._tasks), strict=False):
-            self._tasks.remove(task)
+        while free and self._tasks:
+            task = self._tasks.pop(0)
+            worker = next((worker for worker in free if worker.holds(task.start_from)), free[0])
+            free.remove(worker)
             worker.start(task)
 
 
