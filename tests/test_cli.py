@@ -157,3 +157,15 @@ def test_ones_own_search_space_comes_from_ones_own_folder(tmp_path, capfd):
     assert main(["run", "--config-dir", "mine", *QUICK, "space=narrow"]) == 0
     frame = pd.read_parquet("results/quadratic/default/pbt/seed_0/records.parquet")
     assert frame["hp.h0"].min() >= 0.5
+
+
+def test_data_show_says_how_well_memory_predicts_held_out_contexts(tmp_path, capfd):
+    for shift in (0.2, 0.5):
+        overrides = ["env=made_up", "method=random", f"context.shift={shift}", f"results_dir={tmp_path}"]
+        assert main(["run", *overrides]) == 0
+    capfd.readouterr()
+    assert main(["data", "show", str(tmp_path), "--memory"]) == 0
+    out = capfd.readouterr().out
+    assert "what memory of the other contexts would have predicted" in out
+    for word in ("shift=0.2", "default", "deep kernel", "plain GP", "no memory"):
+        assert word in out
