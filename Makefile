@@ -27,9 +27,13 @@ lint: .venv/ready
 	$(BIN)/mypy
 	$(BIN)/shellcheck --severity=style automatic_job_runner.sh demo.sh tests/slurm/*.sh .ci/run
 
+# Each prints a table, with its peers where they are installed (pip install "metapbt[ray]").
 bench: .venv/ready
+	$(BIN)/python -W ignore benchmarks/training.py
+	$(BIN)/python -W ignore benchmarks/training.py --population
 	$(BIN)/python -W ignore benchmarks/suggestion.py
 	$(BIN)/python -W ignore benchmarks/population.py
+	$(BIN)/python -W ignore benchmarks/memory_cost.py
 	$(BIN)/python -W ignore benchmarks/toy.py
 
 # The environment is made anew when what it is made from changes.
