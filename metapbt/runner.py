@@ -188,7 +188,7 @@ def _drive(plan: _Plan, directory: RunDirectory) -> Run:
         plan.generations,
     )
     try:
-        with RunProgress(title, plan.generations, size, len(tuner.history)) as progress:
+        with RunProgress(title, plan.generations, size, len(tuner.history)) as progress, _warming_up(tuner):
             _train_population(plan, directory, tuner, executor, progress)
     except Exception as error:
         directory.mark_failed(one_line(error))
@@ -198,6 +198,17 @@ def _drive(plan: _Plan, directory: RunDirectory) -> Run:
     directory.mark_done(tuner.history.generations)
     LOGGER.info("%s: finished with a score of %.2f", title, tuner.history.best().eval_return)
     return Run(plan.path, tuner.history)
+
+
+@contextmanager
+def _warming_up(tuner: Tuner) -> Iterator[None]:
+    """Let the tuner load what its decisions need while the first members train."""
+    thread = threading.Thread(target=tuner.warm_up)
+    thread.start()
+    try:
+        yield
+    finally:
+        thread.join()  # an import that the end of the process cuts off shows a traceback
 
 
 def _train_population(

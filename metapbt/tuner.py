@@ -121,6 +121,10 @@ class Tuner:
             self.assignments = tuple(self._assignment(None, s) for s in suggestions)
         return [a.hyperparameters for a in self.assignments]
 
+    def warm_up(self) -> None:
+        """Load what decisions will need; worth calling in a thread while the first members train."""
+        self._explorer.warm_up()
+
     def tell(self, env_steps: Sequence[int], returns: Sequence[float]) -> list[Decision]:
         """Report what a generation brought, and learn what each member does next.
 

@@ -8,6 +8,7 @@ import signal
 import threading
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
@@ -41,6 +42,7 @@ class ProcessesExecutor:
         limit_threads(threads)  # inherited by the server, so that it holds for what it loads
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload([learner.module])
+        forkserver.ensure_running()  # it loads the learner while this process prepares the rest
         count = workers or len(os.sched_getaffinity(0))
         self._workers = [_Worker(context, learner, threads) for _ in range(count)]
         self._tasks: list[Task] = []

@@ -63,6 +63,9 @@ class Explorer:
         """Return the hyperparameters of the first generation, one suggestion for each of ``size`` members."""
         return [Suggestion(self.space.sample(rng), "random") for _ in range(size)]
 
+    def warm_up(self) -> None:
+        """Load what ``propose`` will need; called while the first generation trains, in a thread of its own."""
+
     def propose(
         self, parents: Sequence[Record], history: History, pending: Sequence[Pending], rng: np.random.Generator
     ) -> list[Suggestion]:

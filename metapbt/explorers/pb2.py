@@ -72,6 +72,11 @@ class PB2Explorer(Explorer):
         #: Positions, in unit vectors, of the hyperparameters that the GP chooses.
         self.free: tuple[int, ...] = tuple(range(len(space)))
 
+    def warm_up(self) -> None:
+        """Import the surrogates, which takes seconds."""
+        import metapbt.surrogates.acquisition
+        import metapbt.surrogates.time_varying  # noqa: F401
+
     def propose(
         self, parents: Sequence[Record], history: History, pending: Sequence[Pending], rng: np.random.Generator
     ) -> list[Suggestion]:
