@@ -17,7 +17,7 @@ import multiprocessing
 import os
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from typing import Any
@@ -88,10 +88,14 @@ def play(
     sources: Sequence[SourceRun],
     members: int = MEMBERS,
     generations: int = GENERATIONS,
+    settings: Mapping[str, Any] | None = None,
 ) -> Played:
-    """One run. As in ``metapbt run``, the best member is the one with the best ``train_return``, noise included."""
+    """One run, with ``settings`` of the method.
+
+    As in ``metapbt run``, the best member is the one with the best ``train_return``, noise included.
+    """
     learner = MadeUpLearner("made_up", context, generations * INTERVAL, {"instance": instance})
-    settings: dict[str, Any] = {}
+    settings = dict(settings or {})
     if explorer_class(method).uses_memory:
         settings["memory"] = Memory(complete_context("made_up", context), tuple(sources))
     tuner = Tuner(PROBLEMS[problem].space, method, members, seed=seed, **settings)

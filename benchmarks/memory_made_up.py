@@ -22,7 +22,6 @@ import tempfile
 import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -58,12 +57,9 @@ def prepare() -> None:
 def play(task: tuple[Any, ...]) -> tuple[problems.Played, float]:
     method, seed, instance, context, sources, settings, generations = task
     began = time.perf_counter()
-    tuner = problems.Tuner
-    problems.Tuner = partial(tuner, **settings)  # type: ignore[assignment, misc]
-    try:
-        played = problems.play("related", method, seed, instance, context, sources, generations=generations)
-    finally:
-        problems.Tuner = tuner  # type: ignore[misc]
+    played = problems.play(
+        "related", method, seed, instance, context, sources, generations=generations, settings=settings
+    )
     return played, time.perf_counter() - began
 
 

@@ -16,6 +16,8 @@ Context = Mapping[str, float]
 
 #: Rows read of the sources; more are thinned evenly. Training visits as many whatever there are.
 MAX_ROWS = 100_000
+#: Contexts held out in turn, spread evenly over all of them, to see how good a memory is.
+MOST_CONTEXTS = 10
 UNSEEN = 0.1  # how well sources cover a target that differs in what they never varied: nobody knows what it changes
 TAIL = 0.05  # share of the returns beyond which, on either side, they count by their logarithm
 
@@ -150,8 +152,7 @@ class Encoder:
             for row in source.history.transitions()
             if self.columns(row.hyperparameters) is not None
         ]
-        kept = np.unique(np.linspace(0, len(found) - 1, min(len(found), max_rows)).round().astype(int))
-        chosen = [found[index] for index in kept]
+        chosen = [found[index] for index in evenly(len(found), max_rows)]
         self.scales = Scales.of(memory.context, chosen, with_features) if chosen else Scales()
         self.rows = self.encode(chosen)
         sources = {_place(context): context for context, _ in chosen}.values()
@@ -161,7 +162,7 @@ class Encoder:
     def encode(self, rows: Sequence[tuple[Context, Transition]]) -> Rows:
         """Rows of any contexts; those from outside the space must not be among them."""
         width = 2 + len(self.scales.features) + len(self.space)
-        places: dict[tuple[tuple[str, float], ...], int] = {}
+        places: dict[str, int] = {}
         inputs, changes, contexts = np.empty((len(rows), width)), np.empty(len(rows)), np.empty(len(rows), dtype=int)
         for i, (context, row) in enumerate(rows):
             columns = self.columns(row.hyperparameters)
@@ -169,7 +170,7 @@ class Encoder:
             given = self.scales.given(context, row.steps_before, self.scales.scaled(row.return_before))
             inputs[i] = [*given, *columns]
             changes[i] = self.scales.change(row)
-            contexts[i] = places.setdefault(tuple(sorted(context.items())), len(places))
+            contexts[i] = places.setdefault(_place(context), len(places))
         return Rows(inputs, changes, contexts)
 
     def columns(self, hyperparameters: Hyperparameters) -> Array | None:
@@ -180,6 +181,11 @@ class Encoder:
             known = hyperparameters in self.space
             self._columns[key] = self.space.to_unit(hyperparameters) if known else None
         return self._columns[key]
+
+
+def evenly(count: int, most: int) -> NDArray[np.int_]:
+    """Positions of at most ``most`` of ``count`` things, evenly over all of them."""
+    return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(int))
 
 
 def _coverage(sources: Sequence[Context], target: Context) -> float:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from metapbt.memory import Encoder, Rows
+from metapbt.memory import MOST_CONTEXTS, Encoder, Rows, evenly
 from metapbt.records import Memory
 from metapbt.space import Space
 
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 Array = NDArray[np.float64]
 
 KNOWN = 1 / 3  # of a context's training, what is known of it; the rest is to be predicted
-MOST_CONTEXTS = 10  # held out, spread evenly over all of them
 MOST_ROWS = 200  # known, predicted, or conditioned on
 
 
@@ -74,10 +73,10 @@ def held_out_quality(memory: Memory, space: Space, shelf: Shelf | None = None) -
     if len(contexts) < 2:
         return []
     found = []
-    for context in contexts[_some(len(contexts), MOST_CONTEXTS)]:
+    for context in contexts[evenly(len(contexts), MOST_CONTEXTS)]:
         own, others = rows[rows.contexts == context], rows[rows.contexts != context]
         known, asked = own[own.inputs[:, 0] < KNOWN], own[own.inputs[:, 0] >= KNOWN]
-        known, asked = known[_some(len(known), MOST_ROWS)], asked[_some(len(asked), MOST_ROWS)]
+        known, asked = known[evenly(len(known), MOST_ROWS)], asked[evenly(len(asked), MOST_ROWS)]
         if len(known) < 2 or len(asked) < 2:
             continue
         found.append(
@@ -109,15 +108,14 @@ def summary(qualities: Sequence[Quality]) -> str:
 def _remembered(
     encoder: Encoder, others: Rows, known: Rows, asked: Rows, deep: bool, shelf: Shelf | None
 ) -> Predictions:
-    from metapbt.surrogates.meta import RELATEDNESS, trained
-    from metapbt.surrogates.mixture import Expert, Mixture, as_target, evidence, left_out_errors, shares
+    from metapbt.surrogates.meta import trained
+    from metapbt.surrogates.mixture import Expert, Mixture, as_target, shares
 
     chosen = len(encoder.space)
     model = trained(others, len(encoder.scales.features), chosen, deep, shelf)
     given = np.concatenate([known.inputs, asked.inputs])[:, :-chosen]
     source = others[np.sort(model.nearest(others.inputs, given, MOST_ROWS))]
-    models = [model.conditioned(source, known, relatedness) for relatedness in RELATEDNESS]
-    likelihoods = [evidence(left_out_errors(m, len(known)), known.inputs[:, 0]) for m in models]
+    models, likelihoods = model.related(source, known, known.inputs[:, 0])
     weights = shares([1.0] * len(models), likelihoods)
     mixture = Mixture(tuple(Expert(m, as_target, weight=float(w)) for m, w in zip(models, weights, strict=True)))
     mean, variance = mixture.moments(asked.inputs)
@@ -155,8 +153,3 @@ def _judged(asked: Rows, mean: Array, variance: Array) -> Predictions:
         float("nan") if flat else float(spearmanr(predicted, real).statistic),
         float((np.abs(error) <= 1.96 * np.sqrt(variance)).mean()),
     )
-
-
-def _some(count: int, most: int) -> NDArray[np.int_]:
-    """Positions of at most ``most`` of ``count`` things, evenly."""
-    return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(int))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from typing import Any
@@ -139,10 +139,10 @@ class History:
     def _last(self) -> dict[int, Record]:
         return {r.member: r for r in self.records}
 
-    @cached_property
-    def members(self) -> tuple[int, ...]:
-        """The members that have reported, sorted."""
-        return tuple(sorted(self._last))
+    @property
+    def members(self) -> Collection[int]:
+        """The members that have reported."""
+        return self._last.keys()
 
     def last(self, member: int) -> Record:
         """The last record of a member, one of ``members``."""
@@ -151,7 +151,7 @@ class History:
     @cached_property
     def latest(self) -> tuple[Record, ...]:
         """The last record of every member that has reported, by member."""
-        return tuple(self._last[member] for member in self.members)
+        return tuple(self._last[member] for member in sorted(self._last))
 
     def at(self, generation: int, member: int) -> Record | None:
         """The record of a member in a generation, if there is one."""
@@ -159,7 +159,7 @@ class History:
 
     def generation(self, number: int) -> tuple[Record, ...]:
         """The records of one generation, by member."""
-        found = (self.at(number, member) for member in self.members)
+        found = (self.at(number, member) for member in sorted(self._last))
         return tuple(record for record in found if record is not None)
 
     def extended(self, records: Iterable[Record]) -> History:

@@ -186,7 +186,8 @@ class Tuner:
         exploring = [member for member in sorted(exploits) if exploits[member].hyperparameters_of is None]
         self._assign({m: self._without_exploring(m, exploits.get(m)) for m in reported.difference(exploring)})
         if exploring:
-            pending = [self._pending(m) for m in range(self.population_size) if m not in set(exploring)]
+            settled = sorted(set(range(self.population_size)).difference(exploring))
+            pending = [self._pending(m) for m in settled]
             parents = [self.history.last(exploits[m].parent) for m in exploring]
             rng = seeding.generator(self.seed, generation, drawer, "explore")
             suggestions = self._explorer.propose(parents, self.history, pending, rng)

@@ -164,32 +164,12 @@ def test_a_finished_replay_is_not_trained_again(run):
     assert "is finished already: nothing to do" in (first.path / "run.log").read_text()
 
 
-def test_a_replay_killed_between_any_two_writes_ends_with_the_records_of_one_that_was_not(noisy, monkeypatch):
+def test_a_replay_killed_between_any_two_writes_ends_with_the_records_of_one_that_was_not(noisy, writes):
     expected = without_time(replay(noisy.path, out=Path("whole")).path)
-    writes, original = [0], Path.replace
-
-    class Killed(BaseException):
-        pass
-
-    def counting(limit):
-        def replace(self, target):
-            writes[0] += 1
-            if writes[0] == limit:
-                raise Killed
-            return original(self, target)
-
-        return replace
-
-    monkeypatch.setattr(Path, "replace", counting(None))
-    replay(noisy.path, out=Path("counted"))
-    total = writes[0]
+    total = writes.during(lambda: replay(noisy.path, out=Path("counted")))
     assert total == 1 + 4 * 2 + 1  # the schedule, a checkpoint and the records for each interval, DONE
     for limit in range(1, total + 1):
-        writes[0] = 0
-        monkeypatch.setattr(Path, "replace", counting(limit))
-        with pytest.raises(Killed):
-            replay(noisy.path, out=Path("stopped"))
-        monkeypatch.setattr(Path, "replace", original)
+        writes.kill_before(limit, lambda: replay(noisy.path, out=Path("stopped")))
         same(without_time(replay(noisy.path, out=Path("stopped")).path), expected)
         shutil.rmtree("stopped")
 

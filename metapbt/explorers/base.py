@@ -72,9 +72,9 @@ class Explorer:
         """Return hyperparameters for the members that are about to become copies, one suggestion for each.
 
         Args:
-            parents: for each copying member the record, in the last generation, of the member to be copied.
+            parents: for each copying member the last record of the member to be copied.
             history: everything that has happened in this run.
-            pending: the members that go on unchanged in the coming generation.
+            pending: the other members, whose coming interval is decided or under way.
             rng: the source of all randomness.
         """
         raise NotImplementedError

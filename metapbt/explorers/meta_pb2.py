@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from metapbt.errors import MetapbtError, unknown_name
 from metapbt.explorers.base import Pending, Suggestion
 from metapbt.explorers.pb2 import PB2Explorer, Situation
-from metapbt.memory import MAX_ROWS, Encoder, Rows
+from metapbt.memory import MAX_ROWS, Encoder, Rows, evenly
 from metapbt.progress import LOGGER
 from metapbt.records import History, Memory, Record, Transition
 from metapbt.space import Space
@@ -187,7 +187,7 @@ class MetaPB2Explorer(PB2Explorer):
         suggestions = []
         for parent, given in zip(parents, now, strict=True):
             hints = np.concatenate([self._hints(source, given), [self.columns(parent.hyperparameters)]])
-            found = self._best_point(mixture.with_pending(waiting), given, 1, beta, hints, rng)
+            found = self._best_point(mixture.with_pending(waiting), given, beta, hints, rng)
             suggestions.append(Suggestion(self.space.from_unit(found), "memory"))
             waiting = np.concatenate([waiting, [[*given, *self.columns(suggestions[-1].hyperparameters)]]])
         return suggestions
@@ -213,7 +213,7 @@ class MetaPB2Explorer(PB2Explorer):
 
         from metapbt.surrogates.deep_kernel import fit_deep_kernel_gp
 
-        rows = self._encoder.rows[np.unique(np.linspace(0, len(self._encoder.rows) - 1, PUBLISHED_ROWS).astype(int))]
+        rows = self._encoder.rows[evenly(len(self._encoder.rows), PUBLISHED_ROWS)]
         return fit_deep_kernel_gp(torch.as_tensor(rows.inputs), torch.as_tensor(rows.changes)[:, None], seed=0)
 
     def _published_beta(self, own: int) -> float:
@@ -254,19 +254,18 @@ class MetaPB2Explorer(PB2Explorer):
 
         from metapbt.surrogates.acquisition import conditioned
         from metapbt.surrogates.meta import RELATEDNESS
-        from metapbt.surrogates.mixture import Expert, Mixture, as_target, evidence, left_out_errors, shares
+        from metapbt.surrogates.mixture import Expert, Mixture, as_target, evidence, shares
 
         here = self._encoder.encode([(self.memory.context, row) for row in own or ()])
-        times = np.array([row.steps_before for row in own or ()])
+        times = np.array([row.steps_before for row in own or ()], dtype=np.float64)
         if self.kernel == "published":
             model = self._published
             if len(here):
                 model = conditioned(model, torch.as_tensor(here.inputs), torch.as_tensor(here.changes)[:, None])
             return Mixture((Expert(model, _unchanged),))
         tuned = self._model.tuned(here, self.fine_tuning) if len(here) else self._model
-        models = [tuned.conditioned(source, here, relatedness) for relatedness in RELATEDNESS]
+        models, likelihoods = tuned.related(source, here, times)
         experts = [Expert(model, as_target) for model in models]
-        likelihoods = [evidence(left_out_errors(model, len(here)), times) for model in models]
         some = self._prior_trust * (1 - ALONE) / (len(RELATEDNESS) - 1)
         prior = [(1 - self._prior_trust) * (1 - ALONE), *[some] * (len(RELATEDNESS) - 1)]
         if situation is not None:
@@ -302,20 +301,17 @@ class MetaPB2Explorer(PB2Explorer):
         errors = left_out_errors(model, len(situation.rows)) * steepness * unit
         return Expert(model, columns, unit * float(np.median(steepness))), errors
 
-    def _best_point(
-        self, mixture: Mixture, given: Array, horizon: int, beta: float, hints: Array, rng: np.random.Generator
-    ) -> Array:
-        """The hyperparameters, in the unit cube, with the largest mean return foreseen over ``horizon`` intervals.
-
-        Foreseen optimistically: each interval changes the return by its upper confidence bound, so that for one
-        interval this is UCB.
-        """
+    def _best_point(self, mixture: Mixture, given: Array, beta: float, hints: Array, rng: np.random.Generator) -> Array:
+        """The hyperparameters, in the unit cube, with the largest upper confidence bound for the coming interval."""
         from metapbt.surrogates.mixture import search
 
-        return search(lambda points: self._foreseen(mixture, given, points, horizon, beta), len(self.space), hints, rng)
+        return search(lambda points: self._foreseen(mixture, given, points, 1, beta), len(self.space), hints, rng)
 
     def _foreseen(self, mixture: Mixture, given: Array, points: Array, horizon: int, beta: float) -> Array:
-        """The return, added up over ``horizon`` intervals, that each of ``points`` brings: ``n``."""
+        """The return, added up over ``horizon`` intervals, that each of ``points`` brings: ``n``.
+
+        Foreseen optimistically: each interval changes the return by its upper confidence bound.
+        """
         scales = self._encoder.scales
         x = np.concatenate([np.tile(given, (len(points), 1)), points], axis=1)
         total = np.zeros(len(points))

@@ -125,9 +125,11 @@ def print_memory(results: Path) -> None:
 
     runs = [run for run in _some_runs(results) if RunDirectory(run.path).records.exists()]
     console = _console()
-    key = lambda run: (run.env, run.learner, json.dumps(RunDirectory(run.path).config()["space"]))  # noqa: E731
-    for (env, learner, space), group in itertools.groupby(sorted(runs, key=key), key):
-        members = list(group)
+    # A configuration is slow to read: each once.
+    keyed = [((run.env, run.learner, json.dumps(RunDirectory(run.path).config()["space"])), run) for run in runs]
+    keyed.sort(key=lambda pair: pair[0])
+    for (env, learner, space), group in itertools.groupby(keyed, lambda pair: pair[0]):
+        members = [run for _, run in group]
         memory = to_memory(members[0].context, read_sources(members), members[0].metric)
         qualities = held_out_quality(memory, Space(json.loads(space)))
         if not qualities:

@@ -20,7 +20,7 @@ from gpytorch.means import ZeroMean
 from numpy.typing import NDArray
 from torch import Tensor
 
-from metapbt.memory import Rows
+from metapbt.memory import MOST_CONTEXTS, Rows, evenly
 from metapbt.surrogates.kernels import DeepKernel
 from metapbt.surrogates.mixture import evidence, left_out_errors, shares
 
@@ -39,8 +39,7 @@ DEEP_STEPS = 250
 CHECK_EVERY = 25  # steps between two looks at the held-out rows
 HELD_OUT = 0.2  # share of the rows
 LOOK_AT = 400  # rows at most, held out or given, in one such look
-JUDGED = 10  # contexts, at most, that are held out to see how far memory deserves trust
-JUDGED_ROWS = 100  # of each, and
+JUDGED_ROWS = 100  # of a context that is held out to see how far memory deserves trust, and
 KNOWN_ROWS = 200  # of the others
 TUNED = ("log_scales", "raw_outputscale", "raw_noise")  # what the target's own rows may change
 TUNING_RATE = 0.02
@@ -294,6 +293,17 @@ class MetaModel:
         evaluated: SingleTaskGP = model.eval()
         return evaluated
 
+    def related(self, source: Rows, own: Rows, times: Array) -> tuple[list[SingleTaskGP], list[float]]:
+        """The GPs for every degree of ``RELATEDNESS``, and how likely each is by the target's own rows.
+
+        Args:
+            source: rows of the sources.
+            own: rows of the target.
+            times: when each of the target's was trained.
+        """
+        models = [self.conditioned(source, own, relatedness) for relatedness in RELATEDNESS]
+        return models, [evidence(left_out_errors(model, len(own)), times) for model in models]
+
 
 def trained(rows: Rows, features: int, chosen: int, deep: bool, shelf: Shelf | None = None) -> MetaModel:
     """The model of these rows, from the shelf where it has one; the same rows give the same bits.
@@ -336,14 +346,14 @@ def trust_among(rows: Rows, features: int, chosen: int, deep: bool, shelf: Shelf
     if len(contexts) < 2:
         return UNTESTED
     trusts = []
-    for context in contexts[np.unique(np.linspace(0, len(contexts) - 1, JUDGED).astype(int))]:
+    for context in contexts[evenly(len(contexts), MOST_CONTEXTS)]:
         own, others = rows[rows.contexts == context], rows[rows.contexts != context]
-        own = own[np.unique(np.linspace(0, len(own) - 1, JUDGED_ROWS).astype(int))]
+        own = own[evenly(len(own), JUDGED_ROWS)]
         model = trained(others, features, chosen, deep, shelf)
         given = own.inputs[:, : own.inputs.shape[1] - chosen]
         known = others[np.sort(model.nearest(others.inputs, given, KNOWN_ROWS))]
-        errors = [left_out_errors(model.conditioned(known, own, value), len(own)) for value in RELATEDNESS]
-        weights = shares([1.0] * len(RELATEDNESS), [evidence(e, own.inputs[:, 0]) for e in errors])
+        _, likelihoods = model.related(known, own, own.inputs[:, 0])
+        weights = shares([1.0] * len(RELATEDNESS), likelihoods)
         trusts.append(1 - weights[0])
     return float(np.mean(trusts))
 
