@@ -60,6 +60,7 @@ ABLATIONS = {
     "plain GP": ["method=meta_pb2", "method.kernel=plain"],
     "no context inputs": ["method=meta_pb2", "method.features=false"],
     "no trust weighting": ["method=meta_pb2", "method.trust=false"],
+    "contexts by experience": ["method=meta_pb2", "meta.describe_by=experience"],
     "published": ["method=meta_pb2", "method.kernel=published", "meta.sources=closest", "meta.num_contexts=2"],
 }
 

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from metapbt import seeding
 from metapbt.config import compose
 from metapbt.envs import changed_features, complete_context
-from metapbt.errors import Interrupted, MemberError, MetapbtError, one_line
+from metapbt.errors import Interrupted, MemberError, MetapbtError, one_line, unknown_name
 from metapbt.executors import Executor, make_executor
 from metapbt.executors.base import Task
 from metapbt.executors.checkpoint import Outcome, read_outcome
@@ -26,12 +27,12 @@ from metapbt.explorers import explorer_class
 from metapbt.learners import LearnerSpec
 from metapbt.memory_quality import held_out_quality, summary
 from metapbt.progress import LOGGER, RunProgress, logging_to
-from metapbt.records import History, Record
+from metapbt.records import History, Memory, Record
 from metapbt.registry import lookup, settings_of
 from metapbt.space import Space
 from metapbt.store.meta_model import FOLDER, ModelShelf
 from metapbt.store.run_directory import RunDirectory, context_label, run_directory
-from metapbt.store.sources import choose_sources, describe_contexts, read_sources, to_memory
+from metapbt.store.sources import Describe, by_features, choose_sources, describe_contexts, read_sources, to_memory
 from metapbt.store.table import Identity, read_table, to_records, to_table, write_table
 from metapbt.tuner import Tuner
 
@@ -142,14 +143,35 @@ class _Plan:
             generations=math.ceil(budget["steps"] / budget["interval"]),
         )
 
+    @property
+    def shelf(self) -> ModelShelf | None:
+        """Where models trained from memory are kept for other runs, if the method has any."""
+        if not explorer_class(self.config["method"]["name"]).uses_shelf:
+            return None
+        return ModelShelf(Path(self.config["meta"]["results_dir"]) / FOLDER)
+
+    @cached_property
+    def describe(self) -> Describe:
+        """How the contexts of the memory are told apart."""
+        meta = self.config["meta"]
+        if meta["describe_by"] == "features":
+            return by_features
+        if meta["describe_by"] != "experience":
+            raise unknown_name("meta.describe_by", meta["describe_by"], ("features", "experience"))
+        from metapbt.envs.experience import Experience
+
+        return Experience(self.identity.env, meta["episodes"])
+
+    def memory(self, sources: pa.Table) -> Memory:
+        return to_memory(self.identity.context, sources, self.config["population"]["metric"], self.describe)
+
     def make_tuner(self, sources: pa.Table | None) -> Tuner:
         population = self.config["population"]
         settings = settings_of(self.config["method"])
         if sources is not None:
-            settings["memory"] = to_memory(self.identity.context, sources, population["metric"])
-            if explorer_class(self.config["method"]["name"]).uses_shelf:
-                settings["shelf"] = ModelShelf(Path(self.config["meta"]["results_dir"]) / FOLDER)
-                LOGGER.info("%s", summary(held_out_quality(settings["memory"], self.space, settings["shelf"])))
+            settings["memory"] = self.memory(sources)
+            if self.shelf is not None:
+                settings["shelf"] = self.shelf
         return Tuner(
             self.space,
             self.config["method"]["name"],
@@ -174,6 +196,8 @@ def _drive(plan: _Plan, directory: RunDirectory) -> Run:
     tuner = plan.make_tuner(sources)
     directory.begin(plan.config)
     if sources is not None and not directory.memory.exists():
+        if plan.shelf is not None:
+            LOGGER.info("%s", summary(held_out_quality(plan.memory(sources), plan.space, plan.shelf)))
         write_table(directory.memory, sources)
     _restore(plan, directory, tuner)
     begun = tuner.history.generations
@@ -399,6 +423,7 @@ def _sources(plan: _Plan, directory: RunDirectory) -> pa.Table | None:
         exclude=directory.path,
         min_records=meta["min_records"],
         space=plan.space,
+        describe=plan.describe,
     )
     if runs:
         LOGGER.info("memory: %s, from %s", describe_contexts(runs), place)

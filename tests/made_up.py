@@ -10,6 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
+from metapbt.envs import Environment, Feature
+from metapbt.envs.cart_pole import CART_POLE
 from metapbt.learners.base import Training
 
 
@@ -58,3 +60,14 @@ def _count(folder: Path) -> int:
 def halved(hyperparameters):
     """A constraint: half of every ``x``."""
     return {**hyperparameters, "x": hyperparameters["x"] / 2}
+
+
+def _build_robot(context, render_mode):
+    return CART_POLE(render_mode=render_mode, pole_length=ROBOTS[int(context["robot"])])
+
+
+#: Cart-poles by number, in no order: what makes them differ stands in no feature.
+ROBOTS = (0.5, 0.12, 0.9, 0.3, 0.7, 0.1, 0.95)
+ROBOT = Environment(
+    "robot", (Feature("robot", "1", 0, 0, 6, None, "which one", whole=True),), "tests/Robot-v0", _build_robot, 500
+)

@@ -122,38 +122,15 @@ def test_a_run_that_is_stopped_again_and_again_ends_with_the_records_of_one_that
 
 
 @pytest.mark.parametrize("asynchronous", [False, True])
-def test_a_run_killed_between_any_two_writes_ends_with_the_records_of_one_that_was_not(
-    space, monkeypatch, asynchronous
-):
+def test_a_run_killed_between_any_two_writes_ends_with_the_records_of_one_that_was_not(space, writes, asynchronous):
     """Every whole-file write of the run is a place where it may die: just before the file takes its name."""
     how = f"population.asynchronous={asynchronous}"
     metapbt.run(command("whole", how), space)
     expected = records("whole")
-    writes = [0]
-    original = Path.replace
-
-    class Killed(BaseException):
-        pass
-
-    def counting(limit):
-        def replace(self, target):
-            writes[0] += 1
-            if writes[0] == limit:
-                raise Killed
-            return original(self, target)
-
-        return replace
-
-    monkeypatch.setattr(Path, "replace", counting(None))
-    metapbt.run(command("counted", how), space)
-    total = writes[0]
+    total = writes.during(lambda: metapbt.run(command("counted", how), space))
     assert total > 4 * (4 + 2)  # four checkpoints, the state and the records in each generation
     for limit in range(1, total + 1):
-        writes[0] = 0
-        monkeypatch.setattr(Path, "replace", counting(limit))
-        with pytest.raises(Killed):
-            metapbt.run(command("stopped", how), space)
-        monkeypatch.setattr(Path, "replace", original)
+        writes.kill_before(limit, lambda: metapbt.run(command("stopped", how), space))
         metapbt.run(command("stopped", how), space)
         same(records("stopped"), expected)
         shutil.rmtree("stopped")
@@ -287,6 +264,25 @@ def test_memory_is_chosen_once_and_kept_beside_the_records(space):
     assert "memory: trusted at" in log
     # The trained models are kept beside the sources, for the next run that asks the same.
     assert list(Path("sources/.meta_models").glob("*.npz"))
+
+
+def test_contexts_whose_features_say_nothing_are_told_apart_by_what_a_random_policy_experiences(space):
+    (space / "env").mkdir()
+    (space / "env" / "robot.yaml").write_text("# @package _global_\nenv: made_up:ROBOT\n")
+    robot = ["env=robot", "learner.name=made_up:MadeUpLearner", *QUICK, "executor=inline", "space=for_tests"]
+    for number in (1, 2, 3, 4, 5):
+        metapbt.run([*robot, "method=pb2", "results_dir=sources", f"context.robot={number}"], space)
+    asked = [*robot, "method=meta_pb2", "meta.results_dir=sources", "meta.num_contexts=2", "context.robot=6"]
+    chosen = {}
+    for describe_by in ("features", "experience"):
+        options = [f"results_dir={describe_by}", f"meta.describe_by={describe_by}", "meta.sources=closest"]
+        run = metapbt.run([*asked, *options], space)
+        memory = pd.read_parquet(run.path / "memory.parquet")
+        chosen[describe_by] = {dict(context)["robot"] for context in memory["context"]}
+    # Robot 6 has a pole of 0.95 m; those nearest to it are of 0.9 m and 0.7 m, not those with the nearest numbers.
+    assert chosen == {"features": {4, 5}, "experience": {2, 4}}
+    with pytest.raises(MetapbtError, match="unknown meta.describe_by 'experiences'; did you mean 'experience'"):
+        metapbt.run([*asked, "results_dir=x", "meta.describe_by=experiences"], space)
 
 
 def test_without_sources_meta_pb2_says_where_it_looked_and_goes_on_as_pb2(space):

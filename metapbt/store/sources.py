@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,13 @@ from metapbt.store.run_directory import RunDirectory, context_label
 from metapbt.store.table import SCHEMA, Identity, read_table, to_records
 
 Context = dict[str, float]
+#: Says of contexts, the target last, how they differ; by default by their features.
+Describe = Callable[[Sequence[Context]], Sequence[Context]]
+
+
+def by_features(contexts: Sequence[Context]) -> Sequence[Context]:
+    """Describe contexts by their features."""
+    return contexts
 
 
 def choose_sources(
@@ -34,6 +41,7 @@ def choose_sources(
     exclude: Path | None = None,
     min_records: int = 1,
     space: Space | None = None,
+    describe: Describe = by_features,
 ) -> list[RunInfo]:
     """Find the runs that a run on ``target`` learns from.
 
@@ -46,14 +54,15 @@ def choose_sources(
         learner: only runs of this learner.
         target: the target context, every feature.
         sources: ``closest`` to the target, ``spread`` over the range, ``all``, or ``similar``; distances are taken
-            over features standardised over the contexts found. ``similar`` learns from all of them which features
-            matter, and takes the contexts whose returns would change most like the target's.
+            over the description, standardised over the contexts found. ``similar`` learns from all of them what of
+            it matters, and takes the contexts whose returns would change most like the target's.
         num_contexts: how many contexts to choose, unless ``all``.
         methods: only runs of these methods; None for every method.
         include_target: whether runs on the target context count, and runs that learned from them.
         exclude: a run directory that never counts: the run's own.
         min_records: contexts with fewer records, all runs together, are passed over.
         space: the target's search space; only ``similar`` asks for it.
+        describe: what distances are taken over.
 
     Raises:
         MetapbtError: ``sources`` is unknown, a number is below 1, or ``similar`` lacks the space.
@@ -72,17 +81,18 @@ def choose_sources(
         and (include_target or not any(_same(c, target) for c in (run.context, *run.source_contexts)))
         and (exclude is None or run.path.resolve() != exclude.resolve())
     ]
+    records = {run.path: _record_count(run) for run in runs}
     counts: dict[tuple[tuple[str, float], ...], int] = {}
     for run in runs:
-        counts[_key(run.context)] = counts.get(_key(run.context), 0) + _record_count(run)
+        counts[_key(run.context)] = counts.get(_key(run.context), 0) + records[run.path]
     contexts = [dict(items) for items in sorted(key for key, count in counts.items() if count >= min_records)]
-    runs = [run for run in runs if run.context in contexts and _record_count(run)]
+    runs = [run for run in runs if run.context in contexts and records[run.path]]
     if not contexts:
         return []
     if sources == "similar" and len(contexts) > num_contexts:
-        points, here = _alike(runs, contexts, target, space)
+        points, here = _alike(runs, contexts, target, space, describe)
     else:
-        points, here = _standardised(contexts, target)
+        points, here = _standardised(describe([*contexts, target]))
     chosen = [contexts[index] for index in _CHOICES[sources](points, here, num_contexts)]
     return [run for run in runs if run.context in chosen]
 
@@ -98,19 +108,22 @@ def read_sources(runs: Sequence[RunInfo]) -> pa.Table:
     return pa.concat_tables(tables, promote_options="permissive")
 
 
-def to_memory(target: Context, table: pa.Table, metric: str) -> Memory:
+def to_memory(target: Context, table: pa.Table, metric: str, describe: Describe = by_features) -> Memory:
     """Make the memory of a run from its sources' records.
 
     Args:
         target: the target context, every feature.
         table: the sources' records.
         metric: the return that selection and surrogates look at.
+        describe: says how contexts differ.
     """
     runs: dict[str, tuple[Identity, list[Record]]] = {}
     for identity, record in to_records(table):
         runs.setdefault(identity.run_id, (identity, []))[1].append(record)
-    sources = tuple(SourceRun(i.context, History(tuple(records), metric)) for i, records in runs.values())
-    return Memory(dict(target), sources)
+    contexts = {_key(identity.context): identity.context for identity, _ in runs.values()}
+    described = dict(zip([*contexts, None], describe([*contexts.values(), target]), strict=True))
+    sources = tuple(SourceRun(described[_key(i.context)], History(tuple(found), metric)) for i, found in runs.values())
+    return Memory(dict(described[None]), sources)
 
 
 def describe_contexts(runs: Sequence[RunInfo]) -> str:
@@ -122,35 +135,34 @@ def describe_contexts(runs: Sequence[RunInfo]) -> str:
     return ", ".join(f"{label} ({count} run{'s' * (count > 1)})" for label, count in counts.items())
 
 
-def _standardised(contexts: Sequence[Context], target: Context) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-    """The contexts (shape ``n x f``) and the target (``f``) over the features that vary, each with unit deviation."""
-    everything = np.array([[context[name] for name in target] for context in [*contexts, target]])
+def _standardised(contexts: Sequence[Context]) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """All contexts but the last (``n x f``), and the last (``f``), over what varies, each with unit deviation."""
+    everything = np.array([[context[name] for name in contexts[-1]] for context in contexts])
     deviation = everything.std(axis=0)
     scaled = everything[:, deviation > 0] / deviation[deviation > 0]
     return scaled[:-1], scaled[-1]
 
 
 def _alike(
-    runs: Sequence[RunInfo], contexts: Sequence[Context], target: Context, space: Space | None
+    runs: Sequence[RunInfo], contexts: Sequence[Context], target: Context, space: Space | None, describe: Describe
 ) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
     """The contexts (``n x f``) and the target (``f``), each feature scaled by how much the records depend on it.
 
     The scales are those of a plain GP with automatic relevance determination, trained over the contexts as tasks.
     """
     from metapbt.memory import Encoder
-    from metapbt.surrogates.meta import MetaModel
+    from metapbt.surrogates.meta import trained
 
     if space is None:
         raise MetapbtError("meta.sources=similar needs the search space")
-    memory = to_memory(target, read_sources(runs), "train_return")
+    described = describe([*contexts, target])
+    memory = to_memory(target, read_sources(runs), "train_return", describe)
     encoder = Encoder(memory, space)
     rows, features = encoder.rows, encoder.scales.features
     if not len(rows) or not features:
-        return _standardised(contexts, target)
-    model = MetaModel(2, len(features), len(space))
-    model.train(rows.inputs, rows.changes, rows.contexts, deep=False, seed=0)
-    relevance = model.relevance[2 : 2 + len(features)]
-    places = np.array([encoder.scales.given(context, 0, 0)[2:] for context in [*contexts, target]]) * relevance
+        return _standardised(described)
+    relevance = trained(rows, len(features), len(space), deep=False).relevance[2 : 2 + len(features)]
+    places = np.array([encoder.scales.given(context, 0, 0)[2:] for context in described]) * relevance
     return places[:-1], places[-1]
 
 
