@@ -59,7 +59,7 @@ class Scales:
         interval: environment steps of a usual interval.
         unit: deviation of the scaled change over a usual interval.
         start: the scaled return of an untrained agent.
-        features: of each feature that differs between the contexts seen, target included: mean and deviation.
+        features: of each feature that differs between the sources: mean and deviation over them.
     """
 
     low: float = 0.0
@@ -71,8 +71,11 @@ class Scales:
     features: tuple[tuple[str, float, float], ...] = ()
 
     @classmethod
-    def of(cls, target: Context, rows: Sequence[tuple[Context, Transition]], with_features: bool = True) -> Scales:
-        """Decide them from the sources' rows, at least one."""
+    def of(cls, rows: Sequence[tuple[Context, Transition]], with_features: bool = True) -> Scales:
+        """Decide them from the sources' rows, at least one.
+
+        The target has no part in them, so that targets with the same sources share one trained model.
+        """
         places = [_place(context) for context, _ in rows]
         _, which, counts = np.unique(places, return_inverse=True, return_counts=True)
         after = np.array([row.return_after for _, row in rows])
@@ -84,7 +87,7 @@ class Scales:
             float(np.median([row.steps for _, row in rows])),
         )
         starts = [plain.scaled(row.return_before) for _, row in rows if row.steps_before == 0]
-        contexts = [target, *{place: c for place, (c, _) in zip(places, rows, strict=True)}.values()]
+        contexts = list({place: context for place, (context, _) in zip(places, rows, strict=True)}.values())
         return replace(
             plain,
             unit=float(np.std([plain.change(row) for _, row in rows])) or 1.0,
@@ -153,7 +156,7 @@ class Encoder:
             if self.columns(row.hyperparameters) is not None
         ]
         chosen = [found[index] for index in evenly(len(found), max_rows)]
-        self.scales = Scales.of(memory.context, chosen, with_features) if chosen else Scales()
+        self.scales = Scales.of(chosen, with_features) if chosen else Scales()
         self.rows = self.encode(chosen)
         sources = {_place(context): context for context, _ in chosen}.values()
         self.contexts: tuple[Context, ...] = tuple(sources)
