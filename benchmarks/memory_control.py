@@ -61,7 +61,13 @@ ABLATIONS = {
     "no context inputs": ["method=meta_pb2", "method.features=false"],
     "no trust weighting": ["method=meta_pb2", "method.trust=false"],
     "contexts by experience": ["method=meta_pb2", "meta.describe_by=experience"],
-    "published": ["method=meta_pb2", "method.kernel=published", "meta.sources=closest", "meta.num_contexts=2"],
+    "published": [
+        "method=meta_pb2",
+        "method.kernel=published",
+        "method.first_generation=0",
+        "meta.sources=closest",
+        "meta.num_contexts=2",
+    ],
 }
 
 

@@ -43,7 +43,7 @@ ABLATIONS: dict[str, dict[str, Any]] = {
     "no context inputs": {"features": False},
     "no trust weighting": {"trust": False},
     "no fine-tuning": {"fine_tuning": 0},
-    "published": {"kernel": "published", "first_generation": 1.0},
+    "published": {"kernel": "published", "first_generation": 0.0},
 }
 
 

@@ -51,7 +51,8 @@ class MetaPB2Explorer(PB2Explorer):
     Before anything has happened here, memory is trusted as far as it would have deserved it had each source been the
     target, and less the farther the target lies outside of what the sources have seen. The first generation has as
     many members from memory; they are judged by the mean return that the surrogate foresees over ``horizon``
-    intervals, each with those chosen before it pending. The others are PB2's random ones.
+    intervals, and chosen for the best of them. The others are chosen for the case that memory misleads: that its
+    members disappoint, and nothing but the kernel is known.
     """
 
     uses_memory: ClassVar[bool] = True
@@ -116,9 +117,8 @@ class MetaPB2Explorer(PB2Explorer):
 
     def start(self, size: int, rng: np.random.Generator) -> list[Suggestion]:
         """Choose part of the first generation from memory: promising for this context, and unlike each other."""
-        drawn = super().start(size, rng)
         if not len(self._encoder.rows) or self.first_generation == 0:
-            return drawn
+            return super().start(size, rng)
         count = max(1, round(self.first_generation * self._prior_trust * size))
         LOGGER.info(
             "memory: %d rows of the sources, trusted at %.2f at the start: it chooses %d of %d members",
@@ -127,24 +127,19 @@ class MetaPB2Explorer(PB2Explorer):
         given = np.array(self._encoder.scales.given(self.memory.context, 0, self._encoder.scales.start))
         source = self._relevant(self._encoder.rows, given[None])
         mixture = self._mixture(source, None, None)
-        others = [self.columns(one.hyperparameters) for one in drawn[count:]]
-        points = self._batch(mixture, given, others, self._hints(source, given), count, rng)
-        return [*(Suggestion(self.space.from_unit(point), "memory") for point in points), *drawn[count:]]
+        points = self._batch(mixture, given, self._hints(source, given), count, rng)
+        hedge = self._hedge(given, points, size - count, rng)
+        return [
+            *(Suggestion(self.space.from_unit(point), "memory") for point in points),
+            *(Suggestion(self.space.from_unit(point), "random") for point in hedge),
+        ]
 
-    def _batch(
-        self,
-        mixture: Mixture,
-        given: Array,
-        others: Sequence[Sequence[float]],
-        hints: Array,
-        count: int,
-        rng: np.random.Generator,
-    ) -> Array:
-        """The points, ``count x hyperparameters``, with the best expected best member, ``others`` being members too."""
+    def _batch(self, mixture: Mixture, given: Array, hints: Array, count: int, rng: np.random.Generator) -> Array:
+        """The points, ``count x hyperparameters``, with the best expected best member."""
         from metapbt.surrogates.mixture import best_together, filling
 
         width, horizon = len(self.space), self.horizon
-        points = np.concatenate([np.array(others).reshape(-1, width), hints, filling(256, width, rng)])
+        points = np.concatenate([hints, filling(256, width, rng)])
         for radius in (0.1, 0.05):  # closer, where it looks good
             values = self._foreseen(mixture, given, points, horizon, 0.0)
             best = points[np.argsort(-values, kind="stable")[:8]]
@@ -157,7 +152,21 @@ class MetaPB2Explorer(PB2Explorer):
         # What a member reaches is luck as well: two in a good region are more than one.
         luck = math.sqrt(self._model.noise * sum(left**2 for left in range(1, horizon + 1)))
         draws = draws + luck * rng.standard_normal(draws.shape)
-        return points[best_together(draws, range(len(others)), count)]
+        return points[best_together(draws, (), count)]
+
+    def _hedge(self, given: Array, points: Array, count: int, rng: np.random.Generator) -> Array:
+        """The members that are to be good where memory misleads, ``count x hyperparameters``.
+
+        What memory knows is forgotten, but for how smooth returns are, and its own ``points`` have disappointed.
+        """
+        from metapbt.surrogates.mixture import Expert, as_target, best_together, filling
+
+        places = np.concatenate([points, filling(256, len(self.space), rng)])
+        x = np.concatenate([np.tile(given, (len(places), 1)), places], axis=1)
+        disappointing = Rows(x[: len(points)], np.full(len(points), -1.0), np.zeros(len(points), dtype=int))
+        ignorant = Expert(self._model.conditioned(self._encoder.rows[:0], disappointing, 0.0), as_target)
+        draws = ignorant.draws(x, DRAWS, rng)
+        return places[best_together(draws, range(len(points)), count)]
 
     def propose(
         self, parents: Sequence[Record], history: History, pending: Sequence[Pending], rng: np.random.Generator
@@ -254,7 +263,7 @@ class MetaPB2Explorer(PB2Explorer):
 
         from metapbt.surrogates.acquisition import conditioned
         from metapbt.surrogates.meta import RELATEDNESS
-        from metapbt.surrogates.mixture import Expert, Mixture, as_target, evidence, shares
+        from metapbt.surrogates.mixture import Expert, Mixture, as_target, shares
 
         here = self._encoder.encode([(self.memory.context, row) for row in own or ()])
         times = np.array([row.steps_before for row in own or ()], dtype=np.float64)
@@ -269,9 +278,9 @@ class MetaPB2Explorer(PB2Explorer):
         some = self._prior_trust * (1 - ALONE) / (len(RELATEDNESS) - 1)
         prior = [(1 - self._prior_trust) * (1 - ALONE), *[some] * (len(RELATEDNESS) - 1)]
         if situation is not None:
-            alone, errors = self._alone(situation)
+            alone, likelihood = self._alone(situation)
             experts.append(alone)
-            likelihoods.append(evidence(errors, np.array([row.steps_before for row in situation.rows])))
+            likelihoods.append(likelihood)
             prior.append(ALONE)
         weights = shares(prior, likelihoods if self.trust else [0.0] * len(prior))
         if situation is not None:
@@ -282,9 +291,9 @@ class MetaPB2Explorer(PB2Explorer):
         heard = [(expert, float(weight)) for expert, weight in zip(experts, weights, strict=True) if weight > UNHEARD]
         return Mixture(tuple(replace(expert, weight=weight) for expert, weight in heard))
 
-    def _alone(self, situation: Situation) -> tuple[Expert, Array]:
-        """PB2's model of the target alone as an expert, and its left-out errors in the mixture's unit."""
-        from metapbt.surrogates.mixture import Expert, left_out_errors
+    def _alone(self, situation: Situation) -> tuple[Expert, float]:
+        """PB2's model of the target alone as an expert, and how likely it is by the target's rows."""
+        from metapbt.surrogates.mixture import Expert, evidence, foretold_errors
         from metapbt.surrogates.time_varying import fit_time_varying_gp
 
         model = fit_time_varying_gp(*self.table(situation, situation.rows))
@@ -298,8 +307,9 @@ class MetaPB2Explorer(PB2Explorer):
         # A slope is a change of return for each step; what changes are on the scale depends on where they happen.
         steepness = np.array([scales.steepness(row.return_after) for row in situation.rows])
         unit = scales.interval / scales.unit
-        errors = left_out_errors(model, len(situation.rows)) * steepness * unit
-        return Expert(model, columns, unit * float(np.median(steepness))), errors
+        times = np.array([row.steps_before for row in situation.rows], dtype=np.float64)
+        likelihood = evidence(foretold_errors(model, times) * steepness * unit, times)
+        return Expert(model, columns, unit * float(np.median(steepness))), likelihood
 
     def _best_point(self, mixture: Mixture, given: Array, beta: float, hints: Array, rng: np.random.Generator) -> Array:
         """The hyperparameters, in the unit cube, with the largest upper confidence bound for the coming interval."""

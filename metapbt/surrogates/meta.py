@@ -22,7 +22,7 @@ from torch import Tensor
 
 from metapbt.memory import MOST_CONTEXTS, Rows, evenly
 from metapbt.surrogates.kernels import DeepKernel
-from metapbt.surrogates.mixture import evidence, left_out_errors, shares
+from metapbt.surrogates.mixture import evidence, foretold_errors, shares
 
 Array = NDArray[np.float64]
 Weights = dict[str, NDArray[Any]]
@@ -302,7 +302,7 @@ class MetaModel:
             times: when each of the target's was trained.
         """
         models = [self.conditioned(source, own, relatedness) for relatedness in RELATEDNESS]
-        return models, [evidence(left_out_errors(model, len(own)), times) for model in models]
+        return models, [evidence(foretold_errors(model, times), times) for model in models]
 
 
 def trained(rows: Rows, features: int, chosen: int, deep: bool, shelf: Shelf | None = None) -> MetaModel:

@@ -134,23 +134,43 @@ class Mixture:
         return Mixture(tuple(replace(e, pending=x) for e in self.experts))
 
 
-def left_out_errors(model: SingleTaskGP, last: int) -> Array:
-    r"""How far each of the ``last`` training rows is from what all the others predict for it; shape ``last``.
+def foretold_errors(model: SingleTaskGP, times: Array) -> Array:
+    r"""How far training rows are from what those before them, and none of the same time, foretell.
 
-    .. math:: y_i - \mu_{-i} = [K^{-1} (y - m)]_i / [K^{-1}]_{ii}
+    With rows ordered by time, :math:`K = L L^T` and :math:`z = L^{-1} (y - m)`, those of time t are wrong by
 
-    In the units of the model's outcomes. Source: Rasmussen & Williams (2006), equation 5.12.
+    .. math:: y_t - E[y_t \mid y_{<t}] = L_{tt} z_t
+
+    An expert is judged as a forecaster (Dawid, 1984, prequential): members that it chose alike, and that disappoint
+    alike, do not explain each other.
+
+    Args:
+        model: its last training rows are judged; all others are known from the start.
+        times: of the rows that are judged, ``n``.
+
+    Returns:
+        The errors, ``n``, in the units of the model's outcomes.
     """
     anything: Any = model
     with torch.no_grad():
         inputs, targets = anything.train_inputs[0], anything.train_targets
+        known = len(inputs) - len(times)
+        later = known + np.argsort(times, kind="stable")
+        order = torch.as_tensor(np.concatenate([np.arange(known), later]))
+        inputs, targets = inputs[order], targets[order]
         covariance = anything.covar_module(inputs).to_dense()
         covariance = covariance + anything.likelihood.noise * torch.eye(len(inputs), dtype=inputs.dtype)
-        inverse = torch.cholesky_inverse(torch.linalg.cholesky(covariance))
-        errors = (inverse @ (targets - anything.mean_module(inputs))) / inverse.diagonal()
+        factor = torch.linalg.cholesky(covariance)
+        residual = (targets - anything.mean_module(inputs)).unsqueeze(-1)
+        innovations = torch.linalg.solve_triangular(factor, residual, upper=False).squeeze(-1)
+        errors = np.empty(len(times))
+        end = known
+        for count in np.unique(times, return_counts=True)[1]:
+            now = slice(end, end := end + int(count))
+            errors[later[now.start - known : now.stop - known] - known] = factor[now, now] @ innovations[now]
         if hasattr(anything, "outcome_transform"):
-            errors = errors * anything.outcome_transform.stdvs.squeeze()
-    return np.asarray(errors[len(inputs) - last :].numpy(), dtype=np.float64)
+            errors *= float(anything.outcome_transform.stdvs)
+    return errors
 
 
 def evidence(errors: Array, times: Array) -> float:
@@ -163,7 +183,7 @@ def evidence(errors: Array, times: Array) -> float:
     compared by what they predict, not by how well they guess the noise.
 
     Args:
-        errors: left-out errors, ``n``, in units in which the outcomes have about unit variance.
+        errors: of :func:`foretold_errors`, ``n``, in units in which the outcomes have about unit variance.
         times: when each row was trained, ``n``.
     """
     _, when, counts = np.unique(times, return_inverse=True, return_counts=True)

@@ -5,7 +5,7 @@ import torch
 from metapbt.memory import Rows
 from metapbt.surrogates.acquisition import with_pending
 from metapbt.surrogates.meta import MetaModel, trained, trust_among
-from metapbt.surrogates.mixture import Expert, Mixture, best_together, evidence, left_out_errors, search, shares
+from metapbt.surrogates.mixture import Expert, Mixture, best_together, evidence, foretold_errors, search, shares
 from metapbt.surrogates.time_varying import fit_time_varying_gp
 
 
@@ -40,17 +40,18 @@ def test_drawn_functions_have_the_posteriors_mean_and_covariance(model):
     np.testing.assert_allclose(np.cov(drawn.T), posterior.mvn.covariance_matrix.detach(), atol=0.03 * scale)
 
 
-def test_left_out_errors_are_those_of_leaving_rows_out(model):
+def test_foretold_errors_are_those_of_predicting_each_time_from_what_was_before(model):
     x, y = model.train_inputs[0], model.train_targets
-    errors = left_out_errors(model, last=2)
-    for row, error in zip((28, 29), errors, strict=True):
-        others = [i for i in range(30) if i != row]
+    times = np.array([1.0, 0.0, 1.0, 0.0, 2.0])
+    errors = foretold_errors(model, times)
+    constant = model.mean_module.constant.detach()
+    for place, (time, error) in enumerate(zip(times, errors, strict=True)):
+        before = [*range(25), *(25 + np.flatnonzero(times < time))]
         k = model.covar_module(x).to_dense().detach()
-        noise = model.likelihood.noise.detach() * torch.eye(29, dtype=k.dtype)
-        constant = model.mean_module.constant.detach()
-        weights = torch.linalg.solve(k[others][:, others] + noise, y[others] - constant)
-        predicted = constant + k[row, others] @ weights
-        assert error == pytest.approx(((y[row] - predicted) * model.outcome_transform.stdvs.squeeze()).item(), rel=1e-6)
+        noise = model.likelihood.noise.detach() * torch.eye(len(before), dtype=k.dtype)
+        weights = torch.linalg.solve(k[before][:, before] + noise, y[before] - constant)
+        wrong = y[25 + place] - constant - k[25 + place, before] @ weights
+        assert error == pytest.approx((wrong * model.outcome_transform.stdvs.squeeze()).item(), rel=1e-6)
 
 
 def test_evidence_overlooks_what_a_whole_generation_shares():
@@ -103,8 +104,9 @@ def test_memory_of_like_contexts_is_believed_and_that_of_opposite_ones_is_not():
     weights = []
     for sign in (1, -1):
         target = Rows(own.inputs, sign * own.changes, own.contexts)
-        errors = [left_out_errors(model.conditioned(others, target, r), len(own)) for r in (0.0, 0.95)]
-        weights.append(shares([1, 1], [evidence(e, np.zeros(len(own))) for e in errors])[1])
+        times = np.zeros(len(own))
+        errors = [foretold_errors(model.conditioned(others, target, r), times) for r in (0.0, 0.95)]
+        weights.append(shares([1, 1], [evidence(e, times) for e in errors])[1])
     assert weights[0] > 0.6
     assert weights[1] < 0.1
     assert trust_among(data, 1, 1, deep=False) > 0.5
