@@ -152,10 +152,13 @@ reap() {
   done
 }
 
+# Asks the shell which runs there are: a stop can come when one has begun and is not yet among ${running[@]}.
 stop() {
+  local processes
   stopped="$1"
   echo "stopping ${running[*]:-}, once they have saved" >&2
-  ((${#running[@]} == 0)) || kill -TERM "${!running[@]}" 2>/dev/null || true
+  mapfile -t processes < <(jobs -rp)
+  ((${#processes[@]} == 0)) || kill -TERM "${processes[@]}" 2>/dev/null || true
 }
 
 run_here() {

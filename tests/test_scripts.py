@@ -31,11 +31,11 @@ LEG_HEIGHT = ("env=lunar_lander", "scripts.feature=leg_height")
 # Finishes the run that the override asks for; fails in the context leg_height=16, and before $SECONDS_TO_TRAIN have
 # passed can be stopped by a SIGTERM, as the real one.
 METAPBT = """#!/usr/bin/env bash
+trap 'echo saved; exit 143' TERM
 printf '%s\\n' "$@" >>"$PWD/calls"
 for override; do
   case "$override" in context.*) context="${override#context.}" ;; seed=*) seed="${override#seed=}" ;; esac
 done
-trap 'echo saved; exit 143' TERM
 for ((i = 0; i < ${SECONDS_TO_TRAIN:-0} * 10; i++)); do sleep 0.1; done
 [[ "$context" != leg_height=16 ]] || { echo "something broke"; exit 1; }
 mkdir -p "results/lunar_lander/$context/pb2/seed_$seed"
