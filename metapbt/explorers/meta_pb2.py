@@ -31,6 +31,7 @@ KERNELS = ("deep", "plain", "published")
 SOURCE_ROWS = 200  # of the sources, those that a suggestion is conditioned on
 OWN_ROWS = 100  # of the target, the latest
 HINTS = 32  # configurations that did well at this stage elsewhere, looked at beside those that fill the space
+FILL = 256  # configurations, at least, that fill the space and of which the first generation is chosen
 DRAWS = 256  # of functions, by which the first generation is judged
 PUBLISHED_ROWS = 1000  # an exact GP's cost grows with their cube
 
@@ -139,7 +140,7 @@ class MetaPB2Explorer(PB2Explorer):
         from metapbt.surrogates.mixture import best_together, filling
 
         width, horizon = len(self.space), self.horizon
-        points = np.concatenate([hints, filling(256, width, rng)])
+        points = np.concatenate([hints, filling(max(FILL, 4 * count), width, rng)])
         for radius in (0.1, 0.05):  # closer, where it looks good
             values = self._foreseen(mixture, given, points, horizon, 0.0)
             best = points[np.argsort(-values, kind="stable")[:8]]
@@ -161,7 +162,7 @@ class MetaPB2Explorer(PB2Explorer):
         """
         from metapbt.surrogates.mixture import Expert, as_target, best_together, filling
 
-        places = np.concatenate([points, filling(256, len(self.space), rng)])
+        places = np.concatenate([points, filling(max(FILL, 4 * count), len(self.space), rng)])
         x = np.concatenate([np.tile(given, (len(places), 1)), places], axis=1)
         disappointing = Rows(x[: len(points)], np.full(len(points), -1.0), np.zeros(len(points), dtype=int))
         ignorant = Expert(self._model.conditioned(self._encoder.rows[:0], disappointing, 0.0), as_target)

@@ -285,8 +285,8 @@ class MetaModel:
             model = SingleTaskGP(
                 torch.as_tensor(x),
                 torch.as_tensor(y).unsqueeze(-1),
-                likelihood=copy.deepcopy(self.likelihood),
-                covar_module=RelatednessKernel(copy.deepcopy(self.kernel), relatedness),
+                likelihood=self.likelihood,
+                covar_module=RelatednessKernel(self.kernel, relatedness),
                 mean_module=ZeroMean(),
                 outcome_transform=None,
             )

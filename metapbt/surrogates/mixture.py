@@ -211,12 +211,14 @@ def best_together(draws: Array, given: Sequence[int], count: int) -> list[int]:
     Args:
         draws: what functions drawn from the surrogate are at the points, ``draws x points``.
         given: points that are chosen already.
-        count: how many more.
+        count: how many more; no more than there are.
     """
     best = draws[:, list(given)].max(axis=1) if given else np.full(len(draws), draws.min())
     chosen: list[int] = []
     for _ in range(count):
-        chosen.append(int(np.argmax(np.maximum(draws, best[:, None]).mean(axis=0))))
+        expected = np.maximum(draws, best[:, None]).mean(axis=0)
+        expected[[*given, *chosen]] = -np.inf  # once is enough, even where nothing raises the maximum any more
+        chosen.append(int(np.argmax(expected)))
         best = np.maximum(best, draws[:, chosen[-1]])
     return chosen
 

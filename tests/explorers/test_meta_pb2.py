@@ -78,6 +78,11 @@ def test_members_for_the_case_that_memory_misleads_are_far_from_its_own_and_from
         assert min(np.hypot(*(hedge - other)) for j, other in enumerate(points) if j != i) > 0.5
 
 
+def test_a_large_population_has_no_member_twice(shelf):
+    suggestions = MetaPB2Explorer(SPACE, memory(), shelf=shelf).start(300, np.random.default_rng(0))
+    assert len({tuple(s.hyperparameters.values()) for s in suggestions}) == 300
+
+
 def test_the_first_generation_follows_the_context(shelf):
     sides = []
     for target in (0.25, 0.75):
