@@ -32,6 +32,7 @@ SOURCE_ROWS = 200  # of the sources, those that a suggestion is conditioned on
 OWN_ROWS = 100  # of the target, the latest
 HINTS = 32  # configurations that did well at this stage elsewhere, looked at beside those that fill the space
 FILL = 256  # configurations, at least, that fill the space and of which the first generation is chosen
+UNLIKE = (0.0, 0.5)  # how alike sources and target are where memory misleads
 DRAWS = 256  # of functions, by which the first generation is judged
 PUBLISHED_ROWS = 1000  # an exact GP's cost grows with their cube
 
@@ -53,7 +54,7 @@ class MetaPB2Explorer(PB2Explorer):
     target, and less the farther the target lies outside of what the sources have seen. The first generation has as
     many members from memory; they are judged by the mean return that the surrogate foresees over ``horizon``
     intervals, and chosen for the best of them. The others are chosen for the case that memory misleads: that its
-    members disappoint, and nothing but the kernel is known.
+    members disappoint, and that sources and target are little alike.
     """
 
     uses_memory: ClassVar[bool] = True
@@ -129,7 +130,7 @@ class MetaPB2Explorer(PB2Explorer):
         source = self._relevant(self._encoder.rows, given[None])
         mixture = self._mixture(source, None, None)
         points = self._batch(mixture, given, self._hints(source, given), count, rng)
-        hedge = self._hedge(given, points, size - count, rng)
+        hedge = self._hedge(source, given, points, size - count, rng)
         return [
             *(Suggestion(self.space.from_unit(point), "memory") for point in points),
             *(Suggestion(self.space.from_unit(point), "random") for point in hedge),
@@ -155,18 +156,18 @@ class MetaPB2Explorer(PB2Explorer):
         draws = draws + luck * rng.standard_normal(draws.shape)
         return points[best_together(draws, (), count)]
 
-    def _hedge(self, given: Array, points: Array, count: int, rng: np.random.Generator) -> Array:
+    def _hedge(self, source: Rows, given: Array, points: Array, count: int, rng: np.random.Generator) -> Array:
         """The members that are to be good where memory misleads, ``count x hyperparameters``.
 
-        What memory knows is forgotten, but for how smooth returns are, and its own ``points`` have disappointed.
+        Its own ``points`` have disappointed then, and sources and target are little alike or not at all.
         """
-        from metapbt.surrogates.mixture import Expert, as_target, best_together, filling
+        from metapbt.surrogates.mixture import Expert, Mixture, as_target, best_together, filling
 
         places = np.concatenate([points, filling(max(FILL, 4 * count), len(self.space), rng)])
         x = np.concatenate([np.tile(given, (len(places), 1)), places], axis=1)
         disappointing = Rows(x[: len(points)], np.full(len(points), -1.0), np.zeros(len(points), dtype=int))
-        ignorant = Expert(self._model.conditioned(self._encoder.rows[:0], disappointing, 0.0), as_target)
-        draws = ignorant.draws(x, DRAWS, rng)
+        models = [self._model.conditioned(source, disappointing, relatedness) for relatedness in UNLIKE]
+        draws = Mixture(tuple(Expert(model, as_target) for model in models)).draws(x, DRAWS, rng)
         return places[best_together(draws, range(len(points)), count)]
 
     def propose(
