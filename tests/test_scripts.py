@@ -389,6 +389,8 @@ def test_a_stop_reaches_the_runs_once_and_waits_until_they_have_saved(
         text=True,
         env={**os.environ, "SECONDS_TO_TRAIN": "50"},
         start_new_session=True,
+        # Tests that run in the background of a script have inherited that Ctrl-C is ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     calls = project / "calls"
     while not calls.exists() or calls.read_text().count("seed=") < 2:
