@@ -157,9 +157,13 @@ def summary(study: Study, curves: dict[str, list[list[Curve]]], steps: int) -> T
     def strata(method: str, value: str) -> list[np.ndarray[Any, Any]]:
         return [np.array([getattr(curve, value) for curve in row]) for row in curves[method]]
 
+    def interval(estimate: tuple[float, float, float], form: str) -> str:
+        middle, low, high = estimate
+        # One seed of each target says nothing of how far seeds differ.
+        return f"{middle:{form}} [{low:{form}}, {high:{form}}]" if np.isfinite(low) else f"{middle:{form}}"
+
     def shown(method: str, value: str, form: str) -> str:
-        middle, low, high = stratified_estimate(strata(method, value), iqm, np.random.default_rng(0))
-        return f"{middle:{form}} [{low:{form}}, {high:{form}}]"
+        return interval(stratified_estimate(strata(method, value), iqm, np.random.default_rng(0)), form)
 
     def difference(method: str, value: str) -> str:
         if method == "pb2" or "pb2" not in curves:
@@ -169,8 +173,7 @@ def summary(study: Study, curves: dict[str, list[list[Curve]]], steps: int) -> T
         def statistic(both: Sequence[np.ndarray[Any, Any]]) -> float:
             return iqm(both[: len(own)]) - iqm(both[len(own) :])
 
-        middle, low, high = stratified_estimate([*own, *other], statistic, np.random.default_rng(0))
-        return f"{middle:+.1f} [{low:+.1f}, {high:+.1f}]"
+        return interval(stratified_estimate([*own, *other], statistic, np.random.default_rng(0)), "+.1f")
 
     table = Table(title=f"{study.env}, unseen values of {study.feature}, {steps:,} steps", box=box.MARKDOWN)
     area, to_enough = f"area to {study.steps:,}", f"steps to {study.enough:g}"
