@@ -165,11 +165,11 @@ class _Plan:
     def memory(self, sources: pa.Table) -> Memory:
         return to_memory(self.identity.context, sources, self.config["population"]["metric"], self.describe)
 
-    def make_tuner(self, sources: pa.Table | None) -> Tuner:
+    def make_tuner(self, memory: Memory | None) -> Tuner:
         population = self.config["population"]
         settings = settings_of(self.config["method"])
-        if sources is not None:
-            settings["memory"] = self.memory(sources)
+        if memory is not None:
+            settings["memory"] = memory
             if self.shelf is not None:
                 settings["shelf"] = self.shelf
         return Tuner(
@@ -193,11 +193,12 @@ def _drive(plan: _Plan, directory: RunDirectory) -> Run:
     executor = make_executor(plan.config["executor"]["name"], plan.learner, **settings_of(plan.config["executor"]))
     plan.learner.make().check(plan.space, plan.config["budget"]["interval"])
     sources = _sources(plan, directory)
-    tuner = plan.make_tuner(sources)
+    memory = plan.memory(sources) if sources is not None else None
+    tuner = plan.make_tuner(memory)
     directory.begin(plan.config)
-    if sources is not None and not directory.memory.exists():
+    if sources is not None and memory is not None and not directory.memory.exists():
         if plan.shelf is not None:
-            LOGGER.info("%s", summary(held_out_quality(plan.memory(sources), plan.space, plan.shelf)))
+            LOGGER.info("%s", summary(held_out_quality(memory, plan.space, plan.shelf)))
         write_table(directory.memory, sources)
     _restore(plan, directory, tuner)
     begun = tuner.history.generations

@@ -155,19 +155,19 @@ def foretold_errors(model: SingleTaskGP, times: Array) -> Array:
     with torch.no_grad():
         inputs, targets = anything.train_inputs[0], anything.train_targets
         known = len(inputs) - len(times)
-        later = known + np.argsort(times, kind="stable")
-        order = torch.as_tensor(np.concatenate([np.arange(known), later]))
-        inputs, targets = inputs[order], targets[order]
+        order = np.argsort(times, kind="stable")
+        rows = torch.as_tensor(np.concatenate([np.arange(known), known + order]))
+        inputs, targets = inputs[rows], targets[rows]
         covariance = anything.covar_module(inputs).to_dense()
         covariance = covariance + anything.likelihood.noise * torch.eye(len(inputs), dtype=inputs.dtype)
         factor = torch.linalg.cholesky(covariance)
         residual = (targets - anything.mean_module(inputs)).unsqueeze(-1)
         innovations = torch.linalg.solve_triangular(factor, residual, upper=False).squeeze(-1)
-        errors = np.empty(len(times))
-        end = known
+        errors, start = np.empty(len(times)), 0
         for count in np.unique(times, return_counts=True)[1]:
-            now = slice(end, end := end + int(count))
-            errors[later[now.start - known : now.stop - known] - known] = factor[now, now] @ innovations[now]
+            now, same_time = slice(known + start, known + start + count), order[start : start + count]
+            errors[same_time] = factor[now, now] @ innovations[now]
+            start += count
         if hasattr(anything, "outcome_transform"):
             errors *= float(anything.outcome_transform.stdvs)
     return errors
