@@ -16,7 +16,7 @@ from metapbt.explorers.base import Pending, Suggestion
 from metapbt.explorers.pb2 import PB2Explorer, Situation
 from metapbt.memory import MAX_ROWS, Encoder, Rows, evenly
 from metapbt.progress import LOGGER
-from metapbt.records import History, Memory, Record, Transition
+from metapbt.records import History, Memory, Record
 from metapbt.space import Space
 
 if TYPE_CHECKING:
@@ -29,7 +29,6 @@ Array = NDArray[np.float64]
 
 KERNELS = ("deep", "plain", "published")
 SOURCE_ROWS = 200  # of the sources, those that a suggestion is conditioned on
-OWN_ROWS = 100  # of the target, the latest
 HINTS = 32  # configurations that did well at this stage elsewhere, looked at beside those that fill the space
 FILL = 256  # configurations, at least, that fill the space and of which the first generation is chosen
 UNLIKE = (0.0, 0.5)  # how alike sources and target are where memory misleads
@@ -128,7 +127,7 @@ class MetaPB2Explorer(PB2Explorer):
         )  # fmt: skip
         given = np.array(self._encoder.scales.given(self.memory.context, 0, self._encoder.scales.start))
         source = self._relevant(self._encoder.rows, given[None])
-        mixture = self._mixture(source, None, None)
+        mixture = self._mixture(source, self._encoder.rows[:0], None)
         points = self._batch(mixture, given, self._hints(source, given), count, rng)
         hedge = self._hedge(source, given, points, size - count, rng)
         return [
@@ -174,19 +173,19 @@ class MetaPB2Explorer(PB2Explorer):
         self, parents: Sequence[Record], history: History, pending: Sequence[Pending], rng: np.random.Generator
     ) -> list[Suggestion]:
         """Maximise the upper confidence bound of the mixture at each parent's return."""
-        own = [row for row in history.transitions() if self._encoder.columns(row.hyperparameters) is not None]
         known = all(math.isfinite(parent.reached) for parent in parents)
-        if not len(self._encoder.rows) or not self.steering or not known or not own:
+        if not len(self._encoder.rows) or not self.steering or not known or not history.transitions():
             return super().propose(parents, history, pending, rng)
 
         from metapbt.surrogates.acquisition import growing_beta
 
         now = np.array([self._given(parent.env_steps, parent.reached) for parent in parents])
-        latest = own[-OWN_ROWS:]
-        encoded = self._encoder.encode([(self.memory.context, row) for row in latest])
-        source = self._relevant(self._encoder.rows, np.concatenate([now, encoded.inputs[:, : now.shape[1]]]))
-        mixture = self._mixture(source, latest, Situation.of(history, parents))
-        beta = self._published_beta(len(own)) if self.kernel == "published" else growing_beta(len(own))
+        situation = Situation.of(history, parents)
+        own = self._encoder.encode([(self.memory.context, row) for row in situation.rows])
+        source = self._relevant(self._encoder.rows, np.concatenate([now, own.inputs[:, : now.shape[1]]]))
+        mixture = self._mixture(source, own, situation)
+        seen = situation.seen
+        beta = self._published_beta(seen) if self.kernel == "published" else growing_beta(seen)
         steps = max(parent.env_steps for parent in parents)
         waiting = np.array(
             [
@@ -259,23 +258,25 @@ class MetaPB2Explorer(PB2Explorer):
         best = near[np.argsort(-source.changes[near], kind="stable")[:HINTS]]
         return source.inputs[best, len(given) :]
 
-    def _mixture(self, source: Rows, own: Sequence[Transition] | None, situation: Situation | None) -> Mixture:
-        """The experts, conditioned on the sources' rows and the target's own, with their weights."""
+    def _mixture(self, source: Rows, own: Rows, situation: Situation | None) -> Mixture:
+        """The experts, conditioned on the sources' rows and the target's own, with their weights.
+
+        All of them, PB2's included, are judged by the same rows of the target.
+        """
         import torch
 
         from metapbt.surrogates.acquisition import conditioned
         from metapbt.surrogates.meta import RELATEDNESS
         from metapbt.surrogates.mixture import Expert, Mixture, as_target, shares
 
-        here = self._encoder.encode([(self.memory.context, row) for row in own or ()])
-        times = np.array([row.steps_before for row in own or ()], dtype=np.float64)
         if self.kernel == "published":
             model = self._published
-            if len(here):
-                model = conditioned(model, torch.as_tensor(here.inputs), torch.as_tensor(here.changes)[:, None])
+            if len(own):
+                model = conditioned(model, torch.as_tensor(own.inputs), torch.as_tensor(own.changes)[:, None])
             return Mixture((Expert(model, _unchanged),))
-        tuned = self._model.tuned(here, self.fine_tuning) if len(here) else self._model
-        models, likelihoods = tuned.related(source, here, times)
+        tuned = self._model.tuned(own, self.fine_tuning) if len(own) else self._model
+        times = np.array([row.steps_before for row in situation.rows] if situation else [], dtype=np.float64)
+        models, likelihoods = tuned.related(source, own, times)
         experts = [Expert(model, as_target) for model in models]
         some = self._prior_trust * (1 - ALONE) / (len(RELATEDNESS) - 1)
         prior = [(1 - self._prior_trust) * (1 - ALONE), *[some] * (len(RELATEDNESS) - 1)]

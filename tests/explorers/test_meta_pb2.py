@@ -11,6 +11,7 @@ from metapbt.memory import UNSEEN
 from metapbt.memory_quality import held_out_quality, summary
 from metapbt.records import History, Memory, Record, SourceRun
 from metapbt.space import Space
+from metapbt.surrogates.mixture import evidence
 
 SPACE = Space({"x": {"type": "float", "low": 0.0, "high": 1.0}, "y": {"type": "float", "low": 0.0, "high": 1.0}})
 AROUND = (0.2, 0.4, 0.6, 0.8)
@@ -116,6 +117,24 @@ def test_misleading_memory_loses_its_say_within_a_few_generations(shelf, caplog)
             (suggestion,) = explorer.propose([here.best()], here, [], np.random.default_rng(0))
     assert trusts(caplog)[-1] < 0.3
     assert distance(suggestion.hyperparameters, best) < 0.3
+
+
+def test_every_expert_is_judged_by_the_same_rows_however_long_the_run(shelf, monkeypatch):
+    judged = []
+
+    def spy(errors, times):
+        judged.append(sorted(times))
+        return evidence(errors, times)
+
+    monkeypatch.setattr("metapbt.surrogates.meta.evidence", spy)
+    monkeypatch.setattr("metapbt.surrogates.mixture.evidence", spy)
+    explorer = MetaPB2Explorer(SPACE, memory(), shelf=shelf)
+    here = history((0.5, 0.8), generations=40)
+    assert explorer._prior_trust > 0
+    judged.clear()
+    explorer.propose([here.best()], here, [], np.random.default_rng(0))
+    assert len(judged) > 1
+    assert all(times == judged[0] for times in judged)
 
 
 def test_without_trust_weighting_memory_keeps_its_say(shelf, caplog):
