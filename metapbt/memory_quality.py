@@ -119,7 +119,7 @@ def _remembered(
     weights = shares([1.0] * len(models), likelihoods)
     mixture = Mixture(tuple(Expert(m, as_target, weight=float(w)) for m, w in zip(models, weights, strict=True)))
     mean, variance = mixture.moments(asked.inputs)
-    return _judged(asked, mean, variance + model.noise)
+    return _judged(asked, mean, variance + model.noise(asked.inputs))
 
 
 def _alone(encoder: Encoder, known: Rows, asked: Rows) -> Predictions:

@@ -151,7 +151,7 @@ class MetaPB2Explorer(PB2Explorer):
         first = mixture.draws(x, DRAWS, rng)
         draws = foreseen + (first - mixture.moments(x)[0]) * horizon * (horizon + 1) / 2
         # What a member reaches is luck as well: two in a good region are more than one.
-        luck = math.sqrt(self._model.noise * sum(left**2 for left in range(1, horizon + 1)))
+        luck = math.sqrt(float(self._model.noise(given[None])[0]) * sum(left**2 for left in range(1, horizon + 1)))
         draws = draws + luck * rng.standard_normal(draws.shape)
         return points[best_together(draws, (), count)]
 
@@ -281,7 +281,7 @@ class MetaPB2Explorer(PB2Explorer):
         some = self._prior_trust * (1 - ALONE) / (len(RELATEDNESS) - 1)
         prior = [(1 - self._prior_trust) * (1 - ALONE), *[some] * (len(RELATEDNESS) - 1)]
         if situation is not None:
-            alone, likelihood = self._alone(situation)
+            alone, likelihood = self._alone(situation, tuned.noise(own.inputs))
             experts.append(alone)
             likelihoods.append(likelihood)
             prior.append(ALONE)
@@ -294,7 +294,7 @@ class MetaPB2Explorer(PB2Explorer):
         heard = [(expert, float(weight)) for expert, weight in zip(experts, weights, strict=True) if weight > UNHEARD]
         return Mixture(tuple(replace(expert, weight=weight) for expert, weight in heard))
 
-    def _alone(self, situation: Situation) -> tuple[Expert, float]:
+    def _alone(self, situation: Situation, noise: Array) -> tuple[Expert, float]:
         """PB2's model of the target alone as an expert, and how likely it is by the target's rows."""
         from metapbt.surrogates.mixture import Expert, evidence, foretold_errors
         from metapbt.surrogates.time_varying import fit_time_varying_gp
@@ -311,7 +311,7 @@ class MetaPB2Explorer(PB2Explorer):
         steepness = np.array([scales.steepness(row.return_after) for row in situation.rows])
         unit = scales.interval / scales.unit
         times = np.array([row.steps_before for row in situation.rows], dtype=np.float64)
-        likelihood = evidence(foretold_errors(model, times) * steepness * unit, times)
+        likelihood = evidence(foretold_errors(model, times) * steepness * unit, times, noise)
         return Expert(model, columns, unit * float(np.median(steepness))), likelihood
 
     def _best_point(self, mixture: Mixture, given: Array, beta: float, hints: Array, rng: np.random.Generator) -> Array:

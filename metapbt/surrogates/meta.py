@@ -13,10 +13,11 @@ import numpy as np
 import torch
 from botorch.models import SingleTaskGP
 from botorch.settings import validate_input_scaling
-from gpytorch.constraints import Interval
-from gpytorch.kernels import Kernel, RBFKernel, ScaleKernel
+from gpytorch.kernels import Kernel, RBFKernel
 from gpytorch.likelihoods import GaussianLikelihood
+from gpytorch.likelihoods.noise_models import Noise
 from gpytorch.means import ZeroMean
+from linear_operator.operators import DiagLinearOperator
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -27,7 +28,7 @@ from metapbt.surrogates.mixture import evidence, foretold_errors, shares
 Array = NDArray[np.float64]
 Weights = dict[str, NDArray[Any]]
 
-VERSION = 1  # of what is trained here; to be raised with every change of it, so that older models are not reused
+VERSION = 2  # of what is trained here; to be raised with every change of it, so that older models are not reused
 
 #: How alike sources and target may be: the experts of the mixture. The first uses the sources' kernel alone.
 RELATEDNESS = (0.0, 0.5, 0.8, 0.95)
@@ -41,7 +42,9 @@ HELD_OUT = 0.2  # share of the rows
 LOOK_AT = 400  # rows at most, held out or given, in one such look
 JUDGED_ROWS = 100  # of a context that is held out to see how far memory deserves trust, and
 KNOWN_ROWS = 200  # of the others
-TUNED = ("log_scales", "raw_outputscale", "raw_noise")  # what the target's own rows may change
+STEEP = 3.0  # slope of a unit's argument over the whole range of times or of returns, one deviation
+LEAST_NOISE = 1e-3  # variance
+TUNED = ("log_scales", "level")  # what the target's own rows may change
 TUNING_RATE = 0.02
 UNTESTED = 0.8  # trust in the memory of a single context
 
@@ -85,6 +88,70 @@ class Warp(torch.nn.Module):
         return v * self.log_scales.exp() + bent
 
 
+class Stage(torch.nn.Module):
+    r"""How far hyperparameters matter, and how much is luck, at a time and a return: what a GP of one scale cannot say.
+
+    .. math:: (\log a^2, \log \sigma^2) = l + M(t, r)
+
+    Early changes are large and depend on hyperparameters; late ones are small and mostly luck. The network's last layer
+    starts at zero: both begin as the same at every stage. A GP whose noise depends on the inputs: Goldberg et al.
+    (1998).
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.level = torch.nn.Parameter(torch.tensor([0.0, math.log(0.2)], dtype=torch.float64))
+        self.bend = torch.nn.Sequential(torch.nn.Linear(2, 8), torch.nn.Tanh()).double()
+        self.last = torch.nn.Linear(8, 2, bias=False).double()
+        torch.nn.init.zeros_(self.last.weight)
+
+    def reset_parameters(self) -> None:
+        """Draw the first layer: every unit rises steeply somewhere in the range of times and returns."""
+        first: Any = self.bend[0]
+        torch.nn.init.normal_(first.weight, std=STEEP)
+        with torch.no_grad():
+            first.bias.copy_(-(first.weight * torch.rand_like(first.weight)).sum(dim=1))
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The function's deviation and the noise's variance, each ``... x n``, at inputs ``... x n x d``."""
+        logs = self.level + self.last(self.bend(x[..., :2]))
+        return (logs[..., 0] / 2).exp(), LEAST_NOISE + logs[..., 1].exp()
+
+
+class StagedKernel(Kernel):
+    r"""A kernel whose variance depends on the stage.
+
+    .. math:: k(x, x') = a(x) \, k_{base}(x, x') \, a(x')
+    """
+
+    has_lengthscale = False
+
+    def __init__(self, base_kernel: Kernel, stage: Stage) -> None:
+        super().__init__()
+        self.base_kernel = base_kernel
+        self.stage = stage
+
+    def forward(self, x1: Tensor, x2: Tensor, diag: bool = False, **params: Any) -> Tensor:
+        """The covariance of ``x1`` (``... x n x d``) with ``x2`` (``... x m x d``)."""
+        base = self.base_kernel.forward(x1, x2, diag=diag, **params)
+        deviation1, deviation2 = self.stage(x1)[0], self.stage(x2)[0]
+        if diag:
+            return base * deviation1 * deviation2
+        return deviation1.unsqueeze(-1) * base * deviation2.unsqueeze(-2)
+
+
+class StagedNoise(Noise):
+    """The noise of a likelihood that depends on the stage."""
+
+    def __init__(self, stage: Stage) -> None:
+        super().__init__()
+        self.stage = stage
+
+    def forward(self, x: Tensor | list[Tensor], **_: Any) -> DiagLinearOperator:
+        """The noise's covariance at ``x`` (``... x n x d``)."""
+        return DiagLinearOperator(self.stage(x[0] if isinstance(x, list) else x)[1])
+
+
 class RelatednessKernel(Kernel):
     r"""How much the target is like the sources: a kernel whose last column says which of both a row is of.
 
@@ -112,11 +179,12 @@ class RelatednessKernel(Kernel):
 
 
 class MetaModel:
-    """A kernel and a noise level, trained on contexts as tasks.
+    """A kernel and a noise, trained on contexts as tasks.
 
     Attributes:
-        kernel: over the columns of :class:`metapbt.memory.Rows`.
-        likelihood: the noise.
+        kernel: over the columns of :class:`metapbt.memory.Rows`; it holds all that is trained.
+        warp: the part of it that says which inputs are alike.
+        stage: the part of it that says how large changes and noise are.
     """
 
     def __init__(self, given: int, features: int, chosen: int) -> None:
@@ -136,22 +204,16 @@ class MetaModel:
         rbf.lengthscale = 1.0
         rbf.raw_lengthscale.requires_grad_(False)  # the warp's scales say it
         self.warp = Warp(scales)
-        self.kernel: Any = ScaleKernel(
-            DeepKernel(rbf, self.warp), outputscale_constraint=Interval(0.05, 20.0, initial_value=1.0)
-        ).double()
-        self.likelihood: Any = GaussianLikelihood(noise_constraint=Interval(1e-3, 2.0, initial_value=0.2)).double()
-
-    @property
-    def _modules(self) -> torch.nn.ModuleList:
-        return torch.nn.ModuleList([self.kernel, self.likelihood])
+        self.stage = Stage()
+        self.kernel = StagedKernel(DeepKernel(rbf, self.warp), self.stage)
 
     def weights(self) -> Weights:
         """All that was learned."""
-        return {name: value.detach().numpy().copy() for name, value in self._modules.state_dict().items()}
+        return {name: value.detach().numpy().copy() for name, value in self.kernel.state_dict().items()}
 
     def load(self, weights: Weights) -> None:
         """Take what ``weights`` gave."""
-        self._modules.load_state_dict({name: torch.as_tensor(value) for name, value in weights.items()})
+        self.kernel.load_state_dict({name: torch.as_tensor(value) for name, value in weights.items()})
 
     def train(self, inputs: Array, changes: Array, contexts: NDArray[np.int_], deep: bool, seed: int) -> None:
         """Learn to predict one context's rows from the others'.
@@ -176,6 +238,7 @@ class MetaModel:
         rng = np.random.default_rng(seed)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
+            self.stage.reset_parameters()
             for layer in self.warp.bend:
                 if isinstance(layer, torch.nn.Linear):
                     layer.reset_parameters()
@@ -185,7 +248,7 @@ class MetaModel:
         look = (taught[:LOOK_AT], held_out[:LOOK_AT])
         by_context = [taught[contexts[taught] == c] for c in np.unique(contexts[taught])]
         network = {id(p) for part in (self.warp.bend, self.warp.last) for p in part.parameters()}
-        trainable = [p for p in self._modules.parameters() if p.requires_grad]
+        trainable = [p for p in self.kernel.parameters() if p.requires_grad]
         scales = [p for p in trainable if id(p) not in network]
         for parameter in trainable:
             parameter.requires_grad_(id(parameter) not in network)
@@ -196,7 +259,7 @@ class MetaModel:
                 parameter.requires_grad_(True)
             groups = [{"params": scales, "lr": 0.01}, {"params": bending, "lr": 0.005}]
             self._train(x, y, by_context, look, DEEP_STEPS, groups, rng)
-        self._modules.requires_grad_(False)
+        self.kernel.requires_grad_(False)
 
     def _train(
         self,
@@ -209,13 +272,13 @@ class MetaModel:
         rng: np.random.Generator,
     ) -> None:
         optimiser = torch.optim.Adam(groups)
-        best, best_density = copy.deepcopy(self._modules.state_dict()), -math.inf
+        best, best_density = copy.deepcopy(self.kernel.state_dict()), -math.inf
         for step in range(steps + 1):
             if step % CHECK_EVERY == 0 and len(look[1]) > 0:
                 with torch.no_grad():
                     density = float(self._density_given(x, y, *look)) / len(look[1])
                 if density > best_density:
-                    best, best_density = copy.deepcopy(self._modules.state_dict()), density
+                    best, best_density = copy.deepcopy(self.kernel.state_dict()), density
             if step == steps:
                 break
             support, query = _batch(by_context, rng)
@@ -224,7 +287,7 @@ class MetaModel:
             loss.backward()
             optimiser.step()
         if len(look[1]) > 0:
-            self._modules.load_state_dict(best)
+            self.kernel.load_state_dict(best)
 
     def _density_given(self, x: Tensor, y: Tensor, known: NDArray[np.int_], asked: NDArray[np.int_]) -> Tensor:
         """The joint log density of ``asked`` rows given the ``known`` ones."""
@@ -232,15 +295,14 @@ class MetaModel:
         return self._density(x[both], y[both]) - (self._density(x[known], y[known]) if len(known) else 0.0)
 
     def _density(self, x: Tensor, y: Tensor) -> Tensor:
-        covariance = self.kernel(x).to_dense() + self.likelihood.noise * torch.eye(len(x), dtype=x.dtype)
+        covariance = self.kernel.forward(x, x) + self.stage(x)[1].diag()
         factor = torch.linalg.cholesky(covariance)
         scaled = torch.linalg.solve_triangular(factor, y.unsqueeze(-1), upper=False)
         return -scaled.square().sum() / 2 - factor.diagonal().log().sum() - len(x) / 2 * math.log(2 * math.pi)
 
-    @property
-    def noise(self) -> float:
-        """Variance of the noise."""
-        return float(self.likelihood.noise.detach())
+    def noise(self, inputs: Array) -> Array:
+        """Variance of the noise at inputs ``n x d``: ``n``."""
+        return np.asarray(self.stage(torch.as_tensor(inputs))[1].detach().numpy(), dtype=np.float64)
 
     @property
     def relevance(self) -> Array:
@@ -260,11 +322,11 @@ class MetaModel:
         return np.argsort(gaps, kind="stable")[:count]
 
     def tuned(self, own: Rows, steps: int) -> MetaModel:
-        """This model after a few steps on the target's own rows: lengthscales, variance and noise, not the network."""
+        """This model after a few steps on the target's own rows: lengthscales, variance and noise, not the networks."""
         if steps == 0:
             return self
         model = copy.deepcopy(self)
-        parameters = [p for name, p in model._modules.named_parameters() if name.endswith(TUNED)]
+        parameters = [p for name, p in model.kernel.named_parameters() if name.endswith(TUNED)]
         for parameter in parameters:
             parameter.requires_grad_(True)
         x, y = torch.as_tensor(own.inputs), torch.as_tensor(own.changes)
@@ -274,18 +336,20 @@ class MetaModel:
             loss = -model._density(x, y) / len(x)
             loss.backward()
             optimiser.step()
-        model._modules.requires_grad_(False)
+        model.kernel.requires_grad_(False)
         return model
 
     def conditioned(self, source: Rows, own: Rows, relatedness: float) -> SingleTaskGP:
         """A GP that knows the sources' rows and then the target's own; a last column is 1 for the target's."""
         x = np.r_[np.c_[source.inputs, np.zeros(len(source))], np.c_[own.inputs, np.ones(len(own))]]
         y = np.r_[source.changes, own.changes]
+        likelihood = GaussianLikelihood().double()
+        likelihood.noise_covar = StagedNoise(self.stage)
         with validate_input_scaling(False):  # rows are scaled once, by whoever knows all sources
             model = SingleTaskGP(
                 torch.as_tensor(x),
                 torch.as_tensor(y).unsqueeze(-1),
-                likelihood=self.likelihood,
+                likelihood=likelihood,
                 covar_module=RelatednessKernel(self.kernel, relatedness),
                 mean_module=ZeroMean(),
                 outcome_transform=None,
@@ -302,7 +366,8 @@ class MetaModel:
             times: when each of the target's was trained.
         """
         models = [self.conditioned(source, own, relatedness) for relatedness in RELATEDNESS]
-        return models, [evidence(foretold_errors(model, times), times) for model in models]
+        noise = self.noise(own.inputs)
+        return models, [evidence(foretold_errors(model, times), times, noise) for model in models]
 
 
 def trained(rows: Rows, features: int, chosen: int, deep: bool, shelf: Shelf | None = None) -> MetaModel:

@@ -86,9 +86,7 @@ class Expert:
         return inputs, weights, factor
 
     def _factor(self, inputs: Tensor) -> Tensor:
-        anything: Any = self.model
-        noise = anything.likelihood.noise * torch.eye(len(inputs), dtype=inputs.dtype)
-        return torch.linalg.cholesky(self._covariance(inputs) + noise)
+        return torch.linalg.cholesky(self._covariance(inputs) + _noise(self.model, inputs))
 
     def _covariance(self, x1: Tensor, x2: Tensor | None = None, diag: bool = False) -> Tensor:
         anything: Any = self.model
@@ -99,6 +97,13 @@ class Expert:
     def _unit(self) -> float:
         transform = getattr(self.model, "outcome_transform", None)
         return self.unit * (1.0 if transform is None else float(transform.stdvs))
+
+
+def _noise(model: SingleTaskGP, inputs: Tensor) -> Tensor:
+    """The covariance of the noise at inputs ``n x d``: ``n x n``."""
+    anything: Any = model
+    noise: Tensor = anything.likelihood.noise_covar(inputs, shape=inputs.shape[:-1]).to_dense()
+    return noise
 
 
 def as_target(x: Array) -> Array:
@@ -158,9 +163,7 @@ def foretold_errors(model: SingleTaskGP, times: Array) -> Array:
         order = np.argsort(times, kind="stable")
         rows = torch.as_tensor(np.concatenate([np.arange(known), known + order]))
         inputs, targets = inputs[rows], targets[rows]
-        covariance = anything.covar_module(inputs).to_dense()
-        covariance = covariance + anything.likelihood.noise * torch.eye(len(inputs), dtype=inputs.dtype)
-        factor = torch.linalg.cholesky(covariance)
+        factor = torch.linalg.cholesky(anything.covar_module(inputs).to_dense() + _noise(model, inputs))
         residual = (targets - anything.mean_module(inputs)).unsqueeze(-1)
         innovations = torch.linalg.solve_triangular(factor, residual, upper=False).squeeze(-1)
         errors, start = np.empty(len(times)), 0
@@ -173,25 +176,29 @@ def foretold_errors(model: SingleTaskGP, times: Array) -> Array:
     return errors
 
 
-def evidence(errors: Array, times: Array) -> float:
-    r"""Log likelihood of an expert from what it was wrong by, its noise unknown.
+def evidence(errors: Array, times: Array, noise: Array) -> float:
+    r"""Log likelihood of an expert from what it was wrong by, its noise known up to a factor.
 
-    .. math:: -\frac{n - g}{2} \log \frac{1}{n - g} \sum_i (e_i - \bar e_{t(i)})^2
+    .. math:: -\frac{n - g}{2} \log \frac{1}{n - g} \sum_i \frac{(e_i - \bar e_{t(i)})^2}{v_i}
 
-    An error that all rows of one time share says nothing about hyperparameters, so each time's mean is taken off and
-    costs one degree of freedom (g times). The noise's variance is integrated out under Jeffreys' prior: experts are
-    compared by what they predict, not by how well they guess the noise.
+    An error that all rows of one time share says nothing about hyperparameters, so each time's mean (weighted by 1/v)
+    is taken off and costs one degree of freedom (g times). The factor is integrated out under Jeffreys' prior:
+    experts are compared by what they predict, not by how well they guess the noise. Where luck is large an error counts
+    little, so that a few early rows do not decide everything.
 
     Args:
         errors: of :func:`foretold_errors`, ``n``, in units in which the outcomes have about unit variance.
         times: when each row was trained, ``n``.
+        noise: variance of the noise of each row, the same for all experts that are compared, ``n``; its geometric mean
+            does not matter.
     """
     _, when, counts = np.unique(times, return_inverse=True, return_counts=True)
     free = len(errors) - len(counts)
     if free <= 0:
         return 0.0
-    centred = errors - (np.bincount(when, errors) / counts)[when]
-    return -free / 2 * math.log(float((centred**2).sum()) / free + FLOOR)
+    precision = np.exp(np.mean(np.log(noise)) - np.log(noise))
+    means = np.bincount(when, precision * errors) / np.bincount(when, precision)
+    return -free / 2 * math.log(float(precision @ (errors - means[when]) ** 2) / free + FLOOR)
 
 
 def shares(prior: Sequence[float], log_likelihoods: Sequence[float]) -> Array:

@@ -122,9 +122,9 @@ def test_misleading_memory_loses_its_say_within_a_few_generations(shelf, caplog)
 def test_every_expert_is_judged_by_the_same_rows_however_long_the_run(shelf, monkeypatch):
     judged = []
 
-    def spy(errors, times):
+    def spy(errors, times, noise):
         judged.append(sorted(times))
-        return evidence(errors, times)
+        return evidence(errors, times, noise)
 
     monkeypatch.setattr("metapbt.surrogates.meta.evidence", spy)
     monkeypatch.setattr("metapbt.surrogates.mixture.evidence", spy)

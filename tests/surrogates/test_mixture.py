@@ -5,7 +5,16 @@ import torch
 from metapbt.memory import Rows
 from metapbt.surrogates.acquisition import with_pending
 from metapbt.surrogates.meta import MetaModel, trained, trust_among
-from metapbt.surrogates.mixture import Expert, Mixture, best_together, evidence, foretold_errors, search, shares
+from metapbt.surrogates.mixture import (
+    Expert,
+    Mixture,
+    as_target,
+    best_together,
+    evidence,
+    foretold_errors,
+    search,
+    shares,
+)
 from metapbt.surrogates.time_varying import fit_time_varying_gp
 
 
@@ -55,11 +64,21 @@ def test_foretold_errors_are_those_of_predicting_each_time_from_what_was_before(
 
 
 def test_evidence_overlooks_what_a_whole_generation_shares():
-    times = np.repeat([0.0, 1.0, 2.0], 4)
+    times, noise = np.repeat([0.0, 1.0, 2.0], 4), np.ones(12)
     errors = np.random.default_rng(0).standard_normal(12)
-    assert evidence(errors + 100 * times, times) == pytest.approx(evidence(errors, times))
-    assert evidence(0.1 * errors, times) > evidence(errors, times) + 5
-    assert evidence(errors[:1], times[:1]) == 0.0
+    assert evidence(errors + 100 * times, times, noise) == pytest.approx(evidence(errors, times, noise))
+    assert evidence(0.1 * errors, times, noise) > evidence(errors, times, noise) + 5
+    assert evidence(errors[:1], times[:1], noise[:1]) == 0.0
+
+
+def test_evidence_forgives_errors_where_luck_is_large():
+    times, errors = np.repeat([0.0, 1.0], 20), np.random.default_rng(0).standard_normal(40)
+    wild = np.where(times == 0, 100.0, 1.0)
+    noisy = np.sqrt(wild) * errors
+    worse = np.where(times == 1, 2.0, 1.0) * noisy  # bad where it would be easy to be good
+    lost = evidence(noisy, times, wild) - evidence(worse, times, wild)
+    assert lost > 10 > evidence(noisy, times, np.ones(40)) - evidence(worse, times, np.ones(40))
+    assert evidence(noisy, times, 7 * wild) == pytest.approx(evidence(noisy, times, wild))
 
 
 def test_shares_are_prior_times_likelihood():
@@ -107,10 +126,34 @@ def test_memory_of_like_contexts_is_believed_and_that_of_opposite_ones_is_not():
         target = Rows(own.inputs, sign * own.changes, own.contexts)
         times = np.zeros(len(own))
         errors = [foretold_errors(model.conditioned(others, target, r), times) for r in (0.0, 0.95)]
-        weights.append(shares([1, 1], [evidence(e, times) for e in errors])[1])
+        noise = model.noise(own.inputs)
+        weights.append(shares([1, 1], [evidence(e, times, noise) for e in errors])[1])
     assert weights[0] > 0.6
     assert weights[1] < 0.1
     assert trust_among(data, 1, 1, deep=False) > 0.5
+
+
+def test_large_early_and_small_late_changes_are_learned_as_such():
+    data = rows(contexts=8)
+    late = data.inputs[:, 0] >= 0.4
+    rng = np.random.default_rng(5)
+    luck = np.where(late, 0.05, 1.0) * rng.standard_normal(len(data))
+    model = trained(Rows(data.inputs, np.where(late, 0.1, 1.0) * data.changes + luck, data.contexts), 1, 1, deep=False)
+    early_place, late_place = np.array([[0.2, 0.5, 0.0, 0.5]]), np.array([[0.8, 0.5, 0.0, 0.5]])
+    assert 0.2 < model.noise(early_place)[0] < 3
+    assert model.noise(late_place)[0] < 0.02
+    deviations = model.stage(torch.as_tensor(np.concatenate([early_place, late_place])))[0].detach().numpy()
+    assert deviations[1] < 0.5 * deviations[0]
+
+
+def test_points_pending_in_a_learned_model_have_their_own_noise():
+    data = rows()
+    model = trained(data, 1, 1, deep=False)
+    pending, asked = data.inputs[:3] + 0.1, data.inputs[3:9]
+    answered = Expert(model.conditioned(data, data[:0], 0.8), as_target, pending=pending).moments(asked)
+    known = Rows(np.concatenate([data.inputs[:0], pending]), np.zeros(3), np.zeros(3, dtype=int))
+    posterior = model.conditioned(data, known, 0.8).posterior(torch.as_tensor(as_target(asked)))
+    np.testing.assert_allclose(answered[1], posterior.variance.detach().squeeze(-1), rtol=1e-4, atol=1e-8)
 
 
 def test_one_context_leaves_trust_untested_and_trains_all_the_same():
@@ -135,4 +178,5 @@ def test_relatedness_says_how_far_the_sources_rows_count():
 def test_a_new_deep_kernel_is_a_plain_one():
     model, x = MetaModel(2, 1, 3), torch.rand(5, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     gaps = ((x[:, None] - x) * torch.as_tensor(model.relevance)).square().sum(-1)
-    torch.testing.assert_close(model.kernel(x).to_dense(), model.kernel.outputscale * torch.exp(-gaps / 2))
+    torch.testing.assert_close(model.kernel(x).to_dense(), torch.exp(-gaps / 2))
+    np.testing.assert_allclose(np.ptp(model.noise(x.numpy())), 0.0, atol=1e-12)
