@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from metapbt.records import Memory, Transition
+from metapbt.records import ContextKey, Memory, Transition, context_key
 from metapbt.space import Hyperparameters, Space
 
 Array = NDArray[np.float64]
@@ -76,10 +77,10 @@ class Scales:
 
         The target has no part in them, so that targets with the same sources share one trained model.
         """
-        places = [_place(context) for context, _ in rows]
-        _, which, counts = np.unique(places, return_inverse=True, return_counts=True)
+        keys = [context_key(context) for context, _ in rows]
+        counts = Counter(keys)
         after = np.array([row.return_after for _, row in rows])
-        low, high = _quantiles(after, 1 / counts[which], (TAIL, 1 - TAIL))
+        low, high = _quantiles(after, np.array([1 / counts[key] for key in keys]), (TAIL, 1 - TAIL))
         plain = cls(
             low,
             (high - low) or 1.0,
@@ -87,7 +88,7 @@ class Scales:
             float(np.median([row.steps for _, row in rows])),
         )
         starts = [plain.scaled(row.return_before) for _, row in rows if row.steps_before == 0]
-        contexts = list({place: context for place, (context, _) in zip(places, rows, strict=True)}.values())
+        contexts = list({key: context for key, (context, _) in zip(keys, rows, strict=True)}.values())
         return replace(
             plain,
             unit=float(np.std([plain.change(row) for _, row in rows])) or 1.0,
@@ -158,14 +159,14 @@ class Encoder:
         chosen = [found[index] for index in evenly(len(found), max_rows)]
         self.scales = Scales.of(chosen, with_features) if chosen else Scales()
         self.rows = self.encode(chosen)
-        sources = {_place(context): context for context, _ in chosen}.values()
+        sources = {context_key(context): context for context, _ in chosen}.values()
         self.contexts: tuple[Context, ...] = tuple(sources)
         self.coverage = _coverage(self.contexts, memory.context) if with_features else 1.0
 
     def encode(self, rows: Sequence[tuple[Context, Transition]]) -> Rows:
         """Rows of any contexts; those from outside the space must not be among them."""
         width = 2 + len(self.scales.features) + len(self.space)
-        places: dict[str, int] = {}
+        places: dict[ContextKey, int] = {}
         inputs, changes, contexts = np.empty((len(rows), width)), np.empty(len(rows)), np.empty(len(rows), dtype=int)
         for i, (context, row) in enumerate(rows):
             columns = self.columns(row.hyperparameters)
@@ -173,7 +174,7 @@ class Encoder:
             given = self.scales.given(context, row.steps_before, self.scales.scaled(row.return_before))
             inputs[i] = [*given, *columns]
             changes[i] = self.scales.change(row)
-            contexts[i] = places.setdefault(_place(context), len(places))
+            contexts[i] = places.setdefault(context_key(context), len(places))
         return Rows(inputs, changes, contexts)
 
     def columns(self, hyperparameters: Hyperparameters) -> Array | None:
@@ -200,10 +201,6 @@ def _coverage(sources: Sequence[Context], target: Context) -> float:
         if beyond > 0:
             outside = max(outside, beyond / (high - low) if high > low else np.inf)
     return max(float(np.exp(-outside)), UNSEEN)
-
-
-def _place(context: Context) -> str:
-    return repr(sorted(context.items()))
 
 
 def _quantiles(values: Array, weights: Array, shares: Sequence[float]) -> list[float]:

@@ -11,6 +11,13 @@ from typing import Any
 from metapbt.errors import MetapbtError
 from metapbt.space import Hyperparameters
 
+ContextKey = tuple[tuple[str, float], ...]
+
+
+def context_key(context: Mapping[str, float]) -> ContextKey:
+    """What tells contexts apart: the same features with the same values, in any order, give the same key."""
+    return tuple(sorted(context.items()))
+
 
 @dataclass(frozen=True, slots=True)
 class Record:

@@ -504,6 +504,7 @@ def _versions() -> dict[str, str]:
         "torch",
         "gpytorch",
         "botorch",
+        "jax",
         "gymnasium",
         "stable-baselines3",
         "ConfigSpace",

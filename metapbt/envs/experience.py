@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from metapbt.envs import make_env
 from metapbt.errors import MetapbtError
 from metapbt.progress import LOGGER
+from metapbt.records import ContextKey, context_key
 
 Array = NDArray[np.float64]
 Context = Mapping[str, float]
@@ -49,7 +50,8 @@ class Experience:
             raise MetapbtError(f"meta.episodes must be >= 2, got {episodes}")
         self.env = env
         self.episodes = episodes
-        self._found: dict[str, Array] = {}
+        self._found: dict[ContextKey, Array] = {}
+        self._warned = False
 
     def __call__(self, contexts: Sequence[Context]) -> list[dict[str, float]]:
         """Describe each by the same names, ``experience_0`` and so on; by none where contexts cannot be told apart.
@@ -61,12 +63,13 @@ class Experience:
             MetapbtError: the environment or a feature is unknown, or the environment has no episodes.
         """
         components = _components(np.array([self._statistics(context) for context in contexts]))
-        if len(contexts) > 1 and not components.shape[1]:
+        if len(contexts) > 1 and not components.shape[1] and not self._warned:
+            self._warned = True
             LOGGER.warning("memory: nothing that a random policy experiences tells these contexts apart")
         return [{f"experience_{n}": float(value) for n, value in enumerate(row)} for row in components]
 
     def _statistics(self, context: Context) -> Array:
-        key = repr(sorted(context.items()))
+        key = context_key(context)
         if key not in self._found:
             self._found[key] = random_episodes(self.env, context, self.episodes)
         return self._found[key]

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from metapbt.errors import MetapbtError, unknown_name
 from metapbt.progress import LOGGER
-from metapbt.records import History, Memory, Record, SourceRun
+from metapbt.records import History, Memory, Record, SourceRun, context_key
 from metapbt.space import Space
 from metapbt.store.results import RunInfo, find_runs
 from metapbt.store.run_directory import RunDirectory, context_label
@@ -84,7 +84,7 @@ def choose_sources(
     records = {run.path: _record_count(run) for run in runs}
     counts: dict[tuple[tuple[str, float], ...], int] = {}
     for run in runs:
-        counts[_key(run.context)] = counts.get(_key(run.context), 0) + records[run.path]
+        counts[context_key(run.context)] = counts.get(context_key(run.context), 0) + records[run.path]
     contexts = [dict(items) for items in sorted(key for key, count in counts.items() if count >= min_records)]
     runs = [run for run in runs if run.context in contexts and records[run.path]]
     if not contexts:
@@ -120,9 +120,11 @@ def to_memory(target: Context, table: pa.Table, metric: str, describe: Describe 
     runs: dict[str, tuple[Identity, list[Record]]] = {}
     for identity, record in to_records(table):
         runs.setdefault(identity.run_id, (identity, []))[1].append(record)
-    contexts = {_key(identity.context): identity.context for identity, _ in runs.values()}
+    contexts = {context_key(identity.context): identity.context for identity, _ in runs.values()}
     described = dict(zip([*contexts, None], describe([*contexts.values(), target]), strict=True))
-    sources = tuple(SourceRun(described[_key(i.context)], History(tuple(found), metric)) for i, found in runs.values())
+    sources = tuple(
+        SourceRun(described[context_key(i.context)], History(tuple(found), metric)) for i, found in runs.values()
+    )
     return Memory(dict(described[None]), sources)
 
 
@@ -177,10 +179,6 @@ def _distinct(runs: Sequence[RunInfo]) -> Iterator[RunInfo]:
 
 def _same(context: Context, target: Context) -> bool:
     return all(math.isclose(context[name], value, rel_tol=1e-9) for name, value in target.items() if name in context)
-
-
-def _key(context: Context) -> tuple[tuple[str, float], ...]:
-    return tuple(context.items())
 
 
 def _record_count(run: RunInfo) -> int:
