@@ -13,7 +13,7 @@ case "$env" in
     budget=(budget.steps=40000 budget.interval=4000)
     ;;
   lunar_lander)
-    expected="about 6 minutes on 2 cores"
+    expected="about 7 minutes on 2 cores"
     sources=context.leg_height=3.2,6.4,9.6,12.8 # 0.4, 0.8, 1.2 and 1.6 times the default of 8
     targets=context.leg_height=4.8,11.2
     seeds=seed=0,1
