@@ -281,7 +281,7 @@ class MetaPB2Explorer(PB2Explorer):
         some = self._prior_trust * (1 - ALONE) / (len(RELATEDNESS) - 1)
         prior = [(1 - self._prior_trust) * (1 - ALONE), *[some] * (len(RELATEDNESS) - 1)]
         if situation is not None:
-            alone, likelihood = self._alone(situation, tuned.noise(own.inputs))
+            alone, likelihood = self._alone(situation, times, tuned.noise(own.inputs))
             experts.append(alone)
             likelihoods.append(likelihood)
             prior.append(ALONE)
@@ -294,8 +294,14 @@ class MetaPB2Explorer(PB2Explorer):
         heard = [(expert, float(weight)) for expert, weight in zip(experts, weights, strict=True) if weight > UNHEARD]
         return Mixture(tuple(replace(expert, weight=weight) for expert, weight in heard))
 
-    def _alone(self, situation: Situation, noise: Array) -> tuple[Expert, float]:
-        """PB2's model of the target alone as an expert, and how likely it is by the target's rows."""
+    def _alone(self, situation: Situation, times: Array, noise: Array) -> tuple[Expert, float]:
+        """PB2's model of the target alone as an expert, and how likely it is by the target's rows.
+
+        Args:
+            situation: holds those rows.
+            times: when each of them was trained.
+            noise: variance of the noise of each.
+        """
         from metapbt.surrogates.mixture import Expert, evidence, foretold_errors
         from metapbt.surrogates.time_varying import fit_time_varying_gp
 
@@ -310,7 +316,6 @@ class MetaPB2Explorer(PB2Explorer):
         # A slope is a change of return for each step; what changes are on the scale depends on where they happen.
         steepness = np.array([scales.steepness(row.return_after) for row in situation.rows])
         unit = scales.interval / scales.unit
-        times = np.array([row.steps_before for row in situation.rows], dtype=np.float64)
         likelihood = evidence(foretold_errors(model, times) * steepness * unit, times, noise)
         return Expert(model, columns, unit * float(np.median(steepness))), likelihood
 

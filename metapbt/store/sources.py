@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import pyarrow.parquet as pq
 
 from metapbt.errors import MetapbtError, unknown_name
 from metapbt.progress import LOGGER
-from metapbt.records import History, Memory, Record, SourceRun, context_key
+from metapbt.records import ContextKey, History, Memory, Record, SourceRun, context_key
 from metapbt.space import Space
 from metapbt.store.results import RunInfo, find_runs
 from metapbt.store.run_directory import RunDirectory, context_label
@@ -82,9 +83,9 @@ def choose_sources(
         and (exclude is None or run.path.resolve() != exclude.resolve())
     ]
     records = {run.path: _record_count(run) for run in runs}
-    counts: dict[tuple[tuple[str, float], ...], int] = {}
+    counts: Counter[ContextKey] = Counter()
     for run in runs:
-        counts[context_key(run.context)] = counts.get(context_key(run.context), 0) + records[run.path]
+        counts[context_key(run.context)] += records[run.path]
     contexts = [dict(items) for items in sorted(key for key, count in counts.items() if count >= min_records)]
     runs = [run for run in runs if run.context in contexts and records[run.path]]
     if not contexts:
