@@ -17,8 +17,6 @@ Context = Mapping[str, float]
 
 #: Rows read of the sources; more are thinned evenly. Training visits as many whatever there are.
 MAX_ROWS = 100_000
-#: Contexts held out in turn, spread evenly over all of them, to see how good a memory is.
-MOST_CONTEXTS = 10
 UNSEEN = 0.1  # how well sources cover a target that differs in what they never varied: nobody knows what it changes
 TAIL = 0.05  # share of the returns beyond which, on either side, they count by their logarithm
 

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from metapbt.memory import MOST_CONTEXTS, Encoder, Rows, evenly
+from metapbt.memory import Encoder, Rows, evenly
 from metapbt.records import Memory
 from metapbt.space import Space
 
 if TYPE_CHECKING:
-    from metapbt.surrogates.meta import Shelf
+    from metapbt.surrogates.meta import MetaModel
+    from metapbt.surrogates.meta_training import Shelf
 
 Array = NDArray[np.float64]
 
@@ -66,15 +67,18 @@ def held_out_quality(memory: Memory, space: Space, shelf: Shelf | None = None) -
     Args:
         memory: at least two source contexts, else there is nothing to learn from.
         space: rows with hyperparameters of another space are left out.
-        shelf: keeps the kernels, two for each context held out, for the next who asks; None keeps none.
+        shelf: keeps what was trained for the next who asks; None keeps none.
     """
+    from metapbt.surrogates.meta_training import learned
+
     encoder = Encoder(memory, space)
-    rows, contexts = encoder.rows, np.unique(encoder.rows.contexts)
-    if len(contexts) < 2:
+    if len(np.unique(encoder.rows.contexts)) < 2:
         return []
+    shape = (encoder.rows, len(encoder.scales.features), len(space))
+    deep, plain = learned(*shape, True, shelf), learned(*shape, False, shelf)
     found = []
-    for context in contexts[evenly(len(contexts), MOST_CONTEXTS)]:
-        own, others = rows[rows.contexts == context], rows[rows.contexts != context]
+    for context in deep.without:
+        own, others = deep.split(context)
         known, asked = own[own.inputs[:, 0] < KNOWN], own[own.inputs[:, 0] >= KNOWN]
         known, asked = known[evenly(len(known), MOST_ROWS)], asked[evenly(len(asked), MOST_ROWS)]
         if len(known) < 2 or len(asked) < 2:
@@ -83,8 +87,8 @@ def held_out_quality(memory: Memory, space: Space, shelf: Shelf | None = None) -
             Quality(
                 encoder.contexts[context],
                 len(asked),
-                _remembered(encoder, others, known, asked, True, shelf),
-                _remembered(encoder, others, known, asked, False, shelf),
+                _remembered(deep.without[context], others, known, asked),
+                _remembered(plain.without[context], others, known, asked),
                 _alone(encoder, known, asked),
             )
         )
@@ -105,19 +109,13 @@ def summary(qualities: Sequence[Quality]) -> str:
     return f"memory on {len(qualities)} held-out contexts: {'; '.join(parts)}"
 
 
-def _remembered(
-    encoder: Encoder, others: Rows, known: Rows, asked: Rows, deep: bool, shelf: Shelf | None
-) -> Predictions:
-    from metapbt.surrogates.meta import trained
-    from metapbt.surrogates.mixture import Expert, Mixture, as_target, shares
+def _remembered(model: MetaModel, others: Rows, known: Rows, asked: Rows) -> Predictions:
+    from metapbt.surrogates.mixture import Mixture, shares
 
-    chosen = len(encoder.space)
-    model = trained(others, len(encoder.scales.features), chosen, deep, shelf)
-    given = np.concatenate([known.inputs, asked.inputs])[:, :-chosen]
+    given = np.concatenate([known.inputs, asked.inputs])[:, : -model.chosen]
     source = others[np.sort(model.nearest(others.inputs, given, MOST_ROWS))]
-    models, likelihoods = model.related(source, known, known.inputs[:, 0])
-    weights = shares([1.0] * len(models), likelihoods)
-    mixture = Mixture(tuple(Expert(m, as_target, weight=float(w)) for m, w in zip(models, weights, strict=True)))
+    experts, likelihoods = model.related(source, known, known.inputs[:, 0])
+    mixture = Mixture.weighted(experts, shares([1.0] * len(experts), likelihoods))
     mean, variance = mixture.moments(asked.inputs)
     return _judged(asked, mean, variance + model.noise(asked.inputs))
 

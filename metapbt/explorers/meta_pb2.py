@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar
 
@@ -22,7 +21,8 @@ from metapbt.space import Space
 if TYPE_CHECKING:
     from botorch.models import SingleTaskGP
 
-    from metapbt.surrogates.meta import MetaModel, Shelf
+    from metapbt.surrogates.meta import MetaModel
+    from metapbt.surrogates.meta_training import Learned, Shelf
     from metapbt.surrogates.mixture import Expert, Mixture
 
 Array = NDArray[np.float64]
@@ -160,13 +160,13 @@ class MetaPB2Explorer(PB2Explorer):
 
         Its own ``points`` have disappointed then, and sources and target are little alike or not at all.
         """
-        from metapbt.surrogates.mixture import Expert, Mixture, as_target, best_together, filling
+        from metapbt.surrogates.mixture import Mixture, best_together, filling
 
         places = np.concatenate([points, filling(max(FILL, 4 * count), len(self.space), rng)])
         x = np.concatenate([np.tile(given, (len(places), 1)), places], axis=1)
         disappointing = Rows(x[: len(points)], np.full(len(points), -1.0), np.zeros(len(points), dtype=int))
-        models = [self._model.conditioned(source, disappointing, relatedness) for relatedness in UNLIKE]
-        draws = Mixture(tuple(Expert(model, as_target) for model in models)).draws(x, DRAWS, rng)
+        experts = [self._model.expert(source, disappointing, relatedness) for relatedness in UNLIKE]
+        draws = Mixture(tuple(experts)).draws(x, DRAWS, rng)
         return places[best_together(draws, range(len(points)), count)]
 
     def propose(
@@ -207,15 +207,15 @@ class MetaPB2Explorer(PB2Explorer):
         return Encoder(self.memory, self.space, self.features, self.max_rows)
 
     @cached_property
-    def _model(self) -> MetaModel:
-        from metapbt.surrogates.meta import trained
+    def _learned(self) -> Learned:
+        from metapbt.surrogates.meta_training import learned
 
-        return trained(*self._training)
+        features = len(self._encoder.scales.features)
+        return learned(self._encoder.rows, features, len(self.space), self.kernel == "deep", self.shelf)
 
     @property
-    def _training(self) -> tuple[Rows, int, int, bool, Shelf | None]:
-        features = len(self._encoder.scales.features)
-        return self._encoder.rows, features, len(self.space), self.kernel == "deep", self.shelf
+    def _model(self) -> MetaModel:
+        return self._learned.model
 
     @cached_property
     def _published(self) -> SingleTaskGP:
@@ -236,9 +236,7 @@ class MetaPB2Explorer(PB2Explorer):
         """How far memory is trusted before anything has happened here, in [0, 1]."""
         if self.kernel == "published":
             return 1.0
-        from metapbt.surrogates.meta import trust_among
-
-        return min(trust_among(*self._training), MOST_TRUST) * self._encoder.coverage
+        return min(self._learned.trust(), MOST_TRUST) * self._encoder.coverage
 
     def _given(self, env_steps: int, value: float) -> list[float]:
         return self._encoder.scales.given(self.memory.context, env_steps, self._encoder.scales.scaled(value))
@@ -267,7 +265,7 @@ class MetaPB2Explorer(PB2Explorer):
 
         from metapbt.surrogates.acquisition import conditioned
         from metapbt.surrogates.meta import RELATEDNESS
-        from metapbt.surrogates.mixture import Expert, Mixture, as_target, shares
+        from metapbt.surrogates.mixture import Expert, Mixture, shares
 
         if self.kernel == "published":
             model = self._published
@@ -276,8 +274,7 @@ class MetaPB2Explorer(PB2Explorer):
             return Mixture((Expert(model, _unchanged),))
         tuned = self._model.tuned(own, self.fine_tuning) if len(own) else self._model
         times = np.array([row.steps_before for row in situation.rows] if situation else [], dtype=np.float64)
-        models, likelihoods = tuned.related(source, own, times)
-        experts = [Expert(model, as_target) for model in models]
+        experts, likelihoods = tuned.related(source, own, times)
         some = self._prior_trust * (1 - ALONE) / (len(RELATEDNESS) - 1)
         prior = [(1 - self._prior_trust) * (1 - ALONE), *[some] * (len(RELATEDNESS) - 1)]
         if situation is not None:
@@ -289,10 +286,9 @@ class MetaPB2Explorer(PB2Explorer):
         if situation is not None:
             LOGGER.info(
                 "memory: trusted at %.2f (its kernel alone at %.2f, no memory at %.2f)",
-                weights[: len(models)] @ np.square(RELATEDNESS), weights[0], weights[-1],
+                weights[: len(RELATEDNESS)] @ np.square(RELATEDNESS), weights[0], weights[-1],
             )  # fmt: skip
-        heard = [(expert, float(weight)) for expert, weight in zip(experts, weights, strict=True) if weight > UNHEARD]
-        return Mixture(tuple(replace(expert, weight=weight) for expert, weight in heard))
+        return Mixture.weighted(experts, weights, UNHEARD)
 
     def _alone(self, situation: Situation, times: Array, noise: Array) -> tuple[Expert, float]:
         """PB2's model of the target alone as an expert, and how likely it is by the target's rows.

@@ -154,7 +154,7 @@ def _alike(
     The scales are those of a plain GP with automatic relevance determination, trained over the contexts as tasks.
     """
     from metapbt.memory import Encoder
-    from metapbt.surrogates.meta import trained
+    from metapbt.surrogates.meta import PLAIN, MetaModel
 
     if space is None:
         raise MetapbtError("meta.sources=similar needs the search space")
@@ -164,7 +164,9 @@ def _alike(
     rows, features = encoder.rows, encoder.scales.features
     if not len(rows) or not features:
         return _standardised(described)
-    relevance = trained(rows, len(features), len(space), deep=False).relevance[2 : 2 + len(features)]
+    model = MetaModel(2, len(features), len(space))
+    model.train(rows, PLAIN, PLAIN.steps)
+    relevance = model.relevance[2 : 2 + len(features)]
     places = np.array([encoder.scales.given(context, 0, 0)[2:] for context in described]) * relevance
     return places[:-1], places[-1]
 

@@ -6,8 +6,8 @@ import copy
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from hashlib import sha256
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,42 +21,45 @@ from linear_operator.operators import DiagLinearOperator
 from numpy.typing import NDArray
 from torch import Tensor
 
-from metapbt.memory import MOST_CONTEXTS, Rows, evenly
+from metapbt.memory import Rows, evenly
 from metapbt.surrogates.kernels import DeepKernel
-from metapbt.surrogates.mixture import evidence, foretold_errors, shares
+from metapbt.surrogates.mixture import Expert, evidence, foretold_errors
 
 Array = NDArray[np.float64]
 Weights = dict[str, NDArray[Any]]
-
-VERSION = 2  # of what is trained here; to be raised with every change of it, so that older models are not reused
 
 #: How alike sources and target may be: the experts of the mixture. The first uses the sources' kernel alone.
 RELATEDNESS = (0.0, 0.5, 0.8, 0.95)
 
 QUERY = 64  # rows of one context in a batch, to be predicted
 SUPPORT = 96  # rows of the others in it, from which
-PLAIN_STEPS = 150  # with the network silent, so that it starts from a good plain GP
-DEEP_STEPS = 250
-CHECK_EVERY = 25  # steps between two looks at the held-out rows
-HELD_OUT = 0.2  # share of the rows
-LOOK_AT = 400  # rows at most, held out or given, in one such look
-JUDGED_ROWS = 100  # of a context that is held out to see how far memory deserves trust, and
-KNOWN_ROWS = 200  # of the others
+CHECK_EVERY = 25  # steps between two looks at how well other rows are foretold
+LOOK_AT = 200  # rows at most, foretold or given, in one such look
 STEEP = 3.0  # slope of a unit's argument over the whole range of times or of returns, one deviation
 LEAST_NOISE = 1e-3  # variance
 TUNED = ("log_scales", "level")  # what the target's own rows may change
 TUNING_RATE = 0.02
-UNTESTED = 0.8  # trust in the memory of a single context
 
 
-class Shelf(Protocol):
-    """Keeps trained models under a key; see :class:`metapbt.store.meta_model.ModelShelf`."""
+@dataclass(frozen=True)
+class Phase:
+    """A part of the training.
 
-    def get(self, key: str) -> Weights | None:
-        """What was put under ``key``, or None."""
+    Attributes:
+        steps: the most.
+        usual: those taken where no other context can say how many are best.
+        rate: the learning rate of scales and stage.
+        network_rate: the learning rate of the network of the warp; None leaves it silent.
+    """
 
-    def put(self, key: str, weights: Weights) -> None:
-        """Keep it."""
+    steps: int
+    usual: int
+    rate: float
+    network_rate: float | None = None
+
+
+PLAIN = Phase(150, usual=75, rate=0.05)  # so that the network starts from a good plain GP
+DEEP = Phase(250, usual=0, rate=0.01, network_rate=0.005)
 
 
 class Warp(torch.nn.Module):
@@ -101,16 +104,13 @@ class Stage(torch.nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.level = torch.nn.Parameter(torch.tensor([0.0, math.log(0.2)], dtype=torch.float64))
-        self.bend = torch.nn.Sequential(torch.nn.Linear(2, 8), torch.nn.Tanh()).double()
+        first = torch.nn.Linear(2, 8).double()
+        torch.nn.init.normal_(first.weight, std=STEEP)
+        with torch.no_grad():  # every unit rises steeply somewhere in the range of times and returns
+            first.bias.copy_(-(first.weight * torch.rand_like(first.weight)).sum(dim=1))
+        self.bend = torch.nn.Sequential(first, torch.nn.Tanh())
         self.last = torch.nn.Linear(8, 2, bias=False).double()
         torch.nn.init.zeros_(self.last.weight)
-
-    def reset_parameters(self) -> None:
-        """Draw the first layer: every unit rises steeply somewhere in the range of times and returns."""
-        first: Any = self.bend[0]
-        torch.nn.init.normal_(first.weight, std=STEEP)
-        with torch.no_grad():
-            first.bias.copy_(-(first.weight * torch.rand_like(first.weight)).sum(dim=1))
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """The function's deviation and the noise's variance, each ``... x n``, at inputs ``... x n x d``."""
@@ -187,13 +187,14 @@ class MetaModel:
         stage: the part of it that says how large changes and noise are.
     """
 
-    def __init__(self, given: int, features: int, chosen: int) -> None:
+    def __init__(self, given: int, features: int, chosen: int, seed: int = 0) -> None:
         """Make an untrained one.
 
         Args:
             given: columns of time and return.
             features: columns of the context.
             chosen: columns of hyperparameters.
+            seed: of the networks' first weights.
         """
         self.chosen = chosen
         # Lengthscales: a whole run, a whole range of returns, three deviations of a feature, and a share of the unit
@@ -203,8 +204,10 @@ class MetaModel:
         rbf = RBFKernel().double()
         rbf.lengthscale = 1.0
         rbf.raw_lengthscale.requires_grad_(False)  # the warp's scales say it
-        self.warp = Warp(scales)
-        self.stage = Stage()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.warp = Warp(scales)
+            self.stage = Stage()
         self.kernel = StagedKernel(DeepKernel(rbf, self.warp), self.stage)
 
     def weights(self) -> Weights:
@@ -215,84 +218,65 @@ class MetaModel:
         """Take what ``weights`` gave."""
         self.kernel.load_state_dict({name: torch.as_tensor(value) for name, value in weights.items()})
 
-    def train(self, inputs: Array, changes: Array, contexts: NDArray[np.int_], deep: bool, seed: int) -> None:
+    def train(
+        self, rows: Rows, phase: Phase, steps: int, unseen: Rows | None = None, seed: int = 0
+    ) -> list[tuple[float, Weights]]:
         """Learn to predict one context's rows from the others'.
 
         Each step takes rows of one context and rows of all others, and raises the density of the former given the
-        latter (that of all, less that of the others), so its cost does not depend on how many rows there are. The
-        weights that predict the held-out rows best are kept.
+        latter (that of all, less that of the others), so its cost does not depend on how many rows there are.
 
         Sources: Wilson et al. (2016), deep kernel learning; Wistuba & Grabocka (2021), contexts as tasks.
 
         Args:
-            inputs: ``n x d``.
-            changes: ``n``.
-            contexts: ``n``, counted from 0.
-            deep: train the network as well; else it stays silent, and this is a plain GP.
-            seed: of the batches, of the held-out rows and of the network's first weights.
+            rows: of the contexts.
+            phase: what is trained, how fast.
+            steps: how many steps are taken.
+            unseen: rows of a context that is not taught.
+            seed: of the batches.
+
+        Returns:
+            After every ``CHECK_EVERY`` steps, and before the first: the mean log density of the unseen rows given the
+            taught ones, and the weights. Nothing without unseen rows.
         """
         with _one_thread():
-            self._train_all(torch.as_tensor(inputs), torch.as_tensor(changes), contexts, deep, seed)
-
-    def _train_all(self, x: Tensor, y: Tensor, contexts: NDArray[np.int_], deep: bool, seed: int) -> None:
-        rng = np.random.default_rng(seed)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            self.stage.reset_parameters()
-            for layer in self.warp.bend:
-                if isinstance(layer, torch.nn.Linear):
-                    layer.reset_parameters()
-        order = rng.permutation(len(x))
-        held_out = order[: int(HELD_OUT * len(x))]
-        taught = order[len(held_out) :]
-        look = (taught[:LOOK_AT], held_out[:LOOK_AT])
-        by_context = [taught[contexts[taught] == c] for c in np.unique(contexts[taught])]
-        network = {id(p) for part in (self.warp.bend, self.warp.last) for p in part.parameters()}
-        trainable = [p for p in self.kernel.parameters() if p.requires_grad]
-        scales = [p for p in trainable if id(p) not in network]
-        for parameter in trainable:
-            parameter.requires_grad_(id(parameter) not in network)
-        self._train(x, y, by_context, look, PLAIN_STEPS, [{"params": scales, "lr": 0.05}], rng)
-        if deep:
-            bending = [p for p in trainable if id(p) in network]
-            for parameter in trainable:
-                parameter.requires_grad_(True)
-            groups = [{"params": scales, "lr": 0.01}, {"params": bending, "lr": 0.005}]
-            self._train(x, y, by_context, look, DEEP_STEPS, groups, rng)
-        self.kernel.requires_grad_(False)
+            return self._train(rows, phase, steps, unseen, np.random.default_rng(seed))
 
     def _train(
-        self,
-        x: Tensor,
-        y: Tensor,
-        by_context: Sequence[NDArray[np.int_]],
-        look: tuple[NDArray[np.int_], NDArray[np.int_]],
-        steps: int,
-        groups: list[dict[str, Any]],
-        rng: np.random.Generator,
-    ) -> None:
+        self, rows: Rows, phase: Phase, steps: int, unseen: Rows | None, rng: np.random.Generator
+    ) -> list[tuple[float, Weights]]:
+        by_context = [np.flatnonzero(rows.contexts == c) for c in np.unique(rows.contexts)]
+        network = [*self.warp.bend.parameters(), *self.warp.last.parameters()]
+        scales = [self.warp.log_scales, *self.stage.parameters()]
+        groups: list[dict[str, Any]] = [{"params": scales, "lr": phase.rate}]
+        if phase.network_rate is not None:
+            groups.append({"params": network, "lr": phase.network_rate})
+        self.kernel.requires_grad_(False)
+        for group in groups:
+            for parameter in group["params"]:
+                parameter.requires_grad_(True)
         optimiser = torch.optim.Adam(groups)
-        best, best_density = copy.deepcopy(self.kernel.state_dict()), -math.inf
+        known, asked = evenly(len(rows), LOOK_AT), evenly(len(unseen or ()), LOOK_AT)
+        looks = []
         for step in range(steps + 1):
-            if step % CHECK_EVERY == 0 and len(look[1]) > 0:
+            if unseen is not None and step % CHECK_EVERY == 0:
                 with torch.no_grad():
-                    density = float(self._density_given(x, y, *look)) / len(look[1])
-                if density > best_density:
-                    best, best_density = copy.deepcopy(self.kernel.state_dict()), density
-            if step == steps:
-                break
-            support, query = _batch(by_context, rng)
-            loss = -self._density_given(x, y, support, query) / len(query)
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
-        if len(look[1]) > 0:
-            self.kernel.load_state_dict(best)
+                    density = float(self._density_given(rows[known], unseen[asked]))
+                looks.append((density, self.weights()))
+            if step < steps:
+                support, query = _batch(by_context, rng)
+                loss = -self._density_given(rows[support], rows[query])
+                optimiser.zero_grad()
+                loss.backward()
+                optimiser.step()
+        self.kernel.requires_grad_(False)
+        return looks
 
-    def _density_given(self, x: Tensor, y: Tensor, known: NDArray[np.int_], asked: NDArray[np.int_]) -> Tensor:
-        """The joint log density of ``asked`` rows given the ``known`` ones."""
-        both = np.concatenate([known, asked])
-        return self._density(x[both], y[both]) - (self._density(x[known], y[known]) if len(known) else 0.0)
+    def _density_given(self, known: Rows, asked: Rows) -> Tensor:
+        """The mean log density of the ``asked`` rows, jointly, given the ``known`` ones."""
+        x, y = torch.as_tensor(known.inputs), torch.as_tensor(known.changes)
+        both = torch.cat([x, torch.as_tensor(asked.inputs)]), torch.cat([y, torch.as_tensor(asked.changes)])
+        return (self._density(*both) - self._density(x, y)) / len(asked)
 
     def _density(self, x: Tensor, y: Tensor) -> Tensor:
         covariance = self.kernel.forward(x, x) + self.stage(x)[1].diag()
@@ -357,70 +341,21 @@ class MetaModel:
         evaluated: SingleTaskGP = model.eval()
         return evaluated
 
-    def related(self, source: Rows, own: Rows, times: Array) -> tuple[list[SingleTaskGP], list[float]]:
-        """The GPs for every degree of ``RELATEDNESS``, and how likely each is by the target's own rows.
+    def expert(self, source: Rows, own: Rows, relatedness: float) -> Expert:
+        """The same GP as an expert on the target, asked at ``n x d``."""
+        return Expert(self.conditioned(source, own, relatedness), _as_target)
+
+    def related(self, source: Rows, own: Rows, times: Array) -> tuple[list[Expert], list[float]]:
+        """The experts for every degree of ``RELATEDNESS``, and how likely each is by the target's own rows.
 
         Args:
             source: rows of the sources.
             own: rows of the target.
             times: when each of the target's was trained.
         """
-        models = [self.conditioned(source, own, relatedness) for relatedness in RELATEDNESS]
+        experts = [self.expert(source, own, relatedness) for relatedness in RELATEDNESS]
         noise = self.noise(own.inputs)
-        return models, [evidence(foretold_errors(model, times), times, noise) for model in models]
-
-
-def trained(rows: Rows, features: int, chosen: int, deep: bool, shelf: Shelf | None = None) -> MetaModel:
-    """The model of these rows, from the shelf where it has one; the same rows give the same bits.
-
-    Args:
-        rows: of the sources.
-        features: how many columns of ``rows.inputs`` are the context's.
-        chosen: how many are hyperparameters.
-        deep: whether the kernel has a network.
-        shelf: keeps models; None keeps none.
-    """
-    digest = sha256(f"{VERSION} {features} {chosen} {deep} {rows.inputs.shape}".encode())
-    for part in (rows.inputs, rows.changes, rows.contexts):
-        digest.update(np.ascontiguousarray(part).tobytes())
-    key = digest.hexdigest()[:32]
-    model = MetaModel(2, features, chosen)
-    stored = shelf.get(key) if shelf is not None else None
-    if stored is not None:
-        model.load(stored)
-    else:
-        model.train(rows.inputs, rows.changes, rows.contexts, deep, seed=0)
-        if shelf is not None:
-            shelf.put(key, model.weights())
-    return model
-
-
-def trust_among(rows: Rows, features: int, chosen: int, deep: bool, shelf: Shelf | None = None) -> float:
-    """How far memory would have deserved trust, had each source been the target: the mean weight of the related.
-
-    The kernel is trained without the source that is held out: one that had seen its rows would be trusted too much.
-
-    Args:
-        rows: of at least one context; of a single one nothing can be said, and it gets ``UNTESTED``.
-        features: as for ``trained``, like all that follow.
-        chosen: see there.
-        deep: see there.
-        shelf: see there.
-    """
-    contexts = np.unique(rows.contexts)
-    if len(contexts) < 2:
-        return UNTESTED
-    trusts = []
-    for context in contexts[evenly(len(contexts), MOST_CONTEXTS)]:
-        own, others = rows[rows.contexts == context], rows[rows.contexts != context]
-        own = own[evenly(len(own), JUDGED_ROWS)]
-        model = trained(others, features, chosen, deep, shelf)
-        given = own.inputs[:, : own.inputs.shape[1] - chosen]
-        known = others[np.sort(model.nearest(others.inputs, given, KNOWN_ROWS))]
-        _, likelihoods = model.related(known, own, own.inputs[:, 0])
-        weights = shares([1.0] * len(RELATEDNESS), likelihoods)
-        trusts.append(1 - weights[0])
-    return float(np.mean(trusts))
+        return experts, [evidence(foretold_errors(expert.model, times), times, noise) for expert in experts]
 
 
 @contextmanager
@@ -432,6 +367,10 @@ def _one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def _as_target(x: Array) -> Array:
+    return np.concatenate([x, np.ones((len(x), 1))], axis=1)
 
 
 def _batch(

@@ -106,16 +106,17 @@ def _noise(model: SingleTaskGP, inputs: Tensor) -> Tensor:
     return noise
 
 
-def as_target(x: Array) -> Array:
-    """Points as the target's, for experts of :meth:`metapbt.surrogates.meta.MetaModel.conditioned`."""
-    return np.concatenate([x, np.ones((len(x), 1))], axis=1)
-
-
 @dataclass(frozen=True)
 class Mixture:
     """Experts that answer together."""
 
     experts: tuple[Expert, ...]
+
+    @classmethod
+    def weighted(cls, experts: Sequence[Expert], weights: Sequence[float] | Array, unheard: float = 0.0) -> Mixture:
+        """The experts with these weights, without those up to ``unheard``: asking them would not be worth the time."""
+        pairs = zip(experts, weights, strict=True)
+        return cls(tuple(replace(expert, weight=float(weight)) for expert, weight in pairs if weight > unheard))
 
     def moments(self, x: Array) -> tuple[Array, Array]:
         """Mean and variance at ``x`` (``n x d``), each ``n``: what experts disagree about is uncertain."""

@@ -4,7 +4,7 @@ import pytest
 from metapbt.memory import Rows
 from metapbt.store import find_runs
 from metapbt.store.meta_model import ModelShelf
-from metapbt.surrogates.meta import trained
+from metapbt.surrogates.meta_training import learned
 
 
 @pytest.fixture(scope="module")
@@ -16,9 +16,9 @@ def rows():
 
 def test_a_kept_model_has_the_bits_of_one_trained_anew(tmp_path, rows):
     shelf = ModelShelf(tmp_path / "models")
-    first = trained(rows, 1, 1, True, shelf).weights()
-    assert len(list(shelf.folder.iterdir())) == 1
-    for again in (trained(rows, 1, 1, True, shelf), trained(rows, 1, 1, True)):
+    first = learned(rows, 1, 1, True, shelf).weights()
+    assert len(list(shelf.folder.iterdir())) == 2  # the deep kernel's and the plain one's that it starts from
+    for again in (learned(rows, 1, 1, True, shelf), learned(rows, 1, 1, True)):
         weights = again.weights()
         assert weights.keys() == first.keys()
         assert all(np.array_equal(weights[name], first[name]) for name in first)
@@ -26,17 +26,17 @@ def test_a_kept_model_has_the_bits_of_one_trained_anew(tmp_path, rows):
 
 def test_other_rows_and_other_settings_have_models_of_their_own(tmp_path, rows):
     shelf = ModelShelf(tmp_path)
-    trained(rows, 1, 1, False, shelf)
-    trained(rows, 1, 1, True, shelf)
-    trained(rows[:30], 1, 1, False, shelf)
+    learned(rows, 1, 1, False, shelf)
+    learned(rows, 1, 1, True, shelf)
+    learned(rows[:30], 1, 1, False, shelf)
     assert len(list(tmp_path.iterdir())) == 3
 
 
 def test_a_kept_model_is_not_trained_again(tmp_path, rows, monkeypatch):
     shelf = ModelShelf(tmp_path)
-    trained(rows, 1, 1, False, shelf)
+    learned(rows, 1, 1, False, shelf)
     monkeypatch.setattr("metapbt.surrogates.meta.MetaModel.train", lambda *_, **__: pytest.fail("trained again"))
-    trained(rows, 1, 1, False, shelf)
+    learned(rows, 1, 1, False, shelf)
 
 
 def test_a_damaged_file_and_a_pickle_are_as_if_they_were_not_there(tmp_path, caplog):

@@ -1,14 +1,16 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from metapbt.memory import Rows
 from metapbt.surrogates.acquisition import with_pending
-from metapbt.surrogates.meta import MetaModel, trained, trust_among
+from metapbt.surrogates.meta import MetaModel
+from metapbt.surrogates.meta_training import learned
 from metapbt.surrogates.mixture import (
     Expert,
     Mixture,
-    as_target,
     best_together,
     evidence,
     foretold_errors,
@@ -119,7 +121,8 @@ def rows(contexts=3, seed=0):
 
 def test_memory_of_like_contexts_is_believed_and_that_of_opposite_ones_is_not():
     data = rows()
-    model = trained(data, 1, 1, deep=False)
+    memory = learned(data, 1, 1, deep=False)
+    model = memory.model
     own, others = data[data.contexts == 1][:6], data[data.contexts != 1]
     weights = []
     for sign in (1, -1):
@@ -130,7 +133,7 @@ def test_memory_of_like_contexts_is_believed_and_that_of_opposite_ones_is_not():
         weights.append(shares([1, 1], [evidence(e, times, noise) for e in errors])[1])
     assert weights[0] > 0.6
     assert weights[1] < 0.1
-    assert trust_among(data, 1, 1, deep=False) > 0.5
+    assert memory.trust() > 0.5
 
 
 def test_large_early_and_small_late_changes_are_learned_as_such():
@@ -138,7 +141,8 @@ def test_large_early_and_small_late_changes_are_learned_as_such():
     late = data.inputs[:, 0] >= 0.4
     rng = np.random.default_rng(5)
     luck = np.where(late, 0.05, 1.0) * rng.standard_normal(len(data))
-    model = trained(Rows(data.inputs, np.where(late, 0.1, 1.0) * data.changes + luck, data.contexts), 1, 1, deep=False)
+    changes = np.where(late, 0.1, 1.0) * data.changes + luck
+    model = learned(Rows(data.inputs, changes, data.contexts), 1, 1, deep=False).model
     early_place, late_place = np.array([[0.2, 0.5, 0.0, 0.5]]), np.array([[0.8, 0.5, 0.0, 0.5]])
     assert 0.2 < model.noise(early_place)[0] < 3
     assert model.noise(late_place)[0] < 0.02
@@ -148,19 +152,37 @@ def test_large_early_and_small_late_changes_are_learned_as_such():
 
 def test_points_pending_in_a_learned_model_have_their_own_noise():
     data = rows()
-    model = trained(data, 1, 1, deep=False)
+    model = learned(data, 1, 1, deep=False).model
     pending, asked = data.inputs[:3] + 0.1, data.inputs[3:9]
-    answered = Expert(model.conditioned(data, data[:0], 0.8), as_target, pending=pending).moments(asked)
+    answered = replace(model.expert(data, data[:0], 0.8), pending=pending).moments(asked)
     known = Rows(np.concatenate([data.inputs[:0], pending]), np.zeros(3), np.zeros(3, dtype=int))
-    posterior = model.conditioned(data, known, 0.8).posterior(torch.as_tensor(as_target(asked)))
+    posterior = model.conditioned(data, known, 0.8).posterior(torch.as_tensor(np.c_[asked, np.ones(len(asked))]))
     np.testing.assert_allclose(answered[1], posterior.variance.detach().squeeze(-1), rtol=1e-4, atol=1e-8)
 
 
 def test_one_context_leaves_trust_untested_and_trains_all_the_same():
     data = rows(contexts=1)
-    model = trained(data, 1, 1, deep=True)
-    assert 0 < trust_among(data, 1, 1, deep=True) < 1
-    assert not any(np.isnan(value).any() for value in model.weights().values())
+    memory = learned(data, 1, 1, deep=True)
+    assert 0 < memory.trust() < 1
+    assert not any(np.isnan(value).any() for value in memory.weights().values())
+
+
+def test_held_out_contexts_say_how_long_to_train_but_none_for_the_model_without_it(monkeypatch):
+    foretold = {0: [0.0, 5.0, 0.0], 1: [0.0, 0.0, 1.0], 2: [0.0, 0.0, 3.0]}
+    steps_of_all, taken = [], []
+
+    def train(self, rows, phase, steps, unseen=None):
+        if unseen is None:
+            steps_of_all.append(steps)
+            return []
+        assert set(rows.contexts) | set(unseen.contexts) == {0, 1, 2}
+        return [(density, i) for i, density in enumerate(foretold[unseen.contexts[0]])]
+
+    monkeypatch.setattr(MetaModel, "train", train)
+    monkeypatch.setattr(MetaModel, "load", lambda self, look: taken.append(look))
+    learned(rows(), 1, 1, deep=False)
+    assert taken == [2, 1, 1]
+    assert steps_of_all == [25]
 
 
 def test_relatedness_says_how_far_the_sources_rows_count():
