@@ -34,6 +34,7 @@ from metapbt.explorers import METHODS, explorer_class
 from metapbt.learners.base import State
 from metapbt.learners.made_up import MadeUpLearner, best_return, true_return
 from metapbt.records import History, Memory, Record, SourceRun
+from metapbt.space import Hyperparameters
 
 WORKERS = 2
 MEMBERS, GENERATIONS, INTERVAL = 4, 10, 10
@@ -89,8 +90,9 @@ def play(
     members: int = MEMBERS,
     generations: int = GENERATIONS,
     settings: Mapping[str, Any] | None = None,
+    initial: Sequence[Hyperparameters] = (),
 ) -> Played:
-    """One run, with ``settings`` of the method.
+    """One run, with ``settings`` of the method and ``initial`` configurations of the first members.
 
     As in ``metapbt run``, the best member is the one with the best ``train_return``, noise included.
     """
@@ -98,7 +100,7 @@ def play(
     settings = dict(settings or {})
     if explorer_class(method).uses_memory:
         settings["memory"] = Memory(complete_context("made_up", context), tuple(sources))
-    tuner = Tuner(PROBLEMS[problem].space, method, members, seed=seed, **settings)
+    tuner = Tuner(PROBLEMS[problem].space, method, members, seed=seed, initial=initial, **settings)
     tuner.start()
     states: list[State | None] = [None] * members
     returns = []

@@ -52,7 +52,14 @@ STUDIES = {
 SOURCE_SEEDS = 1000  # so that no source shares its draws with a target's run
 WORKERS = 2
 
-METHODS = {"pb2": ["method=pb2"], "meta_pb2": ["method=meta_pb2"], "pbt": ["method=pbt"], "random": ["method=random"]}
+SPREAD = "pb2 spread"  # its first members fill the space evenly (Sobol), where PB2's are drawn independently
+METHODS = {
+    "pb2": ["method=pb2"],
+    SPREAD: ["method=pb2"],
+    "meta_pb2": ["method=meta_pb2"],
+    "pbt": ["method=pbt"],
+    "random": ["method=random"],
+}
 ABLATIONS = {
     "no memory for the first": ["method=meta_pb2", "method.first_generation=0"],
     "memory for the first only": ["method=meta_pb2", "method.steering=false"],
@@ -96,14 +103,16 @@ class Curve:
         return float(self.env_steps[reached[0]] if len(reached) else self.env_steps[-1])
 
 
-def play(study: Study, multiplier: float, overrides: Sequence[str], seed: int, folder: str) -> Curve:
-    import metapbt
+def play(study: Study, multiplier: float, overrides: Sequence[str], seed: int, folder: str, spread: bool) -> Curve:
+    from metapbt.config import compose
     from metapbt.envs import get_environment
+    from metapbt.runner import run_config
+    from metapbt.space import Space
+    from metapbt.surrogates.mixture import filling
 
     default = next(f.default for f in get_environment(study.env).features if f.name == study.feature)
 
-    began = time.perf_counter()
-    run = metapbt.run(
+    config = compose(
         [
             f"env={study.env}",
             "learner=fused_ppo",
@@ -114,6 +123,12 @@ def play(study: Study, multiplier: float, overrides: Sequence[str], seed: int, f
             *overrides,
         ]
     )
+    if spread:
+        space = Space(config.space)
+        places = filling(config.population.size, len(space), np.random.default_rng(seed))
+        config.initial = [dict(space.from_unit(place)) for place in places]
+    began = time.perf_counter()
+    run = run_config(config)
     best = [run.history.best_of(generation) for generation in range(run.history.generations)]
     return Curve(
         np.array([record.env_steps for record in best]),
@@ -137,7 +152,7 @@ def _prepare() -> None:
 
 def play_all(
     title: str,
-    tasks: Sequence[tuple[Study, float, Sequence[str], int, str]],
+    tasks: Sequence[tuple[Study, float, Sequence[str], int, str, bool]],
     pool: ProcessPoolExecutor,
     progress: Progress,
 ) -> list[Curve]:
@@ -229,14 +244,14 @@ def main() -> None:
         ProcessPoolExecutor(WORKERS, mp_context=spawn, initializer=_prepare) as pool,
     ):
         seeds = range(SOURCE_SEEDS, SOURCE_SEEDS + arguments.source_seeds)
-        tasks = [(study, m, ["method=pb2", *budget], s, sources) for m in SOURCES for s in seeds]
+        tasks = [(study, m, ["method=pb2", *budget], s, sources, False) for m in SOURCES for s in seeds]
         play_all("sources", tasks, pool, progress)
         curves: dict[str, list[list[Curve]]] = {}
         for name in names:
             folder = str(arguments.results / name.replace(" ", "_"))
             memory = [f"meta.results_dir={sources}", "meta.sources=all"] if "method=meta_pb2" in known[name] else []
             tasks = [
-                (study, m, [*budget, *memory, *known[name]], s, folder)
+                (study, m, [*budget, *memory, *known[name]], s, folder, name == SPREAD)
                 for m in arguments.targets
                 for s in range(arguments.seeds)
             ]

@@ -27,13 +27,16 @@ from typing import Any
 
 import made_up_problems as problems
 import numpy as np
-from made_up_problems import INSTANCES, PROBLEMS, WORKERS
+from made_up_problems import INSTANCES, MEMBERS, PROBLEMS, WORKERS
 
 from metapbt.envs import complete_context
 from metapbt.learners.made_up import best_return
 from metapbt.records import SourceRun
+from metapbt.space import Space
+from metapbt.surrogates.mixture import filling
 
 NOISE = 0.02
+SPREAD = "pb2 spread"  # its first members fill the space evenly (Sobol), where PB2's are drawn independently
 KINDS = ("related", "misleading", "unannounced")
 ABLATIONS: dict[str, dict[str, Any]] = {
     "random first generation": {"first_generation": 0.0},
@@ -56,10 +59,12 @@ def prepare() -> None:
 
 def play(task: tuple[Any, ...]) -> tuple[problems.Played, float]:
     method, seed, instance, context, sources, settings, generations = task
+    initial = []
+    if method == SPREAD:
+        method, space = "pb2", Space(PROBLEMS["related"].space)
+        initial = [space.from_unit(place) for place in filling(MEMBERS, len(space), np.random.default_rng(seed))]
     began = time.perf_counter()
-    played = problems.play(
-        "related", method, seed, instance, context, sources, generations=generations, settings=settings
-    )
+    played = problems.play("related", method, seed, instance, context, sources, MEMBERS, generations, settings, initial)
     return played, time.perf_counter() - began
 
 
@@ -148,6 +153,7 @@ def main() -> None:
             return report(name, list(pool.map(play, tasks)), baseline)
 
         pb2 = compare("pb2", "pb2", None, {}, None)
+        compare(SPREAD, SPREAD, None, {}, pb2)
         for kind in arguments.kinds:
             memory = sources_of(pool, kind, instances, arguments.generations)
             shelf = {"shelf": ModelShelf(Path(folder))}
