@@ -117,10 +117,12 @@ def print_records(results: Path) -> None:
 def print_memory(results: Path) -> None:
     """Print how well a memory of these runs predicts each of their contexts, held out in turn.
 
-    Against a plain GP with context inputs, and against no memory; see ``metapbt.memory_quality``.
+    Against a plain GP with context inputs, and against no memory; see ``metapbt.memory_quality``. What is trained for
+    it is kept beside the results, as by a run that uses them.
     """
     from metapbt.memory_quality import held_out_quality
     from metapbt.space import Space
+    from metapbt.store.meta_model import FOLDER, ModelShelf
     from metapbt.store.sources import read_sources, to_memory
 
     runs = [run for run in _some_runs(results) if RunDirectory(run.path).records.exists()]
@@ -131,7 +133,8 @@ def print_memory(results: Path) -> None:
     for (env, learner, space), group in itertools.groupby(keyed, lambda pair: pair[0]):
         members = [run for _, run in group]
         memory = to_memory(members[0].context, read_sources(members), members[0].metric)
-        qualities = held_out_quality(memory, Space(json.loads(space)))
+        with console.status(f"{env}, {learner}: holding out each context in turn"):
+            qualities = held_out_quality(memory, Space(json.loads(space)), ModelShelf(results / FOLDER))
         if not qualities:
             console.print(f"{env}, {learner}: too few contexts with long enough runs to hold one out", markup=False)
             continue
