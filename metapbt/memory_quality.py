@@ -113,7 +113,7 @@ def _remembered(model: MetaModel, others: Rows, known: Rows, asked: Rows) -> Pre
     from metapbt.surrogates.mixture import Mixture, shares
 
     given = np.concatenate([known.inputs, asked.inputs])[:, : -model.chosen]
-    source = others[np.sort(model.nearest(others.inputs, given, MOST_ROWS))]
+    source = model.nearest(others, given, MOST_ROWS)
     experts, likelihoods = model.related(source, known, known.inputs[:, 0])
     mixture = Mixture.weighted(experts, shares([1.0] * len(experts), likelihoods))
     mean, variance = mixture.moments(asked.inputs)

@@ -126,7 +126,7 @@ class MetaPB2Explorer(PB2Explorer):
             len(self._encoder.rows), self._prior_trust, count, size,
         )  # fmt: skip
         given = np.array(self._encoder.scales.given(self.memory.context, 0, self._encoder.scales.start))
-        source = self._relevant(self._encoder.rows, given[None])
+        source = self._relevant(given[None])
         mixture = self._mixture(source, self._encoder.rows[:0], None)
         points = self._batch(mixture, given, self._hints(source, given), count, rng)
         hedge = self._hedge(source, given, points, size - count, rng)
@@ -182,7 +182,7 @@ class MetaPB2Explorer(PB2Explorer):
         now = np.array([self._given(parent.env_steps, parent.reached) for parent in parents])
         situation = Situation.of(history, parents)
         own = self._encoder.encode([(self.memory.context, row) for row in situation.rows])
-        source = self._relevant(self._encoder.rows, np.concatenate([now, own.inputs[:, : now.shape[1]]]))
+        source = self._relevant(np.concatenate([now, own.inputs[:, : now.shape[1]]]))
         mixture = self._mixture(source, own, situation)
         seen = situation.seen
         beta = self._published_beta(seen) if self.kernel == "published" else growing_beta(seen)
@@ -241,11 +241,12 @@ class MetaPB2Explorer(PB2Explorer):
     def _given(self, env_steps: int, value: float) -> list[float]:
         return self._encoder.scales.given(self.memory.context, env_steps, self._encoder.scales.scaled(value))
 
-    def _relevant(self, rows: Rows, anchors: Array) -> Rows:
+    def _relevant(self, anchors: Array) -> Rows:
         """Of the sources' rows those that can matter at ``anchors`` (``k x given columns``), in their order."""
+        rows = self._encoder.rows
         if self.kernel == "published" or len(rows) <= SOURCE_ROWS:
             return rows
-        return rows[np.sort(self._model.nearest(rows.inputs, anchors, SOURCE_ROWS))]
+        return self._model.nearest(rows, anchors, SOURCE_ROWS)
 
     def _hints(self, source: Rows, given: Array) -> Array:
         """What did well at a stage like this: configurations ``k x hyperparameters``."""

@@ -62,6 +62,17 @@ PLAIN = Phase(150, usual=75, rate=0.05)  # so that the network starts from a goo
 DEEP = Phase(250, usual=0, rate=0.01, network_rate=0.005)
 
 
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Small matrices gain nothing from threads, and sums in another order would change the last bits."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 class Warp(torch.nn.Module):
     r"""What a deep kernel sees: the inputs, each with its own scale, bent by a small network.
 
@@ -218,6 +229,7 @@ class MetaModel:
         """Take what ``weights`` gave."""
         self.kernel.load_state_dict({name: torch.as_tensor(value) for name, value in weights.items()})
 
+    @_one_thread()
     def train(
         self, rows: Rows, phase: Phase, steps: int, unseen: Rows | None = None, seed: int = 0
     ) -> list[tuple[float, Weights]]:
@@ -239,12 +251,7 @@ class MetaModel:
             After every ``CHECK_EVERY`` steps, and before the first: the mean log density of the unseen rows given the
             taught ones, and the weights. Nothing without unseen rows.
         """
-        with _one_thread():
-            return self._train(rows, phase, steps, unseen, np.random.default_rng(seed))
-
-    def _train(
-        self, rows: Rows, phase: Phase, steps: int, unseen: Rows | None, rng: np.random.Generator
-    ) -> list[tuple[float, Weights]]:
+        rng = np.random.default_rng(seed)
         by_context = [np.flatnonzero(rows.contexts == c) for c in np.unique(rows.contexts)]
         network = [*self.warp.bend.parameters(), *self.warp.last.parameters()]
         scales = [self.warp.log_scales, *self.stage.parameters()]
@@ -293,17 +300,17 @@ class MetaModel:
         """The inverse lengthscales of the columns, shape ``d``, without what the network adds."""
         return np.asarray(self.warp.log_scales.detach().exp().numpy(), dtype=np.float64)
 
-    def nearest(self, inputs: Array, anchors: Array, count: int) -> NDArray[np.intp]:
-        """Positions of the ``count`` rows (of ``n x d``) nearest to ``anchors`` (``k x g``) in the first g columns.
+    def nearest(self, rows: Rows, anchors: Array, count: int) -> Rows:
+        """The ``count`` of the ``rows`` nearest to ``anchors`` (``k x g``) in the first g columns, in their order.
 
         With the first columns given, a row's covariance is bounded by its distance there.
         """
         width = anchors.shape[1]
-        scaled, places = inputs[:, :width] * self.relevance[:width], anchors * self.relevance[:width]
-        gaps = np.full(len(inputs), np.inf)
+        scaled, places = rows.inputs[:, :width] * self.relevance[:width], anchors * self.relevance[:width]
+        gaps = np.full(len(rows), np.inf)
         for place in places:
             gaps = np.minimum(gaps, ((scaled - place) ** 2).sum(axis=1))
-        return np.argsort(gaps, kind="stable")[:count]
+        return rows[np.sort(np.argsort(gaps, kind="stable")[:count])]
 
     def tuned(self, own: Rows, steps: int) -> MetaModel:
         """This model after a few steps on the target's own rows: lengthscales, variance and noise, not the networks."""
@@ -356,17 +363,6 @@ class MetaModel:
         experts = [self.expert(source, own, relatedness) for relatedness in RELATEDNESS]
         noise = self.noise(own.inputs)
         return experts, [evidence(foretold_errors(expert.model, times), times, noise) for expert in experts]
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Small matrices gain nothing from threads, and sums in another order would change the last bits."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _as_target(x: Array) -> Array:

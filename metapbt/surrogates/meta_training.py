@@ -85,7 +85,7 @@ class Learned:
         for context, model in self.without.items():
             own, others = self.split(context)
             own = own[evenly(len(own), JUDGED_ROWS)]
-            known = others[np.sort(model.nearest(others.inputs, own.inputs[:, : -model.chosen], KNOWN_ROWS))]
+            known = model.nearest(others, own.inputs[:, : -model.chosen], KNOWN_ROWS)
             _, likelihoods = model.related(known, own, own.inputs[:, 0])
             weights = shares([1.0] * len(RELATEDNESS), likelihoods)
             trusts.append(1 - weights[0])
@@ -93,14 +93,17 @@ class Learned:
 
     def weights(self) -> Weights:
         """All that was learned."""
-        models = {"all": self.model, **{str(c): model for c, model in self.without.items()}}
-        return {f"{name}/{key}": value for name, model in models.items() for key, value in model.weights().items()}
+        return {f"{name}/{key}": value for name, model in self._named.items() for key, value in model.weights().items()}
 
     def load(self, weights: Weights) -> None:
         """Take what ``weights`` gave."""
-        for name, model in [("all", self.model), *self.without.items()]:
+        for name, model in self._named.items():
             prefix = f"{name}/"
             model.load({key.removeprefix(prefix): value for key, value in weights.items() if key.startswith(prefix)})
+
+    @property
+    def _named(self) -> dict[str, MetaModel]:
+        return {"all": self.model, **{str(context): model for context, model in self.without.items()}}
 
 
 def learned(rows: Rows, features: int, chosen: int, deep: bool, shelf: Shelf | None = None) -> Learned:
