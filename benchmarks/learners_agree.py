@@ -1,4 +1,4 @@
-"""Do fused_ppo and Stable-Baselines3's PPO learn equally well?
+"""Do ppo and Stable-Baselines3's PPO learn equally well?
 
     python benchmarks/learners_agree.py                         # 10 seeds of each learner on three tasks
     python benchmarks/learners_agree.py --task cart_pole --seeds 3
@@ -102,9 +102,9 @@ def _prepare() -> None:
 
 
 def compare(task: str, seeds: int, pool: ProcessPoolExecutor, progress: Progress) -> list[tuple[str, ...]]:
-    from metapbt.analysis.statistics import iqm, stratified_estimate
+    from metapbt.report.statistics import iqm, stratified_estimate
 
-    learners = ("fused_ppo", "sb3")
+    learners = ("ppo", "sb3")
     futures = {
         pool.submit(curve, task, learner, seed): (learner, seed) for seed in range(seeds) for learner in learners
     }

@@ -106,16 +106,16 @@ class Curve:
 def play(study: Study, multiplier: float, overrides: Sequence[str], seed: int, folder: str, spread: bool) -> Curve:
     from metapbt.config import compose
     from metapbt.envs import get_environment
-    from metapbt.runner import run_config
+    from metapbt.memory.experts import filling
+    from metapbt.runs.loop import run_config
     from metapbt.space import Space
-    from metapbt.surrogates.mixture import filling
 
     default = next(f.default for f in get_environment(study.env).features if f.name == study.feature)
 
     config = compose(
         [
             f"env={study.env}",
-            "learner=fused_ppo",
+            "learner=ppo",
             "executor=inline",
             f"context.{study.feature}={round(default * multiplier, 6)}",
             f"seed={seed}",
@@ -167,7 +167,7 @@ def play_all(
 
 def summary(study: Study, curves: dict[str, list[list[Curve]]], steps: int) -> Table:
     """One row for each method; ``curves[method]`` holds, for each target, the curves of its seeds."""
-    from metapbt.analysis.statistics import iqm, stratified_estimate
+    from metapbt.report.statistics import iqm, stratified_estimate
 
     def strata(method: str, value: str) -> list[np.ndarray[Any, Any]]:
         return [np.array([getattr(curve, value) for curve in row]) for row in curves[method]]

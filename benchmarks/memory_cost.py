@@ -20,15 +20,16 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from metapbt.explorers.meta_pb2 import MetaPB2Explorer
-from metapbt.records import History, Memory, Record, SourceRun
+from metapbt.history import History, Record
+from metapbt.memory.memory import Memory, SourceRun
+from metapbt.population.explorers.meta_pb2 import MetaPB2Explorer
 from metapbt.space import Space
 
 SPACE = Space({name: {"type": "float", "low": 0.0, "high": 1.0} for name in ("a", "b", "c", "d")})
 CONTEXTS, MEMBERS, GENERATIONS = 5, 4, 20
 
 
-def made_up_history(context: float, seed: int, generations: int = GENERATIONS) -> History:
+def synthetic_history(context: float, seed: int, generations: int = GENERATIONS) -> History:
     rng = np.random.default_rng(seed)
     records, returns = [], np.zeros(MEMBERS)
     for generation in range(generations):
@@ -45,13 +46,13 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
-    target = made_up_history(1.5, seed=99, generations=10)
+    target = synthetic_history(1.5, seed=99, generations=10)
     columns = ("rows", "reading [s]", "meta-training [s]", "first generation [s]", "a suggestion [s]", "memory [MB]")
     table = Table(*columns)
     for rows in arguments.rows:
         runs = -(-rows // (MEMBERS * GENERATIONS))
         sources = tuple(
-            SourceRun({"feature": float(run % CONTEXTS)}, made_up_history(run % CONTEXTS, seed=run))
+            SourceRun({"feature": float(run % CONTEXTS)}, synthetic_history(run % CONTEXTS, seed=run))
             for run in range(runs)
         )
         explorer = MetaPB2Explorer(SPACE, Memory({"feature": 1.5}, sources))

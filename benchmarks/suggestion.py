@@ -20,16 +20,17 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from metapbt.explorers.meta_pb2 import MetaPB2Explorer
-from metapbt.explorers.pb2 import PB2Explorer
-from metapbt.records import History, Memory, Record, SourceRun
+from metapbt.history import History, Record
+from metapbt.memory.memory import Memory, SourceRun
+from metapbt.population.explorers.meta_pb2 import MetaPB2Explorer
+from metapbt.population.explorers.pb2 import PB2Explorer
 from metapbt.space import Space
 
 ROWS = (20, 100, 300, 1000, 10_000)
 SPACE = Space({name: {"type": "float", "low": 0.0, "high": 1.0} for name in ("a", "b", "c", "d")})
 
 
-def made_up_history(rows: int, members: int = 4, seed: int = 0) -> History:
+def synthetic_history(rows: int, members: int = 4, seed: int = 0) -> History:
     rng = np.random.default_rng(seed)
     records, returns = [], np.zeros(members)
     for generation in range(rows // members):
@@ -74,14 +75,14 @@ def main() -> None:
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
     table = Table("rows", "pb2 [s]", "Ray's PB2 [s]", "ratio", "meta_pb2: training [s]", "meta_pb2 [s]")
-    ours(made_up_history(20))(0)  # imports
-    target = made_up_history(40, seed=99)
+    ours(synthetic_history(20))(0)  # imports
+    target = synthetic_history(40, seed=99)
     for rows in ROWS:
-        past = made_up_history(rows)
+        past = synthetic_history(rows)
         plain = median_seconds(ours(past), repeats=7)
         peer = median_seconds(rays(past), repeats=3 if rows <= 100 else 1) if rows <= peer_rows else None
         contexts = [{"feature": float(i)} for i in range(4)]
-        sources = tuple(SourceRun(c, made_up_history(rows // 4, seed=i)) for i, c in enumerate(contexts))
+        sources = tuple(SourceRun(c, synthetic_history(rows // 4, seed=i)) for i, c in enumerate(contexts))
         meta = MetaPB2Explorer(SPACE, Memory({"feature": 1.5}, sources))
         trained = median_seconds(lambda i, meta=meta: meta.start(1, np.random.default_rng(i)), repeats=1)
         suggested = median_seconds(

@@ -1,4 +1,4 @@
-"""Environment steps a second of PPO: the environment alone, fused_ppo, and its peers, on one pinned core.
+"""Environment steps a second of PPO: the environment alone, ppo, and its peers, on one pinned core.
 
     python benchmarks/training.py                       # the lander and the cart-pole
     python benchmarks/training.py --env lunar_lander --repeats 5
@@ -27,7 +27,7 @@ from typing import Any
 N_ENVS, N_STEPS, EPOCHS, MINIBATCH = 16, 128, 10, 64
 ROLLOUT = N_ENVS * N_STEPS
 GYM_IDS = {"lunar_lander": "LunarLander-v3", "cart_pole": "CartPole-v1"}
-#: Goals of the project for fused_ppo: steps a second, and how many times a peer's.
+#: Goals of the project for ppo: steps a second, and how many times a peer's.
 GOALS = {"lunar_lander": 26_000, "cart_pole": 60_000}
 
 
@@ -62,13 +62,13 @@ def batch(env: str, steps: int) -> float:
     return len(actions) * N_ENVS / (time.perf_counter() - began)
 
 
-def fused_ppo(env: str, steps: int) -> float:
+def ppo(env: str, steps: int) -> float:
     """Our learner: an interval of training. Its evaluation is one episode, counted too."""
     from metapbt.learners import LearnerSpec
 
     hyperparameters = {"n_steps": N_STEPS, "batch_size": MINIBATCH, "n_epochs": EPOCHS}
     settings = {"n_envs": N_ENVS, "eval_episodes": 1, "hyperparameters": hyperparameters}
-    learner = LearnerSpec("fused_ppo", env, {}, 10**6, settings).make()
+    learner = LearnerSpec("ppo", env, {}, 10**6, settings).make()
     state = learner.train(None, {}, ROLLOUT, 0, 0).state
     began = time.perf_counter()
     learner.train(state, {}, steps, 1, 0)
@@ -134,7 +134,7 @@ def rllib(env: str, steps: int) -> float:
 CONTESTANTS: dict[Callable[[str, int], float], tuple[str, str | None, float]] = {
     bare: ("environment alone, Gymnasium's", None, 0.5),
     batch: ("environment alone, ours", None, 0.5),
-    fused_ppo: ("fused_ppo", None, 1.0),
+    ppo: ("ppo", None, 1.0),
     stable_baselines3: ("Stable-Baselines3", None, 0.1),
     sbx: ("SBX", "sbx", 0.1),
     rllib: ("RLlib", "tree", 0.05),
@@ -169,11 +169,11 @@ def compare(env: str, steps: int, repeats: int, core: int) -> None:
             whole = max(round(steps * CONTESTANTS[contestant][2] / ROLLOUT), 2) * ROLLOUT
             rates[contestant].append(timed(contestant, env, whole, core))
     medians = {contestant: statistics.median(values) for contestant, values in rates.items()}
-    print(f"\n{env}, one core, medians of {repeats} (goal for fused_ppo: {GOALS[env]:,} steps/s)\n")
-    print("| what | steps/s | fused_ppo is so many times as fast | repeats |")
+    print(f"\n{env}, one core, medians of {repeats} (goal for ppo: {GOALS[env]:,} steps/s)\n")
+    print("| what | steps/s | ppo is so many times as fast | repeats |")
     print("| --- | ---: | ---: | --- |")
     for contestant, rate in medians.items():
-        ratio = f"{medians[fused_ppo] / rate:.2f}"
+        ratio = f"{medians[ppo] / rate:.2f}"
         print(f"| {CONTESTANTS[contestant][0]} | {rate:,.0f} | {ratio} | {_shown(rates[contestant])} |")
     for contestant in set(CONTESTANTS) - set(taking_part):
         print(f"| {CONTESTANTS[contestant][0]} | not installed | | |")
@@ -191,7 +191,7 @@ def population(env: str, steps: int, repeats: int) -> None:
         for count in rates:
             with tempfile.TemporaryDirectory() as folder:
                 began = time.perf_counter()
-                overrides = (f"env={env}", "learner=fused_ppo", f"budget.steps={steps}", f"results_dir={folder}")
+                overrides = (f"env={env}", "learner=ppo", f"budget.steps={steps}", f"results_dir={folder}")
                 command = ("run", *overrides, f"executor.workers={count}")
                 process = subprocess.Popen(
                     [sys.executable, "-W", "ignore", "-m", "metapbt.cli", *command],
@@ -256,7 +256,7 @@ def _shown(values: list[float]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--env", nargs="+", choices=GOALS, default=list(GOALS), help="both of them")
-    parser.add_argument("--steps", type=int, default=400_000, help="of fused_ppo; slower ones get fewer (400000)")
+    parser.add_argument("--steps", type=int, default=400_000, help="of ppo; slower ones get fewer (400000)")
     parser.add_argument("--repeats", type=int, default=3, help="of each (3)")
     parser.add_argument("--population", action="store_true", help="four members through metapbt run instead")
     arguments = parser.parse_args()

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 from metapbt.envs import make_env, register_envs
 
 if TYPE_CHECKING:
-    from metapbt.runner import run
+    from metapbt.population.tuner import Continue, Copy, Tuner
+    from metapbt.runs.loop import run
     from metapbt.space import Space
-    from metapbt.tuner import Continue, Copy, Tuner
 
 __all__ = ["Continue", "Copy", "Space", "Tuner", "make_env", "run"]
 
@@ -27,11 +27,11 @@ __version__ = version("metapbt")
 register_envs()
 
 _HOMES = {
-    "Continue": "metapbt.tuner",
-    "Copy": "metapbt.tuner",
+    "Continue": "metapbt.population.tuner",
+    "Copy": "metapbt.population.tuner",
     "Space": "metapbt.space",
-    "Tuner": "metapbt.tuner",
-    "run": "metapbt.runner",
+    "Tuner": "metapbt.population.tuner",
+    "run": "metapbt.runs.loop",
 }
 
 

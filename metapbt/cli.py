@@ -104,7 +104,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(arguments: Sequence[str]) -> int:
-    from metapbt.runner import run_config
+    from metapbt.runs.loop import run_config
 
     def one(config: DictConfig) -> None:
         finished = run_config(config)
@@ -119,7 +119,7 @@ def _scripts(arguments: Sequence[str]) -> int:
     from omegaconf import OmegaConf
 
     from metapbt.config import job_runner
-    from metapbt.scripts import write_scripts
+    from metapbt.study.scripts import write_scripts
 
     def write(config: DictConfig) -> None:
         hydra = HydraConfig.get()
@@ -182,7 +182,7 @@ def _is_sweep(arguments: Sequence[str]) -> bool:
 def _report(parsed: argparse.Namespace) -> int:
     from rich.console import Console
 
-    from metapbt.analysis.report import summary_table, write_report
+    from metapbt.report.report import summary_table, write_report
 
     page = write_report(parsed.results, parsed.out)
     Console().print(summary_table(parsed.results))
@@ -191,14 +191,14 @@ def _report(parsed: argparse.Namespace) -> int:
 
 
 def _replay(parsed: argparse.Namespace) -> int:
-    from metapbt.replay import replay
+    from metapbt.runs.replay import replay
 
     print(replay(parsed.run, parsed.seed).comparison)
     return 0
 
 
 def _toy(parsed: argparse.Namespace) -> int:
-    from metapbt.analysis.toy import write_toy_figures
+    from metapbt.report.toy.trajectories import write_toy_figures
 
     for path in write_toy_figures(parsed.results, parsed.out):
         print(path)
@@ -206,14 +206,14 @@ def _toy(parsed: argparse.Namespace) -> int:
 
 
 def _status(parsed: argparse.Namespace) -> int:
-    from metapbt.store.overview import print_status
+    from metapbt.report.overview import print_status
 
     print_status(parsed.results)
     return 0
 
 
 def _data(parsed: argparse.Namespace) -> int:
-    from metapbt.store import overview
+    from metapbt.report import overview
 
     if parsed.action == "export":
         if parsed.to is None:

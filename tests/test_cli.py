@@ -161,7 +161,7 @@ def test_ones_own_search_space_comes_from_ones_own_folder(tmp_path, capfd):
 
 def test_data_show_says_how_well_memory_predicts_held_out_contexts(tmp_path, capfd):
     for shift in (0.2, 0.5):
-        overrides = ["env=made_up", "method=random", f"context.shift={shift}", f"results_dir={tmp_path}"]
+        overrides = ["env=synthetic", "method=random", f"context.shift={shift}", f"results_dir={tmp_path}"]
         assert main(["run", *overrides]) == 0
     capfd.readouterr()
     assert main(["data", "show", str(tmp_path), "--memory"]) == 0

@@ -14,7 +14,7 @@ import torch
 import metapbt
 from metapbt.cli import main
 from metapbt.errors import MetapbtError
-from metapbt.explorers import METHODS, explorer_class
+from metapbt.population.explorers import METHODS, explorer_class
 from metapbt.store import find_runs, read_records
 
 ROOT = Path(__file__).parent.parent

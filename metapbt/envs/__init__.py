@@ -37,7 +37,7 @@ ENVIRONMENTS: dict[str, str] = {
     "bipedal_walker": "metapbt.envs.bipedal_walker:BIPEDAL_WALKER",
     "cart_pole": "metapbt.envs.cart_pole:CART_POLE",
     "lunar_lander": "metapbt.envs.lunar_lander:LUNAR_LANDER",
-    "made_up": "metapbt.envs.made_up:MADE_UP",
+    "synthetic": "metapbt.envs.synthetic:SYNTHETIC",
     "mountain_car": "metapbt.envs.mountain_car:MOUNTAIN_CAR",
     "quadratic": "metapbt.envs.quadratic:QUADRATIC",
 }

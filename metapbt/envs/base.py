@@ -71,7 +71,7 @@ class Environment:
     Args:
         name: how users write it.
         features: what a context may change, in the order in which contexts are written.
-        gym_id: its id in Gymnasium; None for a made-up problem that only its own learner knows.
+        gym_id: its id in Gymnasium; None for a synthetic problem that only its own learner knows.
         build: makes one context; None where ``gym_id`` is None.
         max_episode_steps: after which Gymnasium truncates an episode; None for never.
         render_modes: what ``build`` accepts as a ``render_mode``, beside None.

@@ -1,4 +1,4 @@
-"""A made-up problem whose best hyperparameters are known; only ``learner=quadratic`` can train on it.
+"""A synthetic problem whose best hyperparameters are known; only ``learner=quadratic`` can train on it.
 
 | feature       | unit | default | legal range | Gymnasium | what it is                                       |
 | ------------- | ---- | ------- | ----------- | --------- | ------------------------------------------------ |

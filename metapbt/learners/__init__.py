@@ -10,10 +10,10 @@ from metapbt.learners.base import Learner
 from metapbt.registry import lookup, settings_of
 
 LEARNERS = {
-    "fused_ppo": "metapbt.learners.fused_ppo:FusedPPOLearner",
+    "ppo": "metapbt.learners.ppo:PPOLearner",
     "sb3": "metapbt.learners.sb3:SB3Learner",
-    "quadratic": "metapbt.learners.quadratic:QuadraticLearner",
-    "made_up": "metapbt.learners.made_up:MadeUpLearner",
+    "quadratic": "metapbt.learners.problems.quadratic:QuadraticLearner",
+    "synthetic": "metapbt.learners.problems.synthetic:SyntheticLearner",
 }
 
 

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from metapbt.errors import MetapbtError
 from metapbt.files import atomic_file
-from metapbt.records import Record
+from metapbt.history import Record
 
 SCHEMA_VERSION = 2
 

@@ -21,12 +21,12 @@ LEARNERS = {
         LearnerSpec("quadratic", "quadratic", {}, 100, {}),
         {"h0": 0.5, "h1": 0.5, "learning_rate": 0.05},
     ),
-    "made_up": (
-        LearnerSpec("made_up", "made_up", {"noise": 0.1}, 1000, {}),
+    "synthetic": (
+        LearnerSpec("synthetic", "synthetic", {"noise": 0.1}, 1000, {}),
         {"x0": 0.5, "x1": 0.2, "c0": "b"},
     ),
-    "fused_ppo": (
-        LearnerSpec("fused_ppo", "cart_pole", {}, 1000, {"n_envs": 2, "hyperparameters": {"n_steps": 50}}),
+    "ppo": (
+        LearnerSpec("ppo", "cart_pole", {}, 1000, {"n_envs": 2, "hyperparameters": {"n_steps": 50}}),
         {"learning_rate": 1e-3, "n_epochs": 2, "clip_range": 0.3},
     ),
     "PPO": (sb3("PPO", n_steps=50, batch_size=50), {"learning_rate": 1e-3, "n_epochs": 2, "clip_range": 0.3}),

@@ -6,7 +6,7 @@ from omegaconf import OmegaConf
 
 from metapbt.config import compose
 from metapbt.errors import MetapbtError
-from metapbt.learners.quadratic import QuadraticLearner
+from metapbt.learners.problems.quadratic import QuadraticLearner
 from metapbt.space import Space
 
 

@@ -7,10 +7,10 @@ import pytest
 import torch
 from scipy.stats import ks_2samp
 
-from metapbt.explorers.base import Pending
-from metapbt.explorers.pb2 import PB2Explorer, Situation
-from metapbt.explorers.pbt import PBTExplorer
-from metapbt.records import History, Record
+from metapbt.history import History, Record
+from metapbt.population.explorers.base import Pending
+from metapbt.population.explorers.pb2 import PB2Explorer, Situation
+from metapbt.population.explorers.pbt import PBTExplorer
 from metapbt.space import Space
 from metapbt.surrogates.acquisition import growing_beta, with_pending
 

@@ -4,7 +4,7 @@ import pyarrow as pa
 import pytest
 
 from metapbt.errors import MetapbtError
-from metapbt.records import Record
+from metapbt.history import Record
 from metapbt.store.table import SCHEMA, Identity, read_table, to_records, to_table, write_table
 
 IDENTITY = Identity("cart_pole/default/pb2/seed_0", "cart_pole", {"gravity": 9.8, "force": 10.0}, "pb2", "sb3", 0)

@@ -1,0 +1,30 @@
+"""Where members train."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from metapbt.errors import MetapbtError
+from metapbt.execution.base import Executor
+from metapbt.learners import LearnerSpec
+from metapbt.registry import lookup
+
+__all__ = ["EXECUTORS", "Executor", "make_executor"]
+
+EXECUTORS = {
+    "inline": "metapbt.execution.inline:InlineExecutor",
+    "processes": "metapbt.execution.processes:ProcessesExecutor",
+}
+
+
+def make_executor(name: str, learner: LearnerSpec, **settings: Any) -> Executor:
+    """Make an executor with its settings, the keys of ``conf/executor/<name>.yaml``.
+
+    Raises:
+        MetapbtError: the executor or one of its settings is unknown or out of range.
+    """
+    try:
+        executor: Executor = lookup("executor", name, EXECUTORS)(learner, **settings)
+    except TypeError as error:
+        raise MetapbtError(f"executor '{name}': {error}") from error
+    return executor

@@ -1,0 +1,336 @@
+"""The learner: settings, hyperparameters, checkpoints, and one interval from its first step to its evaluation."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from gymnasium import spaces
+
+from metapbt.envs.batches import EnvBatch, make_batch
+from metapbt.errors import MetapbtError, unknown_name
+from metapbt.learners.base import State, Training
+from metapbt.learners.ppo.network import ACTIVATIONS, Actor, Network
+from metapbt.learners.ppo.normalise import ObservationNormaliser, RewardNormaliser, RunningMoments
+from metapbt.learners.ppo.rollout import Runner, evaluate
+from metapbt.learners.ppo.update import Coefficients, Learned, update
+
+if TYPE_CHECKING:  # ConfigSpace takes half a second to import, and training needs none of it
+    from metapbt.space import Hyperparameters, Parameter, Space
+
+LOGGER = logging.getLogger("metapbt")
+
+#: Settings and their defaults; those of ``network`` and ``hyperparameters`` are below.
+SETTINGS: dict[str, Any] = {
+    "n_envs": 16,
+    "eval_episodes": 10,
+    "engine": "python",
+    "normalise_advantages": True,
+    "normalise_observations": False,
+    "normalise_returns": False,
+    "anneal_learning_rate": False,
+    "network": {},
+    "hyperparameters": {},
+}
+NETWORK: dict[str, Any] = {"widths": (64, 64), "activation": "tanh", "shared": False}
+
+#: Orders of samples come in stacks of so many: another number of epochs up to here compiles nothing.
+_EPOCHS_COMPILED = 32
+
+#: Of names in a checkpoint: the parameters themselves, and Adam's two moments of each.
+_PREFIXES = ("", "adam/mean/", "adam/variance/")
+
+
+@dataclass(frozen=True)
+class _Range:
+    """What a hyperparameter may be, and what it is when nobody sets it."""
+
+    default: float | None  # None: no limit; then None is legal too
+    low: float
+    high: float = math.inf
+    open: bool = False  # whether ``low`` itself is illegal
+    whole: bool = False
+
+    def check(self, name: str, value: Any) -> None:
+        if value is None and self.default is None:
+            return
+        number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        above = number and (value > self.low if self.open else value >= self.low)
+        if not (above and value <= self.high) or (self.whole and value != int(value)):
+            raise MetapbtError(f"{name} must be {self}, got {value!r}")
+
+    def __str__(self) -> str:
+        kind = "a whole number" if self.whole else "a number"
+        above = f"{'>' if self.open else '>='} {self.low:g}"
+        bounds = f"in [{self.low:g}, {self.high:g}]" if self.high < math.inf else above
+        return f"{kind} {bounds}{' or null' if self.default is None else ''}"
+
+
+#: What a search space may set; names, meanings and most defaults are Stable-Baselines3's.
+HYPERPARAMETERS = {
+    "learning_rate": _Range(3e-4, 0),
+    "n_steps": _Range(125, 1, whole=True),
+    "batch_size": _Range(64, 1, whole=True),
+    "n_epochs": _Range(10, 1, whole=True),
+    "gamma": _Range(0.99, 0, 1),
+    "gae_lambda": _Range(0.95, 0, 1),
+    "clip_range": _Range(0.2, 0, open=True),
+    "clip_range_vf": _Range(None, 0, open=True),
+    "ent_coef": _Range(0.0, 0),
+    "vf_coef": _Range(0.5, 0),
+    "max_grad_norm": _Range(0.5, 0, open=True),
+    "target_kl": _Range(None, 0, open=True),
+}
+
+
+class PPOLearner:
+    """Trains with PPO, the whole of an update compiled into one call.
+
+    Algorithm, defaults and network are those of Stable-Baselines3's PPO, but for the shape of a rollout. Every
+    hyperparameter may change from interval to interval. A new ``n_steps``, ``batch_size``, or 32 more ``n_epochs``
+    compiles the update anew, once for all processes and runs of a machine; all others cost nothing.
+
+    Every interval starts with new environments, whose seeds derive from its own, as do the draws of actions and of
+    minibatches. What goes on is in the state: parameters, Adam's moments, counters, and the running moments of
+    observations and returns where these are normalised.
+
+    Settings:
+        n_envs: environments stepped side by side.
+        eval_episodes: of an evaluation; all are stepped side by side.
+        engine: of the environments: ``python``, or ``envpool`` for the default context.
+        normalise_advantages: within each minibatch.
+        normalise_observations, normalise_returns: by running moments, as ``VecNormalize`` does.
+        anneal_learning_rate: from its value at the first step of the budget to 0 at the last.
+        network: ``widths`` of the hidden layers, ``activation`` (a key of ``ACTIVATIONS``), and ``shared``, whether
+            policy and value function share these layers.
+        hyperparameters: fixed for the whole run; those of the search space win over them.
+    """
+
+    def __init__(self, env: str, context: Mapping[str, float], budget_steps: int, settings: Mapping[str, Any]) -> None:
+        chosen = _complete("setting of learner ppo", "learner", SETTINGS, settings)
+        network = _complete("key of learner.network", "learner.network", NETWORK, chosen["network"])
+        self.env = env
+        self.context = dict(context)
+        self.budget_steps = budget_steps
+        self.n_envs, self.eval_episodes = (_whole(f"learner.{key}", chosen[key]) for key in ("n_envs", "eval_episodes"))
+        self.engine: str = chosen["engine"]
+        self.normalise_advantages = _flag("learner.normalise_advantages", chosen["normalise_advantages"])
+        self.normalise_observations = _flag("learner.normalise_observations", chosen["normalise_observations"])
+        self.normalise_returns = _flag("learner.normalise_returns", chosen["normalise_returns"])
+        self.anneal_learning_rate = _flag("learner.anneal_learning_rate", chosen["anneal_learning_rate"])
+        if network["activation"] not in ACTIVATIONS:
+            raise unknown_name("learner.network.activation", str(network["activation"]), ACTIVATIONS)
+        self.activation: str = network["activation"]
+        if not isinstance(network["widths"], Sequence) or isinstance(network["widths"], str):
+            raise MetapbtError(f"learner.network.widths must be a list of whole numbers, got {network['widths']!r}")
+        self.widths = tuple(_whole("learner.network.widths", width) for width in network["widths"])
+        self.shared = _flag("learner.network.shared", network["shared"])
+        defaults = {name: legal.default for name, legal in HYPERPARAMETERS.items()}
+        self.fixed = _complete(
+            "hyperparameter of learner ppo", "learner.hyperparameters", defaults, chosen["hyperparameters"]
+        )
+        for name, value in self.fixed.items():
+            HYPERPARAMETERS[name].check(f"learner.hyperparameters.{name}", value)
+
+    def check(self, space: Space, interval_steps: int) -> None:
+        """Check that every hyperparameter and its range are known and legal, and that all sizes fit."""
+        ends = {name: (value, value) for name, value in self.fixed.items()}
+        for parameter in space.parameters:
+            if parameter.name not in HYPERPARAMETERS:
+                raise unknown_name("hyperparameter of learner ppo", parameter.name, HYPERPARAMETERS)
+            ends[parameter.name] = _ends(parameter)
+        smallest, largest = (self.n_envs * int(steps) for steps in ends["n_steps"])
+        _check_batch(int(ends["batch_size"][1]), smallest)
+        if interval_steps % largest:
+            rounded = math.ceil(interval_steps / largest) * largest
+            LOGGER.warning(
+                "budget.interval=%d is rounded up to %d steps, whole rollouts (learner.n_envs * n_steps = %d)",
+                interval_steps,
+                rounded,
+                largest,
+            )
+        self._envs(1).close()  # finds environments, contexts and engines that do not exist
+
+    def train(
+        self,
+        state: State | None,
+        hyperparameters: Hyperparameters,
+        interval_steps: int,
+        seed: int,
+        evaluation_seed: int,
+    ) -> Training:
+        """Train for one interval from fresh episodes, then evaluate the deterministic policy."""
+        chosen = self._chosen(hyperparameters)
+        n_steps, batch_size, n_epochs = (int(chosen[name]) for name in ("n_steps", "batch_size", "n_epochs"))
+        rollout_steps = self.n_envs * n_steps
+        _check_batch(batch_size, rollout_steps)
+        envs = self._envs(self.n_envs)
+        network = self._network(envs)
+        # Not the seed alone: the first environment draws from the same stream.
+        rng = np.random.default_rng([seed, self.n_envs])
+        member = _Member.initial(network, rng) if state is None else _Member.restored(network, state)
+        observations, returns = self._moments(network, state)
+
+        rewards = None if returns is None else RewardNormaliser(returns, self.n_envs, chosen["gamma"])
+        runner = Runner(envs, seed, rng, observations, rewards)
+        actor = member.actor(network)
+        for _ in range(math.ceil(interval_steps / rollout_steps)):
+            rollout = runner.collect(actor, n_steps, chosen["gamma"])
+            learned, _ = update(
+                member.learned,
+                rollout,
+                _orders(rng, n_epochs, rollout_steps),
+                np.int32(n_epochs),
+                self._coefficients(chosen, member.env_steps),
+                network=network,
+                batch_size=batch_size,
+                normalise_advantages=self.normalise_advantages,
+            )
+            member = _Member(learned, member.env_steps + rollout_steps, member.updates + 1)
+            actor = member.actor(network)
+        envs.close()
+
+        envs = self._envs(self.eval_episodes)
+        eval_return = evaluate(envs, actor, evaluation_seed, observations)
+        envs.close()
+        after = member.state(network)
+        if observations is not None:
+            after |= observations.moments.state("observations")
+        if returns is not None:
+            after |= returns.state("returns")
+        return Training(
+            state=after,
+            env_steps=member.env_steps,
+            train_return=float(np.mean(runner.returns)) if runner.returns else math.nan,
+            eval_return=eval_return,
+            episodes=len(runner.returns),
+        )
+
+    def _chosen(self, hyperparameters: Hyperparameters) -> dict[str, Any]:
+        for name, value in hyperparameters.items():
+            if name not in HYPERPARAMETERS:
+                raise unknown_name("hyperparameter of learner ppo", name, HYPERPARAMETERS)
+            HYPERPARAMETERS[name].check(name, value)
+        return {**self.fixed, **hyperparameters}
+
+    def _coefficients(self, chosen: Mapping[str, Any], env_steps: int) -> Coefficients:
+        values = {name: np.float32(math.inf if chosen[name] is None else chosen[name]) for name in Coefficients._fields}
+        if self.anneal_learning_rate:
+            values["learning_rate"] *= np.float32(max(1 - env_steps / self.budget_steps, 0))
+        return Coefficients(**values)
+
+    def _envs(self, count: int) -> EnvBatch:
+        return make_batch(self.env, self.context, count, self.engine)
+
+    def _network(self, envs: EnvBatch) -> Network:
+        space = envs.action_space
+        discrete = isinstance(space, spaces.Discrete)
+        outputs = int(space.n) if isinstance(space, spaces.Discrete) else math.prod(space.shape)
+        inputs = math.prod(envs.observation_space.shape)
+        return Network(inputs, outputs, not discrete, self.widths, self.activation, self.shared)
+
+    def _moments(
+        self, network: Network, state: State | None
+    ) -> tuple[ObservationNormaliser | None, RunningMoments | None]:
+        observations = ObservationNormaliser(network.inputs) if self.normalise_observations else None
+        returns = RunningMoments(()) if self.normalise_returns else None
+        try:
+            if state is not None and observations is not None:
+                observations.moments.restore("observations", state)
+            if state is not None and returns is not None:
+                returns.restore("returns", state)
+        except KeyError as error:
+            raise MetapbtError(f"the checkpoint lacks {error}: it was trained without normalisation") from error
+        return observations, returns
+
+
+@dataclass(frozen=True)
+class _Member:
+    """What training has made so far, but for the running moments."""
+
+    learned: Learned
+    env_steps: int
+    updates: int
+
+    @classmethod
+    def initial(cls, network: Network, rng: np.random.Generator) -> _Member:
+        zeros = np.zeros(network.size, np.float32)
+        return cls(Learned(network.initial(rng), zeros, zeros, np.array(0, np.int32)), 0, 0)
+
+    @classmethod
+    def restored(cls, network: Network, state: State) -> _Member:
+        vectors = []
+        for prefix in _PREFIXES:
+            arrays = {name: state.get(f"{prefix}{name}", np.empty(0)) for name in network.shapes}
+            for name, shape in network.shapes.items():
+                if arrays[name].shape != shape:
+                    raise MetapbtError(
+                        f"the checkpoint does not fit the network, whose shape cannot be tuned: {prefix}{name} has the "
+                        f"shape {arrays[name].shape} instead of {shape}"
+                    )
+            vectors.append(network.join(np, arrays))
+        parameters, mean, variance = vectors
+        learned = Learned(parameters, mean, variance, np.asarray(state["adam/steps"]))
+        return cls(learned, int(state["env_steps"]), int(state["updates"]))
+
+    def state(self, network: Network) -> State:
+        state: State = {}
+        vectors = (self.learned.parameters, self.learned.mean, self.learned.variance)
+        for prefix, vector in zip(_PREFIXES, vectors, strict=True):
+            # Copies: a view would keep JAX's memory alive.
+            state |= {f"{prefix}{name}": array.copy() for name, array in network.split(np.asarray(vector)).items()}
+        counts = {"adam/steps": self.learned.steps, "env_steps": self.env_steps, "updates": self.updates}
+        return state | {name: np.array(count) for name, count in counts.items()}
+
+    def actor(self, network: Network) -> Actor:
+        return Actor(network, np.asarray(self.learned.parameters))
+
+
+def _orders(rng: np.random.Generator, n_epochs: int, size: int) -> np.ndarray[Any, np.dtype[np.int32]]:
+    """A permutation for each epoch, in an array whose shape does not depend on their number (up to a multiple)."""
+    orders = np.zeros((-(-n_epochs // _EPOCHS_COMPILED) * _EPOCHS_COMPILED, size), np.int32)
+    for epoch in range(n_epochs):
+        orders[epoch] = rng.permutation(size)
+    return orders
+
+
+def _ends(parameter: Parameter) -> tuple[Any, Any]:
+    """The smallest and the largest value of a hyperparameter, after a check that all are legal."""
+    values = parameter.choices or (parameter.low, parameter.high)
+    for value in values:
+        HYPERPARAMETERS[parameter.name].check(f"space.{parameter.name}", value)
+    numbers = [value for value in values if isinstance(value, int | float)]
+    return (min(numbers), max(numbers)) if numbers else (None, None)
+
+
+def _check_batch(batch_size: int, rollout_steps: int) -> None:
+    if batch_size > rollout_steps:
+        raise MetapbtError(
+            f"batch_size must be at most a rollout (n_envs * n_steps = {rollout_steps} samples), got {batch_size}"
+        )
+
+
+def _complete(kind: str, where: str, defaults: Mapping[str, Any], chosen: Any) -> dict[str, Any]:
+    """``defaults`` with what was chosen instead; ``kind`` and ``where`` are what to call a key and the whole."""
+    if not isinstance(chosen, Mapping):
+        raise MetapbtError(f"{where} must be a mapping, got {chosen!r}")
+    for key in chosen:
+        if key not in defaults:
+            raise unknown_name(kind, key, defaults)
+    return {**defaults, **chosen}
+
+
+def _whole(name: str, value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise MetapbtError(f"{name} must be a whole number >= 1, got {value!r}")
+    return value
+
+
+def _flag(name: str, value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise MetapbtError(f"{name} must be true or false, got {value!r}")
+    return value

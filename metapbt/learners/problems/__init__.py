@@ -1,0 +1,1 @@
+"""Problems with a known answer, each with the learner that solves it."""

@@ -1,0 +1,1 @@
+"""What related contexts taught: sources, scales, the meta-trained kernel, trust."""

@@ -1,0 +1,139 @@
+"""What a random policy experiences in a context: a description that needs no features.
+
+Where a feature is only a name (robot 3), or where nobody measured what makes contexts differ, they can be told apart by
+what happens in them. Environment probes (Zhou et al., 2019) learn the policy that tells most; a random one needs no
+training.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from metapbt.envs import make_env
+from metapbt.errors import MetapbtError
+from metapbt.history import ContextKey, context_key
+from metapbt.log import LOGGER
+
+Array = NDArray[np.float64]
+Context = Mapping[str, float]
+
+EPISODE_STEPS = 200  # of each, at most
+CHANCE = 0.001  # that a statistic counts which does not depend on the context
+COMPONENTS = 3  # of what contexts differ in, at most, and
+SMALLEST = 0.1  # share of the differences that each must explain
+
+
+class Experience:
+    """Describes contexts, relative to each other, by what a random policy experiences there.
+
+    In every context the same episodes are begun and the same actions taken, so that differences are the context's. A
+    statistic of the episodes counts if it differs between contexts by more than chance (an F test of the context's
+    effect against what is left of the episodes' differences). Principal components of those that count, each
+    statistic with unit deviation, are the description.
+    """
+
+    def __init__(self, env: str, episodes: int) -> None:
+        """Describe contexts of one environment.
+
+        Args:
+            env: the environment's name.
+            episodes: in each context, at least 2; more tell smaller differences from chance.
+
+        Raises:
+            MetapbtError: there are fewer than 2 episodes.
+        """
+        if episodes < 2:
+            raise MetapbtError(f"meta.episodes must be >= 2, got {episodes}")
+        self.env = env
+        self.episodes = episodes
+        self._found: dict[ContextKey, Array] = {}
+        self._warned = False
+
+    def __call__(self, contexts: Sequence[Context]) -> list[dict[str, float]]:
+        """Describe each by the same names, ``experience_0`` and so on; by none where contexts cannot be told apart.
+
+        Args:
+            contexts: features of each, at least one context.
+
+        Raises:
+            MetapbtError: the environment or a feature is unknown, or the environment has no episodes.
+        """
+        components = _components(np.array([self._statistics(context) for context in contexts]))
+        if len(contexts) > 1 and not components.shape[1] and not self._warned:
+            self._warned = True
+            LOGGER.warning("memory: nothing that a random policy experiences tells these contexts apart")
+        return [{f"experience_{n}": float(value) for n, value in enumerate(row)} for row in components]
+
+    def _statistics(self, context: Context) -> Array:
+        key = context_key(context)
+        if key not in self._found:
+            self._found[key] = random_episodes(self.env, context, self.episodes)
+        return self._found[key]
+
+
+def random_episodes(env: str, context: Context, episodes: int) -> Array:
+    """Statistics of a random policy's episodes in one context, ``episodes x statistics``; always the same ones.
+
+    Of each number in an observation, of its change in a step, and of the reward: mean and deviation over the steps.
+    Then the return, and how long the episode was.
+
+    Raises:
+        MetapbtError: the environment is unknown, or has no episodes.
+    """
+    made = make_env(env, render_mode=None, **context)
+    found = []
+    for episode in range(episodes):
+        made.action_space.seed(episode)
+        observation, _ = made.reset(seed=episode)
+        observations, rewards = [np.ravel(observation)], []
+        for _ in range(EPISODE_STEPS):
+            observation, reward, terminated, truncated, _ = made.step(made.action_space.sample())
+            observations.append(np.ravel(observation))
+            rewards.append(float(reward))
+            if terminated or truncated:
+                break
+        found.append(_statistics(np.array(observations, dtype=np.float64), np.array(rewards)))
+    made.close()
+    return np.array(found)
+
+
+def _statistics(observations: Array, rewards: Array) -> Array:
+    steps = np.diff(observations, axis=0)
+    parts: list[Any] = [
+        part for each in (observations, steps, rewards[:, None]) for part in (each.mean(0), each.std(0))
+    ]
+    return np.concatenate([*parts, [rewards.sum(), len(rewards)]])
+
+
+def _components(found: Array) -> Array:
+    """Principal components of the statistics that count, ``contexts x at most COMPONENTS``.
+
+    Args:
+        found: ``contexts x episodes x statistics``.
+    """
+    from scipy.stats import f
+
+    contexts, episodes, _ = found.shape
+    effects = found.mean(axis=1)
+    centred = effects - effects.mean(axis=0)
+    freedom = (contexts - 1, (contexts - 1) * (episodes - 1))
+    if not all(freedom):
+        return np.empty((contexts, 0))
+    left = found - effects[:, None] - found.mean(axis=0) + effects.mean(axis=0)
+    between = episodes * (centred**2).sum(axis=0) / freedom[0]
+    within = (left**2).sum(axis=(0, 1)) / freedom[1]
+    size = np.abs(found).max(axis=(0, 1))
+    counts = (between > float(f.isf(CHANCE, *freedom)) * within) & (centred.std(axis=0) > 1e-9 * size)
+    if not counts.any():
+        return np.empty((contexts, 0))
+    scaled = centred[:, counts] / centred[:, counts].std(axis=0)
+    left_vectors, sizes, axes = np.linalg.svd(scaled, full_matrices=False)
+    kept = np.flatnonzero(sizes**2 >= SMALLEST * (sizes**2).sum())[:COMPONENTS]
+    # The sign of a component means nothing; let the first statistic that weighs most in it decide.
+    heaviest = np.abs(axes[kept]).argmax(axis=1)
+    signs = np.sign(axes[kept, heaviest])
+    return np.asarray(left_vectors[:, kept] * sizes[kept] * signs, dtype=np.float64)

@@ -1,0 +1,1 @@
+"""A population's hyperparameters by ask and tell."""

@@ -1,0 +1,80 @@
+"""The protocol of an explorer: how a population gets its hyperparameters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import numpy as np
+
+from metapbt.history import History, Record
+from metapbt.space import Hyperparameters, Space
+
+
+@dataclass(frozen=True, slots=True)
+class Suggestion:
+    """Hyperparameters for one member.
+
+    Attributes:
+        hyperparameters: a configuration of the space.
+        source: one word on how they came about (the column ``source``).
+        operations: for the log, what was done to single hyperparameters (``{"learning_rate": "x0.8"}``).
+    """
+
+    hyperparameters: Hyperparameters
+    source: str
+    operations: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """A member whose next interval is decided but not yet trained: what it starts from, what it trains with."""
+
+    return_before: float
+    hyperparameters: Hyperparameters
+
+
+class Explorer:
+    """Chooses hyperparameters; the base of every method.
+
+    An explorer keeps no memory of its own: all that it may know is in the history it is handed, and all that is
+    random comes from the generator it is handed. So a run that was stopped goes on as if it had not been. What
+    happens, in order:
+
+    1. ``start`` is called once, before the first generation, for the whole population.
+    2. After each generation, if ``copies`` is true, selection decides which members copy which.
+    3. ``propose`` is called once, for all members that copy.
+
+    The shortest complete example is ``metapbt/population/explorers/random.py``.
+    """
+
+    #: Whether members copy better ones. Where it is false every member trains on with what it started with.
+    copies: ClassVar[bool] = True
+    #: Whether it takes a ``memory`` of runs on related contexts.
+    uses_memory: ClassVar[bool] = False
+    #: Whether it also takes a ``cache``, in which it keeps models that it trained from memory for other runs.
+    uses_cache: ClassVar[bool] = False
+
+    def __init__(self, space: Space) -> None:
+        self.space = space
+
+    def start(self, size: int, rng: np.random.Generator) -> list[Suggestion]:
+        """Return the hyperparameters of the first generation, one suggestion for each of ``size`` members."""
+        return [Suggestion(self.space.sample(rng), "random") for _ in range(size)]
+
+    def warm_up(self) -> None:
+        """Load what ``propose`` will need; called while the first generation trains, in a thread of its own."""
+
+    def propose(
+        self, parents: Sequence[Record], history: History, pending: Sequence[Pending], rng: np.random.Generator
+    ) -> list[Suggestion]:
+        """Return hyperparameters for the members that are about to become copies, one suggestion for each.
+
+        Args:
+            parents: for each copying member the last record of the member to be copied.
+            history: everything that has happened in this run.
+            pending: the other members, whose coming interval is decided or under way.
+            rng: the source of all randomness.
+        """
+        raise NotImplementedError

@@ -1,0 +1,346 @@
+"""PB2 that remembers: its surrogate was trained on related contexts before the run began."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from metapbt.errors import MetapbtError, unknown_name
+from metapbt.history import History, Record
+from metapbt.log import LOGGER
+from metapbt.memory.memory import Memory
+from metapbt.memory.scales import MAX_ROWS, Encoder, Rows, evenly
+from metapbt.population.explorers.base import Pending, Suggestion
+from metapbt.population.explorers.pb2 import PB2Explorer, Situation
+from metapbt.space import Space
+
+if TYPE_CHECKING:
+    from botorch.models import SingleTaskGP
+
+    from metapbt.memory.experts import Ensemble, Expert
+    from metapbt.memory.kernel import MetaModel
+    from metapbt.memory.training import Cache, Learned
+
+Array = NDArray[np.float64]
+
+KERNELS = ("deep", "plain", "published")
+SOURCE_ROWS = 200  # of the sources, those that a suggestion is conditioned on
+HINTS = 32  # configurations that did well at this stage elsewhere, looked at beside those that fill the space
+FILL = 256  # configurations, at least, that fill the space and of which the first generation is chosen
+UNLIKE = (0.0, 0.5)  # how alike sources and target are where memory misleads
+DRAWS = 256  # of functions, by which the first generation is judged
+PUBLISHED_ROWS = 1000  # an exact GP's cost grows with their cube
+
+UNHEARD = 0.01  # weight of an expert up to which asking it is not worth the time
+MOST_TRUST = 0.9  # before anything has happened here: sources that agree may mislead all the same
+ALONE = 0.1  # prior weight of PB2's own model, in which memory has no part
+
+
+class MetaPB2Explorer(PB2Explorer):
+    """PB2 with a surrogate that was meta-trained on the source contexts' runs. Without any source this is PB2.
+
+    The surrogate is a ensemble. Its experts share a deep kernel over (time, return before, context, hyperparameters)
+    and differ in how alike they think sources and target are: from 0.95, where the sources' rows are nearly as good
+    as the target's, to 0, where memory says how smooth returns are but not where they are high. One more is PB2's
+    model of the target alone. Their weights follow from how well each predicts the target's own rows, each from the
+    others. Copies take the point with the largest upper confidence bound of the ensemble.
+
+    Before anything has happened here, memory is trusted as far as it would have deserved it had each source been the
+    target, and less the farther the target lies outside of what the sources have seen. The first generation has as
+    many members from memory; they are judged by the mean return that the surrogate foresees over ``horizon``
+    intervals, and chosen for the best of them. The others are chosen for the case that memory misleads: that its
+    members disappoint, and that sources and target are little alike.
+    """
+
+    uses_memory: ClassVar[bool] = True
+    #: Whether it takes a ``cache`` that keeps trained models for other runs.
+    uses_cache: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        space: Space,
+        memory: Memory,
+        first_generation: float = 0.5,
+        steering: bool = True,
+        schedule: bool = True,
+        kernel: str = "deep",
+        features: bool = True,
+        trust: bool = True,
+        horizon: int = 3,
+        fine_tuning: int = 10,
+        max_rows: int = MAX_ROWS,
+        cache: Cache | None = None,
+    ) -> None:
+        """Take the memory.
+
+        Args:
+            space: the search space.
+            memory: the target's context and the sources' runs.
+            first_generation: share of the first members that memory chooses, where it is trusted wholly; at least one
+                member, unless 0.
+            steering: whether memory takes part in exploits.
+            schedule: whether what good members of the sources did at this stage is looked at as such.
+            kernel: ``deep``, ``plain`` (no network), or ``published`` (one exact deep-kernel GP over all rows, no
+                other experts).
+            features: whether the context enters the surrogate.
+            trust: whether weights follow from the target's rows; else they stay what they were at the start.
+            horizon: intervals over which the first generation is judged.
+            fine_tuning: steps on the target's own rows before each exploit.
+            max_rows: of the sources; more are thinned evenly.
+            cache: keeps trained models for other runs; None keeps none.
+
+        Raises:
+            MetapbtError: a setting is unknown or out of its range.
+        """
+        super().__init__(space)
+        if kernel not in KERNELS:
+            raise unknown_name("method.kernel", kernel, KERNELS)
+        if not 0 <= first_generation <= 1:
+            raise MetapbtError(f"method.first_generation must be in [0, 1], got {first_generation}")
+        for key, value, lowest in (("horizon", horizon, 1), ("fine_tuning", fine_tuning, 0), ("max_rows", max_rows, 1)):
+            if value < lowest:
+                raise MetapbtError(f"method.{key} must be >= {lowest}, got {value}")
+        self.memory = memory
+        self.first_generation = first_generation
+        self.steering = steering
+        self.schedule = schedule
+        self.kernel = kernel
+        self.features = features
+        self.trust = trust
+        self.horizon = horizon
+        self.fine_tuning = fine_tuning
+        self.max_rows = max_rows
+        self.cache = cache
+
+    def start(self, size: int, rng: np.random.Generator) -> list[Suggestion]:
+        """Choose part of the first generation from memory: promising for this context, and unlike each other."""
+        if not len(self._encoder.rows) or self.first_generation == 0:
+            return super().start(size, rng)
+        count = max(1, round(self.first_generation * self._prior_trust * size))
+        LOGGER.info(
+            "memory: %d rows of the sources, trusted at %.2f at the start: it chooses %d of %d members",
+            len(self._encoder.rows), self._prior_trust, count, size,
+        )  # fmt: skip
+        given = np.array(self._encoder.scales.given(self.memory.context, 0, self._encoder.scales.start))
+        source = self._relevant(given[None])
+        ensemble = self._ensemble(source, self._encoder.rows[:0], None)
+        points = self._batch(ensemble, given, self._hints(source, given), count, rng)
+        hedge = self._hedge(source, given, points, size - count, rng)
+        return [
+            *(Suggestion(self.space.from_unit(point), "memory") for point in points),
+            *(Suggestion(self.space.from_unit(point), "random") for point in hedge),
+        ]
+
+    def _batch(self, ensemble: Ensemble, given: Array, hints: Array, count: int, rng: np.random.Generator) -> Array:
+        """The points, ``count x hyperparameters``, with the best expected best member."""
+        from metapbt.memory.experts import best_together, filling
+
+        width, horizon = len(self.space), self.horizon
+        points = np.concatenate([hints, filling(max(FILL, 4 * count), width, rng)])
+        for radius in (0.1, 0.05):  # closer, where it looks good
+            values = self._foreseen(ensemble, given, points, horizon, 0.0)
+            best = points[np.argsort(-values, kind="stable")[:8]]
+            near = np.clip(best[:, None] + radius * rng.standard_normal((len(best), 8, width)), 0, 1)
+            points = np.concatenate([points, near.reshape(-1, width)])
+        foreseen = self._foreseen(ensemble, given, points, horizon, 0.0)
+        x = np.concatenate([np.tile(given, (len(points), 1)), points], axis=1)
+        first = ensemble.draws(x, DRAWS, rng)
+        draws = foreseen + (first - ensemble.moments(x)[0]) * horizon * (horizon + 1) / 2
+        # What a member reaches is luck as well: two in a good region are more than one.
+        luck = math.sqrt(float(self._model.noise(given[None])[0]) * sum(left**2 for left in range(1, horizon + 1)))
+        draws = draws + luck * rng.standard_normal(draws.shape)
+        return points[best_together(draws, (), count)]
+
+    def _hedge(self, source: Rows, given: Array, points: Array, count: int, rng: np.random.Generator) -> Array:
+        """The members that are to be good where memory misleads, ``count x hyperparameters``.
+
+        Its own ``points`` have disappointed then, and sources and target are little alike or not at all.
+        """
+        from metapbt.memory.experts import Ensemble, best_together, filling
+
+        places = np.concatenate([points, filling(max(FILL, 4 * count), len(self.space), rng)])
+        x = np.concatenate([np.tile(given, (len(places), 1)), places], axis=1)
+        disappointing = Rows(x[: len(points)], np.full(len(points), -1.0), np.zeros(len(points), dtype=int))
+        experts = [self._model.expert(source, disappointing, relatedness) for relatedness in UNLIKE]
+        draws = Ensemble(tuple(experts)).draws(x, DRAWS, rng)
+        return places[best_together(draws, range(len(points)), count)]
+
+    def propose(
+        self, parents: Sequence[Record], history: History, pending: Sequence[Pending], rng: np.random.Generator
+    ) -> list[Suggestion]:
+        """Maximise the upper confidence bound of the ensemble at each parent's return."""
+        known = all(math.isfinite(parent.reached) for parent in parents)
+        if not len(self._encoder.rows) or not self.steering or not known or not history.transitions():
+            return super().propose(parents, history, pending, rng)
+
+        from metapbt.surrogates.acquisition import growing_beta
+
+        now = np.array([self._given(parent.env_steps, parent.reached) for parent in parents])
+        situation = Situation.of(history, parents)
+        own = self._encoder.encode([(self.memory.context, row) for row in situation.rows])
+        source = self._relevant(np.concatenate([now, own.inputs[:, : now.shape[1]]]))
+        ensemble = self._ensemble(source, own, situation)
+        seen = situation.seen
+        beta = self._published_beta(seen) if self.kernel == "published" else growing_beta(seen)
+        steps = max(parent.env_steps for parent in parents)
+        waiting = np.array(
+            [
+                [*self._given(steps, p.return_before), *self.columns(p.hyperparameters)]
+                for p in pending
+                if math.isfinite(p.return_before)
+            ]
+        ).reshape(-1, source.inputs.shape[1])
+        suggestions = []
+        for parent, given in zip(parents, now, strict=True):
+            hints = np.concatenate([self._hints(source, given), [self.columns(parent.hyperparameters)]])
+            found = self._best_point(ensemble.with_pending(waiting), given, beta, hints, rng)
+            suggestions.append(Suggestion(self.space.from_unit(found), "memory"))
+            waiting = np.concatenate([waiting, [[*given, *self.columns(suggestions[-1].hyperparameters)]]])
+        return suggestions
+
+    @cached_property
+    def _encoder(self) -> Encoder:
+        return Encoder(self.memory, self.space, self.features, self.max_rows)
+
+    @cached_property
+    def _learned(self) -> Learned:
+        from metapbt.memory.training import learned
+
+        features = len(self._encoder.scales.features)
+        return learned(self._encoder.rows, features, len(self.space), self.kernel == "deep", self.cache)
+
+    @property
+    def _model(self) -> MetaModel:
+        return self._learned.model
+
+    @cached_property
+    def _published(self) -> SingleTaskGP:
+        import torch
+
+        from metapbt.surrogates.deep_kernel import fit_deep_kernel_gp
+
+        rows = self._encoder.rows[evenly(len(self._encoder.rows), PUBLISHED_ROWS)]
+        return fit_deep_kernel_gp(torch.as_tensor(rows.inputs), torch.as_tensor(rows.changes)[:, None], seed=0)
+
+    def _published_beta(self, own: int) -> float:
+        from metapbt.surrogates.acquisition import growing_beta
+
+        return growing_beta(min(len(self._encoder.rows), PUBLISHED_ROWS) + own)
+
+    @cached_property
+    def _prior_trust(self) -> float:
+        """How far memory is trusted before anything has happened here, in [0, 1]."""
+        if self.kernel == "published":
+            return 1.0
+        return min(self._learned.trust(), MOST_TRUST) * self._encoder.coverage
+
+    def _given(self, env_steps: int, value: float) -> list[float]:
+        return self._encoder.scales.given(self.memory.context, env_steps, self._encoder.scales.scaled(value))
+
+    def _relevant(self, anchors: Array) -> Rows:
+        """Of the sources' rows those that can matter at ``anchors`` (``k x given columns``), in their order."""
+        rows = self._encoder.rows
+        if self.kernel == "published" or len(rows) <= SOURCE_ROWS:
+            return rows
+        return self._model.nearest(rows, anchors, SOURCE_ROWS)
+
+    def _hints(self, source: Rows, given: Array) -> Array:
+        """What did well at a stage like this: configurations ``k x hyperparameters``."""
+        if not self.schedule:
+            return np.empty((0, len(self.space)))
+        gaps = ((source.inputs[:, : len(given)] - given) ** 2).sum(axis=1)
+        near = np.argsort(gaps, kind="stable")[: 4 * HINTS]
+        best = near[np.argsort(-source.changes[near], kind="stable")[:HINTS]]
+        return source.inputs[best, len(given) :]
+
+    def _ensemble(self, source: Rows, own: Rows, situation: Situation | None) -> Ensemble:
+        """The experts, conditioned on the sources' rows and the target's own, with their weights.
+
+        All of them, PB2's included, are judged by the same rows of the target.
+        """
+        import torch
+
+        from metapbt.memory.experts import Ensemble, Expert, shares
+        from metapbt.memory.kernel import RELATEDNESS
+        from metapbt.surrogates.acquisition import conditioned
+
+        if self.kernel == "published":
+            model = self._published
+            if len(own):
+                model = conditioned(model, torch.as_tensor(own.inputs), torch.as_tensor(own.changes)[:, None])
+            return Ensemble((Expert(model, _unchanged),))
+        tuned = self._model.tuned(own, self.fine_tuning) if len(own) else self._model
+        times = np.array([row.steps_before for row in situation.rows] if situation else [], dtype=np.float64)
+        experts, likelihoods = tuned.related(source, own, times)
+        some = self._prior_trust * (1 - ALONE) / (len(RELATEDNESS) - 1)
+        prior = [(1 - self._prior_trust) * (1 - ALONE), *[some] * (len(RELATEDNESS) - 1)]
+        if situation is not None:
+            alone, likelihood = self._alone(situation, times, tuned.noise(own.inputs))
+            experts.append(alone)
+            likelihoods.append(likelihood)
+            prior.append(ALONE)
+        weights = shares(prior, likelihoods if self.trust else [0.0] * len(prior))
+        if situation is not None:
+            LOGGER.info(
+                "memory: trusted at %.2f (its kernel alone at %.2f, no memory at %.2f)",
+                weights[: len(RELATEDNESS)] @ np.square(RELATEDNESS), weights[0], weights[-1],
+            )  # fmt: skip
+        return Ensemble.weighted(experts, weights, UNHEARD)
+
+    def _alone(self, situation: Situation, times: Array, noise: Array) -> tuple[Expert, float]:
+        """PB2's model of the target alone as an expert, and how likely it is by the target's rows.
+
+        Args:
+            situation: holds those rows.
+            times: when each of them was trained.
+            noise: variance of the noise of each.
+        """
+        from metapbt.memory.experts import Expert, evidence, forecast_errors
+        from metapbt.surrogates.time_varying import fit_time_varying_gp
+
+        model = fit_time_varying_gp(*self.table(situation, situation.rows))
+        scales = self._encoder.scales
+        first = 2 + len(scales.features)
+
+        def columns(x: Array) -> Array:
+            given = [situation.given(situation.now, scales.unscaled(value)) for value in x[:, 1]]
+            return np.concatenate([np.array(given), x[:, first:]], axis=1)
+
+        # A slope is a change of return for each step; what changes are on the scale depends on where they happen.
+        steepness = np.array([scales.steepness(row.return_after) for row in situation.rows])
+        unit = scales.interval / scales.unit
+        likelihood = evidence(forecast_errors(model, times) * steepness * unit, times, noise)
+        return Expert(model, columns, unit * float(np.median(steepness))), likelihood
+
+    def _best_point(
+        self, ensemble: Ensemble, given: Array, beta: float, hints: Array, rng: np.random.Generator
+    ) -> Array:
+        """The hyperparameters, in the unit cube, with the largest upper confidence bound for the coming interval."""
+        from metapbt.memory.experts import search
+
+        return search(lambda points: self._foreseen(ensemble, given, points, 1, beta), len(self.space), hints, rng)
+
+    def _foreseen(self, ensemble: Ensemble, given: Array, points: Array, horizon: int, beta: float) -> Array:
+        """The return, added up over ``horizon`` intervals, that each of ``points`` brings: ``n``.
+
+        Foreseen optimistically: each interval changes the return by its upper confidence bound.
+        """
+        scales = self._encoder.scales
+        x = np.concatenate([np.tile(given, (len(points), 1)), points], axis=1)
+        total = np.zeros(len(points))
+        for left in range(horizon, 0, -1):
+            mean, variance = ensemble.moments(x)
+            gain = mean + math.sqrt(beta) * np.sqrt(variance)
+            total += left * gain
+            x[:, 0] = np.minimum(x[:, 0] + scales.interval / scales.longest, 1.0)
+            x[:, 1] += gain * scales.unit
+        return total
+
+
+def _unchanged(x: Array) -> Array:
+    return x

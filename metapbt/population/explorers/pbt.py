@@ -1,0 +1,63 @@
+"""Population-based training: copies perturb or resample their parent's hyperparameters."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from metapbt.errors import MetapbtError
+from metapbt.history import History, Record
+from metapbt.population.explorers.base import Explorer, Pending, Suggestion
+from metapbt.space import Hyperparameters, Parameter, Space, Value
+
+
+class PBTExplorer(Explorer):
+    """The explore step of Jaderberg et al. (2017), section 4.1.2.
+
+    Each hyperparameter, independently, is drawn anew with probability ``resample_probability``. Otherwise a number is
+    multiplied by one of ``factors`` and kept within its bounds; a category, and a number with a ``step``, moves to a
+    neighbour (and stays where there is none on that side).
+    """
+
+    def __init__(self, space: Space, factors: Sequence[float] = (0.8, 1.2), resample_probability: float = 0.25) -> None:
+        """Check the settings.
+
+        Raises:
+            MetapbtError: no factors, or a probability outside [0, 1].
+        """
+        super().__init__(space)
+        if not factors or min(factors) <= 0:
+            raise MetapbtError(f"method.factors must be positive numbers, got {list(factors)}")
+        if not 0 <= resample_probability <= 1:
+            raise MetapbtError(f"method.resample_probability must be in [0, 1], got {resample_probability}")
+        self.factors = tuple(factors)
+        self.resample_probability = resample_probability
+
+    def propose(
+        self, parents: Sequence[Record], history: History, pending: Sequence[Pending], rng: np.random.Generator
+    ) -> list[Suggestion]:
+        """Perturb or resample each parent's hyperparameters."""
+        return [self._explored(parent.hyperparameters, rng) for parent in parents]
+
+    def _explored(self, before: Hyperparameters, rng: np.random.Generator) -> Suggestion:
+        # What does not exist under the parent's conditions may come to exist: then from its default.
+        values = {**self.space.unconditional_default(), **before}
+        fresh = {**values, **self.space.sample(rng)}
+        operations = {}
+        for parameter in self.space.parameters:
+            name = parameter.name
+            if rng.random() < self.resample_probability:
+                values[name], operations[name] = fresh[name], "resample"
+            else:
+                values[name], operations[name] = self._perturbed(parameter, values[name], rng)
+        return Suggestion(self.space.active(values), "perturbed", operations)
+
+    def _perturbed(self, parameter: Parameter, value: Value, rng: np.random.Generator) -> tuple[Value, str]:
+        neighbours = parameter.neighbours(value)
+        if neighbours is not None:
+            up = bool(rng.random() < 0.5)
+            return neighbours[up], "up" if up else "down"
+        factor = float(rng.choice(self.factors))
+        clipped = min(max(float(value) * factor, parameter.low), parameter.high)
+        return (round(clipped) if parameter.kind == "int" else clipped), f"x{factor:g}"

@@ -1,0 +1,77 @@
+"""MF-PBT: sub-populations that evolve at several frequencies."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+import numpy as np
+
+from metapbt.errors import MetapbtError
+from metapbt.history import Record
+from metapbt.population.selection.base import Exploit, ranking, share
+
+
+class MultipleFrequencies:
+    """MF-PBT: sub-populations that evolve at several frequencies, with asymmetric migration between them.
+
+    Frequent selection favours what pays at once; a sub-population that waits longer keeps what pays later. The
+    population is divided into as many equal sub-populations as there are periods. After every ``periods[i]``
+    intervals sub-population i evolves. Ranked among themselves,
+
+    - its worst quantile copies its best one, the very worst the very best, and explores;
+    - the quantile above the worst compares itself, one by one, with the best members of all other sub-populations.
+      Where such a migrant is better its weights are taken over. Its hyperparameters come along only from a
+      sub-population that evolves less often: what a more frequent one found may be greedy, so a steadier
+      sub-population lets its own best hyperparameters train the migrant's weights.
+
+    Source: Doulazmi et al. (2025), Multiple-Frequencies Population-Based Training, section 4.
+    """
+
+    def __init__(self, size: int, quantile: float, periods: Sequence[int] = (1, 5)) -> None:
+        """Divide the population.
+
+        Args:
+            size: members.
+            quantile: of each sub-population, in [0, 0.5].
+            periods: intervals between two evolutions, one number for each sub-population.
+
+        Raises:
+            MetapbtError: periods are no increasing positive integers, or sub-populations would be unequal or too small.
+        """
+        whole = all(isinstance(period, int) and period >= 1 for period in periods)
+        if not periods or not whole or sorted(set(periods)) != list(periods):
+            raise MetapbtError(f"population.selection.periods must be increasing integers >= 1, got {list(periods)}")
+        if size % len(periods) or size < 3 * len(periods):
+            raise MetapbtError(
+                f"population.size must be a multiple of {len(periods)}, the number of population.selection.periods, "
+                f"with at least 3 members for each, got {size}"
+            )
+        self.periods = tuple(periods)
+        self.quantile = quantile
+        self.members = size // len(periods)  # of each sub-population
+
+    def select(
+        self, latest: Sequence[Record], returns: Sequence[float], reported: Collection[int], rng: np.random.Generator
+    ) -> dict[int, Exploit]:
+        """Let every sub-population whose time has come evolve."""
+        everyone = ranking(latest, returns)
+        place = {member: rank for rank, member in enumerate(everyone)}
+        generations = {record.member: record.generation for record in latest}
+        exploits = {}
+        for number, period in enumerate(self.periods):
+            own = [member for member in everyone if member // self.members == number]
+            evolving = {m for m in own if m in reported and (generations[m] + 1) % period == 0}
+            count = share(len(own), self.quantile)
+            losers = len(own) - count
+            for member, winner in zip(reversed(own[losers:]), own[:count], strict=True):
+                if member in evolving:
+                    exploits[member] = Exploit(winner)
+            challenged = own[max(count, losers - count) : losers]
+            others = [member for member in everyone if member // self.members != number]
+            for member in challenged:
+                if others and place[others[0]] < place[member]:
+                    migrant = others.pop(0)
+                    steadier = self.periods[migrant // self.members] > period
+                    if member in evolving:
+                        exploits[member] = Exploit(migrant, migrant if steadier else own[0])
+        return exploits

@@ -1,0 +1,30 @@
+"""Truncation: the worst copy the best."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+import numpy as np
+
+from metapbt.history import Record
+from metapbt.population.selection.base import Exploit, ranking, share
+
+
+class Truncation:
+    """Truncation selection: each member of the worst quantile copies a random member of the best quantile.
+
+    Source: Jaderberg et al. (2017), section 4.1.1. The quantile is rounded up to whole members, and down where
+    the worst and the best would overlap. Ties go to the lower member number.
+    """
+
+    def __init__(self, size: int, quantile: float) -> None:
+        self.quantile = quantile
+
+    def select(
+        self, latest: Sequence[Record], returns: Sequence[float], reported: Collection[int], rng: np.random.Generator
+    ) -> dict[int, Exploit]:
+        """Let the worst copy the best."""
+        ranked = ranking(latest, returns)
+        count = share(len(ranked), self.quantile)
+        best, worst = ranked[:count], ranked[len(ranked) - count :]
+        return {member: Exploit(best[int(rng.integers(count))]) for member in sorted(worst) if member in reported}

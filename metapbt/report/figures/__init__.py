@@ -1,0 +1,1 @@
+"""Figures, each beside the table that it draws."""

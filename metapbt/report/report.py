@@ -1,0 +1,82 @@
+"""The report: figures for every environment and feature, their numbers, and one page that shows all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.table import Table
+from rich.text import Text
+
+from metapbt.files import write_text_atomically
+from metapbt.report.figures.comparison import comparison_data, draw_comparison
+from metapbt.report.figures.curves import curves_data, draw_curves
+from metapbt.report.figures.final_returns import draw_final, final_data, runs_data
+from metapbt.report.figures.heatmap import draw_heatmap, heatmap_data
+from metapbt.report.figures.style import figure_style, save_figure
+from metapbt.report.groups import Group, load_groups
+from metapbt.report.page.page import Section, format_estimate, render_page
+
+# Where something is missing, pandas would write these as 3.0.
+WHOLE_NUMBERS = ("env_steps", "generations", "generations_planned")
+
+
+def write_report(results: Path, out: Path | None = None) -> Path:
+    """Compare the methods of every run under ``results``.
+
+    Args:
+        results: a directory that holds run directories, at any depth.
+        out: where the report goes; ``<results>/report`` if not given.
+
+    Returns:
+        The path of ``index.html``. Beside it, ``<env>/<feature>/`` holds every figure as PNG and PDF and
+        its numbers as CSV. The same runs give the same files, byte for byte.
+
+    Raises:
+        MetapbtError: there are no runs, or no records yet.
+    """
+    results = Path(results)
+    out = Path(out) if out is not None else results / "report"
+    with figure_style():
+        sections = [_write_section(group, out) for group in load_groups(results)]
+    write_text_atomically(out / "index.html", render_page(sections))
+    return out / "index.html"
+
+
+def summary_table(results: Path) -> Table:
+    """Final returns for the terminal: a row for each context and method, by environment and feature."""
+    table = Table(title="Final returns", title_justify="left")
+    for heading in ("context", "method", "mean [95% interval]", "seeds"):
+        table.add_column(heading, justify="right" if heading.startswith("mean") else "left")
+    for group in load_groups(Path(results)):
+        table.add_section()
+        table.add_row(Text(group.title, style="bold"))
+        previous = None
+        for cell in final_data(group).to_dict("records"):
+            context, previous = "" if cell["context"] == previous else cell["context"], cell["context"]
+            estimate = format_estimate(cell["mean"], cell["low"], cell["high"])
+            # Text, not markup: brackets around an interval are no style.
+            table.add_row(*map(Text, (context, cell["method"], estimate, cell["status"])))
+    return table
+
+
+def _write_section(group: Group, out: Path) -> Section:
+    folder = out / group.folder
+    tables = {
+        "curves": curves_data(group),
+        "final": final_data(group),
+        "final_runs": runs_data(group),
+        "heatmap": heatmap_data(group),
+        "comparison": comparison_data(group),
+    }
+    figures = {
+        "curves": draw_curves(group, tables["curves"]),
+        "final": draw_final(group, tables["final"], tables["final_runs"]),
+        "heatmap": draw_heatmap(group, tables["heatmap"]),
+        "comparison": draw_comparison(group, tables["comparison"]),
+    }
+    for name, table in tables.items():
+        whole = {column: "Int64" for column in WHOLE_NUMBERS if column in table}
+        write_text_atomically(folder / f"{name}.csv", table.astype(whole).to_csv(index=False, lineterminator="\n"))
+    for name, figure in figures.items():
+        save_figure(figure, folder, name)
+    return Section(group, tables["final"], tables["comparison"])

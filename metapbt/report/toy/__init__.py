@@ -1,0 +1,1 @@
+"""What populations did on the toy: trajectories, history, animation."""

@@ -1,0 +1,1 @@
+"""One run: its plan, its loop, and what ends it."""

@@ -1,0 +1,184 @@
+import numpy as np
+import pytest
+import yaml
+
+from metapbt.envs import changed_features, complete_context
+from metapbt.errors import MetapbtError
+from metapbt.history import Record
+from metapbt.memory.sources import choose_sources, read_sources, to_memory
+from metapbt.space import Space
+from metapbt.store import find_runs, run_directory
+from metapbt.store.table import Identity, to_table, write_table
+
+
+def add_run(results, method="pb2", seed=0, env="cart_pole", learner="sb3", generations=2, done=True, **features):
+    context = complete_context(env, features)
+    changed = changed_features(env, context)
+    path = run_directory(results, env, changed, method, seed)
+    path.mkdir(parents=True)
+    config = {
+        "env": env, "context": changed, "features": context, "method": {"name": method}, "learner": {"name": learner},
+        "seed": seed, "budget": {"steps": 20, "interval": 10}, "population": {"metric": "train_return"},
+    }  # fmt: skip
+    (path / "config.yaml").write_text(yaml.safe_dump(config))
+    records = [
+        Record(g, m, None, "random", {"rate": 0.1 * m}, 10 * (g + 1), float(g))
+        for g in range(generations)
+        for m in (0, 1)
+    ]
+    if records:
+        write_table(path / "records.parquet", to_table(Identity("x", env, context, method, learner, seed), records))
+    if done:
+        (path / "DONE").touch()
+
+
+@pytest.fixture
+def results(tmp_path):
+    for length in (0.1, 0.2, 0.3, 0.4, 0.7, 0.9, 1.0):
+        add_run(tmp_path, pole_length=length)
+    return tmp_path
+
+
+def lengths(results, sources="all", num_contexts=3, target=0.35, **kwargs):
+    context = complete_context("cart_pole", {"pole_length": target})
+    runs = choose_sources(results, "cart_pole", "sb3", context, sources, num_contexts, **kwargs)
+    return [run.changed.get("pole_length", 0.5) for run in runs]
+
+
+def test_closest_takes_the_contexts_nearest_to_the_target(results):
+    assert lengths(results, "closest") == [0.2, 0.3, 0.4]
+    assert lengths(results, "closest", target=2.0) == [0.7, 0.9, 1.0]
+
+
+def test_spread_takes_contexts_over_the_whole_range(results):
+    assert lengths(results, "spread", 2) == [0.1, 1.0]
+    chosen = lengths(results, "spread", 3)
+    assert {0.1, 1.0} < set(chosen)
+    assert set(chosen) - {0.1, 1.0} <= {0.4, 0.7}
+
+
+def test_all_takes_every_context_but_the_targets_own(results):
+    assert lengths(results, "all", target=0.3) == [0.1, 0.2, 0.4, 0.7, 0.9, 1.0]
+    assert 0.3 in lengths(results, "all", target=0.3, include_target=True)
+
+
+def test_a_chosen_context_brings_all_its_runs(results):
+    add_run(results, pole_length=0.3, seed=1)
+    add_run(results, pole_length=0.3, method="pbt")
+    assert lengths(results, "closest", 1, target=0.29) == [0.3, 0.3, 0.3]
+    assert lengths(results, "closest", 1, target=0.29, methods=["pb2"]) == [0.3, 0.3]
+
+
+def test_distances_are_taken_in_standardised_features(tmp_path):
+    add_run(tmp_path, pole_length=0.5, gravity=19.8)
+    add_run(tmp_path, pole_length=1.0, gravity=9.8)
+    add_run(tmp_path, pole_length=0.1, gravity=9.9)
+    # Gravity is 10 m/s2 away in the first, pole length 0.5 m in the second: each the whole range of its feature.
+    context = complete_context("cart_pole", {"pole_length": 0.55, "gravity": 18.0})
+    (run,) = choose_sources(tmp_path, "cart_pole", "sb3", context, "closest", 1)
+    assert run.changed == {"gravity": 19.8}
+
+
+def test_runs_of_other_environments_and_learners_and_runs_without_records_are_passed_over(results):
+    add_run(results, env="mountain_car", gravity=0.003)
+    add_run(results, pole_length=0.31, learner="other")
+    add_run(results, pole_length=0.32, generations=0, done=False)
+    assert lengths(results, "all") == [0.1, 0.2, 0.3, 0.4, 0.7, 0.9, 1.0]
+
+
+def test_a_run_still_being_written_is_used_as_far_as_it_is_whole(results):
+    add_run(results, pole_length=0.31, generations=1, done=False)
+    assert 0.31 in lengths(results, "all")
+
+
+def test_a_run_never_learns_from_itself(results):
+    own = run_directory(results, "cart_pole", {"pole_length": 0.3}, "pb2", 0)
+    assert 0.3 not in lengths(results, "all", target=0.3, include_target=True, exclude=own)
+
+
+def test_nothing_found_is_an_empty_list(tmp_path):
+    assert lengths(tmp_path) == []
+    assert lengths(tmp_path / "nowhere") == []
+
+
+def test_mistakes_are_named(results):
+    with pytest.raises(MetapbtError, match="unknown meta.sources 'closets'; did you mean 'closest'"):
+        lengths(results, "closets")
+    with pytest.raises(MetapbtError, match="meta.num_contexts must be >= 1, got 0"):
+        lengths(results, num_contexts=0)
+
+
+def test_memory_keeps_runs_apart_that_share_everything_but_their_place(tmp_path):
+    add_run(tmp_path / "first", pole_length=0.3)
+    add_run(tmp_path / "second", pole_length=0.3)
+    target = complete_context("cart_pole", {})
+    memory = to_memory(target, read_sources(find_runs(tmp_path)), "train_return")
+    assert [len(source.history) for source in memory.sources] == [4, 4]
+    assert all(source.context["pole_length"] == 0.3 for source in memory.sources)
+    assert to_memory(target, read_sources([]), "train_return").sources == ()
+
+
+def test_a_run_that_had_learned_from_the_target_counts_as_little_as_the_targets_own(tmp_path):
+    add_run(tmp_path, pole_length=0.3)
+    add_run(tmp_path, pole_length=0.4, method="meta_pb2")
+    target = complete_context("cart_pole", {"pole_length": 0.35})
+    records = [Record(0, 0, None, "random", {"rate": 0.1}, 10, 1.0)]
+    learned = to_table(Identity("y", "cart_pole", target, "pb2", "sb3", 0), records)
+    write_table(tmp_path / "cart_pole" / "pole_length=0.4" / "meta_pb2" / "seed_0" / "memory.parquet", learned)
+    assert lengths(tmp_path) == [0.3]
+    assert lengths(tmp_path, include_target=True) == [0.3, 0.4]
+    assert lengths(tmp_path, target=0.2) == [0.3, 0.4]
+
+
+def test_the_target_is_kept_out_whatever_way_leads_to_its_results(results, tmp_path_factory):
+    add_run(results, pole_length=0.3, seed=7)
+    link = tmp_path_factory.mktemp("elsewhere") / "link"
+    link.symlink_to(results)
+    assert 0.3 not in lengths(link, target=0.3)
+    assert 0.3 not in lengths(results, target=0.1 + 0.2)  # 0.30000000000000004
+    own = results / "cart_pole" / "pole_length=0.3" / "pb2" / "seed_0"
+    assert lengths(link, "closest", 1, target=0.3, include_target=True, exclude=own) == [0.3]
+
+
+def test_contexts_with_too_little_data_are_passed_over(results):
+    add_run(results, pole_length=0.34, generations=1)
+    assert lengths(results, "closest", 1) == [0.34]
+    assert lengths(results, "closest", 1, min_records=4) == [0.3]
+    add_run(results, pole_length=0.34, generations=1, seed=1)
+    assert lengths(results, "closest", 1, min_records=4) == [0.34, 0.34]
+    with pytest.raises(MetapbtError, match="meta.min_records must be >= 1, got 0"):
+        lengths(results, min_records=0)
+
+
+def test_records_that_cannot_be_read_are_passed_over_with_a_warning(results, caplog):
+    (results / "cart_pole" / "pole_length=0.3" / "pb2" / "seed_0" / "records.parquet").write_bytes(b"half a file")
+    assert lengths(results, "closest", 1, target=0.31) == [0.4]
+    assert "is passed over" in caplog.text
+
+
+def test_similar_takes_the_contexts_whose_records_are_alike(tmp_path):
+    rng = np.random.default_rng(0)
+    for length in (0.2, 0.4, 0.6):
+        for gravity in (5.0, 10.0, 15.0):  # decides which rate is best; pole length changes nothing
+            add_run(tmp_path, pole_length=length, gravity=gravity)
+            reached, records = np.zeros(4), []
+            for generation in range(6):
+                for member in range(4):
+                    rate = float(rng.random())
+                    reached[member] += np.exp(-(((rate - gravity / 20) / 0.2) ** 2))
+                    hp = {"rate": rate}
+                    records.append(
+                        Record(generation, member, None, "random", hp, 10 * (generation + 1), reached[member])
+                    )
+            context = complete_context("cart_pole", {"pole_length": length, "gravity": gravity})
+            changed = changed_features("cart_pole", context)
+            path = run_directory(tmp_path, "cart_pole", changed, "pb2", 0) / "records.parquet"
+            write_table(path, to_table(Identity("x", "cart_pole", context, "pb2", "sb3", 0), records))
+    target = complete_context("cart_pole", {"pole_length": 0.4, "gravity": 11.5})
+    space = Space({"rate": {"type": "float", "low": 0.0, "high": 1.0}})
+    arguments = (tmp_path, "cart_pole", "sb3", target)
+    similar = choose_sources(*arguments, "similar", 3, space=space)
+    assert [run.context["gravity"] for run in similar] == [10.0] * 3
+    assert {run.context["gravity"] for run in choose_sources(*arguments, "closest", 3)} != {10.0}
+    with pytest.raises(MetapbtError, match="similar needs the search space"):
+        choose_sources(*arguments, "similar", 3)

@@ -1,0 +1,249 @@
+import logging
+
+import numpy as np
+import pytest
+
+from metapbt.errors import MetapbtError
+from metapbt.history import History, Record
+from metapbt.memory.experts import evidence
+from metapbt.memory.memory import Memory, SourceRun
+from metapbt.memory.quality import held_out_quality, summary
+from metapbt.memory.scales import UNSEEN
+from metapbt.population.explorers.base import Pending
+from metapbt.population.explorers.meta_pb2 import MetaPB2Explorer
+from metapbt.population.explorers.pb2 import PB2Explorer
+from metapbt.space import Space
+
+SPACE = Space({"x": {"type": "float", "low": 0.0, "high": 1.0}, "y": {"type": "float", "low": 0.0, "high": 1.0}})
+AROUND = (0.2, 0.4, 0.6, 0.8)
+
+
+def history(best, generations=6, members=4, seed=0, rate=1.0, noise=0.02):
+    """A population whose return grows faster the nearer (x, y) is to ``best``; nobody copies."""
+    rng = np.random.default_rng(seed)
+    records, returns = [], np.zeros(members)
+    for generation in range(generations):
+        for member in range(members):
+            drawn = SPACE.sample(rng)
+            gap = distance(drawn, best)
+            returns[member] += rate * np.exp(-((gap / 0.35) ** 2))
+            seen = returns[member] + noise * rng.standard_normal()
+            records.append(Record(generation, member, None, "random", drawn, 10 * (generation + 1), seen))
+    return History(tuple(records))
+
+
+def distance(hyperparameters, best):
+    return np.hypot(hyperparameters["x"] - best[0], hyperparameters["y"] - best[1])
+
+
+def memory(target=0.5, bests=AROUND, y=0.8, generations=10, **features):
+    """Sources whose best x is their feature ``shift``, and whose best y is ``y``."""
+    sources = tuple(
+        SourceRun({"shift": shift, "other": 5.0}, history((shift, y), generations, seed=i))
+        for i, shift in enumerate(bests)
+    )
+    return Memory({"shift": target, "other": 5.0, **features}, sources)
+
+
+@pytest.fixture(scope="module")
+def cache():
+    class Cache(dict):
+        def get(self, key):
+            return dict.get(self, key)
+
+        def put(self, key, weights):
+            self[key] = weights
+
+    return Cache()  # what is trained once serves every test
+
+
+def trusts(caplog):
+    said = [r.getMessage() for r in caplog.records if "trusted at" in r.getMessage()]
+    return [float(line.split("trusted at ")[1].split()[0]) for line in said]
+
+
+def test_the_first_generation_is_near_the_optimum_that_related_contexts_predict(cache):
+    explorer = MetaPB2Explorer(SPACE, memory(), cache=cache)
+    suggestions = explorer.start(4, np.random.default_rng(0))
+    chosen = [s for s in suggestions if s.source == "memory"]
+    assert [s.source for s in suggestions] == ["memory"] * 2 + ["random"] * 2
+    assert min(distance(s.hyperparameters, (0.5, 0.8)) for s in chosen) < 0.12
+    # A random point is 0.47 away, the nearer one of two 0.35.
+    assert len({tuple(s.hyperparameters.values()) for s in chosen}) == 2
+
+
+def test_members_for_the_case_that_memory_misleads_are_far_from_its_own_and_from_each_other(cache):
+    suggestions = MetaPB2Explorer(SPACE, memory(), cache=cache).start(4, np.random.default_rng(0))
+    points = [SPACE.to_unit(suggestion.hyperparameters) for suggestion in suggestions]
+    for i, hedge in enumerate(points[2:], 2):
+        # Two random points are 0.52 apart, a random one is 0.3 from the nearest of three others.
+        assert min(np.hypot(*(hedge - other)) for j, other in enumerate(points) if j != i) > 0.4
+
+
+def test_a_large_population_has_no_member_twice(cache):
+    suggestions = MetaPB2Explorer(SPACE, memory(), cache=cache).start(300, np.random.default_rng(0))
+    assert len({tuple(s.hyperparameters.values()) for s in suggestions}) == 300
+
+
+def test_the_first_generation_follows_the_context(cache):
+    sides = []
+    for target in (0.25, 0.75):
+        explorer = MetaPB2Explorer(SPACE, memory(target), first_generation=0.25, cache=cache)
+        sides.append(explorer.start(4, np.random.default_rng(0))[0].hyperparameters["x"])
+    assert sides[0] < 0.5 < sides[1]
+
+
+def test_memory_chooses_but_one_member_where_the_target_differs_in_what_the_sources_never_varied(cache):
+    explorer = MetaPB2Explorer(SPACE, memory(other=6.0), cache=cache)
+    assert [s.source for s in explorer.start(4, np.random.default_rng(0))] == ["memory"] + ["random"] * 3
+    assert explorer._encoder.coverage == UNSEEN
+
+
+def test_related_memory_is_trusted_and_finds_the_optimum_at_once(cache, caplog):
+    explorer = MetaPB2Explorer(SPACE, memory(), cache=cache)
+    here = history((0.5, 0.8), generations=1, seed=9)
+    with caplog.at_level(logging.INFO, "metapbt"):
+        (suggestion,) = explorer.propose([here.best()], here, [], np.random.default_rng(0))
+    assert suggestion.source == "memory"
+    assert distance(suggestion.hyperparameters, (0.5, 0.8)) < 0.25
+    assert trusts(caplog)[-1] > 0.4
+
+
+def test_misleading_memory_loses_its_say_within_a_few_generations(cache, caplog):
+    explorer = MetaPB2Explorer(SPACE, memory(y=0.1, bests=(0.5, 0.6, 0.7, 0.8), target=0.65), cache=cache)
+    best = (0.1, 0.9)
+    with caplog.at_level(logging.INFO, "metapbt"):
+        for generations in (1, 2, 3):
+            here = history(best, generations, seed=9)
+            (suggestion,) = explorer.propose([here.best()], here, [], np.random.default_rng(0))
+    assert trusts(caplog)[-1] < 0.3
+    assert distance(suggestion.hyperparameters, best) < 0.3
+
+
+def test_every_expert_is_judged_by_the_same_rows_however_long_the_run(cache, monkeypatch):
+    judged = []
+
+    def spy(errors, times, noise):
+        judged.append(sorted(times))
+        return evidence(errors, times, noise)
+
+    monkeypatch.setattr("metapbt.memory.kernel.evidence", spy)
+    monkeypatch.setattr("metapbt.memory.experts.evidence", spy)
+    explorer = MetaPB2Explorer(SPACE, memory(), cache=cache)
+    here = history((0.5, 0.8), generations=40)
+    assert explorer._prior_trust > 0
+    judged.clear()
+    explorer.propose([here.best()], here, [], np.random.default_rng(0))
+    assert len(judged) > 1
+    assert all(times == judged[0] for times in judged)
+
+
+def test_without_trust_weighting_memory_keeps_its_say(cache, caplog):
+    remembered = memory(y=0.1, bests=(0.5, 0.6, 0.7, 0.8), target=0.65)
+    here = history((0.1, 0.9), generations=6, seed=9)
+    with caplog.at_level(logging.INFO, "metapbt"):
+        MetaPB2Explorer(SPACE, remembered, trust=False, cache=cache).propose(
+            [here.best()], here, [], np.random.default_rng(0)
+        )
+    assert trusts(caplog)[-1] > 0.4
+
+
+def test_points_being_tried_are_kept_away_from(cache):
+    explorer = MetaPB2Explorer(SPACE, memory(bests=(0.2, 0.8), generations=2), cache=cache)  # much is left uncertain
+    here = history((0.5, 0.8), generations=1, seed=9)
+    parent = here.best()
+    first = explorer.propose([parent], here, [], np.random.default_rng(0))[0].hyperparameters
+    waiting = [Pending(parent.reached, first)] * 5
+    second = explorer.propose([parent], here, waiting, np.random.default_rng(0))[0].hyperparameters
+    assert distance(second, (first["x"], first["y"])) > 1e-3  # the same draws: nothing else could make it differ
+
+
+@pytest.mark.parametrize(
+    "empty", [Memory({"shift": 0.0}), Memory({"shift": 0.0}, (SourceRun({"shift": 1.0}, History()),))]
+)
+def test_without_rows_of_any_source_it_is_pb2(empty):
+    past = history((0.3, 0.8))
+    forgetful, plain = MetaPB2Explorer(SPACE, empty), PB2Explorer(SPACE)
+    assert forgetful.start(4, np.random.default_rng(1)) == plain.start(4, np.random.default_rng(1))
+    arguments = ([past.best()], past, [])
+    assert forgetful.propose(*arguments, np.random.default_rng(2)) == plain.propose(
+        *arguments, np.random.default_rng(2)
+    )
+
+
+def test_parts_can_be_switched_off(cache):
+    past, plain = history((0.3, 0.8)), PB2Explorer(SPACE)
+    only_first = MetaPB2Explorer(SPACE, memory(), steering=False, cache=cache)
+    arguments = ([past.best()], past, [])
+    assert only_first.propose(*arguments, np.random.default_rng(2)) == plain.propose(
+        *arguments, np.random.default_rng(2)
+    )
+    random_first = MetaPB2Explorer(SPACE, memory(), first_generation=0, cache=cache)
+    assert random_first.start(4, np.random.default_rng(1)) == plain.start(4, np.random.default_rng(1))
+    for settings in ({"kernel": "plain"}, {"features": False}, {"schedule": False}, {"kernel": "published"}):
+        explorer = MetaPB2Explorer(SPACE, memory(generations=4), cache=cache, **settings)
+        first = explorer.start(4, np.random.default_rng(0))
+        later = explorer.propose(*arguments, np.random.default_rng(0))
+        assert [s.source for s in (*first[:1], *later)] == ["memory"] * 2
+        assert all(s.hyperparameters in SPACE for s in (*first, *later))
+
+
+def test_a_new_explorer_suggests_what_the_old_one_would_have(cache):
+    here = history((0.5, 0.8), generations=3, seed=9)
+    old = MetaPB2Explorer(SPACE, memory(generations=4))  # trains
+    old.start(4, np.random.default_rng(0))
+    arguments = ([here.best(), here.latest[0]], here, [Pending(1.0, SPACE.default())])
+    expected = old.propose(*arguments, np.random.default_rng(5))
+    kept = {}
+    kept_cache = type("Kept", (), {"get": staticmethod(kept.get), "put": staticmethod(kept.__setitem__)})()
+    for _ in range(2):  # trains and keeps; then takes what was kept
+        again = MetaPB2Explorer(SPACE, memory(generations=4), cache=kept_cache)
+        assert again.propose(*arguments, np.random.default_rng(5)) == expected
+    assert len(kept) == 2  # the deep kernel's, and the plain one's that it starts from
+
+
+def test_parents_without_a_finite_return_are_left_to_pb2(cache):
+    here = history((0.5, 0.8), generations=2)
+    failed = Record(1, 0, None, "random", SPACE.default(), 20, float("nan"))
+    (suggestion,) = MetaPB2Explorer(SPACE, memory(), cache=cache).propose([failed], here, [], np.random.default_rng(0))
+    assert suggestion.source == "random"
+
+
+def test_rows_from_outside_the_space_are_left_out():
+    narrow = Space({"x": {"type": "float", "low": 0.0, "high": 0.5}, "y": {"type": "float", "low": 0.0, "high": 1.0}})
+    rows = MetaPB2Explorer(narrow, memory(bests=[0.1]))._encoder.rows
+    assert 0 < len(rows) < 40
+    assert len(MetaPB2Explorer(SPACE, memory(bests=[0.1]), max_rows=20)._encoder.rows) == 20
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"kernel": "dep"}, "did you mean 'deep'"),
+        ({"first_generation": 1.5}, "method.first_generation must be in"),
+        ({"horizon": 0}, "method.horizon must be >= 1, got 0"),
+        ({"fine_tuning": -1}, "method.fine_tuning must be >= 0"),
+    ],
+)
+def test_wrong_settings_are_said_in_one_line(settings, said):
+    with pytest.raises(MetapbtError, match=said):
+        MetaPB2Explorer(SPACE, memory(), **settings)
+
+
+def test_held_out_contexts_say_what_memory_is_worth():
+    related = held_out_quality(memory(bests=(0.3, 0.5, 0.7), generations=9), SPACE)
+    assert len(related) == 3
+    assert np.mean([q.memory.rank_correlation for q in related]) > 0.7
+    assert np.mean([q.memory.density for q in related]) > np.mean([q.alone.density for q in related])
+    assert all(0.7 <= q.memory.inside <= 1 for q in related)
+    assert "rank correlation" in summary(related)
+    assert held_out_quality(memory(bests=(0.3,)), SPACE) == []
+    assert "too few" in summary([])
+
+
+def test_targets_with_the_same_sources_share_what_was_trained(cache):
+    one, other = (MetaPB2Explorer(SPACE, memory(target), cache=cache) for target in (0.5, 0.9))
+    one.start(4, np.random.default_rng(0))
+    known = len(cache)
+    other.start(4, np.random.default_rng(0))
+    assert len(cache) == known > 0

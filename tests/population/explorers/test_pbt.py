@@ -1,0 +1,71 @@
+import numpy as np
+import pytest
+
+from metapbt.history import History, Record
+from metapbt.population.explorers.pbt import PBTExplorer
+from metapbt.space import Space
+
+SPACE = Space(
+    {
+        "x": {"type": "float", "low": 0.0, "high": 10.0},
+        "n": {"type": "int", "low": 1, "high": 100},
+        "c": {"type": "categorical", "choices": ["a", "b", "c", "d"]},
+    }
+)
+
+
+def explored(count, hyperparameters, **settings):
+    explorer = PBTExplorer(SPACE, **settings)
+    parent = Record(0, 0, None, "random", hyperparameters, 10, 1.0)
+    rng = np.random.default_rng(0)
+    return explorer.propose([parent] * count, History((parent,)), [], rng)
+
+
+def test_without_resampling_numbers_are_multiplied_by_a_factor():
+    suggestions = explored(200, {"x": 4.0, "n": 50, "c": "b"}, resample_probability=0.0)
+    assert {round(s.hyperparameters["x"], 9) for s in suggestions} == {3.2, 4.8}
+    assert {s.hyperparameters["n"] for s in suggestions} == {40, 60}
+    assert {s.source for s in suggestions} == {"perturbed"}
+
+
+def test_without_resampling_a_category_moves_to_a_neighbour_and_stays_where_there_is_none():
+    assert {
+        s.hyperparameters["c"] for s in explored(200, {"x": 4.0, "n": 50, "c": "b"}, resample_probability=0.0)
+    } == set("ac")
+    assert {
+        s.hyperparameters["c"] for s in explored(200, {"x": 4.0, "n": 50, "c": "d"}, resample_probability=0.0)
+    } == set("cd")
+
+
+def test_perturbed_values_stay_within_their_bounds():
+    for suggestion in explored(50, {"x": 9.9, "n": 1, "c": "a"}, resample_probability=0.0, factors=(0.1, 3.0)):
+        SPACE.check(suggestion.hyperparameters)
+
+
+def test_resampling_draws_from_the_whole_range():
+    drawn = [s.hyperparameters["x"] for s in explored(2000, {"x": 4.0, "n": 50, "c": "b"}, resample_probability=1.0)]
+    assert np.mean(drawn) == pytest.approx(5.0, abs=0.2)
+    assert np.quantile(drawn, [0.1, 0.9]) == pytest.approx([1.0, 9.0], abs=0.3)
+
+
+def test_each_hyperparameter_is_resampled_with_the_probability_asked_for():
+    suggestions = explored(2000, {"x": 4.0, "n": 50, "c": "b"}, resample_probability=0.25)
+    kept = np.mean([round(s.hyperparameters["x"], 9) in (3.2, 4.8) for s in suggestions])
+    assert kept == pytest.approx(0.75, abs=0.03)
+
+
+def test_a_stepped_number_moves_to_a_neighbour():
+    space = Space({"rate": {"type": "float", "low": 0.005, "high": 0.1, "log": True, "step": 0.0005}})
+    parent = Record(0, 0, None, "random", {"rate": 0.0065}, 10, 1.0)
+    explorer = PBTExplorer(space, resample_probability=0.0)
+    suggestions = explorer.propose([parent] * 50, History((parent,)), [], np.random.default_rng(0))
+    assert {s.hyperparameters["rate"] for s in suggestions} == {0.006, 0.007}
+    assert {s.operations["rate"] for s in suggestions} == {"up", "down"}
+
+
+def test_every_operation_is_told():
+    (suggestion,) = explored(1, {"x": 4.0, "n": 50, "c": "b"}, resample_probability=0.0)
+    assert suggestion.operations["x"] in ("x0.8", "x1.2")
+    assert suggestion.operations["c"] in ("up", "down")
+    (suggestion,) = explored(1, {"x": 4.0, "n": 50, "c": "b"}, resample_probability=1.0)
+    assert set(suggestion.operations.values()) == {"resample"}

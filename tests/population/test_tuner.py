@@ -1,0 +1,221 @@
+import json
+import math
+
+import pytest
+
+from metapbt import Continue, Copy, Space, Tuner
+from metapbt.errors import MetapbtError
+from metapbt.memory.memory import Memory
+from metapbt.population.explorers import METHODS
+from metapbt.population.explorers.random import RandomExplorer
+
+SPACE = {
+    "x": {"type": "float", "low": 0.0, "high": 1.0},
+    "n": {"type": "int", "low": 1, "high": 9, "default": 4},
+}
+
+
+def settings(method):
+    return {"memory": Memory({"feature": 1.0})} if method == "meta_pb2" else {}
+
+
+def make(method="pbt", seed=0, **kwargs):
+    return Tuner(SPACE, method, seed=seed, **kwargs, **settings(method))
+
+
+def play(tuner, generations, first=0):
+    """Train a synthetic population: return grows faster the nearer x is to 0.7."""
+    for generation in range(first, first + generations):
+        returns = [-abs(a.hyperparameters["x"] - 0.7) * (generation + 1) for a in tuner.assignments]
+        tuner.tell([10 * (generation + 1)] * len(returns), returns)
+    return tuner
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_asks_and_tells(method):
+    size = 4 if method == "grid" else 8  # the grid has four points
+    tuner = make(method, population_size=size)
+    configs = tuner.start()
+    assert len(configs) == size
+    for generation in range(3):
+        decisions = tuner.tell([generation + 1] * size, [float(m * (generation + 1)) for m in range(size)])
+        assert len(decisions) == size
+        for member, decision in enumerate(decisions):
+            if isinstance(decision, Copy):
+                assert member in (0, 1)
+                assert decision.parent in (6, 7)
+                assert decision.hyperparameters in Space(SPACE)
+            else:
+                assert decision == Continue()
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_state_saved_as_json_in_the_middle_changes_nothing(method):
+    straight = make(method)
+    straight.start()
+    play(straight, 4)
+
+    first = make(method)
+    first.start()
+    play(first, 2)
+    second = make(method)
+    second.load_state(json.loads(json.dumps(first.state())))
+    play(second, 2, first=2)
+
+    assert json.dumps(second.state()) == json.dumps(straight.state())
+
+
+def play_asynchronously(tuner, reports):
+    """Members report in turn, member 0 three times as often as the others."""
+    order = [0, 1, 0, 2, 0, 3]
+    for number in range(reports):
+        member = order[number % len(order)]
+        origin = tuner.origin(member)
+        steps = 10 + (origin.env_steps if origin else 0)
+        tuner.tell_member(member, steps, -abs(tuner.assignments[member].hyperparameters["x"] - 0.7) * steps)
+    return tuner
+
+
+@pytest.mark.parametrize("method", [method for method in METHODS if method != "grid"])
+def test_members_report_by_themselves_and_a_state_saved_in_between_changes_nothing(method):
+    straight = make(method)
+    straight.start()
+    play_asynchronously(straight, 24)
+    assert [record.generation for record in straight.history.latest] == [11, 3, 3, 3]
+    assert straight.history.generations == 4
+
+    first = make(method)
+    first.start()
+    play_asynchronously(first, 12)
+    second = make(method)
+    second.load_state(json.loads(json.dumps(first.state())))
+    play_asynchronously(second, 12)
+    assert json.dumps(second.state()) == json.dumps(straight.state())
+
+
+def test_a_member_that_reports_alone_is_judged_by_what_the_others_reported_last():
+    tuner = make("pbt", population_size=4)
+    tuner.start()
+    assert [tuner.tell_member(member, 10, float(member)) for member in (3, 2, 1)] == [Continue()] + [
+        Copy(3, tuner.assignments[member].hyperparameters) for member in (2, 1)
+    ]
+    assert isinstance(tuner.tell_member(0, 10, 9.0), Continue)
+    # Member 3 has trained on, but fell: its best is no longer what others copy.
+    tuner.tell_member(3, 20, 0.5)
+    copy = tuner.tell_member(1, 20, 0.1)
+    assert isinstance(copy, Copy)
+    assert copy.parent == 0
+    with pytest.raises(MetapbtError, match="members are 0 to 3, got 4"):
+        tuner.tell_member(4, 10, 0.0)
+
+
+def test_what_others_are_training_counts_as_pending():
+    seen = []
+
+    class Watching(RandomExplorer):
+        copies = True
+
+        def propose(self, parents, history, pending, rng):
+            seen.append([(p.return_before, p.hyperparameters["x"]) for p in pending])
+            return super().start(len(parents), rng)
+
+    tuner = make("random", population_size=4)
+    tuner._explorer = Watching(tuner.space)
+    configs = tuner.start()
+    tuner.tell_member(0, 10, 5.0)
+    tuner.tell_member(1, 10, 1.0)
+    (pending,) = seen
+    assert pending[0] == (5.0, configs[0]["x"])
+    assert [x for _, x in pending] == [configs[m]["x"] for m in (0, 2, 3)]
+    assert all(math.isnan(value) for value, _ in pending[1:])
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_seed_decides_everything(method):
+    states = []
+    for seed in (3, 3, 4):
+        tuner = make(method, seed)
+        tuner.start()
+        states.append(json.dumps(play(tuner, 3).state()))
+    assert states[0] == states[1]
+    if method not in ("default", "grid"):
+        assert states[0] != states[2]
+
+
+def test_default_and_random_never_copy():
+    for method in ("default", "random"):
+        tuner = make(method)
+        tuner.start()
+        assert play(tuner, 3).tell([100] * 4, [1.0, 2.0, 3.0, 4.0]) == [Continue()] * 4
+
+
+def test_starting_twice_gives_the_same_configurations():
+    tuner = make()
+    assert tuner.start() == tuner.start()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"population_size": 0}, "population.size must be >= 1, got 0"),
+        ({"quantile": 0.7}, r"population.quantile must be in \[0, 0.5\], got 0.7"),
+        ({"method": "pb3"}, "unknown method 'pb3'; did you mean"),
+        ({"metric": "loss"}, "population.metric must be one of train_return, eval_return, got loss"),
+        ({"seed": -1}, "seed must be >= 0"),
+        ({"method": "pbt", "resample_probability": 2}, r"method.resample_probability must be in \[0, 1\]"),
+        ({"method": "pbt", "factors": [0]}, "method.factors must be positive"),
+        ({"method": "pbt", "sigma": 2}, "method 'pbt': .*sigma"),
+    ],
+)
+def test_bad_arguments_are_named(arguments, message):
+    with pytest.raises(MetapbtError, match=message):
+        Tuner(SPACE, **arguments)
+
+
+def test_bad_reports_are_named():
+    tuner = make()
+    with pytest.raises(MetapbtError, match="call start first"):
+        tuner.tell([1] * 4, [0.0] * 4)
+    tuner.start()
+    with pytest.raises(MetapbtError, match="4 members need as many env_steps and returns, got 3 and 4"):
+        tuner.tell([1] * 3, [0.0] * 4)
+    tuner.tell([1] * 4, [0.0] * 4)
+    with pytest.raises(MetapbtError, match="env_steps of member 0 must grow beyond 1, got 1"):
+        tuner.tell([1] * 4, [0.0] * 4)
+    with pytest.raises(MetapbtError, match="the state is of 4 members, this tuner has 2"):
+        make(population_size=2).load_state(tuner.state())
+
+
+def test_an_explorer_of_ones_own_is_named_by_its_module():
+    tuner = Tuner(SPACE, "metapbt.population.explorers.random:RandomExplorer", seed=5)
+    assert tuner.start() == Tuner(SPACE, "random", seed=5).start()
+
+
+def test_given_configurations_go_to_the_first_members_and_the_method_chooses_the_others():
+    given = [{"x": 0.25, "n": 3}, {"x": 0.75, "n": 5}]
+    tuner = make(initial=given)
+    configs = tuner.start()
+    assert configs[:2] == given
+    assert [a.source for a in tuner.assignments] == ["given", "given", "random", "random"]
+    assert configs[2:] == make().start()[2:]
+    with pytest.raises(MetapbtError, match="x must be in"):
+        make(initial=[{"x": 7.0, "n": 3}])
+    with pytest.raises(MetapbtError, match="initial has 5 configurations for 4 members"):
+        make(initial=[given[0]] * 5)
+
+
+def test_a_constraint_has_the_last_word_on_every_new_configuration():
+    seen = []
+
+    def at_most_half(hyperparameters):
+        seen.append(hyperparameters)
+        return {**hyperparameters, "x": min(hyperparameters["x"], 0.5)}
+
+    tuner = make(constraint=at_most_half)
+    tuner.start()
+    play(tuner, 5)
+    assert all(r.hyperparameters["x"] <= 0.5 for r in tuner.history)
+    assert len(seen) == 4 + 5
+    assert any(h["x"] > 0.5 for h in seen)
+    with pytest.raises(MetapbtError, match="x must be in"):
+        make(constraint=lambda h: {**h, "x": -1.0}).start()

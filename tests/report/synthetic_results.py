@@ -1,0 +1,158 @@
+"""Results of runs that were never run: as the store describes them, and as directories that it can read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import yaml
+
+from metapbt.envs import ENVIRONMENTS, complete_context
+from metapbt.history import Record
+from metapbt.report.groups import Group, group_runs
+from metapbt.store.results import RunInfo
+from metapbt.store.run_directory import RunDirectory, context_label, run_directory
+from metapbt.store.table import Identity, to_table, write_table
+
+RESULTS = Path("/somewhere/private/results")
+
+SyntheticRun = tuple[RunInfo, pd.DataFrame]
+
+
+def make_run(
+    method: str = "pb2",
+    seed: int = 0,
+    *,
+    env: str = "cart_pole",
+    changed: dict[str, float] | None = None,
+    learner: str = "sb3",
+    state: str = "done",
+    scores: Sequence[float] = (10.0, 20.0, 30.0),
+    interval: int = 1000,
+    generations: int | None = None,
+    sources: Sequence[dict[str, float]] = (),
+    folder: str = "",
+) -> SyntheticRun:
+    """One run of two members; ``scores`` are those of the best one, the other is 5 better by luck."""
+    changed = changed or {}
+    info = RunInfo(
+        path=run_directory(RESULTS / folder, env, changed, method, seed),
+        env=env,
+        method=method,
+        learner=learner,
+        seed=seed,
+        context=_complete(env, changed),
+        changed=changed,
+        state=state,
+        error="out of memory" if state == "failed" else None,
+        generations=len(scores) if generations is None else generations,
+        metric="train_return",
+        source_contexts=[_complete(env, source) for source in sources],
+    )
+    rows = [
+        {
+            "run_dir": str(info.path),
+            "generation": generation,
+            "member": member,
+            "env_steps": (generation + 1) * interval,
+            "train_return": 100.0 - member,
+            "eval_return": score + 5 * member,
+            "best": member == 0,
+        }
+        for generation, score in enumerate(scores)
+        for member in (0, 1)
+    ]
+    return info, pd.DataFrame(rows)
+
+
+def groups_of(runs: Sequence[SyntheticRun]) -> list[Group]:
+    """The groups of runs made with :func:`make_run`."""
+    return group_runs([info for info, _ in runs], pd.concat([frame for _, frame in runs]), RESULTS)
+
+
+def group_of(runs: Sequence[SyntheticRun]) -> Group:
+    """The only group of the runs."""
+    (group,) = groups_of(runs)
+    return group
+
+
+def realistic_runs(contexts: int = 6, seeds: int = 3, generations: int = 10) -> list[SyntheticRun]:
+    """Every other context is a source with pb2 alone; a seed is missing, a run goes on, another failed."""
+    rng = np.random.default_rng(1)
+    lengths = np.round(np.linspace(0.1, 1.6, contexts), 2).tolist()
+    sources = [{"pole_length": length} for length in lengths[::2]]
+    odd_ones = {(1, "meta_pb2", 1): ("running", 0.6), (3, "pb2", 0): ("failed", 0.3)}
+    steps = np.arange(1, generations + 1) / generations
+    runs = []
+    for number, length in enumerate(lengths):
+        for method in ["pb2"] if number % 2 == 0 else ["default", "pb2", "meta_pb2"]:
+            for seed in range(seeds):
+                if (number, method, seed) == (1, "default", 2):
+                    continue
+                speed = {"default": 0.6, "pb2": 1.0, "meta_pb2": 1.6}[method] * rng.uniform(0.8, 1.2)
+                scores = 500 / (1 + length / 2) * (1 - np.exp(-3 * speed * steps)) + rng.normal(0, 12, generations)
+                state, share = odd_ones.get((number, method, seed), ("done", 1))
+                runs.append(
+                    make_run(
+                        method,
+                        seed,
+                        changed={"pole_length": length},
+                        state=state,
+                        scores=scores[: round(share * generations)].tolist(),
+                        interval=10_000,
+                        generations=generations,
+                        sources=sources if method == "meta_pb2" else (),
+                    )
+                )
+    return runs
+
+
+def store_runs(results: Path, runs: Sequence[SyntheticRun]) -> Path:
+    """Write the runs as run directories below ``results``; a running one is left as a stopped one."""
+    for info, frame in runs:
+        path = results / info.path.relative_to(RESULTS)
+        path.mkdir(parents=True)
+        steps = int(frame["env_steps"].iloc[0]) if len(frame) else 1000
+        config = {
+            "env": info.env,
+            "context": info.changed,
+            "features": info.context,
+            "budget": {"steps": steps * info.generations, "interval": steps},
+            "method": {"name": info.method},
+            "learner": {"name": info.learner},
+            "population": {"metric": info.metric},
+            "seed": info.seed,
+        }
+        (path / "config.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
+        columns = ["generation", "member", "env_steps", "train_return", "eval_return"]
+        records = [
+            Record(parent=None, source="random", hyperparameters={"learning_rate": 1e-3}, **row)
+            for row in (frame[columns].to_dict("records") if len(frame) else [])
+        ]
+        if records:
+            write_table(path / "records.parquet", to_table(_identity(info, info.context), records))
+        if info.source_contexts:
+            tables = [to_table(_identity(info, context), records[:1]) for context in info.source_contexts]
+            write_table(RunDirectory(path).memory, _concatenated(tables))
+        if info.state == "done":
+            (path / "DONE").touch()
+        if info.state == "failed":
+            (path / "FAILED").write_text(str(info.error), encoding="utf-8")
+    return results
+
+
+def _complete(env: str, changed: dict[str, float]) -> dict[str, float]:
+    return complete_context(env, changed) if env in ENVIRONMENTS else dict(changed)
+
+
+def _identity(info: RunInfo, context: dict[str, float]) -> Identity:
+    run_id = f"{info.env}/{context_label(info.changed)}/{info.method}/seed_{info.seed}"
+    return Identity(run_id, info.env, context, info.method, info.learner, info.seed)
+
+
+def _concatenated(tables: Sequence[object]) -> object:
+    import pyarrow as pa
+
+    return pa.concat_tables(tables)

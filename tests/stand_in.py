@@ -1,0 +1,73 @@
+"""A learner for tests of whole runs: quick, random, and failing or killing where it is told to."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from pathlib import Path
+
+import numpy as np
+
+from metapbt.envs import Environment, Feature
+from metapbt.envs.cart_pole import CART_POLE
+from metapbt.learners.base import Training
+
+
+class StandInLearner:
+    """Its return grows by chance and by ``x``; what goes wrong stands in environment variables.
+
+    ``STAND_IN_KILL``: at which call to ``train``, counted over processes, which signal is sent to the main process.
+    ``STAND_IN_FAIL``: above which ``x`` training raises, and how often. Both are JSON with a folder to count in.
+    """
+
+    def __init__(self, env, context, budget_steps, settings):
+        pass
+
+    def check(self, space, interval_steps):
+        pass
+
+    def train(self, state, hyperparameters, interval_steps, seed, evaluation_seed):
+        self._go_wrong(hyperparameters)
+        before = (0, 0.0) if state is None else (int(state["steps"]), float(state["reached"]))
+        rng = np.random.default_rng(seed)
+        steps, reached = before[0] + interval_steps, before[1] + float(hyperparameters["x"]) + rng.normal()
+        evaluation = reached + np.random.default_rng(evaluation_seed).normal()
+        state = {"steps": np.array(steps), "reached": np.array(reached)}
+        return Training(state, steps, reached, evaluation, int(rng.integers(9)))
+
+    def _go_wrong(self, hyperparameters):
+        kill, fail = (json.loads(os.environ.get(name, "null")) for name in ("STAND_IN_KILL", "STAND_IN_FAIL"))
+        if kill and _count(Path(kill["folder"])) == kill["call"]:
+            os.kill(int(Path(kill["folder"], "pid").read_text()), getattr(signal, kill["signal"]))
+            time.sleep(60)  # in a worker: until the main process is gone and takes it along
+        if fail and hyperparameters["x"] > fail["above"] and _count(Path(fail["folder"])) <= fail["times"]:
+            raise ValueError("meant to fail")
+
+
+def _count(folder: Path) -> int:
+    """Count calls over processes, by files that are made but once."""
+    number = 1
+    while True:
+        try:
+            os.close(os.open(folder / f"call_{number}", os.O_CREAT | os.O_EXCL))
+            return number
+        except FileExistsError:
+            number += 1
+
+
+def halved(hyperparameters):
+    """A constraint: half of every ``x``."""
+    return {**hyperparameters, "x": hyperparameters["x"] / 2}
+
+
+def _build_robot(context, render_mode):
+    return CART_POLE(render_mode=render_mode, pole_length=ROBOTS[int(context["robot"])])
+
+
+#: Cart-poles by number, in no order: what makes them differ stands in no feature.
+ROBOTS = (0.5, 0.12, 0.9, 0.3, 0.7, 0.1, 0.95)
+ROBOT = Environment(
+    "robot", (Feature("robot", "1", 0, 0, 6, None, "which one", whole=True),), "tests/Robot-v0", _build_robot, 500
+)
