@@ -32,3 +32,8 @@ def logging_to(path: Path) -> Iterator[None]:
         file.close()
         LOGGER.setLevel(level)
         LOGGER.propagate = propagate
+
+
+def counted(number: int, thing: str) -> str:
+    """A number with its noun: ``1 member``, ``4 members``."""
+    return f"{number:,} {thing}{'s' * (number != 1)}"

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+import inspect
+from collections.abc import Callable, Collection, Mapping
+from types import ModuleType
 from typing import Any
 
-from metapbt.errors import MetapbtError, unknown_name
+from metapbt.errors import MetapbtError, one_line, unknown_name
 
 
 def settings_of(choice: Mapping[str, Any]) -> dict[str, Any]:
@@ -29,6 +31,51 @@ def lookup(kind: str, name: str, table: Mapping[str, str]) -> Any:
         raise unknown_name(kind, name, table)
     module_name, _, attribute = table.get(name, name).partition(":")
     try:
-        return getattr(importlib.import_module(module_name), attribute)
-    except (ImportError, AttributeError) as error:
+        return getattr(import_for(kind, name, module_name), attribute)
+    except AttributeError as error:
         raise MetapbtError(f"{kind} '{name}' cannot be loaded: {error}") from error
+
+
+def import_for(kind: str, name: str, module_name: str) -> ModuleType:
+    """Import the module that the ``kind`` called ``name`` lies in.
+
+    Raises:
+        MetapbtError: there is no such module, or it fails, whatever the reason: it is the user's own code.
+    """
+    try:
+        return importlib.import_module(module_name)
+    except MetapbtError:
+        raise
+    except Exception as error:
+        reason = one_line(error) if isinstance(error, ImportError) else f"{type(error).__name__}: {one_line(error)}"
+        raise MetapbtError(f"{kind} '{name}' cannot be loaded: {reason}") from error
+
+
+def check_settings(
+    kind: str,
+    made_by: Callable[..., Any],
+    settings: Collection[str],
+    positional: int = 1,
+    also_known: Collection[str] = (),
+) -> None:
+    """Check names of settings against the parameters of what is about to be called with them.
+
+    Args:
+        kind: what they are, for the error message (``"setting of method pb2"``).
+        made_by: a class or function; where it takes ``**settings`` it checks names itself.
+        settings: their names.
+        positional: how many arguments it gets by position before them.
+        also_known: names that would be right beside these settings, for the hint.
+
+    Raises:
+        MetapbtError: a name is unknown (with the nearest known one), or one is missing.
+    """
+    parameters = list(inspect.signature(made_by).parameters.values())[positional:]
+    known = {p.name for p in parameters if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)}
+    if not any(p.kind is p.VAR_KEYWORD for p in parameters):
+        for name in settings:
+            if name not in known:
+                raise unknown_name(kind, name, known.union(also_known))
+    missing = [p.name for p in parameters if p.name in known.difference(settings) and p.default is p.empty]
+    if missing:
+        raise MetapbtError(f"missing {kind}: {', '.join(missing)}")

@@ -10,7 +10,10 @@ import zlib
 
 import numpy as np
 
-_HALF_RANGE = 2**30
+# Where episodes' seeds lie, so that training, validation and test never share one.
+_VALIDATION, _TEST, _END = 2**30, 3 * 2**29, 2**31
+_EPISODES = 2**20  # room for as many to be counted up from the first
+_MASK = 2**64 - 1
 
 
 def generator(seed: int, generation: int, member: int, purpose: str) -> np.random.Generator:
@@ -24,14 +27,40 @@ def generator(seed: int, generation: int, member: int, purpose: str) -> np.rando
 
 
 def training_seed(seed: int, generation: int, member: int) -> int:
-    """The seed, below 2**30, from which a member's environments and network noise start in a generation."""
-    return int(generator(seed, generation, member, "train").integers(_HALF_RANGE - 2**20))
+    """The seed, below 2**30, of everything random in the interval of a member in a generation."""
+    return int(generator(seed, generation, member, "train").integers(_VALIDATION))
+
+
+def episode_seed(seed: int, place: int, count: int) -> int:
+    """The seed, below 2**30, of an episode of training.
+
+    A few multiplications (Steele et al., 2014, "Fast splittable pseudorandom number generators"): some environments
+    end an episode in every other step.
+
+    Args:
+        seed: of the interval in which the episode begins.
+        place: of its environment among those stepped together.
+        count: of the episodes that began there in the interval before it.
+    """
+    word = _mixed(_mixed(seed + 0x9E3779B97F4A7C15) + (place << 32) + count)
+    return word >> 34
 
 
 def evaluation_seed(seed: int) -> int:
-    """The seed of a run's evaluation episodes: fixed for all generations and members, and at least 2**30.
+    """The seed of a run's first validation episode, the others counted up from it: in [2**30, 3 * 2**29).
 
-    Training seeds are below 2**30 (with room for the environments counted up from them), so training never sees
-    an evaluation's episodes.
+    Fixed for all generations and members.
     """
-    return _HALF_RANGE + int(generator(seed, -1, -1, "evaluate").integers(_HALF_RANGE - 2**20))
+    return _VALIDATION + int(generator(seed, -1, -1, "evaluate").integers(_TEST - _VALIDATION - _EPISODES))
+
+
+def test_seed(seed: int) -> int:
+    """The seed of a run's first test episode, the others counted up from it: in [3 * 2**29, 2**31)."""
+    return _TEST + int(generator(seed, -1, -1, "test").integers(_END - _TEST - _EPISODES))
+
+
+def _mixed(word: int) -> int:
+    """SplitMix64's finaliser."""
+    word = ((word ^ (word >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
+    word = ((word ^ (word >> 27)) * 0x94D049BB133111EB) & _MASK
+    return word ^ (word >> 31)

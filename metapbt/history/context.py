@@ -1,12 +1,62 @@
-"""What tells contexts apart."""
+"""A context: one type, one key, one name in paths."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
-ContextKey = tuple[tuple[str, float], ...]
+FeatureValue = float | str
 
 
-def context_key(context: Mapping[str, float]) -> ContextKey:
-    """What tells contexts apart: the same features with the same values, in any order, give the same key."""
-    return tuple(sorted(context.items()))
+class Context(Mapping[str, FeatureValue]):
+    """One context of an environment: the value of every feature, in the order in which the environment declares them.
+
+    Immutable. It is its own key: contexts with equal features are equal and have the same hash, whatever the order.
+
+    Args:
+        features: every feature, changed or not.
+        changed: names of those that differ from the environment's defaults; None for all of them.
+
+    Example:
+        >>> context = Context({"pole_length": 0.8, "gravity": 9.8}, changed=["pole_length"])
+        >>> context["gravity"], context.changed, context.label
+        (9.8, {'pole_length': 0.8}, 'pole_length=0.8')
+    """
+
+    __slots__ = ("_changed", "_features", "_hash")
+
+    def __init__(
+        self, features: Mapping[str, FeatureValue], changed: Mapping[str, object] | list[str] | None = None
+    ) -> None:
+        self._features = dict(features)
+        self._changed = tuple(name for name in self._features if changed is None or name in changed)
+        self._hash = hash(frozenset(self._features.items()))
+
+    def __getitem__(self, name: str) -> FeatureValue:
+        return self._features[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._features)
+
+    def __len__(self) -> int:
+        return len(self._features)
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __repr__(self) -> str:
+        return f"Context({self.label})"
+
+    @property
+    def changed(self) -> dict[str, FeatureValue]:
+        """The features that differ from the environment's defaults."""
+        return {name: self._features[name] for name in self._changed}
+
+    @property
+    def label(self) -> str:
+        """How paths and logs call it: ``leg_height=3.2``, or ``default`` where nothing was changed."""
+        return ",".join(f"{name}={shown(value)}" for name, value in self.changed.items()) or "default"
+
+
+def shown(value: FeatureValue) -> str:
+    """A feature's value in paths and scripts: ten significant digits of a number."""
+    return value if isinstance(value, str) else f"{value:.10g}"

@@ -5,9 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from metapbt.space import Hyperparameters
+from metapbt.history.interval import Ref
+
+if TYPE_CHECKING:  # its module loads ConfigSpace, and contexts are read where nothing is tuned
+    from metapbt.space import Hyperparameters
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,16 +21,21 @@ class Record:
         generation: counted from 0.
         member: counted from 0; members keep their number when they copy another.
         parent: the member copied before this generation, or None.
-        source: how the hyperparameters came about: ``default``, ``random``, ``memory``, ``continued``,
+        source: how the hyperparameters came about: ``default``, ``random``, ``memory``, ``hedge``, ``continued``,
             ``perturbed``, ``surrogate``, or a word of one's own explorer.
         hyperparameters: those trained with; nested names joined by dots.
-        env_steps: environment steps that the member has trained so far, this generation included.
-        train_return: mean return of the episodes that ended in the interval; NaN when none did.
-        eval_return: mean return over the evaluation episodes after the interval.
+        env_steps: environment steps of the line of descent so far, this generation included.
+        train_return: mean return of the episodes that ended in the interval, filled up with earlier ones of the line
+            of descent where they were few; NaN when none has ended yet.
+        eval_return: mean return of the deterministic policy over the validation episodes after the interval.
         episodes: how many episodes ended in the interval.
         wall_seconds: what training and evaluation took.
-        parent_generation: of the parent's record that was copied; None where there is no parent. In a synchronous run
-            it is the generation before.
+        parent_generation: of the parent's record that was copied; None where there is no parent.
+        until_steps: environment steps at which the interval was asked to end; what ``env_steps`` has above it, the
+            rounding to whole rollouts gave too much, and the next interval gives less.
+        restart: whether the member was born again with a new agent, though it had trained before.
+        teacher_generation: of the record of the agent that a new one learned from; None without.
+        teacher_member: its member.
     """
 
     generation: int
@@ -41,13 +49,27 @@ class Record:
     episodes: int = 0
     wall_seconds: float = 0.0
     parent_generation: int | None = None
+    until_steps: int | None = None
+    restart: bool = False
+    teacher_generation: int | None = None
+    teacher_member: int | None = None
 
     @property
-    def origin(self) -> tuple[int, int]:
-        """Generation and member of the record that this one went on from: the parent's, or its own one before."""
+    def ref(self) -> Ref:
+        """The record's own name, which is also its checkpoint's."""
+        return Ref(self.generation, self.member)
+
+    @property
+    def origin(self) -> Ref | None:
+        """The record that this one went on from: the parent's, or its own one before; None of a new agent."""
         if self.parent is None:
-            return self.generation - 1, self.member
-        return (self.generation - 1 if self.parent_generation is None else self.parent_generation), self.parent
+            return None if self.restart or self.generation == 0 else Ref(self.generation - 1, self.member)
+        return Ref(self.generation - 1 if self.parent_generation is None else self.parent_generation, self.parent)
+
+    @property
+    def excess(self) -> int:
+        """Environment steps that the interval trained more than it was asked to."""
+        return 0 if self.until_steps is None else self.env_steps - self.until_steps
 
     def value(self, metric: str = "train_return") -> float:
         """The return that selection looks at: ``metric``, or the other one where that is NaN.
@@ -75,4 +97,4 @@ class Record:
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Record:
         """The record that ``to_dict`` wrote down."""
-        return cls(**{f.name: data[f.name] for f in fields(cls)})
+        return cls(**{"parent": None, **{f.name: data[f.name] for f in fields(cls) if f.name in data}})

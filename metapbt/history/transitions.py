@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from metapbt.space import Hyperparameters
+if TYPE_CHECKING:  # its module loads ConfigSpace, and contexts are read where nothing is tuned
+    from metapbt.space import Hyperparameters
 
 
 @dataclass(frozen=True, slots=True)
