@@ -9,9 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pyarrow as pa
+
 from metapbt.errors import MetapbtError
-from metapbt.store.run_directory import RunDirectory
-from metapbt.store.table import read_table, to_records
+from metapbt.history import Context, History
+from metapbt.store.journal import read_journal
+from metapbt.store.memory_table import read_ancestry
+from metapbt.store.run_directory import RunDirectory, run_id
+from metapbt.store.table import Identity, read_table, row_count, to_records, to_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,29 +30,39 @@ class RunInfo:
         path: the run directory.
         env: the environment's name.
         method: the method's name.
+        name: what the run is called in its path and in reports: the method, unless it was given another name.
         learner: the learner's name.
         seed: of the run.
-        context: every feature, changed or not.
-        changed: only the features that differ from the environment's defaults.
+        context: of the environment.
         state: ``done``, ``running`` (on this machine), ``failed``, or ``stopped`` (the same command goes on).
         error: what ended a failed run.
         generations: planned generations.
         metric: the return that selection looks at.
-        source_contexts: the contexts that a method with memory learned from.
+        size: members of the population.
+        ancestry: the contexts that its memory is made of, over any number of hops.
+        test_return: of the best agent, over episodes that no decision saw; None until the run is done.
     """
 
     path: Path
     env: str
     method: str
+    name: str
     learner: str
     seed: int
-    context: dict[str, float]
-    changed: dict[str, float]
+    context: Context
     state: str
     error: str | None
     generations: int
     metric: str
-    source_contexts: list[dict[str, float]]
+    size: int
+    ancestry: frozenset[Context]
+    test_return: float | None
+
+    @property
+    def identity(self) -> Identity:
+        """What all of its records share."""
+        place = run_id(self.env, self.context, self.name, self.seed)
+        return Identity(place, self.env, self.context, self.method, self.name, self.learner, self.seed)
 
 
 def find_runs(results: Path) -> list[RunInfo]:
@@ -58,32 +73,79 @@ def find_runs(results: Path) -> list[RunInfo]:
     """
     if not results.is_dir():
         raise MetapbtError(f"{results} is no directory")
-    return [_describe(RunDirectory(path)) for path in sorted(_run_paths(results))]
+    return [describe(RunDirectory(path)) for path in sorted(_run_paths(results))]
+
+
+def read_run(run: RunInfo) -> pa.Table | None:
+    """The records of a run as far as they are written; None where there are none.
+
+    The journal of a run that goes on is read, and the table of one that is done, which says the same.
+
+    Raises:
+        MetapbtError: what was written cannot be read.
+    """
+    directory = RunDirectory(run.path)
+    if directory.records.exists() and (run.state == "done" or not directory.journal.exists):
+        return read_table(directory.records)
+    if not directory.journal.exists:
+        return None
+    content = read_journal(directory.journal.path)
+    if not content.records:
+        return None
+    return to_table(run.identity, History(content.records, run.metric, run.size))
+
+
+def count_records(run: RunInfo) -> int:
+    """How many records a run has written so far.
+
+    Raises:
+        MetapbtError: what was written cannot be read.
+    """
+    directory = RunDirectory(run.path)
+    if run.state == "done" and directory.records.exists():
+        return row_count(directory.records)
+    table = read_run(run)
+    return 0 if table is None else len(table)
+
+
+def read_history(run: RunInfo) -> History:
+    """The history of a run as far as it is written.
+
+    Raises:
+        MetapbtError: what was written cannot be read.
+    """
+    table = read_run(run)
+    records = tuple(record for _, record in to_records(table)) if table is not None else ()
+    return History(records, run.metric, run.size)
 
 
 def read_records(runs: Sequence[RunInfo]) -> pd.DataFrame:
     """Read the records of runs into one data frame, as far as they are written.
 
-    Columns: those of ``records.parquet`` (``context`` as a dict), ``run_dir`` (a string), and ``best``: true for the
-    member whose ``eval_return`` is the run's score at its generation, that with the best return by the run's metric.
+    Columns: those of ``records.parquet``, ``run_dir`` (a string), and ``best``: true for the best member of its
+    generation, that with the best return by the run's metric.
     """
     import pandas as pd
 
     frames = []
     for run in runs:
-        file = RunDirectory(run.path).records
-        if not file.exists():
+        table = read_run(run)
+        if table is None:
             continue
-        table = read_table(file)
-        frame = table.to_pandas()
-        frame["context"] = frame["context"].map(dict)
-        frame["parent"] = frame["parent"].astype("Int64")
+        frame = to_frame(table)
         frame["run_dir"] = str(run.path)
-        values = pd.Series([record.value(run.metric) for _, record in to_records(table)], index=frame.index)
-        ranks = values.fillna(-math.inf).groupby(frame["generation"]).rank(method="first", ascending=False)
-        frame["best"] = ranks == 1
+        other = "eval_return" if run.metric == "train_return" else "train_return"
+        values = frame[run.metric].fillna(frame[other]).fillna(-math.inf)
+        frame["best"] = values.groupby(frame["generation"]).rank(method="first", ascending=False) == 1
         frames.append(frame)
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+
+
+def to_frame(table: pa.Table) -> pd.DataFrame:
+    """A table of records as a data frame."""
+    frame: pd.DataFrame = table.to_pandas()
+    nullable = ("parent", "parent_generation", "teacher_member", "teacher_generation", "until_steps", "spent_steps")
+    return frame.astype(dict.fromkeys(nullable, "Int64"))
 
 
 def _run_paths(results: Path) -> Iterator[Path]:
@@ -94,32 +156,32 @@ def _run_paths(results: Path) -> Iterator[Path]:
             yield Path(folder)
 
 
-def _describe(directory: RunDirectory) -> RunInfo:
+def describe(directory: RunDirectory) -> RunInfo:
+    """What can be known of a run without its records.
+
+    Raises:
+        MetapbtError: its configuration is damaged.
+    """
     config = directory.config()
     try:
-        env, budget = config["env"], config["budget"]
-        failure = directory.failure
-        state = "done" if directory.done else "running" if directory.busy else "failed" if failure else "stopped"
+        env, budget, method = config["env"], config["budget"], config["method"]["name"]
+        failure, done = directory.failure, directory.finished()
+        state = "done" if done else "running" if directory.busy else "failed" if failure else "stopped"
         return RunInfo(
             path=directory.path,
             env=env,
-            method=config["method"]["name"],
+            method=method,
+            name=config.get("name") or method,
             learner=config["learner"]["name"],
             seed=config["seed"],
-            context=config["features"],
-            changed=config["context"],
+            context=Context(config["features"], config["context"]),
             state=state,
             error=failure if state == "failed" else None,
             generations=math.ceil(budget["steps"] / budget["interval"]),
             metric=config["population"]["metric"],
-            source_contexts=_source_contexts(directory),
+            size=config["population"]["size"],
+            ancestry=read_ancestry(directory.memory),
+            test_return=done.test_return if done else None,
         )
     except (KeyError, TypeError) as error:
         raise MetapbtError(f"{directory.path}/config.yaml is no configuration of a run: {error!r}") from error
-
-
-def _source_contexts(directory: RunDirectory) -> list[dict[str, float]]:
-    if not directory.memory.exists():
-        return []
-    contexts = read_table(directory.memory)["context"].to_pylist()
-    return [dict(items) for items in dict.fromkeys(tuple(context) for context in contexts)]
