@@ -5,7 +5,7 @@
 
 Both train agents of the same shape with the same hyperparameters and rollouts, evaluated ten times along the way on ten
 episodes. The table shows the final return and the area under the curve (the mean over the evaluations), as IQM over
-seeds with 95% bootstrap intervals, and the difference of the two learners' areas. Two workers with one thread each.
+seeds with 95% intervals, and the difference of the two learners' areas. Two workers with one thread each.
 """
 
 from __future__ import annotations
@@ -71,26 +71,33 @@ TASKS = {
 
 def curve(task: str, learner: str, seed: int) -> list[float]:
     """The evaluations of one agent."""
+    from metapbt.envs import make_context
+    from metapbt.history import Budget, Interval, Ref
     from metapbt.learners import LearnerSpec
 
     chosen = TASKS[task]
     shape = {"n_steps": chosen.n_steps, "batch_size": chosen.batch_size}
-    settings: dict[str, Any] = {"n_envs": chosen.n_envs, "eval_episodes": 10}
+    settings: dict[str, Any] = {"n_envs": chosen.n_envs}
     if learner == "sb3":
         settings |= {"algorithm": "PPO", "policy": "MlpPolicy", "hyperparameters": {"PPO": shape}}
     else:
         settings["hyperparameters"] = shape
-    made = LearnerSpec(learner, chosen.env, {}, chosen.steps, settings).make()
-    state, returns = None, []
-    for interval in range(EVALUATIONS):
-        training = made.train(
-            state,
-            chosen.hyperparameters,
-            chosen.steps // EVALUATIONS,
-            seeding.training_seed(seed, interval, 0),
-            seeding.evaluation_seed(seed),
+    budget = Budget(chosen.steps, chosen.steps // EVALUATIONS)
+    made = LearnerSpec(learner, chosen.env, make_context(chosen.env), budget, settings).make()
+    training, evaluation_seed, returns = None, seeding.evaluation_seed(seed), []
+    for generation in range(EVALUATIONS):
+        interval = Interval(
+            ref=Ref(generation, 0),
+            start=Ref(generation - 1, 0) if training else None,
+            teacher=None,
+            hyperparameters=chosen.hyperparameters,
+            start_steps=training.env_steps if training else 0,
+            until_steps=(generation + 1) * budget.interval,
+            seed=seeding.training_seed(seed, generation, 0),
+            evaluation_seed=evaluation_seed,
+            evaluation_episodes=10,
         )
-        state = training.state
+        training = made.train(interval, training.state if training else None)
         returns.append(training.eval_return)
     return returns
 
@@ -115,7 +122,7 @@ def compare(task: str, seeds: int, pool: ProcessPoolExecutor, progress: Progress
         progress.advance(bar)
 
     def shown(values: np.ndarray[Any, Any]) -> str:
-        middle, low, high = stratified_estimate([values], iqm, np.random.default_rng(0))
+        middle, low, high = stratified_estimate([values], iqm)
         return f"{middle:.1f} [{low:.1f}, {high:.1f}]"
 
     rows, areas = [], {}
@@ -127,9 +134,7 @@ def compare(task: str, seeds: int, pool: ProcessPoolExecutor, progress: Progress
     def difference(strata: Sequence[np.ndarray[Any, Any]]) -> float:
         return iqm(strata[:1]) - iqm(strata[1:])
 
-    value, low, high = stratified_estimate(
-        [areas[learner] for learner in learners], difference, np.random.default_rng(0)
-    )
+    value, low, high = stratified_estimate([areas[learner] for learner in learners], difference)
     rows.append((task, "difference", "", f"{value:+.1f} [{low:+.1f}, {high:+.1f}]"))
     return rows
 

@@ -21,6 +21,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -52,9 +53,10 @@ def batch(env: str, steps: int) -> float:
     import numpy as np
 
     from metapbt.envs.batches import make_batch
+    from metapbt.seeding import episode_seed
 
     envs = make_batch(env, {}, N_ENVS)
-    envs.reset(range(N_ENVS))
+    envs.reset(partial(episode_seed, 0))
     actions = np.random.default_rng(0).integers(envs.action_space.n, size=(steps // N_ENVS, N_ENVS))
     began = time.perf_counter()
     for chosen in actions:
@@ -64,14 +66,16 @@ def batch(env: str, steps: int) -> float:
 
 def ppo(env: str, steps: int) -> float:
     """Our learner: an interval of training. Its evaluation is one episode, counted too."""
+    from metapbt.envs import make_context
+    from metapbt.history import Budget, Interval, Ref
     from metapbt.learners import LearnerSpec
 
     hyperparameters = {"n_steps": N_STEPS, "batch_size": MINIBATCH, "n_epochs": EPOCHS}
-    settings = {"n_envs": N_ENVS, "eval_episodes": 1, "hyperparameters": hyperparameters}
-    learner = LearnerSpec("ppo", env, {}, 10**6, settings).make()
-    state = learner.train(None, {}, ROLLOUT, 0, 0).state
+    settings = {"n_envs": N_ENVS, "hyperparameters": hyperparameters}
+    learner = LearnerSpec("ppo", env, make_context(env), Budget(10**6, steps), settings).make()
+    state = learner.train(Interval(Ref(0, 0), None, None, {}, 0, ROLLOUT, 0, 0, 1), None).state
     began = time.perf_counter()
-    learner.train(state, {}, steps, 1, 0)
+    learner.train(Interval(Ref(1, 0), Ref(0, 0), None, {}, ROLLOUT, ROLLOUT + steps, 1, 0, 1), state)
     return steps / (time.perf_counter() - began)
 
 

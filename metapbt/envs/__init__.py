@@ -1,22 +1,27 @@
 """Contextual Gymnasium environments: every feature at its default is Gymnasium's own environment, bit by bit.
 
-Importing this package imports no Gymnasium; the environments come with the first call that needs them.
+Any other environment of Gymnasium's is known by its id, and one's own by ``package.module:OBJECT``
+(docs/your_own_environment.md). Importing this package imports no Gymnasium; it comes with the first call that needs it.
 
 Example:
     >>> import metapbt.envs
     >>> env = metapbt.envs.make_env("cart_pole", pole_length=0.8)
-    >>> metapbt.envs.changed_features("cart_pole", {"pole_length": 0.8, "gravity": 9.8})
+    >>> metapbt.envs.make_context("cart_pole", {"pole_length": 0.8, "gravity": 9.8}).changed
     {'pole_length': 0.8}
 """
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from metapbt.envs.base import Environment, Feature
-from metapbt.errors import MetapbtError
-from metapbt.registry import lookup
+from metapbt.config import FEATURE_NAMES
+from metapbt.envs.base import Category, Environment, Feature
+from metapbt.errors import MetapbtError, one_line, unknown_name
+from metapbt.history.context import Context, FeatureValue
+from metapbt.registry import import_for, lookup
 
 if TYPE_CHECKING:
     import gymnasium
@@ -24,11 +29,11 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ENVIRONMENTS",
+    "Category",
     "Environment",
     "Feature",
-    "changed_features",
-    "complete_context",
     "get_environment",
+    "make_context",
     "make_env",
     "register_envs",
 ]
@@ -44,31 +49,58 @@ ENVIRONMENTS: dict[str, str] = {
 
 
 def get_environment(name: str) -> Environment:
-    """Return the environment called ``name``, or one's own as ``package.module:OBJECT``.
+    """Return the environment called ``name``.
+
+    Args:
+        name: a key of ``ENVIRONMENTS``; an ``Environment`` of one's own as ``package.module:OBJECT``; or any id that
+            ``gymnasium.make`` takes, with its version (``Pendulum-v1``, ``package:Car-v0`` where importing ``package``
+            registers it), which has no features.
 
     Raises:
-        MetapbtError: the name is unknown, cannot be imported, or is not an ``Environment``.
+        MetapbtError: there is no such environment, or its module cannot be imported.
+
+    Example:
+        >>> get_environment("cart_pole").features[0].name
+        'pole_length'
+        >>> get_environment("Pendulum-v1").max_episode_steps
+        200
     """
-    environment = lookup("env", name, ENVIRONMENTS)
-    if not isinstance(environment, Environment):
-        raise MetapbtError(f"env '{name}' must be a metapbt.envs.Environment, got {environment!r}")
-    return environment
+    if name in ENVIRONMENTS:
+        environment: Environment = lookup("env", name, ENVIRONMENTS)
+        return environment
+    module_name, _, own = name.rpartition(":")
+    module = import_for("env", name, module_name) if module_name else None
+    found = getattr(module, own, None)
+    if isinstance(found, Environment):
+        return found
+    import gymnasium
+
+    spec = gymnasium.registry.get(own)
+    if spec is None and found is not None:
+        raise MetapbtError(f"env '{name}' must be a metapbt.envs.Environment, got {type(found).__name__}")
+    if spec is None:
+        raise _unknown_env(name, module)
+    for ours, home in ENVIRONMENTS.items():
+        if spec.entry_point == home:
+            raise MetapbtError(f"env '{name}' is called {ours} here")
+    return Environment(name, features=(), gym_id=spec.id, max_episode_steps=spec.max_episode_steps)
 
 
-def make_env(name: str, *, render_mode: str | None = None, **features: float) -> gymnasium.Env[Any, Any]:
+def make_env(name: str, /, *, render_mode: str | None = None, **features: FeatureValue) -> gymnasium.Env[Any, Any]:
     """Make one context of the environment ``name``, with its time limit.
 
     The same as ``gymnasium.make`` with the environment's id, but for Gymnasium's passive checker, which only
     slows down environments that are known to be sound.
 
     Args:
-        name: a key of ``ENVIRONMENTS``, or one's own as ``package.module:OBJECT``.
+        name: as for ``get_environment``.
         render_mode: ``"human"``, ``"rgb_array"`` or None, as in Gymnasium.
         features: the features to change, in the units of the table in that environment's file; all others
             keep their defaults.
 
     Raises:
-        MetapbtError: the environment or a feature is unknown, or a feature is illegal.
+        MetapbtError: the environment or a feature is unknown, a feature is illegal, or Gymnasium cannot make the
+            environment, for instance as a package is missing.
 
     Example:
         >>> env = make_env("lunar_lander", leg_height=3.2)
@@ -77,32 +109,27 @@ def make_env(name: str, *, render_mode: str | None = None, **features: float) ->
         (8,)
     """
     environment = get_environment(name)
-    if environment.gym_id is None:
+    if environment.gym_id is None and environment.build is None:
         return environment(render_mode=render_mode, **features)
     import gymnasium
 
     # Checked here too, so that gymnasium.make takes none of them for an option of its own.
-    changed: dict[str, Any] = environment.changed(features)
-    spec = _gym_spec(name, environment, environment.gym_id)
-    return gymnasium.make(spec, disable_env_checker=True, render_mode=render_mode, **changed)
+    changed: dict[str, Any] = environment.context(features).changed
+    spec = _gym_spec(name, environment) if environment.build is not None else environment.gym_id
+    assert spec is not None
+    try:
+        return gymnasium.make(spec, disable_env_checker=True, render_mode=render_mode, **changed)
+    except (gymnasium.error.Error, ImportError) as error:
+        raise MetapbtError(f"env '{name}' cannot be made: {one_line(error)}") from error
 
 
-def complete_context(name: str, changed: Mapping[str, float]) -> dict[str, float]:
-    """Return every feature of the environment ``name``, changed or not, as floats in declared order.
-
-    Raises:
-        MetapbtError: the environment or a feature is unknown, or a value is no number or out of its range.
-    """
-    return get_environment(name).complete(changed)
-
-
-def changed_features(name: str, context: Mapping[str, float]) -> dict[str, float]:
-    """Return the features in ``context`` that differ from their defaults, as floats in declared order.
+def make_context(name: str, changed: Mapping[str, FeatureValue] | None = None) -> Context:
+    """Return the context of the environment ``name`` in which the features ``changed`` differ from their defaults.
 
     Raises:
-        MetapbtError: as for ``complete_context``.
+        MetapbtError: the environment or a feature is unknown, or a value is of the wrong type or out of its range.
     """
-    return get_environment(name).changed(context)
+    return get_environment(name).context(changed or {})
 
 
 def register_envs() -> None:
@@ -113,12 +140,43 @@ def register_envs() -> None:
         environment = get_environment(name)
         if environment.gym_id is not None:
             # Not gymnasium.register, which warns about an id that is there already.
-            gymnasium.registry.setdefault(environment.gym_id, _gym_spec(name, environment, environment.gym_id))
+            gymnasium.registry.setdefault(environment.gym_id, _gym_spec(name, environment))
 
 
-def _gym_spec(name: str, environment: Environment, gym_id: str) -> EnvSpec:
+def _feature_names(env: str) -> list[str]:
+    """What may follow ``context.``; nothing where the environment is unknown, which others complain about."""
+    try:
+        return [feature.name for feature in get_environment(env).features]
+    except MetapbtError:
+        return []
+
+
+FEATURE_NAMES.append(_feature_names)
+
+
+def _gym_spec(name: str, environment: Environment) -> EnvSpec:
     from gymnasium.envs.registration import EnvSpec
 
     # The entry point is a string, so that the spec can be pickled and written as JSON.
-    entry_point = ENVIRONMENTS.get(name, name)
-    return EnvSpec(gym_id, entry_point=entry_point, max_episode_steps=environment.max_episode_steps)
+    return EnvSpec(
+        environment.gym_id or environment.name,
+        entry_point=ENVIRONMENTS.get(name, name),
+        max_episode_steps=environment.max_episode_steps,
+    )
+
+
+def _unknown_env(name: str, module: ModuleType | None) -> MetapbtError:
+    """The error for a name that neither we know nor Gymnasium, nor ``module`` where the name begins with one."""
+    import gymnasium
+
+    if module is not None:
+        own = [key for key, value in vars(module).items() if isinstance(value, Environment)]
+        if own:
+            return unknown_name(f"env of {module.__name__}", name.rpartition(":")[2], own)
+        return MetapbtError(f"env '{name}': {module.__name__} has no metapbt.envs.Environment and registers no such id")
+    # By their names in small letters, as whoever writes `pendulum` means Pendulum-v1; ours come last and win a draw.
+    known = {known.casefold(): known for known in [*gymnasium.registry, *ENVIRONMENTS]}
+    nearest = difflib.get_close_matches(name.casefold(), known, n=1, cutoff=0.6)
+    hint = f"; did you mean '{known[nearest[0]]}'?" if nearest else ";"
+    others = "any id of Gymnasium's, one's own as package.module:NAME"
+    return MetapbtError(f"unknown env '{name}'{hint} (known: {', '.join(sorted(ENVIRONMENTS))}, {others})")

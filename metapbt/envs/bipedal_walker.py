@@ -20,8 +20,9 @@ of ``terrain_step``, so it is rounded to the nearest whole number. The walker st
 end and has finished 10 before the right end: with 20 it starts on the line. An episode is truncated after
 1600 steps.
 
-Gymnasium's walker keeps its Box2D world from one episode to the next, and so does this one, bit by bit: what
-follows ``reset(seed=...)`` depends on the episodes before it. To repeat an episode, make a new environment.
+Gymnasium's walker keeps its Box2D world from one episode to the next, so that what follows ``reset(seed=...)`` depends
+on the episodes before it. Here every episode begins in a new world and depends on its seed and actions alone: it is,
+bit by bit, the first episode of a new environment of Gymnasium's with that seed.
 """
 
 from __future__ import annotations

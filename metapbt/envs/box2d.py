@@ -60,6 +60,9 @@ def _contextual_class(module: str, class_name: str, constants: Constants) -> typ
     base: Any = getattr(_private_copy(module, constants), class_name)
 
     class Contextual(base):
+        #: What Gymnasium's module calls its numbers, with those of the context.
+        constants: dict[str, Any] = base.reset.__globals__
+
         def __init__(self, gravity: tuple[float, float], render_mode: str | None) -> None:
             self._gravity = gravity
             super().__init__(render_mode=render_mode)
@@ -75,6 +78,15 @@ def _contextual_class(module: str, class_name: str, constants: Constants) -> typ
             # The lander makes a new world, and takes a first step in it, within every reset.
             world.gravity = self._gravity
             self._world = world
+
+        def reset(
+            self, *, seed: int | None = None, options: dict[str, Any] | None = None
+        ) -> tuple[Any, dict[str, Any]]:
+            # Gymnasium's walker keeps its world, in which bodies that were there before change later contacts.
+            self._destroy()
+            self.world = type(self._world)()
+            result: tuple[Any, dict[str, Any]] = super().reset(seed=seed, options=options)
+            return result
 
         def __reduce__(self) -> tuple[Any, ...]:
             # As Gymnasium's own, pickles into a fresh environment; by arguments, as the class has no home.

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from metapbt.envs import make_context
+from metapbt.history import Budget, Context
 from metapbt.learners.base import Learner
 from metapbt.registry import lookup, settings_of
 
@@ -24,22 +26,23 @@ class LearnerSpec:
     Attributes:
         name: a known learner, or one's own as ``package.module:Class``.
         env: the environment's name.
-        context: the features that differ from the defaults.
-        budget_steps: environment steps of each member in the whole run.
+        context: of the environment.
+        budget: of each member in the whole run.
         settings: the learner's own.
     """
 
     name: str
     env: str
-    context: Mapping[str, float]
-    budget_steps: int
+    context: Context
+    budget: Budget
     settings: Mapping[str, Any]
 
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> LearnerSpec:
         """The learner that a run's configuration asks for; ``context`` holds the changed features."""
-        learner = config["learner"]
-        return cls(learner["name"], config["env"], config["context"], config["budget"]["steps"], settings_of(learner))
+        learner, env, budget = config["learner"], config["env"], config["budget"]
+        context = make_context(env, config["context"])
+        return cls(learner["name"], env, context, Budget(budget["steps"], budget["interval"]), settings_of(learner))
 
     @property
     def module(self) -> str:
@@ -52,7 +55,5 @@ class LearnerSpec:
         Raises:
             MetapbtError: the name or a setting is unknown.
         """
-        learner: Learner = lookup("learner", self.name, LEARNERS)(
-            self.env, self.context, self.budget_steps, self.settings
-        )
+        learner: Learner = lookup("learner", self.name, LEARNERS)(self.env, self.context, self.budget, self.settings)
         return learner

@@ -9,10 +9,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from metapbt.errors import MetapbtError
+
 if TYPE_CHECKING:
+    from metapbt.history import Budget, Context, Interval
     from metapbt.space import Hyperparameters, Space
 
-#: Everything that a member carries from one interval to the next, as named arrays.
+#: Everything that a member carries from one interval to the next, as named arrays: what was learned, and the episodes
+#: under way. Names that begin with ``_`` are not the learner's.
 State = dict[str, NDArray[np.generic]]
 
 
@@ -22,17 +26,38 @@ class Training:
 
     Attributes:
         state: from which the member, or its copies, go on.
-        env_steps: environment steps trained so far, this interval included.
-        train_return: mean return of the episodes that ended in the interval; NaN when none did.
-        eval_return: mean return over the evaluation episodes after it.
-        episodes: how many episodes ended in the interval.
+        env_steps: environment steps of the line of descent, this interval included.
+        returns: of the episodes that ended in the interval, in the order in which they ended.
+        eval_return: mean return of the deterministic policy over the validation episodes after the interval.
     """
 
     state: State
     env_steps: int
-    train_return: float
+    returns: tuple[float, ...]
     eval_return: float
-    episodes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Teacher:
+    """The agent that a new one learns from.
+
+    Attributes:
+        state: what it has learned.
+        hyperparameters: those that it was trained with last.
+        steps: environment steps that the student has trained since it began.
+    """
+
+    state: State
+    hyperparameters: Hyperparameters
+    steps: int
+
+
+class Policy(Protocol):
+    """A trained agent, for people."""
+
+    def act(self, observation: NDArray[Any]) -> NDArray[Any] | int:
+        """The most likely action for one observation."""
+        ...
 
 
 class Learner(Protocol):
@@ -41,41 +66,71 @@ class Learner(Protocol):
     A learner keeps nothing between two calls: the same arguments always give the same result, in whichever process.
     """
 
-    def __init__(self, env: str, context: Mapping[str, float], budget_steps: int, settings: Mapping[str, Any]) -> None:
+    def __init__(self, env: str, context: Context, budget: Budget, settings: Mapping[str, Any]) -> None:
         """Prepare for an environment.
 
         Args:
             env: the environment's name.
-            context: the features that differ from the defaults.
-            budget_steps: environment steps of each member in the whole run, for schedules that need to know the end.
+            context: of the environment.
+            budget: of each member in the whole run, for schedules that need to know the end.
             settings: the learner's own, as in ``conf/learner/<name>.yaml``.
 
         Raises:
             MetapbtError: a setting is unknown or out of its range.
         """
 
-    def check(self, space: Space, interval_steps: int) -> None:
+    def check(self, space: Space) -> None:
         """Check, before anything is trained, that every hyperparameter of the space can be set.
 
         Raises:
             MetapbtError: one cannot; the message names it.
         """
 
-    def train(
-        self,
-        state: State | None,
-        hyperparameters: Hyperparameters,
-        interval_steps: int,
-        seed: int,
-        evaluation_seed: int,
-    ) -> Training:
+    def train(self, interval: Interval, start: State | None, teacher: Teacher | None = None) -> Training:
         """Train for one interval, then evaluate.
 
+        Episodes go on: what was under way when ``start`` ended goes on here.
+
         Args:
-            state: of the member or of its parent; None for a new agent.
-            hyperparameters: for this interval; nested names joined by dots.
-            interval_steps: environment steps, rounded up to whole rollouts.
-            seed: of everything random in the interval, environments included.
-            evaluation_seed: of the evaluation episodes.
+            interval: what to train.
+            start: of the member or of the one that it copies, not to be changed; None for a new agent.
+            teacher: whom a new agent learns from.
+
+        Raises:
+            MetapbtError: the learner cannot learn from a teacher, or ``start`` does not fit.
         """
         ...
+
+    def evaluate(self, state: State, hyperparameters: Hyperparameters, seed: int, episodes: int) -> float:
+        """The mean return of the deterministic policy.
+
+        Args:
+            state: of the agent.
+            hyperparameters: those that it was trained with last.
+            seed: episode i begins from ``seed + i``.
+            episodes: how many.
+        """
+        ...
+
+    def policy(self, state: State, hyperparameters: Hyperparameters) -> Policy:
+        """The trained agent.
+
+        Raises:
+            MetapbtError: there is none, as in problems without episodes.
+        """
+        ...
+
+
+def no_teacher(learner: str, teacher: Teacher | None) -> None:
+    """Refuse a teacher.
+
+    Raises:
+        MetapbtError: there is one.
+    """
+    if teacher is not None:
+        raise MetapbtError(f"learner={learner} cannot learn from a teacher")
+
+
+def no_policy(learner: str) -> MetapbtError:
+    """The error for who asks for the policy of a problem without episodes."""
+    return MetapbtError(f"learner={learner} solves a problem without observations and actions: there is no policy")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import gymnasium
@@ -16,11 +17,21 @@ GYMNASIUM_IDS = {
 }
 
 
-def steps(env: gymnasium.Env[Any, Any], seed: int, count: int) -> Iterator[tuple[bytes, str, bool, bool]]:
-    """``count`` random steps over as many episodes as they take, down to the last bit."""
+#: An environment, or what makes a new one for every episode.
+Source = gymnasium.Env[Any, Any] | Callable[[], gymnasium.Env[Any, Any]]
+
+
+def steps(source: Source, seed: int, count: int) -> Iterator[tuple[bytes, str, bool, bool]]:
+    """``count`` random steps over as many episodes as they take, each from its own seed, down to the last bit."""
     rng = np.random.default_rng(seed)
-    observation, _ = env.reset(seed=seed)
-    yield observation.tobytes(), "reset", False, False
+
+    def begin() -> tuple[gymnasium.Env[Any, Any], tuple[bytes, str, bool, bool]]:
+        env = source if isinstance(source, gymnasium.Env) else source()
+        observation, _ = env.reset(seed=int(rng.integers(2**31)))
+        return env, (observation.tobytes(), "reset", False, False)
+
+    env, first = begin()
+    yield first
     for _ in range(count):
         if isinstance(env.action_space, gymnasium.spaces.Discrete):
             action: Any = int(rng.integers(env.action_space.n))
@@ -29,9 +40,15 @@ def steps(env: gymnasium.Env[Any, Any], seed: int, count: int) -> Iterator[tuple
         observation, reward, terminated, truncated, _ = env.step(action)
         yield observation.tobytes(), float(reward).hex(), terminated, truncated
         if terminated or truncated:
-            observation, _ = env.reset()
-            yield observation.tobytes(), "reset", False, False
+            env, first = begin()
+            yield first
 
 
-def trajectory(env: gymnasium.Env[Any, Any], seed: int, count: int = 300) -> list[tuple[bytes, str, bool, bool]]:
-    return list(steps(env, seed, count))
+def trajectory(source: Source, seed: int, count: int = 300) -> list[tuple[bytes, str, bool, bool]]:
+    return list(steps(source, seed, count))
+
+
+def gymnasiums(name: str, **arguments: Any) -> Source:
+    """Gymnasium's own; its walker anew for every episode, for it keeps its world."""
+    make = functools.partial(gymnasium.make, GYMNASIUM_IDS[name], **arguments)
+    return make if name == "bipedal_walker" else make()

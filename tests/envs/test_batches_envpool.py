@@ -7,9 +7,21 @@ import sys
 import numpy as np
 import pytest
 
-from metapbt.envs.batches import make_batch
+from metapbt.envs.batches import Seeds, make_batch, why_anew
 from metapbt.envs.batches.envpool import IDS
 from metapbt.errors import MetapbtError
+
+
+def counted(first: int) -> Seeds:
+    return lambda place, count: first + place
+
+
+def test_episodes_that_cannot_be_played_again_begin_anew() -> None:
+    assert why_anew("cart_pole", {}, "envpool") == "engine=envpool cannot play them again"
+    pytest.importorskip("envpool")
+    batch = make_batch("cart_pole", {}, 2, "envpool")
+    with pytest.raises(MetapbtError, match="engine=envpool cannot go on with an episode"):
+        batch.under_way()
 
 
 def test_what_envpool_has_not_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -27,8 +39,8 @@ def test_episodes_begin_in_the_step_that_ends_the_last(name: str) -> None:
     pytest.importorskip("envpool")
     batch, ours = make_batch(name, {}, 3, "envpool"), make_batch(name, {}, 3)
     assert (batch.observation_space, batch.action_space) == (ours.observation_space, ours.action_space)
-    first = batch.reset([1, 2, 3]).copy()
-    assert (first.shape, first.dtype) == (ours.reset([1, 2, 3]).shape, np.float32)
+    first = batch.reset(counted(1)).copy()
+    assert (first.shape, first.dtype) == (ours.reset(counted(1)).shape, np.float32)
     discrete = batch.action_space.shape == ()
     rng = np.random.default_rng(0)
     ended = 0
@@ -44,15 +56,15 @@ def test_episodes_begin_in_the_step_that_ends_the_last(name: str) -> None:
             assert np.all((step.rewards == 1) & ~step.truncated)
             assert np.all(np.abs(step.final_observations[step.terminated][:, 2]) > 0.2)
     assert ended >= 3
-    assert np.array_equal(batch.reset([1, 2, 3]), first)
-    assert not np.array_equal(batch.reset([4, 5, 6]), first)
+    assert np.array_equal(batch.reset(counted(1)), first)
+    assert not np.array_equal(batch.reset(counted(4)), first)
     batch.close()
 
 
 def test_cart_poles_move_alike() -> None:
     pytest.importorskip("envpool")
     batch = make_batch("cart_pole", {}, 1, "envpool")
-    x, x_dot, theta, theta_dot = batch.reset([0])[0].astype(float)
+    x, x_dot, theta, theta_dot = batch.reset(counted(0))[0].astype(float)
     after = batch.step(np.array([1])).final_observations[0]
     push = (10 + 0.05 * theta_dot**2 * np.sin(theta)) / 1.1
     angular = (9.8 * np.sin(theta) - np.cos(theta) * push) / (0.5 * (4 / 3 - 0.1 * np.cos(theta) ** 2 / 1.1))

@@ -11,10 +11,8 @@ from env_trajectories import GYMNASIUM_IDS
 
 from metapbt.envs import (
     ENVIRONMENTS,
-    Environment,
-    changed_features,
-    complete_context,
     get_environment,
+    make_context,
     make_env,
 )
 from metapbt.errors import MetapbtError
@@ -44,7 +42,7 @@ def test_table_in_the_docstring_is_what_the_environment_declares(name: str) -> N
 @pytest.mark.parametrize(("name", "feature"), [(n, f) for n, features in STUDIED.items() for f in features])
 @pytest.mark.parametrize("factor", [0.1, 0.37, 1.0, 2.2])
 def test_study_features_admit_a_tenth_to_more_than_twice_their_default(name: str, feature: str, factor: float) -> None:
-    default = complete_context(name, {})[feature]
+    default = make_context(name, {})[feature]
     env = make_env(name, **{feature: factor * default})
     env.reset(seed=0)
     assert env.step(env.action_space.sample())
@@ -69,8 +67,8 @@ def test_environment_works_at_both_ends_of_every_range(name: str, feature: objec
     assert episodes < 100, "episodes of one or two steps teach nothing"
 
 
-def test_complete_context_holds_every_feature_as_a_float_in_declared_order() -> None:
-    context = complete_context("cart_pole", {"time_step": 0.01, "gravity": np.float32(5)})
+def test_make_context_holds_every_feature_as_a_float_in_declared_order() -> None:
+    context = make_context("cart_pole", {"time_step": 0.01, "gravity": np.float32(5)})
     assert list(context) == ["pole_length", "pole_mass", "cart_mass", "gravity", "force", "time_step"]
     assert context["gravity"] == 5.0
     assert context["pole_length"] == 0.5
@@ -79,19 +77,19 @@ def test_complete_context_holds_every_feature_as_a_float_in_declared_order() -> 
 
 def test_changed_features_are_those_that_differ_from_their_default_in_declared_order() -> None:
     context = {"gravity": 9.8, "time_step": 0.01, "pole_length": 1}
-    assert list(changed_features("cart_pole", context).items()) == [("pole_length", 1.0), ("time_step", 0.01)]
-    assert changed_features("cart_pole", complete_context("cart_pole", {})) == {}
+    assert list(make_context("cart_pole", context).changed.items()) == [("pole_length", 1.0), ("time_step", 0.01)]
+    assert make_context("cart_pole", make_context("cart_pole", {})).changed == {}
 
 
 @pytest.mark.parametrize(
     ("asked", "held"), [(2.2 * 200, 440.0), (74.4, 74.0), (74.5, 74.0), (75.5, 76.0), (19.6, 20.0)]
 )
 def test_counted_features_are_rounded_to_the_nearest_whole_number(asked: float, held: float) -> None:
-    assert complete_context("bipedal_walker", {"terrain_length": asked})["terrain_length"] == held
+    assert make_context("bipedal_walker", {"terrain_length": asked})["terrain_length"] == held
 
 
 def test_rounding_to_the_default_changes_nothing() -> None:
-    assert changed_features("bipedal_walker", {"terrain_length": 200.2}) == {}
+    assert make_context("bipedal_walker", {"terrain_length": 200.2}).changed == {}
 
 
 @pytest.mark.parametrize(
@@ -111,7 +109,7 @@ def test_rounding_to_the_default_changes_nothing() -> None:
     ],
 )
 def test_illegal_feature_is_refused_in_one_line(features: dict[str, float], message: str) -> None:
-    for refuse in (complete_context, changed_features, lambda name, changed: make_env(name, **changed)):
+    for refuse in (make_context, lambda name, changed: make_env(name, **changed)):
         with pytest.raises(MetapbtError) as error:
             refuse("cart_pole", features)
         assert str(error.value) == message
@@ -120,7 +118,7 @@ def test_illegal_feature_is_refused_in_one_line(features: dict[str, float], mess
 @pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan])
 def test_counted_feature_must_be_finite(value: float) -> None:
     with pytest.raises(MetapbtError, match=r"terrain_length must be in \[20, 2000\], got "):
-        complete_context("bipedal_walker", {"terrain_length": value})
+        make_context("bipedal_walker", {"terrain_length": value})
 
 
 def test_options_of_gymnasium_make_are_no_features() -> None:
@@ -134,17 +132,6 @@ def test_unknown_environment_comes_with_the_nearest_one() -> None:
 
 
 def test_quadratic_has_a_context_but_no_gymnasium_environment() -> None:
-    assert complete_context("quadratic", {"optimum_shift": 0.5}) == {"optimum_shift": 0.5}
+    assert make_context("quadratic", {"optimum_shift": 0.5}) == {"optimum_shift": 0.5}
     with pytest.raises(MetapbtError, match="quadratic is a toy without a Gymnasium environment"):
         make_env("quadratic")
-
-
-def test_ones_own_environment_is_named_by_module_and_object() -> None:
-    own = "metapbt.envs.cart_pole:CART_POLE"
-    assert isinstance(get_environment(own), Environment)
-    assert changed_features(own, {"force": 3}) == {"force": 3.0}
-    env = make_env(own, force=3)
-    assert env.spec is not None
-    assert env.spec.max_episode_steps == 500
-    with pytest.raises(MetapbtError, match=r"must be a metapbt\.envs\.Environment"):
-        get_environment("metapbt.envs.cart_pole:FEATURES")

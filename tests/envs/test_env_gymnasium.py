@@ -116,7 +116,7 @@ package.__path__ = [{str(Path(metapbt.envs.__file__).parent.parent)!r}]
 sys.modules["metapbt"] = package
 import metapbt.envs
 for name in metapbt.envs.ENVIRONMENTS:
-    metapbt.envs.complete_context(name, {{}})
+    metapbt.envs.make_context(name, {{}})
 print(sorted(sys.modules.keys() & {{"gymnasium", "Box2D", "numpy", "pygame"}}))
 """
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

@@ -16,7 +16,7 @@ import gymnasium
 import numpy as np
 import pytest
 from Box2D.b2 import fixtureDef, polygonShape
-from env_trajectories import GYMNASIUM_IDS, steps, trajectory
+from env_trajectories import GYMNASIUM_IDS, gymnasiums, steps, trajectory
 
 from metapbt.envs import get_environment, make_env
 
@@ -28,7 +28,7 @@ WALKER = importlib.import_module("gymnasium.envs.box2d.bipedal_walker")
 @pytest.mark.parametrize("name", GYMNASIUM_IDS)
 def test_defaults_are_gymnasiums_own_environment(name: str, seed: int) -> None:
     ours, theirs = make_env(name), gymnasium.make(GYMNASIUM_IDS[name])
-    assert trajectory(ours, seed, 700) == trajectory(theirs, seed, 700)
+    assert trajectory(ours, seed, 700) == trajectory(gymnasiums(name), seed, 700)
     assert ours.observation_space == theirs.observation_space
     assert ours.action_space == theirs.action_space
 
@@ -118,7 +118,7 @@ def test_walker_is_gymnasiums_with_the_constant_replaced(
     ours = trajectory(make_env("bipedal_walker", **{feature: value}), seed)
     default = trajectory(make_env("bipedal_walker"), seed)
     monkeypatch.setattr(WALKER, constant, value)
-    assert ours == trajectory(gymnasium.make("BipedalWalker-v3"), seed)
+    assert ours == trajectory(gymnasiums("bipedal_walker"), seed)
     assert ours != default
 
 
@@ -128,13 +128,16 @@ def test_walker_legs_bring_their_fixtures_with_them(
 ) -> None:
     ours = trajectory(make_env("bipedal_walker", leg_width=width, leg_height=height), 0)
     set_walker_legs(monkeypatch, width, height)
-    assert ours == trajectory(gymnasium.make("BipedalWalker-v3"), 0)
+    assert ours == trajectory(gymnasiums("bipedal_walker"), 0)
 
 
 @pytest.mark.parametrize("gravity", [-3.0, -22.0])
 def test_walker_gravity_is_that_of_its_world(gravity: float) -> None:
-    theirs: Any = gymnasium.make("BipedalWalker-v3")
-    theirs.unwrapped.world.gravity = (0, gravity)
+    def theirs() -> gymnasium.Env[Any, Any]:
+        env: Any = gymnasium.make("BipedalWalker-v3")
+        env.unwrapped.world.gravity = (0, gravity)
+        return env
+
     assert trajectory(make_env("bipedal_walker", gravity=gravity), 0) == trajectory(theirs, 0)
 
 

@@ -1,32 +1,34 @@
 """What every learner promises, whichever it is."""
 
+import io
 import math
 
 import numpy as np
 import pytest
+from learner_intervals import interval, train
 
+from metapbt.envs import make_context
+from metapbt.errors import MetapbtError
+from metapbt.history import Budget
 from metapbt.learners import LearnerSpec
-from metapbt.learners.base import State
+from metapbt.learners.base import State, Teacher
 
-SB3 = {"policy": "MlpPolicy", "n_envs": 2, "eval_episodes": 2}
+SB3 = {"policy": "MlpPolicy", "n_envs": 2}
+
+
+def spec(learner, env, settings, context=None, budget=1000):
+    return LearnerSpec(learner, env, make_context(env, context), Budget(budget, 100), settings)
 
 
 def sb3(algorithm, env="cart_pole", **fixed):
-    settings = {**SB3, "algorithm": algorithm, "hyperparameters": {algorithm: fixed}}
-    return LearnerSpec("sb3", env, {}, 1000, settings)
+    return spec("sb3", env, {**SB3, "algorithm": algorithm, "hyperparameters": {algorithm: fixed}})
 
 
 LEARNERS = {
-    "quadratic": (
-        LearnerSpec("quadratic", "quadratic", {}, 100, {}),
-        {"h0": 0.5, "h1": 0.5, "learning_rate": 0.05},
-    ),
-    "synthetic": (
-        LearnerSpec("synthetic", "synthetic", {"noise": 0.1}, 1000, {}),
-        {"x0": 0.5, "x1": 0.2, "c0": "b"},
-    ),
+    "quadratic": (spec("quadratic", "quadratic", {}), {"h0": 0.5, "h1": 0.5, "learning_rate": 0.05}),
+    "synthetic": (spec("synthetic", "synthetic", {}, {"noise": 0.1}), {"x0": 0.5, "x1": 0.2, "c0": "b"}),
     "ppo": (
-        LearnerSpec("ppo", "cart_pole", {}, 1000, {"n_envs": 2, "hyperparameters": {"n_steps": 50}}),
+        spec("ppo", "cart_pole", {"n_envs": 2, "hyperparameters": {"n_steps": 50}}),
         {"learning_rate": 1e-3, "n_epochs": 2, "clip_range": 0.3},
     ),
     "PPO": (sb3("PPO", n_steps=50, batch_size=50), {"learning_rate": 1e-3, "n_epochs": 2, "clip_range": 0.3}),
@@ -47,32 +49,62 @@ def same(a: State, b: State) -> bool:
 
 def test_the_same_arguments_give_the_same_result(learner_and_hyperparameters):
     learner, hyperparameters = learner_and_hyperparameters
-    first = learner.train(None, hyperparameters, 100, seed=1, evaluation_seed=2)
-    again = learner.train(first.state, hyperparameters, 100, seed=3, evaluation_seed=2)
-    once_more = learner.train(first.state, hyperparameters, 100, seed=3, evaluation_seed=2)
+    first = train(learner, None, hyperparameters, 100, seed=1, evaluation_seed=2)
+    again = train(learner, first, hyperparameters, 100, seed=3, evaluation_seed=2)
+    once_more = train(learner, first, hyperparameters, 100, seed=3, evaluation_seed=2)
     assert same(again.state, once_more.state)
-    assert (again.train_return, again.eval_return) == (once_more.train_return, once_more.eval_return)
+    assert (again.returns, again.eval_return) == (once_more.returns, once_more.eval_return)
+
+
+def test_a_state_from_a_file_goes_on_as_one_from_memory(learner_and_hyperparameters):
+    learner, hyperparameters = learner_and_hyperparameters
+    first = train(learner, None, hyperparameters, 100, seed=1)
+    file = io.BytesIO()
+    np.savez(file, **first.state)
+    file.seek(0)
+    with np.load(file, allow_pickle=False) as saved:
+        back = dict(saved)
+    assert same(back, first.state)
+    after, after_file = (
+        train(learner, state, hyperparameters, start_steps=100, seed=3) for state in (first.state, back)
+    )
+    assert same(after.state, after_file.state)
+    assert (after.returns, after.eval_return) == (after_file.returns, after_file.eval_return)
+
+
+def test_the_evaluation_of_training_is_that_of_the_state(learner_and_hyperparameters):
+    learner, hyperparameters = learner_and_hyperparameters
+    training = train(learner, None, hyperparameters, 100, seed=1, evaluation_seed=2, episodes=1)
+    assert learner.evaluate(training.state, hyperparameters, 2, 1) == training.eval_return
+
+
+def test_nobody_learns_from_a_teacher_yet(learner_and_hyperparameters):
+    learner, hyperparameters = learner_and_hyperparameters
+    training = train(learner, None, hyperparameters, 100, seed=1)
+    teacher = Teacher(training.state, hyperparameters, 0)
+    with pytest.raises(MetapbtError, match="cannot learn from a teacher"):
+        learner.train(interval(hyperparameters), None, teacher)
 
 
 def test_training_goes_on_from_the_state_and_counts_its_steps(learner_and_hyperparameters):
     learner, hyperparameters = learner_and_hyperparameters
-    first = learner.train(None, hyperparameters, 100, seed=1, evaluation_seed=2)
-    second = learner.train(first.state, hyperparameters, 100, seed=3, evaluation_seed=2)
-    fresh = learner.train(None, hyperparameters, 100, seed=3, evaluation_seed=2)
+    first = train(learner, None, hyperparameters, 100, seed=1, evaluation_seed=2)
+    second = train(learner, first, hyperparameters, 100, seed=3, evaluation_seed=2)
+    fresh = train(learner, None, hyperparameters, 100, seed=3, evaluation_seed=2)
     assert (first.env_steps, second.env_steps) == (100, 200)
     assert not same(second.state, fresh.state)
 
 
 def test_training_does_not_change_the_state_it_starts_from(learner_and_hyperparameters):
     learner, hyperparameters = learner_and_hyperparameters
-    first = learner.train(None, hyperparameters, 100, seed=1, evaluation_seed=2)
+    first = train(learner, None, hyperparameters, 100, seed=1, evaluation_seed=2)
     before = {key: value.copy() for key, value in first.state.items()}
-    learner.train(first.state, hyperparameters, 100, seed=3, evaluation_seed=2)
+    train(learner, first.state, hyperparameters, 100, seed=3, evaluation_seed=2)
     assert same(first.state, before)
 
 
 def test_states_are_plain_arrays(learner_and_hyperparameters):
     learner, hyperparameters = learner_and_hyperparameters
-    training = learner.train(None, hyperparameters, 100, seed=1, evaluation_seed=2)
+    training = train(learner, None, hyperparameters, 100, seed=1, evaluation_seed=2)
     assert all(isinstance(value, np.ndarray) and value.dtype != object for value in training.state.values())
     assert math.isfinite(training.eval_return)

@@ -1,13 +1,16 @@
-"""The fused PPO learner: what it promises beyond the protocol that all learners keep."""
+"""The PPO learner: what it promises beyond the protocol that all learners keep."""
 
 import math
 import os
 import subprocess
 import sys
+from functools import partial
+from pathlib import Path
 
 import gymnasium as gym
 import numpy as np
 import pytest
+from learner_intervals import made, train
 from omegaconf import OmegaConf
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
@@ -19,15 +22,16 @@ from metapbt.learners.ppo import learner as module
 from metapbt.learners.ppo.network import Actor, Network
 from metapbt.learners.ppo.normalise import ObservationNormaliser, RewardNormaliser, RunningMoments
 from metapbt.learners.ppo.rollout import Runner, evaluate
+from metapbt.seeding import episode_seed
 from metapbt.space import Space
 
 SMALL = {"n_steps": 25, "batch_size": 20, "n_epochs": 2}
 
 
-def learner(env="cart_pole", budget=1000, context=None, hyperparameters=None, **settings):
+def learner(env="cart_pole", budget=1000, length=1000, context=None, hyperparameters=None, **settings):
     fixed = {**SMALL, **(hyperparameters or {})}
-    given = {"n_envs": 4, "eval_episodes": 3, "network": {"widths": [16]}, "hyperparameters": fixed}
-    return PPOLearner(env, context or {}, budget, {**given, **settings})
+    given = {"n_envs": 4, "network": {"widths": [16]}, "hyperparameters": fixed}
+    return made(PPOLearner, env, {**given, **settings}, context=context, budget=budget, length=length)
 
 
 def same(a, b):
@@ -39,26 +43,27 @@ def same(a, b):
 def test_an_interval_that_is_repeated_gives_the_same_bits(env, normalise):
     make = lambda: learner(env, normalise_observations=normalise, normalise_returns=normalise)  # noqa: E731
     one = make()
-    first = one.train(None, {}, 200, seed=1, evaluation_seed=2)
-    second = one.train(first.state, {"learning_rate": 1e-3}, 100, seed=3, evaluation_seed=2)
-    one.train(None, {"clip_range": 0.1}, 100, seed=9, evaluation_seed=4)  # leaves nothing behind
-    first_again = one.train(None, {}, 200, seed=1, evaluation_seed=2)
-    second_again = make().train(dict(first_again.state), {"learning_rate": 1e-3}, 100, seed=3, evaluation_seed=2)
+    first = train(one, None, {}, 200, seed=1, evaluation_seed=2)
+    second = train(one, first, {"learning_rate": 1e-3}, 100, seed=3, evaluation_seed=2)
+    train(one, None, {"clip_range": 0.1}, 100, seed=9, evaluation_seed=4)  # leaves nothing behind
+    first_again = train(one, None, {}, 200, seed=1, evaluation_seed=2)
+    second_again = train(make(), first_again, {"learning_rate": 1e-3}, 100, seed=3, evaluation_seed=2)
     assert same(first.state, first_again.state)
     assert same(second.state, second_again.state)
-    assert (second.train_return, second.eval_return) == pytest.approx(
-        (second_again.train_return, second_again.eval_return), abs=0, nan_ok=True
-    )
+    assert (second.returns, second.eval_return) == (second_again.returns, second_again.eval_return)
     assert not np.array_equal(first.state["policy/0/kernel"], second.state["policy/0/kernel"])
-    assert not same(first.state, one.train(None, {}, 200, seed=5, evaluation_seed=2).state)
+    assert not same(first.state, train(one, None, {}, 200, seed=5, evaluation_seed=2).state)
 
 
 def test_another_process_gives_the_same_bits(tmp_path):
     program = f"""
+import sys
 import numpy as np
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+from learner_intervals import made, train
 from metapbt.learners.ppo import PPOLearner
-settings = {{"n_envs": 4, "eval_episodes": 3, "network": {{"widths": [16]}}, "hyperparameters": {SMALL}}}
-training = PPOLearner("cart_pole", {{}}, 1000, settings).train(None, {{}}, 200, seed=1, evaluation_seed=2)
+settings = {{"n_envs": 4, "network": {{"widths": [16]}}, "hyperparameters": {SMALL}}}
+training = train(made(PPOLearner, "cart_pole", settings), None, {{}}, 200, seed=1, evaluation_seed=2)
 np.savez({str(tmp_path / "state.npz")!r}, **training.state)
 """
     # Its own cache: what it compiles is what this process loaded, or compiled, too.
@@ -66,13 +71,13 @@ np.savez({str(tmp_path / "state.npz")!r}, **training.state)
     subprocess.run([sys.executable, "-c", program], check=True, env=environment)
     assert list((tmp_path / "cache").iterdir())
     with np.load(tmp_path / "state.npz") as saved:
-        assert same(dict(saved), learner().train(None, {}, 200, seed=1, evaluation_seed=2).state)
+        assert same(dict(saved), train(learner(), None, {}, 200, seed=1, evaluation_seed=2).state)
 
 
 def test_the_state_is_plain_and_complete():
-    training = learner(normalise_observations=True).train(None, {}, 250, seed=1, evaluation_seed=2)
+    training = train(learner(normalise_observations=True), steps=250)
     state = training.state
-    assert (training.env_steps, int(state["env_steps"]), int(state["updates"])) == (300, 300, 3)
+    assert training.env_steps == 300
     assert state["adam/steps"] == 3 * 2 * 5
     assert state["policy/0/kernel"].shape == state["adam/mean/policy/0/kernel"].shape == (4, 16)
     assert state["observations/mean"].shape == (4,)
@@ -80,13 +85,12 @@ def test_the_state_is_plain_and_complete():
 
 
 def test_returns_are_those_of_the_environment():
-    training = learner(normalise_returns=True).train(None, {}, 500, seed=1, evaluation_seed=2)
-    assert training.episodes > 10
-    assert 9 < training.train_return < 50  # cart-pole: one for each step
-    assert training.train_return * training.episodes == pytest.approx(round(training.train_return * training.episodes))
-    long_lived = learner("mountain_car").train(None, {}, 100, seed=0, evaluation_seed=1)
-    assert math.isnan(long_lived.train_return)
-    assert long_lived.episodes == 0
+    training = train(learner(normalise_returns=True), steps=500, seed=1)
+    assert len(training.returns) > 10
+    assert 9 < np.mean(training.returns) < 50  # cart-pole: one for each step
+    assert all(value == round(value) for value in training.returns)
+    long_lived = train(learner("mountain_car"), steps=100)
+    assert long_lived.returns == ()
     assert long_lived.eval_return == -200
 
 
@@ -111,7 +115,49 @@ def test_an_evaluation_is_the_mean_of_single_episodes(env, normalise):
             observation, reward, terminated, truncated, _ = single.step(action if discrete else np.clip(action, -1, 1))
             total, over = total + float(reward), terminated or truncated
         returns.append(total)
-    assert evaluate(envs, actor, 11, normaliser) == pytest.approx(np.mean(returns), rel=1e-6)
+    assert evaluate(envs, actor, 11, normaliser) == pytest.approx(returns, rel=1e-6)
+
+
+@pytest.mark.parametrize("normalise", [False, True])
+def test_evaluations_do_not_depend_on_how_many_episodes_are_stepped_together(normalise, monkeypatch):
+    one = learner(normalise_observations=normalise)
+    training = train(one, steps=300, evaluation_seed=5, episodes=40)
+    for together in (40, 7, 1):
+        monkeypatch.setattr(module, "EVALUATED_TOGETHER", together)
+        assert one.evaluate(training.state, {}, 5, 40) == pytest.approx(training.eval_return)
+    singles = [one.evaluate(training.state, {}, 5 + i, 1) for i in range(40)]
+    assert np.mean(singles) == pytest.approx(training.eval_return)
+    assert len(set(singles)) > 5
+
+
+@pytest.mark.parametrize("normalise", [False, True])
+@pytest.mark.parametrize("env", ["cart_pole", "bipedal_walker"])
+def test_the_policy_plays_as_the_evaluation(env, normalise):
+    one = learner(env, normalise_observations=normalise)
+    state = train(one, steps=300).state
+    policy, returns = one.policy(state, {}), []
+    for seed in (11, 12, 13):
+        single, total, over = make_env(env), 0.0, False
+        observation, _ = single.reset(seed=seed)
+        while not over:
+            action = policy.act(observation)
+            assert single.action_space.contains(action if env == "bipedal_walker" else np.int64(action))
+            observation, reward, terminated, truncated, _ = single.step(action)
+            total, over = total + float(reward), terminated or truncated
+        returns.append(total)
+    assert np.mean(returns) == pytest.approx(one.evaluate(state, {}, 11, 3), rel=1e-6)
+
+
+def test_hyperparameters_are_the_intervals_own_after_a_restore(monkeypatch):
+    seen = []
+    original = module.update
+    monkeypatch.setattr(module, "update", lambda *a, **k: (seen.append((a[4], k["batch_size"])), original(*a, **k))[1])
+    one = learner()
+    first = train(one, None, {"learning_rate": 1e-3, "clip_range": 0.1, "batch_size": 10}, 100)
+    train(one, first, {"learning_rate": 2e-4, "clip_range": 0.3, "batch_size": 50}, 100)
+    (before, small), (after, large) = seen
+    assert (before.learning_rate, before.clip_range, small) == (np.float32(1e-3), np.float32(0.1), 10)
+    assert (after.learning_rate, after.clip_range, large) == (np.float32(2e-4), np.float32(0.3), 50)
 
 
 def test_a_time_limit_is_no_end():
@@ -129,7 +175,7 @@ def test_a_time_limit_is_no_end():
         return result
 
     envs.step = spy
-    rollout = Runner(envs, 0, rng, None, None).collect(actor, 450, gamma=0.9)
+    rollout = Runner(envs, partial(episode_seed, 0), rng, None, None, 0.9, None).collect(actor, 450)
     ends = [t for t, (_, truncated, _) in enumerate(seen) if truncated.any()]
     assert ends == [199, 399]
     for t, (final, truncated, terminated) in enumerate(seen):
@@ -162,7 +208,7 @@ def test_normalisation_equals_that_of_stable_baselines3():
     rewards, dones = rng.standard_normal((2, 60)) * 30 + 5, rng.random((2, 60)) < 0.1
     scripts = list(zip(observations, rewards, dones, strict=True))
     reference = VecNormalize(DummyVecEnv([lambda s=s: Replayed(*s) for s in scripts]), gamma=0.9)
-    own_observations, own_rewards = ObservationNormaliser(3), RewardNormaliser(RunningMoments(()), 2, 0.9)
+    own_observations, own_rewards = ObservationNormaliser(3), RewardNormaliser(RunningMoments(()), np.zeros(2), 0.9)
     np.testing.assert_array_equal(own_observations.see(observations[:, 0]), reference.reset())
     for t in range(1, 60):
         expected_observations, expected_rewards, *_ = reference.step([0, 0])
@@ -181,30 +227,29 @@ def test_annealing_ends_at_the_end_of_the_budget(monkeypatch):
         module, "update", lambda *a, **k: (rates.append(float(a[4].learning_rate)), original(*a, **k))[1]
     )
     one = learner(budget=400, anneal_learning_rate=True)
-    state = one.train(None, {"learning_rate": 1e-3}, 200, seed=0, evaluation_seed=1).state
-    one.train(state, {"learning_rate": 4e-3}, 300, seed=0, evaluation_seed=1)
+    first = train(one, None, {"learning_rate": 1e-3}, 200, seed=0, evaluation_seed=1)
+    train(one, first, {"learning_rate": 4e-3}, 300, seed=0, evaluation_seed=1)
     assert rates == pytest.approx([1e-3, 0.75e-3, 2e-3, 1e-3, 0])
     rates.clear()
-    learner(budget=400).train(None, {"learning_rate": 1e-3}, 200, seed=0, evaluation_seed=1)
+    train(learner(budget=400), None, {"learning_rate": 1e-3}, 200)
     assert rates == pytest.approx([1e-3, 1e-3])
 
 
 def test_it_learns_to_balance_the_pole():
-    one = PPOLearner("cart_pole", {}, 30_000, {"n_envs": 8})
-    untrained = one.train(None, {"learning_rate": 0.0}, 1000, seed=0, evaluation_seed=7)
-    state = None
+    one = made(PPOLearner, "cart_pole", {"n_envs": 8}, budget=30_000, length=8000)
+    untrained = train(one, None, {"learning_rate": 0.0}, 1000, seed=0, evaluation_seed=7)
+    training = None
     for interval in range(3):
-        training = one.train(state, {"learning_rate": 1e-3}, 8000, seed=interval, evaluation_seed=7)
-        state = training.state
+        training = train(one, training, {"learning_rate": 1e-3}, 8000, seed=interval, evaluation_seed=7)
     assert untrained.eval_return < 150
     assert training.eval_return > 300
-    assert training.train_return > 100
+    assert np.mean(training.returns[-20:]) > 100
 
 
 @pytest.mark.parametrize("shared", [False, True])
 def test_continuous_actions_are_learned_too(shared):
     one = learner("bipedal_walker", network={"widths": [16, 16], "activation": "relu", "shared": shared})
-    training = one.train(None, {"target_kl": 0.05, "clip_range_vf": 0.2, "ent_coef": 0.01}, 200, 0, 1)
+    training = train(one, None, {"target_kl": 0.05, "clip_range_vf": 0.2, "ent_coef": 0.01}, 200)
     assert math.isfinite(training.eval_return)
     assert np.abs(training.state["log_std"]).max() > 0
 
@@ -212,19 +257,33 @@ def test_continuous_actions_are_learned_too(shared):
 def test_the_shipped_settings_are_the_learners_own():
     learner_settings = OmegaConf.to_container(OmegaConf.load("conf/learner/ppo.yaml"))["learner"]
     assert learner_settings.pop("name") == "ppo"
-    shipped, own = PPOLearner("cart_pole", {}, 1, learner_settings), PPOLearner("cart_pole", {}, 1, {})
+    shipped, own = (made(PPOLearner, "cart_pole", chosen, length=2000) for chosen in (learner_settings, {}))
     assert vars(shipped) == vars(own)
     defaults = Space(OmegaConf.to_container(OmegaConf.load("conf/space/ppo.yaml")))
-    own.check(defaults, 2000)
+    own.check(defaults)
 
 
-def test_an_interval_of_no_whole_rollouts_is_said_to_be_rounded_up(caplog):
-    one = learner()
-    one.check(Space({"gamma": {"type": "float", "low": 0.9, "high": 1.0}}), 200)
+def test_members_that_tune_n_steps_train_equally(caplog):
+    one = learner(length=400)  # 100 steps of each of four environments
+    one.check(Space({"n_steps": {"type": "categorical", "choices": [25, 100]}}))
     assert not caplog.records
-    one.check(Space({"n_steps": {"type": "categorical", "choices": [25, 50]}}), 300)
-    assert "budget.interval=300 is rounded up to 400 steps" in caplog.text
-    assert one.train(None, {"n_steps": 50}, 300, seed=0, evaluation_seed=1).env_steps == 400
+    one.check(Space({"n_steps": {"type": "int", "low": 25, "high": 1000}}))
+    (record,) = caplog.records
+    assert record.getMessage() == (
+        "n_steps=1000 is cut to 100: a rollout is at most budget.interval=400 steps of learner.n_envs=4 environments"
+    )
+    for n_steps in (25, 100, 1000):
+        first = train(one, None, {"n_steps": n_steps}, 400)
+        assert train(one, first, {"n_steps": n_steps}, 400).env_steps == 800
+
+
+def test_what_rounding_up_gave_too_much_the_next_interval_trains_less():
+    one = learner()
+    first = train(one, None, {"n_steps": 30}, 200)
+    assert first.env_steps == 240
+    assert train(one, first, {"n_steps": 30}, 160).env_steps == 480  # until step 400
+    assert train(one, first, {}, 100, start_steps=400).env_steps == 500
+    assert train(one, first, {}, 0, start_steps=400).env_steps == 500  # one rollout at least
 
 
 def test_it_needs_no_torch_and_leaves_the_users_choices():
@@ -258,48 +317,49 @@ def test_it_needs_no_torch_and_leaves_the_users_choices():
 )
 def test_bad_settings_are_named(settings, message):
     with pytest.raises(MetapbtError, match=message):
-        PPOLearner("cart_pole", {}, 1000, settings)
+        made(PPOLearner, "cart_pole", settings)
 
 
 @pytest.mark.parametrize(
-    ("space", "interval", "message"),
+    ("space", "message"),
     [
-        ({"lr": {"type": "float", "low": 0, "high": 1}}, 100, "unknown hyperparameter of learner ppo 'lr'"),
-        ({"gamma": {"type": "float", "low": 0.9, "high": 1.1}}, 100, r"space.gamma must be .*\[0, 1\], got 1.1"),
-        ({"batch_size": {"type": "float", "low": 8.5, "high": 16}}, 100, "space.batch_size must be a whole number"),
+        ({"lr": {"type": "float", "low": 0, "high": 1}}, "unknown hyperparameter of learner ppo 'lr'"),
+        ({"gamma": {"type": "float", "low": 0.9, "high": 1.1}}, r"space.gamma must be .*\[0, 1\], got 1.1"),
+        ({"batch_size": {"type": "float", "low": 8.5, "high": 16}}, "space.batch_size must be a whole number"),
         (
             {"batch_size": {"type": "int", "low": 8, "high": 128}},
-            100,
             r"batch_size must be at most a rollout .*100.*128",
         ),
-        ({"clip_range": {"type": "categorical", "choices": ["wide"]}}, 100, "space.clip_range must be a number > 0"),
+        ({"clip_range": {"type": "categorical", "choices": ["wide"]}}, "space.clip_range must be a number > 0"),
     ],
 )
-def test_a_space_that_does_not_fit_is_named(space, interval, message):
+def test_a_space_that_does_not_fit_is_named(space, message):
     with pytest.raises(MetapbtError, match=message):
-        learner().check(Space(space), interval)
+        learner().check(Space(space))
 
 
 def test_every_hyperparameter_may_be_in_the_space():
     space = {name: {"type": "float", "low": 0.1, "high": 0.9} for name in module.HYPERPARAMETERS}
     space |= {name: {"type": "int", "low": 10, "high": 20} for name in ("n_steps", "batch_size", "n_epochs")}
-    learner().check(Space(space), 100)
+    learner().check(Space(space))
     low, high = ({name: entry[end] for name, entry in space.items()} for end in ("low", "high"))
     one = learner()
-    state = one.train(None, low, 100, seed=0, evaluation_seed=1).state
-    assert one.train(state, high, 100, seed=0, evaluation_seed=1).env_steps == 120 + 160
+    first = train(one, None, low, 100)
+    assert train(one, first, high, 100).env_steps == 120 + 160
 
 
 def test_a_checkpoint_of_another_network_is_refused():
-    state = learner().train(None, {}, 100, seed=0, evaluation_seed=1).state
+    state = train(learner(), None, {}, 100, seed=0, evaluation_seed=1).state
     with pytest.raises(MetapbtError, match=r"does not fit the network.*policy/0/kernel has the shape \(4, 16\)"):
-        learner(network={"widths": [8]}).train(state, {}, 100, seed=0, evaluation_seed=1)
+        train(learner(network={"widths": [8]}), state)
     with pytest.raises(MetapbtError, match="lacks 'observations/mean'"):
-        learner(normalise_observations=True).train(state, {}, 100, seed=0, evaluation_seed=1)
+        train(learner(normalise_observations=True), state)
+    with pytest.raises(MetapbtError, match=r"has episodes of 4 environments, but learner\.n_envs=2"):
+        train(learner(n_envs=2), state)
 
 
 def test_hyperparameters_out_of_range_are_refused_in_training_as_well():
     with pytest.raises(MetapbtError, match="batch_size must be at most a rollout"):
-        learner().train(None, {"batch_size": 1000}, 100, seed=0, evaluation_seed=1)
+        train(learner(), None, {"batch_size": 1000}, 100, seed=0, evaluation_seed=1)
     with pytest.raises(MetapbtError, match="unknown hyperparameter of learner ppo 'lr'"):
-        learner().train(None, {"lr": 0.1}, 100, seed=0, evaluation_seed=1)
+        train(learner(), None, {"lr": 0.1}, 100, seed=0, evaluation_seed=1)

@@ -1,30 +1,46 @@
 """The Stable-Baselines3 learner against Stable-Baselines3 left to itself."""
 
-import math
+import itertools
 
+import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+from gymnasium.envs.classic_control.pendulum import PendulumEnv
+from learner_intervals import made, train
 from stable_baselines3 import DQN, PPO, SAC
-from stable_baselines3.common.env_util import make_vec_env
+from stable_baselines3.common.monitor import Monitor
+from stable_baselines3.common.noise import OrnsteinUhlenbeckActionNoise
+from stable_baselines3.common.vec_env import DummyVecEnv
 
-from metapbt.envs import make_env
+from metapbt.envs import Environment, make_env
 from metapbt.errors import MetapbtError
 from metapbt.learners import sb3 as module
 from metapbt.learners.sb3 import SB3Learner
+from metapbt.seeding import episode_seed
 from metapbt.space import Space
 
 SETTINGS = {
     "algorithm": "PPO",
     "policy": "MlpPolicy",
     "n_envs": 2,
-    "eval_episodes": 3,
     "hyperparameters": {"PPO": {"n_steps": 50, "batch_size": 50}},
 }
 
 
-def learner(budget=1000, **changes):
-    return SB3Learner("cart_pole", {}, budget, {**SETTINGS, **changes})
+def learner(env="cart_pole", budget=1000, length=1000, **changes):
+    return made(SB3Learner, env, {**SETTINGS, **changes}, budget=budget, length=length)
+
+
+class Seeded(gym.Wrapper):
+    """Begins each episode from the seed that the interval gives it."""
+
+    def __init__(self, env, seed, place):
+        super().__init__(env)
+        self.seeds = (episode_seed(seed, place, count) for count in itertools.count())
+
+    def reset(self, *, seed=None, options=None):
+        return self.env.reset(seed=next(self.seeds))
 
 
 def test_the_first_interval_equals_stable_baselines3_on_its_own():
@@ -35,29 +51,30 @@ def test_the_first_interval_equals_stable_baselines3_on_its_own():
         "clip_range": 0.3,
         "gamma": 0.98,
     }
-    training = learner().train(None, hyperparameters, 300, seed=7, evaluation_seed=1)
-    envs = make_vec_env(lambda: make_env("cart_pole"), n_envs=2)
+    training = train(learner(), None, hyperparameters, 300, seed=7, evaluation_seed=1)
+    envs = DummyVecEnv([lambda place=place: Seeded(Monitor(make_env("cart_pole")), 7, place) for place in range(2)])
     reference = PPO("MlpPolicy", envs, seed=7, n_steps=50, batch_size=50, device="cpu", **hyperparameters).learn(300)
     for name, weights in reference.policy.state_dict().items():
         assert np.array_equal(training.state[f"policy/{name}"], weights.numpy())
-    assert training.episodes > 0
-    assert math.isfinite(training.train_return)
+    assert len(training.returns) > 0
+    assert np.mean(training.returns) == np.mean([episode["r"] for episode in reference.ep_info_buffer])
 
 
 def test_a_restored_member_has_the_same_weights_optimiser_and_counters():
     one = learner()
-    state = one.train(None, {"learning_rate": 1e-3}, 200, seed=0, evaluation_seed=1).state
+    state = train(one, None, {"learning_rate": 1e-3}, 200, seed=0, evaluation_seed=1).state
     model = one._build({"learning_rate": 1e-3}, seed=5)
     module._restore(model, state)
     back = module._state(model)
-    assert back.keys() == state.keys()
-    assert all(np.array_equal(back[key], state[key]) for key in state)
+    learned = {key for key in state if not key.startswith("episodes/")}
+    assert back.keys() == learned
+    assert all(np.array_equal(back[key], state[key]) for key in learned)
     assert any("exp_avg_sq" in key for key in state)
 
 
 def test_hyperparameters_change_while_the_optimiser_keeps_what_it_learned():
     one = learner()
-    state = one.train(None, {"learning_rate": 1e-3}, 100, seed=0, evaluation_seed=1).state
+    state = train(one, None, {"learning_rate": 1e-3}, 100, seed=0, evaluation_seed=1).state
     model = one._build({"learning_rate": 2e-4, "clip_range": 0.4, "gae_lambda": 0.8, "batch_size": 25}, seed=5)
     module._restore(model, state)
     assert model.policy.optimizer.param_groups[0]["lr"] == 2e-4
@@ -67,28 +84,47 @@ def test_hyperparameters_change_while_the_optimiser_keeps_what_it_learned():
     assert moments[0]["step"] == state["policy.optimizer/0/step"] > 0
 
 
-def test_intervals_are_rounded_up_to_whole_rollouts():
-    assert learner().train(None, {}, 150, seed=0, evaluation_seed=1).env_steps == 200
+def test_members_that_tune_n_steps_train_equally(caplog):
+    one = learner(length=400)
+    one.check(Space({"n_steps": {"type": "int", "low": 25, "high": 200}}))
+    assert not caplog.records
+    one.check(Space({"n_steps": {"type": "int", "low": 25, "high": 1000}}))
+    (record,) = caplog.records
+    assert "n_steps=1000 is cut to 200" in record.getMessage()
+    for n_steps in (50, 1000):
+        first = train(one, None, {"n_steps": n_steps}, 400)
+        assert train(one, first, {"n_steps": n_steps}, 400).env_steps == 800
+    # An algorithm that steps further than asked makes up for it in the next interval.
+    assert train(one, None, {}, 150).env_steps == 200
+    assert train(one, first, {}, 50, start_steps=200).env_steps == 300
 
 
-def test_an_interval_in_which_no_episode_ends_has_no_train_return():
-    long_lived = SB3Learner("mountain_car", {}, 1000, SETTINGS)
-    training = long_lived.train(None, {}, 100, seed=0, evaluation_seed=1)
-    assert math.isnan(training.train_return)
-    assert training.episodes == 0
+def test_an_interval_in_which_no_episode_ends_has_no_returns():
+    long_lived = learner("mountain_car")
+    training = train(long_lived, None, {}, 100, seed=0, evaluation_seed=1)
+    assert training.returns == ()
     assert training.eval_return == -200.0
 
 
-def test_evaluation_depends_on_its_own_seed_alone():
+def test_an_evaluation_is_the_mean_of_episodes_from_seeds_counted_up():
     one = learner()
-    state = one.train(None, {}, 100, seed=0, evaluation_seed=1).state
-    model = one._build({}, seed=5)
-    module._restore(model, state)
+    state = train(one, None, {}, 100, seed=0, evaluation_seed=1).state
     torch.manual_seed(0)
-    first = one._evaluate(model, 11)
+    singles = [one.evaluate(state, {}, 11 + i, 1) for i in range(40)]
     torch.manual_seed(1)
-    assert one._evaluate(model, 11) == first
-    assert {one._evaluate(model, seed) for seed in range(5)} != {first}
+    assert one.evaluate(state, {}, 11, 40) == pytest.approx(np.mean(singles))
+    assert len(set(singles)) > 1
+    policy, returns = one.policy(state, {}), []
+    for seed in (11, 12):
+        env, over, total = make_env("cart_pole"), False, 0.0
+        observation, _ = env.reset(seed=seed)
+        while not over:
+            action = policy.act(observation)
+            assert isinstance(action, int)
+            observation, reward, terminated, truncated, _ = env.step(action)
+            total, over = total + reward, terminated or truncated
+        returns.append(total)
+    assert returns == singles[:2]
 
 
 def test_a_replay_buffer_goes_on_where_it_was():
@@ -97,9 +133,9 @@ def test_a_replay_buffer_goes_on_where_it_was():
         "algorithm": "DQN",
         "hyperparameters": {"DQN": {"learning_starts": 20, "buffer_size": 300}},
     }
-    one = SB3Learner("cart_pole", {}, 1000, settings)
-    first = one.train(None, {}, 100, seed=0, evaluation_seed=1)
-    second = one.train(first.state, {}, 100, seed=3, evaluation_seed=1)
+    one = learner(**settings)
+    first = train(one, None, {}, 100, seed=0, evaluation_seed=1)
+    second = train(one, first, {}, 100, seed=3, evaluation_seed=1)
     rows = first.state["replay/rewards"].shape[0]
     assert rows == first.env_steps / 2  # a row holds a step of each of two environments
     assert np.array_equal(second.state["replay/observations"][:rows], first.state["replay/observations"])
@@ -108,7 +144,7 @@ def test_a_replay_buffer_goes_on_where_it_was():
 
 def test_an_exploration_schedule_runs_over_the_whole_budget_not_over_each_interval():
     settings = {**SETTINGS, "algorithm": "DQN", "hyperparameters": {"DQN": {"buffer_size": 300}}}
-    one = SB3Learner("cart_pole", {}, 10_000, settings)
+    one = learner(budget=10_000, **settings)
     rates = []
     original = DQN._on_step
 
@@ -118,25 +154,106 @@ def test_an_exploration_schedule_runs_over_the_whole_budget_not_over_each_interv
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(DQN, "_on_step", spy)
-        one.train(None, {}, 100, seed=0, evaluation_seed=1)
+        train(one, None, {}, 100, seed=0, evaluation_seed=1)
     assert min(rates) == pytest.approx(1 - 0.95 * 100 / 1000, abs=0.01)  # a tenth of the way after 1% of the budget
 
 
-def test_an_entropy_coefficient_of_its_own_is_restored(monkeypatch):
-    monkeypatch.setattr(module, "make_env", lambda name, **_: __import__("gymnasium").make("Pendulum-v1"))
-    settings = {
-        **SETTINGS,
-        "algorithm": "SAC",
-        "hyperparameters": {"SAC": {"learning_starts": 10, "buffer_size": 300}},
-    }
-    one = SB3Learner("mountain_car", {}, 1000, settings)
-    state = one.train(None, {"batch_size": 16}, 60, seed=0, evaluation_seed=1).state
-    assert state["log_ent_coef"] != 0
-    model = one._build({"batch_size": 16}, seed=5)
-    assert isinstance(model, SAC)
+def pendulum(algorithm, **fixed):
+    """A learner of an algorithm with continuous actions."""
+    settings = {"algorithm": algorithm, "hyperparameters": {algorithm: {"learning_starts": 10, **fixed}}}
+    return learner(f"{__name__}:PENDULUM", **settings)
+
+
+PENDULUM = Environment(
+    "pendulum", (), gym_id="tests/Pendulum-v1", build=lambda context, render_mode: PendulumEnv(), max_episode_steps=40
+)
+
+
+def restored(one, state, hyperparameters):
+    model = one._build(hyperparameters, seed=5)
     module._restore(model, state)
+    return model
+
+
+def test_an_entropy_coefficient_of_its_own_is_restored():
+    one = pendulum("SAC", buffer_size=300)
+    state = train(one, None, {"batch_size": 16}, 60).state
+    assert state["log_ent_coef"] != 0
+    model = restored(one, state, {"batch_size": 16})
+    assert isinstance(model, SAC)
     assert model.log_ent_coef.item() == state["log_ent_coef"]
     assert model.log_ent_coef.requires_grad
+
+
+def test_a_tuned_value_survives_a_restore():
+    atari = {"learning_starts": 10, "buffer_size": 300}
+    before, after = {"learning_rate": 1e-3}, {"learning_rate": 2e-4}
+    one = learner()
+    assert rates(restored(one, train(one, None, before, 100).state, after)) == {2e-4}
+    one = learner(algorithm="A2C", hyperparameters={"A2C": {"n_steps": 10}})
+    assert rates(restored(one, train(one, None, before, 100).state, after)) == {2e-4}
+    one = learner(algorithm="DQN", hyperparameters={"DQN": atari})
+    assert rates(restored(one, train(one, None, before, 100).state, after)) == {2e-4}
+    one = pendulum("SAC", buffer_size=300)
+    state = train(one, None, {**before, "batch_size": 16}, 60).state
+    assert rates(restored(one, state, {**after, "batch_size": 16})) == {2e-4}
+
+
+def rates(model):
+    """The learning rates of all of a model's optimisers, as training sets and uses them."""
+    optimisers = [model.policy.optimizer] if hasattr(model.policy, "optimizer") else []
+    optimisers += [part.optimizer for part in (getattr(model, "actor", None), getattr(model, "critic", None)) if part]
+    optimisers += [model.ent_coef_optimizer] if getattr(model, "ent_coef_optimizer", None) else []
+    assert optimisers
+    found = {group["lr"] for optimiser in optimisers for group in optimiser.param_groups}
+    return found | {model.lr_schedule(1.0)}
+
+
+@pytest.mark.parametrize(("before", "after"), [(0.1, 0.7), (0.1, "auto"), ("auto", 0.7)])
+def test_a_tuned_entropy_coefficient_is_the_intervals_own(before, after):
+    one = pendulum("SAC", buffer_size=300)
+    first = train(one, None, {"ent_coef": before, "batch_size": 16}, 60)
+    model = restored(one, first.state, {"ent_coef": after, "batch_size": 16})
+    if after == "auto":
+        assert model.log_ent_coef.item() == 0.0
+    else:
+        assert model.ent_coef_tensor.item() == pytest.approx(after)
+    assert train(one, first, {"ent_coef": after, "batch_size": 16}, 60).env_steps == 120
+
+
+@pytest.mark.parametrize(("before", "after"), [(40, 25), (40, 60), (100, 30), (30, 30)])
+def test_a_replay_buffer_of_another_size_keeps_the_latest_steps(before, after):
+    one = learner(algorithm="DQN", hyperparameters={"DQN": {"learning_starts": 1000}})
+    state = train(one, None, {"buffer_size": 2 * before}, 140).state  # 70 steps of two environments
+    saved = state["replay/actions"]
+    place = int(state["replay/place"][0])
+    chronological = np.concatenate([saved[place:], saved[:place]]) if before < 70 else saved
+    buffer = restored(one, state, {"buffer_size": 2 * after}).replay_buffer
+    rows = min(before, after, 70)
+    filled = buffer.buffer_size if buffer.full else buffer.pos
+    assert filled == rows
+    order = np.roll(buffer.actions[:filled], -buffer.pos if buffer.full else 0, axis=0)
+    assert np.array_equal(order, chronological[-rows:])
+
+
+def test_action_noise_goes_on():
+    noise = OrnsteinUhlenbeckActionNoise(np.zeros(1), np.ones(1))
+    one = pendulum("TD3", buffer_size=300, action_noise=noise, batch_size=16)
+    first = train(one, None, {}, 70)  # in the middle of episodes
+    assert first.state["noise"].shape == (2, 1)
+    assert (first.state["noise"] != 0).all()
+    assert (noise.noise_prev == 0).all()
+    started = []
+    original = module._Interval._on_training_start
+
+    def spy(callback):
+        original(callback)
+        started.append([each.noise_prev.copy() for each in callback.model.action_noise.noises])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module._Interval, "_on_training_start", spy)
+        train(one, first, {}, 70)
+    assert np.array_equal(started[0], first.state["noise"])
 
 
 def test_nested_names_reach_the_policys_arguments():
@@ -145,10 +262,10 @@ def test_nested_names_reach_the_policys_arguments():
 
 
 def test_a_hyperparameter_that_changes_the_network_is_refused_by_name():
-    state = learner().train(None, {}, 100, seed=0, evaluation_seed=1).state
+    state = train(learner(), None, {}, 100, seed=0, evaluation_seed=1).state
     wider = learner(hyperparameters={"PPO": {"n_steps": 50, "batch_size": 50, "policy_kwargs": {"net_arch": [8]}}})
     with pytest.raises(MetapbtError, match="the checkpoint does not fit the network"):
-        wider.train(state, {}, 100, seed=0, evaluation_seed=1)
+        train(wider, state)
 
 
 def number(name):
@@ -156,22 +273,16 @@ def number(name):
 
 
 @pytest.mark.parametrize(
-    ("changes", "space", "interval", "message"),
+    ("changes", "space", "message"),
     [
-        (
-            {},
-            number("clip_rang"),
-            100,
-            "unknown hyperparameter of PPO 'clip_rang'; did you mean 'clip_range'",
-        ),
-        ({"hyperparameters": {"PPO": {"nsteps": 5}}}, number("gamma"), 100, "did you mean 'n_steps'"),
-        ({"algorithm": "SAC"}, number("gamma"), 100, "SAC on cart_pole cannot be set up: .*action spaces"),
-        ({}, number("gamma"), 1, r"budget.interval must be >= learner.n_envs \(2\), got 1"),
+        ({}, number("clip_rang"), "unknown hyperparameter of PPO 'clip_rang'; did you mean 'clip_range'"),
+        ({"hyperparameters": {"PPO": {"nsteps": 5}}}, number("gamma"), "did you mean 'n_steps'"),
+        ({"algorithm": "SAC"}, number("gamma"), "SAC on cart_pole cannot be set up: .*action spaces"),
     ],
 )
-def test_mistakes_are_found_before_anything_is_trained(changes, space, interval, message):
+def test_mistakes_are_found_before_anything_is_trained(changes, space, message):
     with pytest.raises(MetapbtError, match=message):
-        learner(**changes).check(space, interval)
+        learner(**changes).check(space)
 
 
 @pytest.mark.parametrize(

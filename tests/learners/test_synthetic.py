@@ -5,6 +5,7 @@ import sys
 
 import numpy as np
 import pytest
+from learner_intervals import made, train
 from omegaconf import OmegaConf
 
 import metapbt
@@ -17,16 +18,15 @@ NUMBERS = [f"x{i}" for i in range(3)]
 MIXED = [*NUMBERS, "c0", "c1"]
 
 
-def make(context=None, budget_steps=100, **settings):
-    return SyntheticLearner("synthetic", context or {}, budget_steps, settings)
+def make(context=None, **settings):
+    return made(SyntheticLearner, "synthetic", settings, context=context, budget=100)
 
 
 def follow(learner, names, interval, steps=100):
     """Train with the optimum at the middle of every interval."""
-    state = None
+    training = None
     for step in range(0, steps, interval):
-        training = learner.train(state, learner.optimum(step + (interval - 1) // 2, names), interval, 0, 0)
-        state = training.state
+        training = train(learner, training, learner.optimum(step + (interval - 1) // 2, names), interval)
     return training
 
 
@@ -37,7 +37,8 @@ def test_the_optimal_schedule_reaches_the_best_return(names, context, instance):
     learner = make(context, instance=instance, speed=2.0)
     for steps in (1, 50, 100):
         reached = follow(learner, names, interval=1, steps=steps)
-        assert reached.eval_return == reached.train_return == pytest.approx(best_return(steps, 100, speed=2.0))
+        assert reached.returns == (reached.eval_return,)
+        assert reached.eval_return == pytest.approx(best_return(steps, 100, speed=2.0))
     assert best_return(100, 100, speed=2.0) == pytest.approx(1 - np.exp(-2))
     # Hyperparameters that hold for an interval come close to it.
     assert best_return(100, 100, 2.0) * 0.99 < follow(learner, names[:3], interval=10).eval_return
@@ -49,7 +50,7 @@ def test_nothing_is_better_than_the_optimum():
     rates = np.array([learner.rates(h, np.array([0, 37, 99])) for h in drawn])
     assert (rates > 0).all()
     assert (rates < 1).all()
-    assert max(learner.train(None, h, 100, 0, 0).eval_return for h in drawn) < best_return(100, 100)
+    assert max(train(learner, None, h, 100).eval_return for h in drawn) < best_return(100, 100)
 
 
 def test_the_rate_falls_with_the_mean_squared_distance():
@@ -58,7 +59,7 @@ def test_the_rate_falls_with_the_mean_squared_distance():
     away = {name: value + 0.1 for name, value in best.items()}
     assert learner.rates(away, np.array([0])) == pytest.approx(np.exp(-1 / 2))
     assert learner.rates({**best, "x1": away["x1"]}, np.array([0])) == pytest.approx(np.exp(-1 / 6))
-    training = learner.train(None, away, 1, 0, 0)
+    training = train(learner, None, away, 1)
     assert training.eval_return == pytest.approx(1 - np.exp(-5 / 100 * np.exp(-1 / 2)))
 
 
@@ -90,8 +91,8 @@ def test_drift_moves_the_optimum_and_no_drift_holds_it():
         assert CHOICES.index(after) == (CHOICES.index(before) + 1) % 4
     with_drift, without = make(drift=1.0), make(drift=0.0)
     fixed = with_drift.optimum(0, NUMBERS)
-    assert without.train(None, fixed, 100, 0, 0).eval_return == pytest.approx(best_return(100, 100))
-    assert with_drift.train(None, fixed, 100, 0, 0).eval_return < 0.9 * best_return(100, 100)
+    assert train(without, None, fixed, 100).eval_return == pytest.approx(best_return(100, 100))
+    assert train(with_drift, None, fixed, 100).eval_return < 0.9 * best_return(100, 100)
 
 
 def test_near_contexts_have_near_optima():
@@ -145,23 +146,24 @@ def test_instances_are_different_problems_and_names_keep_theirs():
 def test_noise_is_in_the_returns_and_not_in_the_state():
     settings = {"x0": 0.5, "c0": "a"}
     quiet, noisy = make(), make({"noise": 0.1})
-    plain = quiet.train(None, settings, 10, 1, 2)
-    first = noisy.train(None, settings, 10, seed=1, evaluation_seed=2)
+    plain = train(quiet, None, settings, 10, seed=1, evaluation_seed=2)
+    first = train(noisy, None, settings, 10, seed=1, evaluation_seed=2)
     assert first.state == plain.state
-    assert plain.train_return == plain.eval_return == true_return(float(plain.state["progress"]))
-    assert len({plain.eval_return, first.eval_return, first.train_return}) == 3
-    assert noisy.train(None, settings, 10, seed=1, evaluation_seed=2) == first
-    other_seed = noisy.train(None, settings, 10, seed=5, evaluation_seed=2)
-    assert (other_seed.train_return != first.train_return) & (other_seed.eval_return == first.eval_return)
-    other_evaluation = noisy.train(None, settings, 10, seed=1, evaluation_seed=6)
-    assert (other_evaluation.train_return == first.train_return) & (other_evaluation.eval_return != first.eval_return)
+    assert plain.returns == (plain.eval_return,)
+    assert plain.eval_return == true_return(float(plain.state["progress"]))
+    assert len({plain.eval_return, first.eval_return, *first.returns}) == 3
+    assert train(noisy, None, settings, 10, seed=1, evaluation_seed=2) == first
+    other_seed = train(noisy, None, settings, 10, seed=5, evaluation_seed=2)
+    assert (other_seed.returns != first.returns) & (other_seed.eval_return == first.eval_return)
+    other_evaluation = train(noisy, None, settings, 10, seed=1, evaluation_seed=6)
+    assert (other_evaluation.returns == first.returns) & (other_evaluation.eval_return != first.eval_return)
 
 
 def test_noise_has_the_deviation_asked_for_and_differs_between_agents():
     noisy = make({"noise": 0.1})
-    trainings = [noisy.train(None, {"x0": i / 500}, 10, seed=i, evaluation_seed=7) for i in range(500)]
+    trainings = [train(noisy, None, {"x0": i / 500}, 10, seed=i, evaluation_seed=7) for i in range(500)]
     true = np.array([true_return(float(t.state["progress"])) for t in trainings])
-    in_training = np.array([t.train_return for t in trainings]) - true
+    in_training = np.array([t.returns[0] for t in trainings]) - true
     in_evaluation = np.array([t.eval_return for t in trainings]) - true
     for noise in (in_training, in_evaluation):
         assert noise.std() == pytest.approx(0.1, rel=0.1)
@@ -172,8 +174,8 @@ def test_noise_has_the_deviation_asked_for_and_differs_between_agents():
 def test_intervals_add_up_to_the_whole():
     settings = {"x0": 0.3, "x1": 0.9, "c0": "b"}
     learner = make()
-    half = learner.train(None, settings, 50, 0, 0)
-    both, whole = learner.train(half.state, settings, 50, 0, 0), learner.train(None, settings, 100, 0, 0)
+    both = train(learner, train(learner, None, settings, 50), settings, 50)
+    whole = train(learner, None, settings, 100)
     assert both.env_steps == 100
     assert both.eval_return == pytest.approx(whole.eval_return, rel=1e-12)
 
@@ -236,9 +238,9 @@ def test_settings_out_of_range_are_named(settings, message):
 )
 def test_a_space_that_does_not_fit_is_named(space, message):
     with pytest.raises(MetapbtError, match=message):
-        make().check(Space(space), 10)
+        make().check(Space(space))
 
 
 def test_only_its_own_environment():
     with pytest.raises(MetapbtError, match="learner=synthetic trains env=synthetic only, got env=cart_pole"):
-        SyntheticLearner("cart_pole", {}, 100, {})
+        made(SyntheticLearner, "cart_pole", {})

@@ -6,7 +6,7 @@ Example:
     >>> import numpy as np
     >>> from metapbt.envs.batches import make_batch
     >>> batch = make_batch("cart_pole", {"pole_length": 0.8}, num_envs=4)
-    >>> batch.reset(seeds=range(4)).shape
+    >>> batch.reset(lambda place, count: 100 * place + count).shape
     (4, 4)
     >>> batch.step(np.array([0, 1, 0, 1])).rewards
     array([1., 1., 1., 1.], dtype=float32)
@@ -17,11 +17,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from metapbt.envs.batches.base import BatchStep, EnvBatch
+from metapbt.envs.batches.base import BatchStep, EnvBatch, Episodes, Seeds
 from metapbt.errors import MetapbtError, unknown_name
 from metapbt.registry import lookup
 
-__all__ = ["BATCHES", "ENGINES", "BatchStep", "EnvBatch", "make_batch"]
+__all__ = ["BATCHES", "ENGINES", "BatchStep", "EnvBatch", "Episodes", "Seeds", "make_batch", "why_anew"]
 
 #: The environments that have a batch of their own; all others are stepped one after another.
 BATCHES: dict[str, str] = {
@@ -35,7 +35,7 @@ ENGINES = ("python", "envpool")
 
 def make_batch(
     name: str,
-    contexts: Mapping[str, float] | Sequence[Mapping[str, float]],
+    contexts: Mapping[str, Any] | Sequence[Mapping[str, Any]],
     num_envs: int,
     engine: str = "python",
 ) -> EnvBatch:
@@ -70,3 +70,23 @@ def make_batch(
     from metapbt.envs.batches.generic import GenericBatch
 
     return GenericBatch(name, each)
+
+
+def why_anew(name: str, context: Mapping[str, Any], engine: str = "python") -> str | None:
+    """Why episodes must begin anew in each interval; None where ``EnvBatch.under_way`` lets them go on.
+
+    Args:
+        name: as for ``make_batch``.
+        context: the changed features.
+        engine: as for ``make_batch``.
+
+    Raises:
+        MetapbtError: as for ``make_env``.
+    """
+    if engine == "envpool":
+        return "engine=envpool cannot play them again"
+    if name in BATCHES:
+        return None
+    from metapbt.envs.batches import episodes
+
+    return episodes.why_anew(name, context)

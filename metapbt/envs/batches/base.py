@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
@@ -10,6 +10,19 @@ from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     import gymnasium
+
+
+#: The seed of an episode, from its environment's place and the count, from 0, of those begun there since the reset.
+Seeds = Callable[[int, int], int]
+
+#: Episodes under way, as named arrays:
+#:
+#: - ``seed``: (num_envs,), that each began from;
+#: - ``age``: (num_envs,), the steps since then;
+#: - either ``state``: (numbers, num_envs), all that the environments remember, as the batch writes it;
+#: - or ``actions``: (longest age, num_envs, *action), the last row being the latest action and each column 0 before its
+#:   episode began. With their seeds, they are the episodes: playing them again leads to the same bits.
+Episodes = Mapping[str, NDArray[Any]]
 
 
 class BatchStep(NamedTuple):
@@ -34,8 +47,8 @@ class BatchStep(NamedTuple):
 class EnvBatch(Protocol):
     """Environments that are stepped together and begin a new episode in the step that ended the last.
 
-    A new episode goes on with its environment's own generator, as Gymnasium's vector environments do with
-    ``AutoresetMode.SAME_STEP``.
+    Every episode begins from a seed of its own in a world of its own: what happens in it depends on that seed and its
+    actions alone. (EnvPool's, which takes no seed within its life, is the exception.)
     """
 
     num_envs: int
@@ -44,11 +57,15 @@ class EnvBatch(Protocol):
     #: Of one environment.
     action_space: gymnasium.spaces.Discrete | gymnasium.spaces.Box
 
-    def reset(self, seeds: Sequence[int]) -> NDArray[np.float32]:
-        """Begin an episode in every environment, each from its own seed.
+    def reset(self, seeds: Seeds, under_way: Episodes | None = None) -> NDArray[np.float32]:
+        """Begin an episode in every environment, or go on with those that were under way.
+
+        Args:
+            seeds: of all episodes that begin from now on.
+            under_way: from ``under_way`` of such a batch; None to begin new ones.
 
         Returns:
-            The first observations, (num_envs, *observation), valid until the next ``step`` or ``reset``.
+            What to act on next, (num_envs, *observation), valid until the next ``step`` or ``reset``.
         """
 
     def step(self, actions: NDArray[Any]) -> BatchStep:
@@ -57,6 +74,13 @@ class EnvBatch(Protocol):
         Args:
             actions: (num_envs,) integers, or (num_envs, *action) float32 within the bounds of the box. They
                 are not checked.
+        """
+
+    def under_way(self) -> dict[str, NDArray[Any]]:
+        """The episodes under way, from which ``reset`` goes on: copies, as ``Episodes`` says.
+
+        Raises:
+            MetapbtError: they cannot go on (``why_anew``).
         """
 
     def rest(self, which: NDArray[np.bool_]) -> None:

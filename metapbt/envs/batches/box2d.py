@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any
@@ -23,7 +24,8 @@ from gymnasium.utils import seeding
 from numpy.typing import NDArray
 
 from metapbt.envs import get_environment, make_env
-from metapbt.envs.batches.base import BatchStep
+from metapbt.envs.batches.base import BatchStep, Episodes, Seeds
+from metapbt.envs.batches.episodes import packed, played, same_episodes
 
 #: The next observation, the reward, and whether the episode terminated.
 Outcome = tuple[list[float], float, bool]
@@ -38,67 +40,105 @@ class Box2DBatch:
         make: makes one environment from Gymnasium's own.
     """
 
-    def __init__(self, name: str, contexts: Sequence[Mapping[str, float]], make: Callable[[Any], Any]) -> None:
+    def __init__(self, name: str, contexts: Sequence[Mapping[str, Any]], make: Callable[[Any], Any]) -> None:
         self.num_envs = len(contexts)
         originals: list[Any] = [make_env(name, render_mode=None, **context).unwrapped for context in contexts]
         self.observation_space: spaces.Box = originals[0].observation_space
         self.action_space: spaces.Discrete | spaces.Box = originals[0].action_space
         self._envs = [make(original) for original in originals]
         self._step_each: list[Callable[[Any], Outcome]] = [env.step for env in self._envs]
-        self._max_episode_steps = get_environment(name).max_episode_steps or math.inf
-        self._ages: list[float] = [0] * self.num_envs  # steps since each episode began
+        limit = get_environment(name).max_episode_steps
+        self._max_episode_steps = limit or math.inf
+        # Time is counted once for all; an episode is as old as the time since it began.
+        self._time = 0
+        self._began: list[float] = [0] * self.num_envs
+        self._first_limit: float = 0  # when the oldest episode reaches its limit
+        self._nowhere = np.zeros(self.num_envs, np.bool_)
+        self._resting = True  # some of them, or nothing has begun
+        self._seeds = [0] * self.num_envs
+        self._actions: deque[NDArray[Any]] = deque(maxlen=limit)
         self._observations = np.empty((self.num_envs, *self.observation_space.shape), np.float32)
+        self._observed = self._observations.ravel()  # the same numbers in one row
         self._final_observations = np.empty_like(self._observations)
 
-    def reset(self, seeds: Sequence[int]) -> NDArray[np.float32]:
-        """Begin an episode in every environment, each from its own seed."""
-        self._ages = [0] * self.num_envs
+    def reset(self, seeds: Seeds, under_way: Episodes | None = None) -> NDArray[np.float32]:
+        """Begin an episode in every environment, or play those under way again, unless it is in their midst."""
+        self._seed_of, self._count = seeds, [0] * self.num_envs
+        if under_way is not None and not self._resting and same_episodes(self.under_way(), under_way):
+            return self._observations
+        self._time, self._resting = 0, False
+        self._actions.clear()
         self._step_each = [env.step for env in self._envs]
-        self._observations[:] = [env.begin(int(seed)) for env, seed in zip(self._envs, seeds, strict=True)]
+        if under_way is None:
+            for i in range(self.num_envs):
+                self._begin(i)
+        else:
+            self._seeds = under_way["seed"].tolist()
+            self._began = (-under_way["age"]).tolist()
+            self._actions.extend(under_way["actions"])
+            for i, env in enumerate(self._envs):
+                observation = env.begin(self._seeds[i])
+                for action in played(under_way, i).tolist():
+                    observation, _, _ = env.step(action)
+                self._observations[i] = observation
+        self._first_limit = min(self._began) + self._max_episode_steps
         return self._observations
+
+    def _begin(self, i: int) -> None:
+        seed = self._seeds[i] = self._seed_of(i, self._count[i])
+        self._count[i] += 1
+        self._began[i] = self._time
+        self._observations[i] = self._envs[i].begin(seed)
 
     def step(self, actions: NDArray[Any]) -> BatchStep:
         """Step every environment once."""
+        self._actions.append(actions.copy())
         outcomes = [step(action) for step, action in zip(self._step_each, actions.tolist(), strict=True)]
         observations, rewards, terminated = zip(*outcomes, strict=True)
-        ages = self._ages = [age + 1 for age in self._ages]
+        self._time += 1
         # A list of lists is slow for NumPy to take over.
-        self._observations.ravel()[:] = list(chain.from_iterable(observations))
+        self._observed[:] = np.fromiter(chain.from_iterable(observations), np.float64, len(self._observed))
         final_observations = self._observations
-        truncated = [age >= self._max_episode_steps for age in ages]
-        if True in terminated or True in truncated:
+        ended = truncated = self._nowhere
+        limited = self._time >= self._first_limit
+        if limited:
+            truncated = np.array([self._time - began >= self._max_episode_steps for began in self._began])
+        if limited or True in terminated:
+            ended = np.array(terminated)
             final_observations = self._final_observations
             final_observations[:] = self._observations
-            for i, env in enumerate(self._envs):
+            for i in range(self.num_envs):
                 if terminated[i] or truncated[i]:
-                    self._observations[i] = env.begin()
-                    ages[i] = 0
-        return BatchStep(
-            self._observations,
-            np.array(rewards, np.float64),
-            np.array(terminated),
-            np.array(truncated),
-            final_observations,
-        )
+                    self._begin(i)
+            self._first_limit = min(self._began) + self._max_episode_steps
+        return BatchStep(self._observations, np.array(rewards, np.float64), ended, truncated, final_observations)
+
+    def under_way(self) -> dict[str, NDArray[Any]]:
+        """The episodes under way: their seeds and actions."""
+        actions = np.array(self._actions)
+        ages = [self._time - int(began) for began in self._began]
+        each: list[Any] = [actions[len(actions) - age :, i] if age else [] for i, age in enumerate(ages)]
+        return packed(self._seeds, each, self.action_space)
 
     def rest(self, which: NDArray[np.bool_]) -> None:
         """Step these environments no more until the next reset."""
+        self._resting = True
         outcome: Outcome = [0.0] * self._observations[0].size, 0.0, False
         for i in np.flatnonzero(which):
             self._step_each[i] = lambda _: outcome
-            self._ages[i] = -math.inf
+            self._began[i] = math.inf
 
     def close(self) -> None:
         """Let go of the environments."""
         self._envs, self._step_each = [], []
 
 
-def lunar_lander_batch(contexts: Sequence[Mapping[str, float]]) -> Box2DBatch:
+def lunar_lander_batch(contexts: Sequence[Mapping[str, Any]]) -> Box2DBatch:
     """Make lunar landers, one for each of ``contexts``."""
     return Box2DBatch("lunar_lander", contexts, _LunarLander)
 
 
-def bipedal_walker_batch(contexts: Sequence[Mapping[str, float]]) -> Box2DBatch:
+def bipedal_walker_batch(contexts: Sequence[Mapping[str, Any]]) -> Box2DBatch:
     """Make bipedal walkers, one for each of ``contexts``."""
     return Box2DBatch("bipedal_walker", contexts, _walker)
 
@@ -136,14 +176,14 @@ def _uniforms(seed: int) -> Iterator[float]:
     """A lander's draws are all from [0, 1) and then scaled; by the hundred they come much cheaper than one by one."""
     random, _ = seeding.np_random(seed)
     while True:
-        yield from random.random(256).tolist()
+        yield from random.random(128).tolist()
 
 
 class _LunarLander:
     """One lander of Gymnasium's, discrete and without wind; ``original`` says in which context."""
 
     def __init__(self, original: Any) -> None:
-        constants: dict[str, Any] = type(original).reset.__globals__
+        constants = original.constants
         self._gravity = original._gravity
         self._fps = constants["FPS"]
         self._scale = scale = constants["SCALE"]
@@ -198,10 +238,9 @@ class _LunarLander:
         self._contacts = _Contacts(self)
         self._uniforms: Iterator[float] = iter(())
 
-    def begin(self, seed: int | None = None) -> list[float]:
-        """Begin an episode, from ``seed`` or where the last one left the generator."""
-        if seed is not None:
-            self._uniforms = _uniforms(seed)
+    def begin(self, seed: int) -> list[float]:
+        """Begin an episode."""
+        self._uniforms = _uniforms(seed)
         self.crashed = False
         self.foot_contacts = [0.0, 0.0]
         self._shaping: float | None = None
@@ -305,7 +344,7 @@ def _walker(original: Any) -> Any:
 @functools.cache
 def _walker_class(base: Any) -> type[Any]:
     """Return the bipedal walker ``base`` with ground that is not drawn and a faster step; only without obstacles."""
-    constants: dict[str, Any] = base.reset.__globals__
+    constants = base.constants
     fps, scale = constants["FPS"], constants["SCALE"]
     speeds = [constants["SPEED_HIP"], constants["SPEED_KNEE"]] * 2
     # Gymnasium multiplies it by float32 actions, in float32.
@@ -328,13 +367,16 @@ def _walker_class(base: Any) -> type[Any]:
             self._ground = fixtureDef(shape=self._edge, friction=constants["FRICTION"], categoryBits=0x0001)
             self._static = b2BodyDef()
 
-        def begin(self, seed: int | None = None) -> list[float]:
+        def begin(self, seed: int) -> list[float]:
             self.crashed = False
             self.foot_contacts = [0.0, 0.0]
             self._handles: tuple[Any, ...] | None = None
             self._shaping: float | None = None
             observation: list[float] = self.reset(seed=seed)[0]
             return observation
+
+        def _destroy(self) -> None:
+            """Drop all at once, with the world that holds it."""
 
         @property
         def feet(self) -> tuple[Any, Any]:

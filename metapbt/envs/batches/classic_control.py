@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from gymnasium.utils import seeding
 from numpy.typing import NDArray
 
 from metapbt.envs import get_environment, make_env
-from metapbt.envs.batches.base import BatchStep
+from metapbt.envs.batches.base import BatchStep, Episodes, Seeds
 
 Array = NDArray[np.float64]
 
@@ -31,7 +31,7 @@ class _ClassicControlBatch(ABC):
         reward: of every step.
     """
 
-    def __init__(self, name: str, contexts: Sequence[Mapping[str, float]], reward: float) -> None:
+    def __init__(self, name: str, contexts: Sequence[Mapping[str, Any]], reward: float) -> None:
         self.num_envs = len(contexts)
         self._originals: list[Any] = [make_env(name, render_mode=None, **context).unwrapped for context in contexts]
         self.observation_space: spaces.Box = self._originals[0].observation_space
@@ -42,20 +42,23 @@ class _ClassicControlBatch(ABC):
         self._rewards = np.full(self.num_envs, reward, np.float32)
         self._terminated = np.empty(self.num_envs, np.bool_)
         self._truncated = np.zeros(self.num_envs, np.bool_)
-        self._starts: list[Iterator[Array]] = []
         self._max_episode_steps = get_environment(name).max_episode_steps or math.inf
         # Time is counted once for all; an episode is as old as the time since it began.
-        self._time: float = 0
-        self._begun = np.zeros(self.num_envs)
+        self._time = 0
+        self._began = np.zeros(self.num_envs, np.int64)
         self._first_limit: float = 0  # when the oldest episode reaches its limit
+        self._seeds = [0] * self.num_envs
+
+    #: (numbers, num_envs), float64: all that the environments remember.
+    _state: Array
 
     @abstractmethod
-    def _draw_starts(self, random: np.random.Generator, count: int) -> Array:
-        """Draw the first states of ``count`` episodes, (count, ...), as Gymnasium draws them one by one."""
+    def _first_state(self, random: np.random.Generator) -> Array:
+        """Draw the first state of an episode, (numbers,), as Gymnasium does."""
 
     @abstractmethod
-    def _begin(self, i: int, start: Array) -> None:
-        """Put environment ``i`` into the state ``start``, and its observation into ``_observations``."""
+    def _observe(self) -> None:
+        """Fill ``_observations`` from ``_state``."""
 
     @abstractmethod
     def _advance(self, actions: NDArray[Any]) -> None:
@@ -65,19 +68,27 @@ class _ClassicControlBatch(ABC):
         """A number of Gymnasium's, (num_envs,)."""
         return np.array([getattr(original, attribute) for original in self._originals], np.float64)
 
-    def _starts_from(self, seed: int) -> Iterator[Array]:
-        random, _ = seeding.np_random(seed)
-        while True:
-            yield from self._draw_starts(random, 128)  # by the hundred, much cheaper than one by one
-
-    def reset(self, seeds: Sequence[int]) -> NDArray[np.float32]:
-        """Begin an episode in every environment, each from its own seed."""
-        self._starts = [self._starts_from(int(seed)) for seed in seeds]
-        self._time, self._begun[:] = 0, 0
-        self._first_limit = self._max_episode_steps
-        for i, starts in enumerate(self._starts):
-            self._begin(i, next(starts))
+    def reset(self, seeds: Seeds, under_way: Episodes | None = None) -> NDArray[np.float32]:
+        """Begin an episode in every environment, or put those under way back."""
+        self._seed_of, self._count = seeds, [0] * self.num_envs
+        self._time, self._began[:] = 0, 0
+        if under_way is None:
+            for i in range(self.num_envs):
+                self._begin(i)
+        else:
+            self._seeds = under_way["seed"].tolist()
+            self._began -= under_way["age"]
+            self._state[:] = under_way["state"]
+        self._observe()
+        self._first_limit = self._began.min() + self._max_episode_steps
         return self._observations
+
+    def _begin(self, i: int) -> None:
+        seed = self._seeds[i] = self._seed_of(i, self._count[i])
+        self._count[i] += 1
+        self._began[i] = self._time
+        random, _ = seeding.np_random(seed)
+        self._state[:, i] = self._first_state(random)
 
     def step(self, actions: NDArray[Any]) -> BatchStep:
         """Step every environment once."""
@@ -86,7 +97,7 @@ class _ClassicControlBatch(ABC):
         truncated = self._truncated
         ended = self._terminated
         if self._time >= self._first_limit:
-            truncated = self._time - self._begun >= self._max_episode_steps
+            truncated = self._time - self._began >= self._max_episode_steps
             ended = ended | truncated
         final_observations = self._observations
         indices = ended.nonzero()[0].tolist()
@@ -94,23 +105,26 @@ class _ClassicControlBatch(ABC):
             final_observations = self._final_observations
             final_observations[:] = self._observations
             for i in indices:
-                self._begin(i, next(self._starts[i]))
-                self._begun[i] = self._time
-            self._first_limit = self._begun.min() + self._max_episode_steps
+                self._begin(i)
+            self._observe()
+            self._first_limit = self._began.min() + self._max_episode_steps
         return BatchStep(self._observations, self._rewards, self._terminated, truncated, final_observations)
+
+    def under_way(self) -> dict[str, NDArray[Any]]:
+        """The episodes under way: their seeds and the environments' states."""
+        return {"seed": np.array(self._seeds), "age": self._time - self._began, "state": self._state.copy()}
 
     def rest(self, which: NDArray[np.bool_]) -> None:  # noqa: B027 - nothing to do, for all of them
         """Go on: stepping all costs no more than stepping some."""
 
-    def close(self) -> None:
-        """Let go of the generators."""
-        self._starts = []
+    def close(self) -> None:  # noqa: B027 - nothing to do, for all of them
+        """Nothing is held."""
 
 
 class CartPoleBatch(_ClassicControlBatch):
     """Cart-poles, one for each of ``contexts``."""
 
-    def __init__(self, contexts: Sequence[Mapping[str, float]]) -> None:
+    def __init__(self, contexts: Sequence[Mapping[str, Any]]) -> None:
         super().__init__("cart_pole", contexts, reward=1.0)
         n = self.num_envs
         # Rows: position and angle, their velocities, their accelerations. So a step of Euler's is one addition.
@@ -132,12 +146,12 @@ class CartPoleBatch(_ClassicControlBatch):
         self._pole_mass, self._mass = self._of_each("masspole"), self._of_each("total_mass")
         self._pole_mass_length = self._of_each("polemass_length")
 
-    def _draw_starts(self, random: np.random.Generator, count: int) -> Array:
-        return random.uniform(-0.05, 0.05, (count, 4))
+    def _first_state(self, random: np.random.Generator) -> Array:
+        x, speed, angle, angle_speed = random.uniform(-0.05, 0.05, 4)
+        return np.array([x, angle, speed, angle_speed])
 
-    def _begin(self, i: int, start: Array) -> None:
-        self._state_observed[:, :, i] = start.reshape(2, 2).T
-        self._observations[i] = start
+    def _observe(self) -> None:
+        np.copyto(self._observed, self._state_observed, casting="same_kind")
 
     def _advance(self, actions: NDArray[Any]) -> None:
         _, angle, _, angle_speed, acceleration, angle_acceleration = self._motion
@@ -170,7 +184,7 @@ class CartPoleBatch(_ClassicControlBatch):
 
         np.multiply(self._taus, self._rates, out=self._increments)
         np.add(self._state, self._increments, out=self._state)
-        np.copyto(self._observed, self._state_observed, casting="same_kind")
+        self._observe()
         np.absolute(self._places, out=self._distances)
         np.greater(self._distances, self._limits, out=self._beyond)
         np.logical_or(self._beyond[0], self._beyond[1], out=self._terminated)
@@ -179,20 +193,20 @@ class CartPoleBatch(_ClassicControlBatch):
 class MountainCarBatch(_ClassicControlBatch):
     """Mountain cars, one for each of ``contexts``."""
 
-    def __init__(self, contexts: Sequence[Mapping[str, float]]) -> None:
+    def __init__(self, contexts: Sequence[Mapping[str, Any]]) -> None:
         super().__init__("mountain_car", contexts, reward=-1.0)
-        self._position, self._velocity = np.zeros((2, self.num_envs))
+        self._state = np.zeros((2, self.num_envs))
+        self._position, self._velocity = self._state
         self._minus_gravity, self._force = -self._of_each("gravity"), self._of_each("force")
         self._max_speed = self._of_each("max_speed")
         self._min_position, self._max_position = self._of_each("min_position"), self._of_each("max_position")
         self._goal_position, self._goal_velocity = self._of_each("goal_position"), self._of_each("goal_velocity")
 
-    def _draw_starts(self, random: np.random.Generator, count: int) -> Array:
-        return random.uniform(-0.6, -0.4, (count, 1))
+    def _first_state(self, random: np.random.Generator) -> Array:
+        return np.array([random.uniform(-0.6, -0.4), 0.0])
 
-    def _begin(self, i: int, start: Array) -> None:
-        self._position[i], self._velocity[i] = start[0], 0.0
-        self._observations[i, 0], self._observations[i, 1] = start[0], 0.0
+    def _observe(self) -> None:
+        self._observations[:, 0], self._observations[:, 1] = self._state
 
     def _advance(self, actions: NDArray[Any]) -> None:
         position, velocity = self._position, self._velocity
@@ -204,5 +218,4 @@ class MountainCarBatch(_ClassicControlBatch):
         np.minimum(np.maximum(position, self._min_position, out=position), self._max_position, out=position)
         velocity[(position == self._min_position) & (velocity < 0)] = 0.0  # the wall on the left
         np.logical_and(position >= self._goal_position, velocity >= self._goal_velocity, out=self._terminated)
-        self._observations[:, 0] = position
-        self._observations[:, 1] = velocity
+        self._observe()

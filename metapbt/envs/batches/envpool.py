@@ -5,6 +5,9 @@ partly in float32. One thread steps them all, so that members of a population ma
 
 EnvPool spends the step after an episode's end on its reset. Here that reset is asked for at once, for the
 environments that ended, so final and first observations come in the same step, as everywhere in metapbt.
+
+EnvPool takes a seed when it is made and none at a reset. So its episodes cannot be played again, nor go on in another
+process: each interval begins new ones.
 """
 
 from __future__ import annotations
@@ -17,8 +20,8 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from metapbt.envs import changed_features, make_env
-from metapbt.envs.batches.base import BatchStep
+from metapbt.envs import make_context, make_env
+from metapbt.envs.batches.base import BatchStep, Episodes, Seeds
 from metapbt.errors import MetapbtError
 
 IDS = {
@@ -27,6 +30,9 @@ IDS = {
     "lunar_lander": "LunarLander-v3",
     "mountain_car": "MountainCar-v0",
 }
+
+
+_ANEW = "engine=envpool cannot go on with an episode"
 
 
 class EnvPoolBatch:
@@ -40,11 +46,11 @@ class EnvPoolBatch:
         MetapbtError: EnvPool has no such environment or context, or is not installed.
     """
 
-    def __init__(self, name: str, contexts: Sequence[Mapping[str, float]]) -> None:
+    def __init__(self, name: str, contexts: Sequence[Mapping[str, Any]]) -> None:
         if name not in IDS:
             raise MetapbtError(f"engine=envpool has no env '{name}' (known: {', '.join(IDS)}); take engine=python")
         for context in contexts:
-            for feature, value in changed_features(name, context).items():
+            for feature, value in make_context(name, context).changed.items():
                 raise MetapbtError(f"engine=envpool cannot change {name}.{feature} to {value:g}; take engine=python")
         try:
             self._make: Any = import_module("envpool").make
@@ -58,15 +64,17 @@ class EnvPoolBatch:
         self._id = IDS[name]
         self._pool: Any = None
 
-    def reset(self, seeds: Sequence[int]) -> NDArray[np.float32]:
-        """Begin an episode in every environment, each from its own seed (of which EnvPool takes 31 bits)."""
+    def reset(self, seeds: Seeds, under_way: Episodes | None = None) -> NDArray[np.float32]:
+        """Begin an episode in every environment, each from its own seed; those after it go on with its generator."""
+        if under_way is not None:
+            raise MetapbtError(_ANEW)
         self.close()
         self._pool = self._make(
             self._id,
             env_type="gymnasium",
             num_envs=self.num_envs,
             num_threads=1,
-            seed=[int(seed) % 2**31 for seed in seeds],
+            seed=[seeds(place, 0) for place in range(self.num_envs)],
         )
         observations: NDArray[np.float32] = self._pool.reset()[0]
         return observations
@@ -81,6 +89,10 @@ class EnvPoolBatch:
             observations = final_observations.copy()
             observations[info["env_id"]] = first
         return BatchStep(observations, rewards, terminated, truncated, final_observations)
+
+    def under_way(self) -> dict[str, NDArray[Any]]:
+        """EnvPool cannot seed an episode, so that none can be played again."""
+        raise MetapbtError(_ANEW)
 
     def rest(self, which: NDArray[np.bool_]) -> None:
         """Go on: stepping all costs no more than stepping some."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,8 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from metapbt.envs import make_env
-from metapbt.envs.batches.base import BatchStep
+from metapbt.envs.batches.base import BatchStep, Episodes, Seeds
+from metapbt.envs.batches.episodes import SeededEpisodes, resume, same_episodes, under_way
 from metapbt.errors import MetapbtError
 
 
@@ -25,9 +27,10 @@ class GenericBatch:
         MetapbtError: as for ``make_env``; or observations are no box, or actions neither discrete nor a box.
     """
 
-    def __init__(self, name: str, contexts: Sequence[Mapping[str, float]]) -> None:
+    def __init__(self, name: str, contexts: Sequence[Mapping[str, Any]]) -> None:
         self.num_envs = len(contexts)
-        self._envs = [make_env(name, render_mode=None, **context) for context in contexts]
+        envs = [make_env(name, render_mode=None, **context) for context in contexts]
+        self._envs = [SeededEpisodes(env, lambda count: count) for env in envs]  # each reset brings its seeds
         observation_space, action_space = self._envs[0].observation_space, self._envs[0].action_space
         if not isinstance(observation_space, spaces.Box):
             raise MetapbtError(f"a batch of env '{name}' needs Box observations, got {observation_space}")
@@ -36,17 +39,26 @@ class GenericBatch:
         self.observation_space, self.action_space = observation_space, action_space
         shape = (self.num_envs, *observation_space.shape)
         self._resting = np.zeros(self.num_envs, np.bool_)
+        self._begun = False  # all of them, and none rests
         self._observations = np.empty(shape, np.float32)
         self._final_observations = np.empty(shape, np.float32)
         self._rewards = np.empty(self.num_envs)
         self._terminated = np.empty(self.num_envs, np.bool_)
         self._truncated = np.empty(self.num_envs, np.bool_)
 
-    def reset(self, seeds: Sequence[int]) -> NDArray[np.float32]:
-        """Begin an episode in every environment, each from its own seed."""
+    def reset(self, seeds: Seeds, under_way: Episodes | None = None) -> NDArray[np.float32]:
+        """Begin an episode in every environment, or play those under way again, unless it is in their midst."""
+        if under_way is not None and self._begun and same_episodes(self.under_way(), under_way):
+            for place, env in enumerate(self._envs):
+                env.go_on(partial(seeds, place))
+            return self._observations
+        self._begun = True
+        self._envs = [SeededEpisodes(env.env, partial(seeds, place)) for place, env in enumerate(self._envs)]
+        if under_way is not None:
+            resume(self._envs, under_way)
         self._resting[:] = False
-        for i, (env, seed) in enumerate(zip(self._envs, seeds, strict=True)):
-            self._observations[i], _ = env.reset(seed=int(seed))
+        for i, env in enumerate(self._envs):
+            self._observations[i], _ = env.reset()
         return self._observations
 
     def step(self, actions: NDArray[Any]) -> BatchStep:
@@ -62,8 +74,13 @@ class GenericBatch:
             self._rewards[i], self._terminated[i], self._truncated[i] = reward, terminated, truncated
         return BatchStep(self._observations, self._rewards, self._terminated, self._truncated, self._final_observations)
 
+    def under_way(self) -> dict[str, NDArray[Any]]:
+        """The episodes under way: their seeds and actions."""
+        return under_way(self._envs)
+
     def rest(self, which: NDArray[np.bool_]) -> None:
         """Step these environments no more until the next reset."""
+        self._begun = False
         self._resting |= which
         self._rewards[which], self._terminated[which], self._truncated[which] = 0, False, False
 

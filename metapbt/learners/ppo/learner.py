@@ -1,33 +1,34 @@
-"""The learner: settings, hyperparameters, checkpoints, and one interval from its first step to its evaluation."""
+"""The learner: settings, hyperparameters, states, and one interval from its first step to its evaluation."""
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from gymnasium import spaces
 
-from metapbt.envs.batches import EnvBatch, make_batch
+from metapbt.envs.batches import EnvBatch, make_batch, why_anew
+from metapbt.envs.batches.kept import KeptBatches
 from metapbt.errors import MetapbtError, unknown_name
-from metapbt.learners.base import State, Training
+from metapbt.learners.base import Policy, State, Teacher, Training, no_teacher
+from metapbt.learners.intervals import episodes_in, episodes_state, longest_rollout, warn_if_anew, warn_if_cut
 from metapbt.learners.ppo.network import ACTIVATIONS, Actor, Network
-from metapbt.learners.ppo.normalise import ObservationNormaliser, RewardNormaliser, RunningMoments
-from metapbt.learners.ppo.rollout import Runner, evaluate
+from metapbt.learners.ppo.normalise import ObservationNormaliser, RunningMoments
+from metapbt.learners.ppo.rollout import PPOPolicy, Runner, evaluate
 from metapbt.learners.ppo.update import Coefficients, Learned, update
+from metapbt.seeding import episode_seed
 
 if TYPE_CHECKING:  # ConfigSpace takes half a second to import, and training needs none of it
+    from metapbt.history import Budget, Context, Interval
     from metapbt.space import Hyperparameters, Parameter, Space
-
-LOGGER = logging.getLogger("metapbt")
 
 #: Settings and their defaults; those of ``network`` and ``hyperparameters`` are below.
 SETTINGS: dict[str, Any] = {
     "n_envs": 16,
-    "eval_episodes": 10,
     "engine": "python",
     "normalise_advantages": True,
     "normalise_observations": False,
@@ -40,6 +41,9 @@ NETWORK: dict[str, Any] = {"widths": (64, 64), "activation": "tanh", "shared": F
 
 #: Orders of samples come in stacks of so many: another number of epochs up to here compiles nothing.
 _EPOCHS_COMPILED = 32
+
+#: Episodes of an evaluation that are stepped side by side: more would take memory and save no time.
+EVALUATED_TOGETHER = 32
 
 #: Of names in a checkpoint: the parameters themselves, and Adam's two moments of each.
 _PREFIXES = ("", "adam/mean/", "adam/variance/")
@@ -94,13 +98,13 @@ class PPOLearner:
     hyperparameter may change from interval to interval. A new ``n_steps``, ``batch_size``, or 32 more ``n_epochs``
     compiles the update anew, once for all processes and runs of a machine; all others cost nothing.
 
-    Every interval starts with new environments, whose seeds derive from its own, as do the draws of actions and of
-    minibatches. What goes on is in the state: parameters, Adam's moments, counters, and the running moments of
-    observations and returns where these are normalised.
+    Seeds of new episodes derive from the interval's, as do the draws of actions and of minibatches. What goes on is in
+    the state: parameters, Adam's moments, the running moments of observations and returns where these are normalised,
+    and the episodes under way with their returns so far, as ``episodes/<name>`` (see ``metapbt.envs.batches``). A
+    rollout is at most as long as an interval, whatever ``n_steps``.
 
     Settings:
         n_envs: environments stepped side by side.
-        eval_episodes: of an evaluation; all are stepped side by side.
         engine: of the environments: ``python``, or ``envpool`` for the default context.
         normalise_advantages: within each minibatch.
         normalise_observations, normalise_returns: by running moments, as ``VecNormalize`` does.
@@ -110,13 +114,13 @@ class PPOLearner:
         hyperparameters: fixed for the whole run; those of the search space win over them.
     """
 
-    def __init__(self, env: str, context: Mapping[str, float], budget_steps: int, settings: Mapping[str, Any]) -> None:
+    def __init__(self, env: str, context: Context, budget: Budget, settings: Mapping[str, Any]) -> None:
         chosen = _complete("setting of learner ppo", "learner", SETTINGS, settings)
         network = _complete("key of learner.network", "learner.network", NETWORK, chosen["network"])
         self.env = env
-        self.context = dict(context)
-        self.budget_steps = budget_steps
-        self.n_envs, self.eval_episodes = (_whole(f"learner.{key}", chosen[key]) for key in ("n_envs", "eval_episodes"))
+        self.context = context
+        self.budget = budget
+        self.n_envs = _whole("learner.n_envs", chosen["n_envs"])
         self.engine: str = chosen["engine"]
         self.normalise_advantages = _flag("learner.normalise_advantages", chosen["normalise_advantages"])
         self.normalise_observations = _flag("learner.normalise_observations", chosen["normalise_observations"])
@@ -129,6 +133,7 @@ class PPOLearner:
             raise MetapbtError(f"learner.network.widths must be a list of whole numbers, got {network['widths']!r}")
         self.widths = tuple(_whole("learner.network.widths", width) for width in network["widths"])
         self.shared = _flag("learner.network.shared", network["shared"])
+        self._kept = KeptBatches()
         defaults = {name: legal.default for name, legal in HYPERPARAMETERS.items()}
         self.fixed = _complete(
             "hyperparameter of learner ppo", "learner.hyperparameters", defaults, chosen["hyperparameters"]
@@ -136,79 +141,99 @@ class PPOLearner:
         for name, value in self.fixed.items():
             HYPERPARAMETERS[name].check(f"learner.hyperparameters.{name}", value)
 
-    def check(self, space: Space, interval_steps: int) -> None:
+    def check(self, space: Space) -> None:
         """Check that every hyperparameter and its range are known and legal, and that all sizes fit."""
         ends = {name: (value, value) for name, value in self.fixed.items()}
         for parameter in space.parameters:
             if parameter.name not in HYPERPARAMETERS:
                 raise unknown_name("hyperparameter of learner ppo", parameter.name, HYPERPARAMETERS)
             ends[parameter.name] = _ends(parameter)
-        smallest, largest = (self.n_envs * int(steps) for steps in ends["n_steps"])
-        _check_batch(int(ends["batch_size"][1]), smallest)
-        if interval_steps % largest:
-            rounded = math.ceil(interval_steps / largest) * largest
-            LOGGER.warning(
-                "budget.interval=%d is rounded up to %d steps, whole rollouts (learner.n_envs * n_steps = %d)",
-                interval_steps,
-                rounded,
-                largest,
-            )
+        fewest, most = (int(steps) for steps in ends["n_steps"])
+        longest = longest_rollout(self.budget, self.n_envs)
+        _check_batch(int(ends["batch_size"][1]), self.n_envs * min(fewest, longest))
         self._envs(1).close()  # finds environments, contexts and engines that do not exist
+        warn_if_cut(most, self.budget, self.n_envs)
+        warn_if_anew(self.env, self._why_anew)
 
-    def train(
-        self,
-        state: State | None,
-        hyperparameters: Hyperparameters,
-        interval_steps: int,
-        seed: int,
-        evaluation_seed: int,
-    ) -> Training:
-        """Train for one interval from fresh episodes, then evaluate the deterministic policy."""
-        chosen = self._chosen(hyperparameters)
+    def train(self, interval: Interval, start: State | None, teacher: Teacher | None = None) -> Training:
+        """Train whole rollouts until the interval's end, then evaluate the deterministic policy."""
+        no_teacher("ppo", teacher)
+        chosen = self._chosen(interval.hyperparameters)
         n_steps, batch_size, n_epochs = (int(chosen[name]) for name in ("n_steps", "batch_size", "n_epochs"))
+        n_steps = min(n_steps, longest_rollout(self.budget, self.n_envs))
         rollout_steps = self.n_envs * n_steps
         _check_batch(batch_size, rollout_steps)
-        envs = self._envs(self.n_envs)
+        under_way = None if self._why_anew else episodes_in(start, self.n_envs)
+        envs = (self._kept.take(under_way) if under_way else None) or self._envs(self.n_envs)
         network = self._network(envs)
-        # Not the seed alone: the first environment draws from the same stream.
-        rng = np.random.default_rng([seed, self.n_envs])
-        member = _Member.initial(network, rng) if state is None else _Member.restored(network, state)
-        observations, returns = self._moments(network, state)
+        rng = np.random.default_rng(interval.seed)
+        learned = _initial(network, rng) if start is None else _restored(network, start)
+        observations, returns = self._moments(network, start)
 
-        rewards = None if returns is None else RewardNormaliser(returns, self.n_envs, chosen["gamma"])
-        runner = Runner(envs, seed, rng, observations, rewards)
-        actor = member.actor(network)
-        for _ in range(math.ceil(interval_steps / rollout_steps)):
-            rollout = runner.collect(actor, n_steps, chosen["gamma"])
+        seeds = partial(episode_seed, interval.seed)
+        runner = Runner(envs, seeds, rng, observations, returns, chosen["gamma"], under_way)
+        env_steps = interval.start_steps
+        while True:
+            rollout = runner.collect(_actor(network, learned), n_steps)
             learned, _ = update(
-                member.learned,
+                learned,
                 rollout,
                 _orders(rng, n_epochs, rollout_steps),
                 np.int32(n_epochs),
-                self._coefficients(chosen, member.env_steps),
+                self._coefficients(chosen, env_steps),
                 network=network,
                 batch_size=batch_size,
                 normalise_advantages=self.normalise_advantages,
             )
-            member = _Member(learned, member.env_steps + rollout_steps, member.updates + 1)
-            actor = member.actor(network)
-        envs.close()
+            env_steps += rollout_steps
+            if env_steps >= interval.until_steps:
+                break
 
-        envs = self._envs(self.eval_episodes)
-        eval_return = evaluate(envs, actor, evaluation_seed, observations)
-        envs.close()
-        after = member.state(network)
+        state = _state(network, learned)
         if observations is not None:
-            after |= observations.moments.state("observations")
+            state |= observations.moments.state("observations")
         if returns is not None:
-            after |= returns.state("returns")
-        return Training(
-            state=after,
-            env_steps=member.env_steps,
-            train_return=float(np.mean(runner.returns)) if runner.returns else math.nan,
-            eval_return=eval_return,
-            episodes=len(runner.returns),
+            state |= returns.state("returns")
+        if self._why_anew:
+            envs.close()
+        else:
+            episodes = runner.under_way()
+            state |= episodes_state(episodes)
+            self._kept.keep(envs, episodes)
+        eval_return = self._evaluate(
+            _actor(network, learned), observations, interval.evaluation_seed, interval.evaluation_episodes
         )
+        return Training(state, env_steps, tuple(runner.returns), eval_return)
+
+    def evaluate(self, state: State, hyperparameters: Hyperparameters, seed: int, episodes: int) -> float:
+        """The mean return of the deterministic policy, ``EVALUATED_TOGETHER`` episodes side by side."""
+        network, observations = self._trained(state)
+        return self._evaluate(_actor(network, _restored(network, state)), observations, seed, episodes)
+
+    def policy(self, state: State, hyperparameters: Hyperparameters) -> Policy:
+        """The trained agent, which normalises observations where the learner does."""
+        network, observations = self._trained(state)
+        envs = self._envs(1)
+        envs.close()
+        return PPOPolicy(_actor(network, _restored(network, state)), observations, envs.action_space)
+
+    def _evaluate(self, actor: Actor, observations: ObservationNormaliser | None, seed: int, episodes: int) -> float:
+        returns: list[float] = []
+        for first in range(0, episodes, EVALUATED_TOGETHER):
+            envs = self._envs(min(EVALUATED_TOGETHER, episodes - first))
+            returns += evaluate(envs, actor, seed + first, observations).tolist()
+            envs.close()
+        return float(np.mean(returns))
+
+    def _trained(self, state: State) -> tuple[Network, ObservationNormaliser | None]:
+        envs = self._envs(1)
+        envs.close()
+        network = self._network(envs)
+        return network, self._moments(network, state)[0]
+
+    @cached_property
+    def _why_anew(self) -> str | None:
+        return why_anew(self.env, self.context, self.engine)
 
     def _chosen(self, hyperparameters: Hyperparameters) -> dict[str, Any]:
         for name, value in hyperparameters.items():
@@ -220,7 +245,7 @@ class PPOLearner:
     def _coefficients(self, chosen: Mapping[str, Any], env_steps: int) -> Coefficients:
         values = {name: np.float32(math.inf if chosen[name] is None else chosen[name]) for name in Coefficients._fields}
         if self.anneal_learning_rate:
-            values["learning_rate"] *= np.float32(max(1 - env_steps / self.budget_steps, 0))
+            values["learning_rate"] *= np.float32(max(1 - env_steps / self.budget.steps, 0))
         return Coefficients(**values)
 
     def _envs(self, count: int) -> EnvBatch:
@@ -248,46 +273,36 @@ class PPOLearner:
         return observations, returns
 
 
-@dataclass(frozen=True)
-class _Member:
-    """What training has made so far, but for the running moments."""
+def _initial(network: Network, rng: np.random.Generator) -> Learned:
+    zeros = np.zeros(network.size, np.float32)
+    return Learned(network.initial(rng), zeros, zeros, np.array(0, np.int32))
 
-    learned: Learned
-    env_steps: int
-    updates: int
 
-    @classmethod
-    def initial(cls, network: Network, rng: np.random.Generator) -> _Member:
-        zeros = np.zeros(network.size, np.float32)
-        return cls(Learned(network.initial(rng), zeros, zeros, np.array(0, np.int32)), 0, 0)
+def _restored(network: Network, state: State) -> Learned:
+    vectors = []
+    for prefix in _PREFIXES:
+        arrays = {name: state.get(f"{prefix}{name}", np.empty(0)) for name in network.shapes}
+        for name, shape in network.shapes.items():
+            if arrays[name].shape != shape:
+                raise MetapbtError(
+                    f"the checkpoint does not fit the network, whose shape cannot be tuned: {prefix}{name} has the "
+                    f"shape {arrays[name].shape} instead of {shape}"
+                )
+        vectors.append(network.join(np, arrays))
+    parameters, mean, variance = vectors
+    return Learned(parameters, mean, variance, np.asarray(state["adam/steps"]))
 
-    @classmethod
-    def restored(cls, network: Network, state: State) -> _Member:
-        vectors = []
-        for prefix in _PREFIXES:
-            arrays = {name: state.get(f"{prefix}{name}", np.empty(0)) for name in network.shapes}
-            for name, shape in network.shapes.items():
-                if arrays[name].shape != shape:
-                    raise MetapbtError(
-                        f"the checkpoint does not fit the network, whose shape cannot be tuned: {prefix}{name} has the "
-                        f"shape {arrays[name].shape} instead of {shape}"
-                    )
-            vectors.append(network.join(np, arrays))
-        parameters, mean, variance = vectors
-        learned = Learned(parameters, mean, variance, np.asarray(state["adam/steps"]))
-        return cls(learned, int(state["env_steps"]), int(state["updates"]))
 
-    def state(self, network: Network) -> State:
-        state: State = {}
-        vectors = (self.learned.parameters, self.learned.mean, self.learned.variance)
-        for prefix, vector in zip(_PREFIXES, vectors, strict=True):
-            # Copies: a view would keep JAX's memory alive.
-            state |= {f"{prefix}{name}": array.copy() for name, array in network.split(np.asarray(vector)).items()}
-        counts = {"adam/steps": self.learned.steps, "env_steps": self.env_steps, "updates": self.updates}
-        return state | {name: np.array(count) for name, count in counts.items()}
+def _state(network: Network, learned: Learned) -> State:
+    state: State = {"adam/steps": np.array(learned.steps)}
+    for prefix, vector in zip(_PREFIXES, (learned.parameters, learned.mean, learned.variance), strict=True):
+        # Copies: a view would keep JAX's memory alive.
+        state |= {f"{prefix}{name}": array.copy() for name, array in network.split(np.asarray(vector)).items()}
+    return state
 
-    def actor(self, network: Network) -> Actor:
-        return Actor(network, np.asarray(self.learned.parameters))
+
+def _actor(network: Network, learned: Learned) -> Actor:
+    return Actor(network, np.asarray(learned.parameters))
 
 
 def _orders(rng: np.random.Generator, n_epochs: int, size: int) -> np.ndarray[Any, np.dtype[np.int32]]:

@@ -81,18 +81,18 @@ class RewardNormaliser:
 
     Args:
         moments: of the returns; they go on from interval to interval.
-        num_envs: environments, whose returns begin at 0.
+        discounted: (num_envs,), the discounted returns of the episodes under way; 0 for new ones.
         gamma: the discount.
     """
 
-    def __init__(self, moments: RunningMoments, num_envs: int, gamma: float) -> None:
+    def __init__(self, moments: RunningMoments, discounted: NDArray[np.float64], gamma: float) -> None:
         self.moments = moments
+        self.discounted = discounted.copy()
         self.gamma = gamma
-        self._returns = np.zeros(num_envs)
 
     def see(self, rewards: NDArray[np.floating[Any]], dones: NDArray[np.bool_]) -> NDArray[np.floating[Any]]:
         """Take in rewards, (num_envs,), and normalise them."""
-        self._returns = self._returns * self.gamma + rewards
-        self.moments.update(self._returns)
-        self._returns[dones] = 0
+        self.discounted = self.discounted * self.gamma + rewards
+        self.moments.update(self.discounted)
+        self.discounted[dones] = 0
         return np.clip(rewards / np.sqrt(self.moments.variance + _EPSILON), -_LARGEST, _LARGEST)

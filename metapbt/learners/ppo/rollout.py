@@ -1,4 +1,4 @@
-"""Steps in environments: rollouts to learn from, and evaluation."""
+"""Steps in environments: rollouts to learn from, evaluation, and single actions."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from metapbt.envs.batches import EnvBatch
+from metapbt.envs.batches import EnvBatch, Episodes, Seeds
 from metapbt.learners.ppo.network import Actor, Floats
-from metapbt.learners.ppo.normalise import ObservationNormaliser, RewardNormaliser
+from metapbt.learners.ppo.normalise import ObservationNormaliser, RewardNormaliser, RunningMoments
 from metapbt.learners.ppo.update import Rollout
 
 
@@ -20,10 +20,12 @@ class Runner:
 
     Args:
         envs: the environments, which are reset.
-        seed: of the environments; each has its own, counted up from here.
+        seeds: of the episodes that begin from now on.
         rng: of the actions.
         observations: normalises observations and learns from them; None leaves them as they are.
-        rewards: the same for rewards.
+        rewards: the moments that normalise rewards and learn from them; None leaves these as they are.
+        gamma: the discount.
+        under_way: the episodes to go on with, from ``under_way``; None to begin new ones.
 
     Attributes:
         returns: of the episodes that have ended, in the environments' own rewards.
@@ -32,19 +34,35 @@ class Runner:
     def __init__(
         self,
         envs: EnvBatch,
-        seed: int,
+        seeds: Seeds,
         rng: np.random.Generator,
         observations: ObservationNormaliser | None,
-        rewards: RewardNormaliser | None,
+        rewards: RunningMoments | None,
+        gamma: float,
+        under_way: Episodes | None,
     ) -> None:
         self.returns: list[float] = []
-        self._envs, self._rng = envs, rng
-        self._normalise_observations, self._normalise_rewards = observations, rewards
-        self._to_env = environment_actions(envs)
-        self._last = self._seen(envs.reset(range(seed, seed + envs.num_envs)))
-        self._returns = np.zeros(envs.num_envs)
+        self._envs, self._rng, self._gamma = envs, rng, gamma
+        self._normalise_observations = observations
+        self._to_env = environment_actions(envs.action_space)
+        first = flat(envs.reset(seeds, under_way))
+        new = np.zeros(envs.num_envs)
+        if under_way is None:
+            self._returns = new
+            self._last = self._seen(first)
+        else:
+            self._returns = np.array(under_way["return"])
+            self._last = first if observations is None else observations(first)  # seen when it came
+        discounted = new if under_way is None else under_way.get("discounted", new)
+        self._normalise_rewards = None if rewards is None else RewardNormaliser(rewards, discounted, gamma)
 
-    def collect(self, actor: Actor, n_steps: int, gamma: float) -> Rollout:
+    def under_way(self) -> dict[str, NDArray[Any]]:
+        """The episodes under way: what the environments say, and their returns so far, (num_envs,)."""
+        normalise = self._normalise_rewards
+        discounted = {} if normalise is None else {"discounted": normalise.discounted}
+        return self._envs.under_way() | {"return": self._returns} | discounted
+
+    def collect(self, actor: Actor, n_steps: int) -> Rollout:
         """Take ``n_steps`` steps in every environment."""
         n_envs, network = self._envs.num_envs, actor.network
         observations = np.empty((n_steps, n_envs, network.inputs), np.float32)
@@ -75,7 +93,7 @@ class Runner:
                     final = flat(step.final_observations[cut])
                     if self._normalise_observations is not None:
                         final = self._normalise_observations(final)
-                    rewards[t, cut] += gamma * actor.values(final)
+                    rewards[t, cut] += self._gamma * actor.values(final)
         return Rollout(observations, actions, rewards, dones, self._last.copy())
 
     def _seen(self, observations: Floats) -> Floats:
@@ -83,10 +101,10 @@ class Runner:
         return observations if self._normalise_observations is None else self._normalise_observations.see(observations)
 
 
-def evaluate(envs: EnvBatch, actor: Actor, seed: int, normalise: ObservationNormaliser | None) -> float:
-    """The mean return of one episode in each environment under the most likely actions."""
-    to_env = environment_actions(envs)
-    observations = envs.reset(range(seed, seed + envs.num_envs))
+def evaluate(envs: EnvBatch, actor: Actor, seed: int, normalise: ObservationNormaliser | None) -> NDArray[np.float64]:
+    """The return of one episode in each environment, (num_envs,), from ``seed`` on, under the most likely actions."""
+    to_env = environment_actions(envs.action_space)
+    observations = envs.reset(lambda place, count: seed + place)
     returns, running = np.zeros(envs.num_envs), np.ones(envs.num_envs, np.bool_)
     while running.any():
         inputs = flat(observations)
@@ -97,17 +115,39 @@ def evaluate(envs: EnvBatch, actor: Actor, seed: int, normalise: ObservationNorm
         if ended.any():
             running &= ~ended
             envs.rest(ended)
-    return float(returns.mean())
+    return returns
 
 
-def environment_actions(envs: EnvBatch) -> Callable[[NDArray[Any]], NDArray[Any]]:
-    """How the network's actions become those of the environment."""
-    space = envs.action_space
+class PPOPolicy:
+    """A trained agent.
+
+    Args:
+        actor: its network.
+        normalise: its observations; None leaves them as they are.
+        space: of its actions.
+    """
+
+    def __init__(
+        self, actor: Actor, normalise: ObservationNormaliser | None, space: spaces.Discrete | spaces.Box
+    ) -> None:
+        self._actor, self._normalise, self._to_env = actor, normalise, environment_actions(space)
+
+    def act(self, observation: NDArray[Any]) -> NDArray[Any] | int:
+        """The most likely action for one observation: an integer, or an array within the bounds of the box."""
+        inputs = np.asarray(observation, np.float32).reshape(1, -1)
+        if self._normalise is not None:
+            inputs = self._normalise(inputs)
+        action: NDArray[Any] = self._to_env(self._actor.act(inputs))[0]
+        return action if action.ndim else int(action)
+
+
+def environment_actions(space: spaces.Discrete | spaces.Box) -> Callable[[NDArray[Any]], NDArray[Any]]:
+    """How the network's actions, (batch,) or (batch, outputs), become those of the environment."""
     if isinstance(space, spaces.Discrete):
         start = space.start
         return (lambda actions: actions + start) if start else (lambda actions: actions)
-    low, high, shape = space.low.ravel(), space.high.ravel(), (envs.num_envs, *space.shape)
-    return lambda actions: np.clip(actions, low, high).reshape(shape)
+    low, high, shape = space.low.ravel(), space.high.ravel(), space.shape
+    return lambda actions: np.clip(actions, low, high).reshape(len(actions), *shape)
 
 
 def flat(observations: Floats) -> Floats:

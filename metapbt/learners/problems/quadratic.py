@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from metapbt.envs import complete_context
 from metapbt.errors import MetapbtError, unknown_name
-from metapbt.learners.base import State, Training
+from metapbt.learners.base import Policy, State, Teacher, Training, no_policy, no_teacher
 
 if TYPE_CHECKING:
+    from metapbt.history import Budget, Context, Interval
     from metapbt.space import Hyperparameters, Space
 
 _SETTINGS = {"start"}
@@ -32,7 +32,7 @@ class QuadraticLearner:
     coefficient h acts as 1 - abs(h - (1 - optimum_shift)), and not below 0.
     """
 
-    def __init__(self, env: str, context: Mapping[str, float], budget_steps: int, settings: Mapping[str, Any]) -> None:
+    def __init__(self, env: str, context: Context, budget: Budget, settings: Mapping[str, Any]) -> None:
         if env != "quadratic":
             raise MetapbtError(f"learner=quadratic trains env=quadratic only, got env={env}")
         for key in settings.keys() - _SETTINGS:
@@ -42,9 +42,9 @@ class QuadraticLearner:
             raise MetapbtError(f"learner.start must be two numbers or more, got {settings['start']}")
         self.curvature = np.array([3 / 4, *np.ones(len(self.start) - 1)])
         self.coefficients = tuple(f"h{index}" for index in range(len(self.start)))
-        self.shift = complete_context(env, context)["optimum_shift"]
+        self.shift = float(context["optimum_shift"])
 
-    def check(self, space: Space, interval_steps: int) -> None:
+    def check(self, space: Space) -> None:
         """Check that the space names learning_rate, h0, h1 (and so on) and nothing else."""
         known = {"learning_rate", *self.coefficients}
         for name in space.names:
@@ -54,23 +54,27 @@ class QuadraticLearner:
         if missing:
             raise MetapbtError(f"learner quadratic also needs {', '.join(sorted(missing))} in the space")
 
-    def train(
-        self,
-        state: State | None,
-        hyperparameters: Hyperparameters,
-        interval_steps: int,
-        seed: int,
-        evaluation_seed: int,
-    ) -> Training:
-        """Take ``interval_steps`` steps of gradient ascent."""
-        theta = self.start if state is None else np.asarray(state["theta"], dtype=float)
-        steps_before = 0 if state is None else int(state["env_steps"])
+    def train(self, interval: Interval, start: State | None, teacher: Teacher | None = None) -> Training:
+        """Take the interval's steps of gradient ascent."""
+        no_teacher("quadratic", teacher)
+        hyperparameters = interval.hyperparameters
+        theta = self.start if start is None else np.asarray(start["theta"], dtype=float)
         coefficients = np.array([float(hyperparameters[name]) for name in self.coefficients])
         if self.shift:
             coefficients = np.maximum(0.0, 1 - np.abs(coefficients - (1 - self.shift)))
-        for _ in range(interval_steps):
+        for _ in range(interval.until_steps - interval.start_steps):
             gradient = -2 * self.curvature * coefficients * theta
             theta = theta + float(hyperparameters["learning_rate"]) * gradient
-        reached = float(1.2 - (self.curvature * theta**2).sum())
-        env_steps = steps_before + interval_steps
-        return Training({"theta": theta, "env_steps": np.array(env_steps)}, env_steps, reached, reached, 1)
+        reached = self._value(theta)
+        return Training({"theta": theta}, interval.until_steps, (reached,), reached)
+
+    def evaluate(self, state: State, hyperparameters: Hyperparameters, seed: int, episodes: int) -> float:
+        """The value of Q."""
+        return self._value(state["theta"])
+
+    def policy(self, state: State, hyperparameters: Hyperparameters) -> Policy:
+        """There is none."""
+        raise no_policy("quadratic")
+
+    def _value(self, theta: Any) -> float:
+        return float(1.2 - (self.curvature * theta**2).sum())

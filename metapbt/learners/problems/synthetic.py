@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from metapbt.envs import complete_context
 from metapbt.errors import MetapbtError, unknown_name
-from metapbt.learners.base import State, Training
+from metapbt.learners.base import Policy, State, Teacher, Training, no_policy, no_teacher
 
 if TYPE_CHECKING:
+    from metapbt.history import Budget, Context, Interval
     from metapbt.space import Hyperparameters, Space
 
 Array = NDArray[np.float64]
@@ -75,16 +75,16 @@ class SyntheticLearner:
         instance: which draw of phases and signs, a whole number >= 0.
     """
 
-    def __init__(self, env: str, context: Mapping[str, float], budget_steps: int, settings: Mapping[str, Any]) -> None:
+    def __init__(self, env: str, context: Context, budget: Budget, settings: Mapping[str, Any]) -> None:
         if env != "synthetic":
             raise MetapbtError(f"learner=synthetic trains env=synthetic only, got env={env}")
-        self.shift, self.mislead, self.noise = complete_context(env, context).values()
-        self.budget_steps = budget_steps
+        self.shift, self.mislead, self.noise = (float(value) for value in context.values())
+        self.budget_steps = budget.steps
         chosen = _checked(settings)
         self.drift, self.width, self.speed, self.wrong = (chosen[key] for key in ("drift", "width", "speed", "wrong"))
         self.instance = int(chosen["instance"])
 
-    def check(self, space: Space, interval_steps: int) -> None:
+    def check(self, space: Space) -> None:
         """Check that the space has numbers x0, x1, ... in [0, 1] and categories c0, c1, ... and nothing else."""
         count = {letter: sum(p.name.startswith(letter) for p in space.parameters) for letter in "xc"}
         known = {f"{letter}{index}" for letter in "xc" for index in range(max(count[letter], 1))}
@@ -97,27 +97,32 @@ class SyntheticLearner:
             if name[0] == "c" and parameter.choices != CHOICES:
                 raise MetapbtError(f"learner synthetic: space.{name} must choose from [{', '.join(CHOICES)}]")
 
-    def train(
-        self,
-        state: State | None,
-        hyperparameters: Hyperparameters,
-        interval_steps: int,
-        seed: int,
-        evaluation_seed: int,
-    ) -> Training:
-        """Take ``interval_steps`` steps of progress."""
-        steps_before = 0 if state is None else int(state["env_steps"])
-        progress = 0.0 if state is None else float(state["progress"])
-        env_steps = steps_before + interval_steps
-        rates = self.rates(hyperparameters, np.arange(steps_before, env_steps))
+    def train(self, interval: Interval, start: State | None, teacher: Teacher | None = None) -> Training:
+        """Take the interval's steps of progress."""
+        no_teacher("synthetic", teacher)
+        progress = 0.0 if start is None else float(start["progress"])
+        rates = self.rates(interval.hyperparameters, np.arange(interval.start_steps, interval.until_steps))
         progress += self.speed / self.budget_steps * float(rates.sum())
-        observed_in_training = observed_in_evaluation = true_return(progress)
+        observed = true_return(progress)
+        if self.noise:
+            observed += self.noise * np.random.default_rng(interval.seed).standard_normal()
+        after: State = {"progress": np.array(progress)}
+        evaluation = self.evaluate(after, interval.hyperparameters, interval.evaluation_seed, 1)
+        return Training(after, interval.until_steps, (observed,), evaluation)
+
+    def evaluate(self, state: State, hyperparameters: Hyperparameters, seed: int, episodes: int) -> float:
+        """The return that the progress is worth, observed ``episodes`` times."""
+        progress = float(state["progress"])
+        value = true_return(progress)
         if self.noise:
             agent = int(np.float64(progress).view(np.uint64))
-            observed_in_training += self.noise * np.random.default_rng(seed).standard_normal()
-            observed_in_evaluation += self.noise * np.random.default_rng([evaluation_seed, agent]).standard_normal()
-        after = {"progress": np.array(progress), "env_steps": np.array(env_steps)}
-        return Training(after, env_steps, observed_in_training, observed_in_evaluation, 1)
+            draws = [np.random.default_rng([seed + i, agent]).standard_normal() for i in range(episodes)]
+            value += self.noise * float(np.mean(draws))
+        return value
+
+    def policy(self, state: State, hyperparameters: Hyperparameters) -> Policy:
+        """There is none."""
+        raise no_policy("synthetic")
 
     def rates(self, hyperparameters: Hyperparameters, steps: NDArray[np.int_]) -> Array:
         """The rate p at each of ``steps`` (shape ``n``) with these hyperparameters: 1 is the best, shape ``n``."""

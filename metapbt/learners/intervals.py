@@ -1,0 +1,67 @@
+"""What learners that act in environments share: how long rollouts may be, and which episodes go on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from numpy.typing import NDArray
+
+from metapbt.envs.batches import Episodes
+from metapbt.errors import MetapbtError
+from metapbt.learners.base import State
+from metapbt.log import LOGGER
+
+if TYPE_CHECKING:
+    from metapbt.history import Budget
+
+#: Of names in a state.
+_PREFIX = "episodes/"
+
+
+def longest_rollout(budget: Budget, n_envs: int) -> int:
+    """The most steps of each environment in a rollout: those of an interval.
+
+    Intervals are whole rollouts. Were these longer, members that tune ``n_steps`` would train for unequal times.
+    """
+    return max(1, budget.interval // n_envs)
+
+
+def warn_if_cut(n_steps: int, budget: Budget, n_envs: int) -> None:
+    """Say that the largest ``n_steps`` of a space is too long for an interval."""
+    longest = longest_rollout(budget, n_envs)
+    if n_steps > longest:
+        LOGGER.warning(
+            "n_steps=%d is cut to %d: a rollout is at most budget.interval=%d steps of learner.n_envs=%d environments",
+            n_steps,
+            longest,
+            budget.interval,
+            n_envs,
+        )
+
+
+def warn_if_anew(env: str, why: str | None) -> None:
+    """Say that episodes do not go on over intervals, where there is a reason."""
+    if why is not None:
+        LOGGER.warning("env=%s: each interval begins new episodes, for these cannot go on: %s", env, why)
+
+
+def episodes_state(episodes: Episodes) -> State:
+    """Episodes under way as part of a state."""
+    return {f"{_PREFIX}{name}": array for name, array in episodes.items()}
+
+
+def episodes_in(state: State | None, n_envs: int) -> dict[str, NDArray[Any]] | None:
+    """The episodes that were under way in a state; None for a new agent, or where they could not go on.
+
+    Raises:
+        MetapbtError: they are of another number of environments.
+    """
+    names = [name for name in state or () if name.startswith(_PREFIX)]
+    if state is None or not names:
+        return None
+    episodes = {name.removeprefix(_PREFIX): state[name] for name in names}
+    if len(episodes["seed"]) != n_envs:
+        raise MetapbtError(
+            f"the checkpoint has episodes of {len(episodes['seed'])} environments, but learner.n_envs={n_envs}"
+        )
+    return episodes
