@@ -10,7 +10,8 @@ A space is written in YAML, one key for each hyperparameter; keys may nest::
       momentum: {type: float, low: 0.0, high: 0.99, default: 0.9, when: {activation: tanh}}
 
 Nested names are joined by dots (``optimizer.momentum``). ``when`` makes a hyperparameter exist only while another
-one has a value (or one of a list of values). Scaling and conditions are ConfigSpace's.
+one has a value (or one of a list of values). ``role: architecture`` says that a hyperparameter changes the network's
+shape, so that whoever copies weights keeps its value. Scaling and conditions are ConfigSpace's.
 """
 
 from __future__ import annotations
@@ -33,10 +34,13 @@ Hyperparameters = dict[str, Value]
 UnitVector = NDArray[np.float64]
 
 _KEYS = {
-    "float": {"low", "high", "log", "step", "default", "when"},
-    "int": {"low", "high", "log", "default", "when"},
-    "categorical": {"choices", "default", "when"},
+    "float": {"low", "high", "log", "step", "default", "when", "role"},
+    "int": {"low", "high", "log", "default", "when", "role"},
+    "categorical": {"choices", "default", "when", "role"},
 }
+ROLES = ("architecture",)
+_NOTHING: Mapping[str, Value] = {}
+_ROUNDING = 1e-12  # of a coordinate on its way through a logarithm and back
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,7 @@ class Parameter:
     low: float = 0.0
     high: float = 1.0
     step: float | None = None  # of a float that takes the values low, low + step, ... only
+    role: str | None = None  # "architecture" where it changes the network's shape
 
     def neighbours(self, value: Value) -> tuple[Value, Value] | None:
         """The next lower and higher legal value of a category or a stepped float; None for other numbers."""
@@ -92,16 +97,27 @@ class Space:
             raise MetapbtError("space: names no hyperparameters")
         self.parameters = tuple(_parameter(name, entry) for name, entry in entries.items())
         self._by_name = {p.name: _config_space_parameter(p, entries[p.name]) for p in self.parameters}
+        self._defaults = {p.name: _default(p, entries[p.name], self._by_name[p.name]) for p in self.parameters}
         self._space = ConfigSpace.ConfigurationSpace()
         self._space.add(list(self._by_name.values()))
         for name, entry in entries.items():
             if "when" in entry:
                 self._space.add(_condition(name, entry["when"], self._by_name))
+        for name in self.architecture:
+            for other in entries[name].get("when", ()):
+                if other not in self.architecture:  # else a copy could lose or gain a part of its network
+                    raise MetapbtError(f"space.{name}.when: {other} must have the role architecture, as {name} has")
+        self._exact = {p.name: self._exact_points(p) for p in self.parameters}
 
     @property
     def names(self) -> tuple[str, ...]:
         """The hyperparameters' names, in the order of unit vectors."""
         return tuple(p.name for p in self.parameters)
+
+    @property
+    def architecture(self) -> tuple[str, ...]:
+        """Names of the hyperparameters that change the network's shape."""
+        return tuple(p.name for p in self.parameters if p.role == "architecture")
 
     def __len__(self) -> int:
         return len(self.parameters)
@@ -112,15 +128,30 @@ class Space:
 
     def unconditional_default(self) -> Hyperparameters:
         """The default of every hyperparameter, whether it exists under the others' defaults or not."""
-        return {name: self._default(name) for name in self.names}
+        return dict(self._defaults)
 
-    def sample(self, rng: np.random.Generator) -> Hyperparameters:
-        """Draw a configuration: uniform on each scale, every integer and every category equally likely."""
+    def sample(self, rng: np.random.Generator, given: Mapping[str, Value] = _NOTHING) -> Hyperparameters:
+        """Draw a configuration: uniform on each scale, every integer and every category equally likely.
+
+        Args:
+            rng: the source of randomness.
+            given: values that are not drawn.
+        """
         # ConfigSpace draws from NumPy's older generator. Rounding a uniform point of the unit cube would not do: the
         # lowest and the highest integer have only half a share of it.
         state = np.random.RandomState(rng.integers(2**32, dtype=np.uint32))  # noqa: NPY002
         drawn = {p.name: _plain(self._by_name[p.name].sample_value(seed=state)) for p in self.parameters}
-        return self.active({p.name: self._stepped(p, drawn[p.name]) for p in self.parameters})
+        return self.active({**{p.name: self._stepped(p, drawn[p.name]) for p in self.parameters}, **given})
+
+    def with_architecture_of(
+        self, hyperparameters: Mapping[str, Value], parent: Mapping[str, Value]
+    ) -> Hyperparameters:
+        """Return ``hyperparameters`` as a copy of ``parent`` can train with them: on the parent's network.
+
+        What exists only on that network has the parent's value where none was proposed.
+        """
+        network = {name: parent[name] for name in self.architecture if name in parent}
+        return self.active({**self.unconditional_default(), **parent, **hyperparameters, **network})
 
     def to_unit(self, hyperparameters: Mapping[str, Value]) -> UnitVector:
         """Map a configuration to the unit cube (shape ``d``).
@@ -132,14 +163,20 @@ class Space:
             MetapbtError: the configuration does not belong to this space.
         """
         self.check(hyperparameters)
-        return np.array([self._to_unit(p, hyperparameters.get(p.name, self._default(p.name))) for p in self.parameters])
-
-    def from_unit(self, vector: Sequence[float] | UnitVector) -> Hyperparameters:
-        """Map a point of the unit cube (shape ``d``) to a configuration; coordinates beyond [0, 1] are clipped."""
-        clipped = np.clip(np.asarray(vector, dtype=np.float64), 0.0, 1.0)
-        return self.active(
-            {p.name: self._from_unit(p, float(u)) for p, u in zip(self.parameters, clipped, strict=True)}
+        return np.array(
+            [self._to_unit(p, hyperparameters.get(p.name, self._defaults[p.name])) for p in self.parameters]
         )
+
+    def from_unit(self, vector: Sequence[float] | UnitVector, given: Mapping[str, Value] = _NOTHING) -> Hyperparameters:
+        """Map a point of the unit cube to a configuration; bounds and defaults come out exactly as they were written.
+
+        Args:
+            vector: shape ``d``; coordinates beyond [0, 1] are clipped.
+            given: values that are taken as they are, whatever their coordinates.
+        """
+        clipped = np.clip(np.asarray(vector, dtype=np.float64), 0.0, 1.0)
+        found = {p.name: self._from_unit(p, float(u)) for p, u in zip(self.parameters, clipped, strict=True)}
+        return self.active({**found, **given})
 
     def check(self, hyperparameters: Mapping[str, Value]) -> None:
         """Check that a configuration belongs to this space.
@@ -152,7 +189,7 @@ class Space:
                 raise unknown_name("hyperparameter", name, self.names)
             if not self._by_name[name].legal_value(value):
                 raise MetapbtError(f"{name} must be {self._legal(name)}, got {value!r}")
-        filled = {name: hyperparameters.get(name, self._default(name)) for name in self.names}
+        filled = {name: hyperparameters.get(name, self._defaults[name]) for name in self.names}
         missing = self.active(filled).keys() - hyperparameters.keys()
         if missing:
             raise MetapbtError(f"missing hyperparameters: {', '.join(sorted(missing))}")
@@ -172,9 +209,6 @@ class Space:
         active = deactivate_inactive_hyperparameters(dict(values), self._space)
         return {name: value for name, value in values.items() if name in active}
 
-    def _default(self, name: str) -> Value:
-        return _plain(self._by_name[name].default_value)
-
     def _to_unit(self, parameter: Parameter, value: Value) -> float:
         if parameter.kind == "categorical":
             return (parameter.choices.index(value) + 0.5) / len(parameter.choices)
@@ -184,7 +218,18 @@ class Space:
         if parameter.kind == "categorical":
             count = len(parameter.choices)
             return parameter.choices[min(int(coordinate * count), count - 1)]
+        for exact, value in self._exact[parameter.name]:
+            if abs(coordinate - exact) < _ROUNDING:
+                return value
         return self._stepped(parameter, _plain(self._by_name[parameter.name].to_value(coordinate)))
+
+    def _exact_points(self, parameter: Parameter) -> tuple[tuple[float, Value], ...]:
+        """Coordinates and values of a number's bounds and default."""
+        if parameter.kind == "categorical":
+            return ()
+        written = (parameter.low, parameter.high, self._defaults[parameter.name])
+        legal = [self._stepped(parameter, value) for value in written]
+        return tuple((self._to_unit(parameter, value), value) for value in legal)
 
     def _stepped(self, parameter: Parameter, value: Value) -> Value:
         return parameter.stepped(float(value)) if parameter.step is not None else value
@@ -210,18 +255,20 @@ def _flatten(specification: Mapping[str, Any], prefix: str = "") -> Iterator[tup
 
 
 def _parameter(name: str, entry: Mapping[str, Any]) -> Parameter:
-    kind, key = entry["type"], f"space.{name}"
+    kind, key, role = entry["type"], f"space.{name}", entry.get("role")
     if kind not in _KEYS:
         raise unknown_name(f"{key}.type", kind, _KEYS)
     for unknown in entry.keys() - {"type"} - _KEYS[kind]:
         raise unknown_name(f"key of {key}", unknown, _KEYS[kind] | {"type"})
+    if role is not None and role not in ROLES:
+        raise unknown_name(f"{key}.role", str(role), ROLES)
     if kind == "categorical":
         choices = entry.get("choices")
         if not isinstance(choices, Sequence) or isinstance(choices, str) or len(choices) == 0:
             raise MetapbtError(f"{key}.choices must be a list of at least one value, got {choices!r}")
         if len(set(map(repr, choices))) < len(choices):
             raise MetapbtError(f"{key}.choices must differ from each other, got {list(choices)}")
-        return Parameter(name, kind, tuple(choices))
+        return Parameter(name, kind, tuple(choices), role=role)
     low, high = _number(key, "low", entry, kind), _number(key, "high", entry, kind)
     if low >= high:
         raise MetapbtError(f"{key}.low must be < high, got low {low:g} and high {high:g}")
@@ -230,7 +277,7 @@ def _parameter(name: str, entry: Mapping[str, Any]) -> Parameter:
     step = _number(key, "step", entry, kind) if entry.get("step") is not None else None
     if step is not None and not 0 < step <= high - low:
         raise MetapbtError(f"{key}.step must be > 0 and at most high - low, got {step:g}")
-    return Parameter(name, kind, low=low, high=high, step=step)
+    return Parameter(name, kind, low=low, high=high, step=step, role=role)
 
 
 def _number(key: str, bound: str, entry: Mapping[str, Any], kind: str) -> float:
@@ -238,7 +285,7 @@ def _number(key: str, bound: str, entry: Mapping[str, Any], kind: str) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or (kind == "int" and value != int(value)):
         wanted = "an integer" if kind == "int" else "a number"
         raise MetapbtError(f"{key}.{bound} must be {wanted}, got {value!r}")
-    return value
+    return int(value) if kind == "int" else float(value)
 
 
 def _config_space_parameter(parameter: Parameter, entry: Mapping[str, Any]) -> Any:
@@ -254,6 +301,14 @@ def _config_space_parameter(parameter: Parameter, entry: Mapping[str, Any]) -> A
     if not make().legal_value(default):
         raise MetapbtError(f"space.{name}.default must be within {legal}, got {default!r}")
     return make(default=default)
+
+
+def _default(parameter: Parameter, entry: Mapping[str, Any], twin: Any) -> Value:
+    """The default as it was written, or the middle of the range: ConfigSpace's own went through a logarithm."""
+    written: Value | None = entry.get("default")
+    if written is None:
+        return _plain(twin.default_value)
+    return float(written) if parameter.kind == "float" else written
 
 
 def _condition(name: str, when: Any, by_name: Mapping[str, Any]) -> Any:

@@ -1,4 +1,4 @@
-"""What a random policy experiences in a context: a description that needs no features.
+"""What tells contexts apart, as numbers by name: their features, or what a random policy experiences there.
 
 Where a feature is only a name (robot 3), or where nobody measured what makes contexts differ, they can be told apart by
 what happens in them. Environment probes (Zhou et al., 2019) learn the policy that tells most; a random one needs no
@@ -7,7 +7,7 @@ training.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,16 +15,33 @@ from numpy.typing import NDArray
 
 from metapbt.envs import make_env
 from metapbt.errors import MetapbtError
-from metapbt.history import ContextKey, context_key
+from metapbt.history import Context, FeatureValue
 from metapbt.log import LOGGER
+from metapbt.surrogates.thinning import evenly
 
 Array = NDArray[np.float64]
-Context = Mapping[str, float]
+#: Describes contexts relative to each other, all by the same names.
+Describe = Callable[[Sequence[Context]], list[dict[str, float]]]
 
 EPISODE_STEPS = 200  # of each, at most
+NUMBERS = 256  # of an observation, at most; of pictures as many are taken, evenly over them
 CHANCE = 0.001  # that a statistic counts which does not depend on the context
 COMPONENTS = 3  # of what contexts differ in, at most, and
 SMALLEST = 0.1  # share of the differences that each must explain
+
+
+def by_features(contexts: Sequence[Context]) -> list[dict[str, float]]:
+    """Describe contexts by their features: a number by itself, a category by a 0 or 1 for each of its values."""
+    described: list[dict[str, float]] = [{} for _ in contexts]
+    for name in contexts[0]:
+        values = [context[name] for context in contexts]
+        categories = sorted(set(map(str, values))) if any(isinstance(value, str) for value in values) else []
+        for description, value in zip(described, values, strict=True):
+            if categories:
+                description.update({f"{name}={each}": float(str(value) == each) for each in categories})
+            else:
+                description[name] = float(value)
+    return described
 
 
 class Experience:
@@ -50,49 +67,67 @@ class Experience:
             raise MetapbtError(f"meta.episodes must be >= 2, got {episodes}")
         self.env = env
         self.episodes = episodes
-        self._found: dict[ContextKey, Array] = {}
+        self._found: dict[Context, Array] = {}
         self._warned = False
 
     def __call__(self, contexts: Sequence[Context]) -> list[dict[str, float]]:
         """Describe each by the same names, ``experience_0`` and so on; by none where contexts cannot be told apart.
 
         Args:
-            contexts: features of each, at least one context.
+            contexts: at least one.
 
         Raises:
-            MetapbtError: the environment or a feature is unknown, or the environment has no episodes.
+            MetapbtError: the environment or a feature is unknown, the environment has no episodes, or its observations
+                are no arrays, or of other sizes in other contexts.
         """
-        components = _components(np.array([self._statistics(context) for context in contexts]))
+        found = [self._statistics(context) for context in contexts]
+        if len(widths := {each.shape[1] for each in found}) > 1:
+            raise MetapbtError(
+                f"meta.describe_by=experience cannot compare contexts of {self.env}: their observations differ in size "
+                f"({len(widths)} sizes); describe them by features"
+            )
+        components = _components(np.array(found))
         if len(contexts) > 1 and not components.shape[1] and not self._warned:
             self._warned = True
             LOGGER.warning("memory: nothing that a random policy experiences tells these contexts apart")
         return [{f"experience_{n}": float(value) for n, value in enumerate(row)} for row in components]
 
     def _statistics(self, context: Context) -> Array:
-        key = context_key(context)
-        if key not in self._found:
-            self._found[key] = random_episodes(self.env, context, self.episodes)
-        return self._found[key]
+        if context not in self._found:
+            self._found[context] = random_episodes(self.env, context, self.episodes)
+        return self._found[context]
 
 
-def random_episodes(env: str, context: Context, episodes: int) -> Array:
+def random_episodes(env: str, context: Mapping[str, FeatureValue], episodes: int) -> Array:
     """Statistics of a random policy's episodes in one context, ``episodes x statistics``; always the same ones.
 
     Of each number in an observation, of its change in a step, and of the reward: mean and deviation over the steps.
     Then the return, and how long the episode was.
 
     Raises:
-        MetapbtError: the environment is unknown, or has no episodes.
+        MetapbtError: the environment is unknown, has no episodes, or observations that are no arrays of one size.
     """
-    made = make_env(env, render_mode=None, **context)
+    from gymnasium.spaces.utils import flatten
+
+    made = make_env(env, render_mode=None, **dict[str, Any](context))
+    space = made.observation_space
+    if not space.is_np_flattenable:
+        raise MetapbtError(
+            f"meta.describe_by=experience needs observations of one size, {env} has {space}; describe by features"
+        )
+
+    def numbers(observation: Any) -> Array:
+        flat = np.asarray(flatten(space, observation), dtype=np.float64)
+        return flat[evenly(len(flat), NUMBERS)]
+
     found = []
     for episode in range(episodes):
         made.action_space.seed(episode)
         observation, _ = made.reset(seed=episode)
-        observations, rewards = [np.ravel(observation)], []
+        observations, rewards = [numbers(observation)], []
         for _ in range(EPISODE_STEPS):
             observation, reward, terminated, truncated, _ = made.step(made.action_space.sample())
-            observations.append(np.ravel(observation))
+            observations.append(numbers(observation))
             rewards.append(float(reward))
             if terminated or truncated:
                 break

@@ -1,80 +1,22 @@
-"""The surrogate that remembers: meta-trained over contexts as tasks, conditioned on the target's own rows."""
+"""The kernel that remembers: lengthscales with a residual network, a variance and a noise that depend on the stage."""
 
 from __future__ import annotations
 
-import copy
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
-from botorch.models import SingleTaskGP
-from botorch.settings import validate_input_scaling
-from gpytorch.kernels import Kernel, RBFKernel
-from gpytorch.likelihoods import GaussianLikelihood
+from gpytorch.kernels import Kernel
 from gpytorch.likelihoods.noise_models import Noise
-from gpytorch.means import ZeroMean
 from linear_operator.operators import DiagLinearOperator
-from numpy.typing import NDArray
 from torch import Tensor
 
-from metapbt.memory.experts import Expert, evidence, forecast_errors
-from metapbt.memory.scales import Rows, evenly
-from metapbt.surrogates.kernels import DeepKernel
-
-Array = NDArray[np.float64]
-Weights = dict[str, NDArray[Any]]
-
-#: How alike sources and target may be: the experts of the ensemble. The first uses the sources' kernel alone.
-RELATEDNESS = (0.0, 0.5, 0.8, 0.95)
-
-QUERY = 64  # rows of one context in a batch, to be predicted
-SUPPORT = 96  # rows of the others in it, from which
-CHECK_EVERY = 25  # steps between two looks at how well other rows are forecast
-LOOK_AT = 200  # rows at most, forecast or given, in one such look
 STEEP = 3.0  # slope of a unit's argument over the whole range of times or of returns, one deviation
 LEAST_NOISE = 1e-3  # variance
-TUNED = ("log_scales", "level")  # what the target's own rows may change
-TUNING_RATE = 0.02
-
-
-@dataclass(frozen=True)
-class Phase:
-    """A part of the training.
-
-    Attributes:
-        steps: the most.
-        usual: those taken where no other context can say how many are best.
-        rate: the learning rate of scales and stage.
-        network_rate: the learning rate of the network of the warp; None leaves it silent.
-    """
-
-    steps: int
-    usual: int
-    rate: float
-    network_rate: float | None = None
-
-
-PLAIN = Phase(150, usual=75, rate=0.05)  # so that the network starts from a good plain GP
-DEEP = Phase(250, usual=0, rate=0.01, network_rate=0.005)
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Small matrices gain nothing from threads, and sums in another order would change the last bits."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 class Warp(torch.nn.Module):
-    r"""What a deep kernel sees: the inputs, each with its own scale, bent by a small network.
+    r"""What a deep kernel sees: the inputs, each with its own scale, plus a small residual network.
 
     .. math:: g(v) = a \circ v + N(v)
 
@@ -89,7 +31,7 @@ class Warp(torch.nn.Module):
         super().__init__()
         width = len(scales)
         self.log_scales = torch.nn.Parameter(scales.log())
-        self.bend = torch.nn.Sequential(
+        self.hidden = torch.nn.Sequential(
             torch.nn.Linear(width, 32), torch.nn.SiLU(), torch.nn.Linear(32, 32), torch.nn.SiLU()
         ).to(scales)
         self.last = torch.nn.Linear(32, width).to(scales)
@@ -98,18 +40,18 @@ class Warp(torch.nn.Module):
 
     def forward(self, v: Tensor) -> Tensor:
         """The features ``... x n x d`` of inputs ``... x n x d``."""
-        bent: Tensor = self.last(self.bend(v))
-        return v * self.log_scales.exp() + bent
+        residual: Tensor = self.last(self.hidden(v))
+        return v * self.log_scales.exp() + residual
 
 
 class Stage(torch.nn.Module):
-    r"""How far hyperparameters matter, and how much is luck, at a time and a return: what a GP of one scale cannot say.
+    r"""Signal and noise variance as functions of training time and return: a heteroscedastic GP.
 
     .. math:: (\log a^2, \log \sigma^2) = l + M(t, r)
 
-    Early changes are large and depend on hyperparameters; late ones are small and mostly luck. The network's last layer
-    starts at zero: both begin as the same at every stage. A GP whose noise depends on the inputs: Goldberg et al.
-    (1998).
+    Early changes are large and depend on hyperparameters; late ones are small and mostly noise. The network's last
+    layer starts at zero: both begin as the same at every stage. Source: Goldberg et al. (1998), noise that depends on
+    the inputs.
     """
 
     def __init__(self) -> None:
@@ -119,13 +61,13 @@ class Stage(torch.nn.Module):
         torch.nn.init.normal_(first.weight, std=STEEP)
         with torch.no_grad():  # every unit rises steeply somewhere in the range of times and returns
             first.bias.copy_(-(first.weight * torch.rand_like(first.weight)).sum(dim=1))
-        self.bend = torch.nn.Sequential(first, torch.nn.Tanh())
+        self.hidden = torch.nn.Sequential(first, torch.nn.Tanh())
         self.last = torch.nn.Linear(8, 2, bias=False).double()
         torch.nn.init.zeros_(self.last.weight)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """The function's deviation and the noise's variance, each ``... x n``, at inputs ``... x n x d``."""
-        logs = self.level + self.last(self.bend(x[..., :2]))
+        logs = self.level + self.last(self.hidden(x[..., :2]))
         return (logs[..., 0] / 2).exp(), LEAST_NOISE + logs[..., 1].exp()
 
 
@@ -184,199 +126,11 @@ class RelatednessKernel(Kernel):
         """The covariance of ``x1`` (``... x n x (d + 1)``) with ``x2`` (``... x m x (d + 1)``)."""
         base = self.base_kernel(x1[..., :-1], x2[..., :-1], diag=diag, **params)
         side1, side2 = x1[..., -1], x2[..., -1]
-        same = side1 == side2 if diag else side1.unsqueeze(-1) == side2.unsqueeze(-2)
-        factor = torch.where(same, 1.0, self.relatedness).to(x1)
-        return (base if diag else base.to_dense()) * factor
+        if diag:
+            return base * torch.where(side1 == side2, 1.0, self.relatedness).to(x1)
+        return base.to_dense() * alike(side1, side2, self.relatedness)
 
 
-class MetaModel:
-    """A kernel and a noise, trained on contexts as tasks.
-
-    Attributes:
-        kernel: over the columns of :class:`metapbt.memory.scales.Rows`; it holds all that is trained.
-        warp: the part of it that says which inputs are alike.
-        stage: the part of it that says how large changes and noise are.
-    """
-
-    def __init__(self, given: int, features: int, chosen: int, seed: int = 0) -> None:
-        """Make an untrained one.
-
-        Args:
-            given: columns of time and return.
-            features: columns of the context.
-            chosen: columns of hyperparameters.
-            seed: of the networks' first weights.
-        """
-        self.chosen = chosen
-        # Lengthscales: a whole run, a whole range of returns, three deviations of a feature, and a share of the unit
-        # cube that grows with its diagonal, so that points are as alike in many dimensions as in few.
-        lengths = [1.0] * given + [3.0] * features + [0.35 * math.sqrt(chosen)] * chosen
-        scales = 1 / torch.tensor(lengths, dtype=torch.float64)
-        rbf = RBFKernel().double()
-        rbf.lengthscale = 1.0
-        rbf.raw_lengthscale.requires_grad_(False)  # the warp's scales say it
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            self.warp = Warp(scales)
-            self.stage = Stage()
-        self.kernel = StagedKernel(DeepKernel(rbf, self.warp), self.stage)
-
-    def weights(self) -> Weights:
-        """All that was learned."""
-        return {name: value.detach().numpy().copy() for name, value in self.kernel.state_dict().items()}
-
-    def load(self, weights: Weights) -> None:
-        """Take what ``weights`` gave."""
-        self.kernel.load_state_dict({name: torch.as_tensor(value) for name, value in weights.items()})
-
-    @_one_thread()
-    def train(
-        self, rows: Rows, phase: Phase, steps: int, unseen: Rows | None = None, seed: int = 0
-    ) -> list[tuple[float, Weights]]:
-        """Learn to predict one context's rows from the others'.
-
-        Each step takes rows of one context and rows of all others, and raises the density of the former given the
-        latter (that of all, less that of the others), so its cost does not depend on how many rows there are.
-
-        Sources: Wilson et al. (2016), deep kernel learning; Wistuba & Grabocka (2021), contexts as tasks.
-
-        Args:
-            rows: of the contexts.
-            phase: what is trained, how fast.
-            steps: how many steps are taken.
-            unseen: rows of a context that is not taught.
-            seed: of the batches.
-
-        Returns:
-            After every ``CHECK_EVERY`` steps, and before the first: the mean log density of the unseen rows given the
-            taught ones, and the weights. Nothing without unseen rows.
-        """
-        rng = np.random.default_rng(seed)
-        by_context = [np.flatnonzero(rows.contexts == c) for c in np.unique(rows.contexts)]
-        network = [*self.warp.bend.parameters(), *self.warp.last.parameters()]
-        scales = [self.warp.log_scales, *self.stage.parameters()]
-        groups: list[dict[str, Any]] = [{"params": scales, "lr": phase.rate}]
-        if phase.network_rate is not None:
-            groups.append({"params": network, "lr": phase.network_rate})
-        self.kernel.requires_grad_(False)
-        for group in groups:
-            for parameter in group["params"]:
-                parameter.requires_grad_(True)
-        optimiser = torch.optim.Adam(groups)
-        known, asked = evenly(len(rows), LOOK_AT), evenly(len(unseen or ()), LOOK_AT)
-        looks = []
-        for step in range(steps + 1):
-            if unseen is not None and step % CHECK_EVERY == 0:
-                with torch.no_grad():
-                    density = float(self._density_given(rows[known], unseen[asked]))
-                looks.append((density, self.weights()))
-            if step < steps:
-                support, query = _batch(by_context, rng)
-                loss = -self._density_given(rows[support], rows[query])
-                optimiser.zero_grad()
-                loss.backward()
-                optimiser.step()
-        self.kernel.requires_grad_(False)
-        return looks
-
-    def _density_given(self, known: Rows, asked: Rows) -> Tensor:
-        """The mean log density of the ``asked`` rows, jointly, given the ``known`` ones."""
-        x, y = torch.as_tensor(known.inputs), torch.as_tensor(known.changes)
-        both = torch.cat([x, torch.as_tensor(asked.inputs)]), torch.cat([y, torch.as_tensor(asked.changes)])
-        return (self._density(*both) - self._density(x, y)) / len(asked)
-
-    def _density(self, x: Tensor, y: Tensor) -> Tensor:
-        covariance = self.kernel.forward(x, x) + self.stage(x)[1].diag()
-        factor = torch.linalg.cholesky(covariance)
-        scaled = torch.linalg.solve_triangular(factor, y.unsqueeze(-1), upper=False)
-        return -scaled.square().sum() / 2 - factor.diagonal().log().sum() - len(x) / 2 * math.log(2 * math.pi)
-
-    def noise(self, inputs: Array) -> Array:
-        """Variance of the noise at inputs ``n x d``: ``n``."""
-        return np.asarray(self.stage(torch.as_tensor(inputs))[1].detach().numpy(), dtype=np.float64)
-
-    @property
-    def relevance(self) -> Array:
-        """The inverse lengthscales of the columns, shape ``d``, without what the network adds."""
-        return np.asarray(self.warp.log_scales.detach().exp().numpy(), dtype=np.float64)
-
-    def nearest(self, rows: Rows, anchors: Array, count: int) -> Rows:
-        """The ``count`` of the ``rows`` nearest to ``anchors`` (``k x g``) in the first g columns, in their order.
-
-        With the first columns given, a row's covariance is bounded by its distance there.
-        """
-        width = anchors.shape[1]
-        scaled, places = rows.inputs[:, :width] * self.relevance[:width], anchors * self.relevance[:width]
-        gaps = np.full(len(rows), np.inf)
-        for place in places:
-            gaps = np.minimum(gaps, ((scaled - place) ** 2).sum(axis=1))
-        return rows[np.sort(np.argsort(gaps, kind="stable")[:count])]
-
-    def tuned(self, own: Rows, steps: int) -> MetaModel:
-        """This model after a few steps on the target's own rows: lengthscales, variance and noise, not the networks."""
-        if steps == 0:
-            return self
-        model = copy.deepcopy(self)
-        parameters = [p for name, p in model.kernel.named_parameters() if name.endswith(TUNED)]
-        for parameter in parameters:
-            parameter.requires_grad_(True)
-        x, y = torch.as_tensor(own.inputs), torch.as_tensor(own.changes)
-        optimiser = torch.optim.Adam(parameters, lr=TUNING_RATE)
-        for _ in range(steps):
-            optimiser.zero_grad()
-            loss = -model._density(x, y) / len(x)
-            loss.backward()
-            optimiser.step()
-        model.kernel.requires_grad_(False)
-        return model
-
-    def conditioned(self, source: Rows, own: Rows, relatedness: float) -> SingleTaskGP:
-        """A GP that knows the sources' rows and then the target's own; a last column is 1 for the target's."""
-        x = np.r_[np.c_[source.inputs, np.zeros(len(source))], np.c_[own.inputs, np.ones(len(own))]]
-        y = np.r_[source.changes, own.changes]
-        likelihood = GaussianLikelihood().double()
-        likelihood.noise_covar = StagedNoise(self.stage)
-        with validate_input_scaling(False):  # rows are scaled once, by whoever knows all sources
-            model = SingleTaskGP(
-                torch.as_tensor(x),
-                torch.as_tensor(y).unsqueeze(-1),
-                likelihood=likelihood,
-                covar_module=RelatednessKernel(self.kernel, relatedness),
-                mean_module=ZeroMean(),
-                outcome_transform=None,
-            )
-        evaluated: SingleTaskGP = model.eval()
-        return evaluated
-
-    def expert(self, source: Rows, own: Rows, relatedness: float) -> Expert:
-        """The same GP as an expert on the target, asked at ``n x d``."""
-        return Expert(self.conditioned(source, own, relatedness), _as_target)
-
-    def related(self, source: Rows, own: Rows, times: Array) -> tuple[list[Expert], list[float]]:
-        """The experts for every degree of ``RELATEDNESS``, and how likely each is by the target's own rows.
-
-        Args:
-            source: rows of the sources.
-            own: rows of the target.
-            times: when each of the target's was trained.
-        """
-        experts = [self.expert(source, own, relatedness) for relatedness in RELATEDNESS]
-        noise = self.noise(own.inputs)
-        return experts, [evidence(forecast_errors(expert.model, times), times, noise) for expert in experts]
-
-
-def _as_target(x: Array) -> Array:
-    return np.concatenate([x, np.ones((len(x), 1))], axis=1)
-
-
-def _batch(
-    by_context: Sequence[NDArray[np.int_]], rng: np.random.Generator
-) -> tuple[NDArray[np.int_], NDArray[np.int_]]:
-    asked = int(rng.integers(len(by_context)))
-    own = rng.permutation(by_context[asked])[:QUERY]
-    others = [rows for c, rows in enumerate(by_context) if c != asked]
-    if not others:
-        half = len(own) // 2
-        return own[:half], own[half:]
-    pool = np.concatenate([rows[rng.integers(len(rows), size=SUPPORT)] for rows in others])
-    return np.unique(rng.choice(pool, SUPPORT)), own
+def alike(side1: Tensor, side2: Tensor, relatedness: float) -> Tensor:
+    """1 where both rows are of the sources or both of the target, ``relatedness`` elsewhere: ``... x n x m``."""
+    return torch.where(side1.unsqueeze(-1) == side2.unsqueeze(-2), 1.0, relatedness).double()

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
-from metapbt.memory.memory import Memory
-from metapbt.memory.scales import Encoder, Rows, evenly
+from metapbt.history import Context
+from metapbt.memory.encoder import Array, Description, Encoder, Rows, Samples
+from metapbt.memory.scales import HistoryScale, SourceScale
+from metapbt.memory.tasks import Tasks
 from metapbt.space import Space
+from metapbt.surrogates.thinning import evenly
 
 if TYPE_CHECKING:
-    from metapbt.memory.kernel import MetaModel
+    from metapbt.memory.model import MetaModel
+    from metapbt.memory.source_runs import Memory
     from metapbt.memory.training import Cache
-
-Array = NDArray[np.float64]
 
 KNOWN = 1 / 3  # of a context's training, what is known of it; the rest is to be predicted
 MOST_ROWS = 200  # known, predicted, or conditioned on
@@ -44,14 +45,14 @@ class Quality:
     """One source context, held out.
 
     Attributes:
-        context: its features.
+        context: the one held out.
         rows: how many were predicted.
         memory: predictions of the surrogate of ``meta_pb2``, trained on the other contexts.
         plain: the same without its network: a plain GP with context inputs.
         alone: PB2's GP, which knows nothing but this context's own first rows.
     """
 
-    context: Mapping[str, float]
+    context: Context
     rows: int
     memory: Predictions
     plain: Predictions
@@ -61,8 +62,8 @@ class Quality:
 def held_out_quality(memory: Memory, space: Space, cache: Cache | None = None) -> list[Quality]:
     """Hold out each source context in turn and predict the last two thirds of its training from the first.
 
-    The first third stands for what a run on it would have seen by then. A context whose rows all lie in one third is
-    passed over, and so is the whole where there are fewer than two contexts.
+    The first third stands for what a run on it would have seen by then; all scales are the others'. A context whose
+    rows all lie in one third is passed over, and so is the whole where there are fewer than two contexts.
 
     Args:
         memory: at least two source contexts, else there is nothing to learn from.
@@ -71,25 +72,26 @@ def held_out_quality(memory: Memory, space: Space, cache: Cache | None = None) -
     """
     from metapbt.memory.training import learned
 
-    encoder = Encoder(memory, space)
-    if len(np.unique(encoder.rows.contexts)) < 2:
+    tasks = Tasks.of(memory, space)
+    if len(tasks.contexts) < 2:
         return []
-    shape = (encoder.rows, len(encoder.scales.features), len(space))
-    deep, plain = learned(*shape, True, cache), learned(*shape, False, cache)
+    deep, plain = learned(tasks, True, cache), learned(tasks, False, cache)
     found = []
     for context in deep.without:
-        own, others = deep.split(context)
-        known, asked = own[own.inputs[:, 0] < KNOWN], own[own.inputs[:, 0] >= KNOWN]
-        known, asked = known[evenly(len(known), MOST_ROWS)], asked[evenly(len(asked), MOST_ROWS)]
-        if len(known) < 2 or len(asked) < 2:
+        samples = tasks.samples[tasks.samples.contexts == context]
+        own, others = tasks.held_out(context)
+        first, later = np.flatnonzero(own.inputs[:, 0] < KNOWN), np.flatnonzero(own.inputs[:, 0] >= KNOWN)
+        first, later = first[evenly(len(first), MOST_ROWS)], later[evenly(len(later), MOST_ROWS)]
+        if len(first) < 2 or len(later) < 2:
             continue
+        known, asked = own[first], own[later]
         found.append(
             Quality(
-                encoder.contexts[context],
+                tasks.contexts[context],
                 len(asked),
                 _remembered(deep.without[context], others, known, asked),
                 _remembered(plain.without[context], others, known, asked),
-                _alone(encoder, known, asked),
+                _alone(samples[first], samples[later], tasks.scale_without(context), tasks.descriptions, asked),
             )
         )
     return found
@@ -110,31 +112,30 @@ def summary(qualities: Sequence[Quality]) -> str:
 
 
 def _remembered(model: MetaModel, others: Rows, known: Rows, asked: Rows) -> Predictions:
-    from metapbt.memory.experts import Ensemble, shares
+    from metapbt.memory.experts import Ensemble
+    from metapbt.memory.trust import PRIOR, evidence, prior, shares
 
     given = np.concatenate([known.inputs, asked.inputs])[:, : -model.chosen]
     source = model.nearest(others, given, MOST_ROWS)
-    experts, likelihoods = model.related(source, known, known.inputs[:, 0])
-    ensemble = Ensemble.weighted(experts, shares([1.0] * len(experts), likelihoods))
-    mean, variance = ensemble.moments(asked.inputs)
+    errors, noise = model.forecasts(source, known)
+    weights = shares(prior(PRIOR), [evidence(each, known.times, noise) for each in errors])
+    mean, variance = Ensemble.weighted(model.related(source, known), weights).moments(asked.inputs)
     return _judged(asked, mean, variance + model.noise(asked.inputs))
 
 
-def _alone(encoder: Encoder, known: Rows, asked: Rows) -> Predictions:
+def _alone(
+    known: Samples, later: Samples, scale: SourceScale, contexts: Sequence[Description], asked: Rows
+) -> Predictions:
     import torch
 
     from metapbt.surrogates.time_varying import fit_time_varying_gp
 
-    scales = encoder.scales
-    first = 2 + len(scales.features)
-
-    def columns(rows: Rows) -> torch.Tensor:
-        generations = rows.inputs[:, :1] * scales.longest / scales.interval
-        return torch.as_tensor(np.concatenate([generations, rows.inputs[:, 1:2], rows.inputs[:, first:]], axis=1))
-
-    model = fit_time_varying_gp(columns(known), torch.as_tensor(known.changes)[:, None])
+    encoder = Encoder(HistoryScale.of(known.returns_before), contexts)
+    rows, x = encoder.rows(known), torch.as_tensor(encoder.rows(later).inputs)
+    # It learns changes on memory's scale, so that all are judged on one.
+    model = fit_time_varying_gp(torch.as_tensor(rows.inputs), torch.as_tensor(scale.changes(known))[:, None])
     with torch.no_grad():
-        posterior = model.posterior(columns(asked), observation_noise=True)
+        posterior = model.posterior(x, observation_noise=True)
     return _judged(asked, posterior.mean.squeeze(-1).numpy(), posterior.variance.squeeze(-1).numpy())
 
 
@@ -143,7 +144,7 @@ def _judged(asked: Rows, mean: Array, variance: Array) -> Predictions:
 
     error = asked.changes - mean
     density = -(error**2 / variance + np.log(2 * np.pi * variance)) / 2
-    _, when, counts = np.unique(asked.inputs[:, 0], return_inverse=True, return_counts=True)
+    _, when, counts = np.unique(asked.times, return_inverse=True, return_counts=True)
     predicted, real = (v - (np.bincount(when, v) / counts)[when] for v in (mean, asked.changes))
     flat = np.ptp(predicted) < 1e-9 or np.ptp(real) < 1e-9
     return Predictions(

@@ -4,31 +4,22 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from metapbt.errors import MetapbtError, unknown_name
-from metapbt.history import ContextKey, History, Record, context_key
-from metapbt.log import LOGGER
-from metapbt.memory.memory import Memory, SourceRun
+from metapbt.history import Context, FeatureValue, History, Record
+from metapbt.log import LOGGER, counted
+from metapbt.memory.describe import Describe, by_features
+from metapbt.memory.encoder import Description
+from metapbt.memory.source_runs import Memory, SourceRun
 from metapbt.space import Space
-from metapbt.store.results import RunInfo, find_runs
-from metapbt.store.run_directory import RunDirectory, context_label
-from metapbt.store.table import SCHEMA, Identity, read_table, to_records
-
-Context = dict[str, float]
-#: Says of contexts, the target last, how they differ; by default by their features.
-Describe = Callable[[Sequence[Context]], Sequence[Context]]
-
-
-def by_features(contexts: Sequence[Context]) -> Sequence[Context]:
-    """Describe contexts by their features."""
-    return contexts
+from metapbt.store.results import RunInfo, count_records, find_runs, read_run
+from metapbt.store.table import SCHEMA, to_records
 
 
 def choose_sources(
@@ -48,7 +39,8 @@ def choose_sources(
     """Find the runs that a run on ``target`` learns from.
 
     Nothing of the target gets into its own memory: neither its runs, whatever their seed, nor runs on other contexts
-    that had learned from the target. A run that is still being written counts as far as it is whole.
+    whose memory came from the target, over however many hops. A run that is still being written counts as far as it is
+    whole.
 
     Args:
         results_dir: where to look; a directory that does not exist holds no runs.
@@ -60,7 +52,7 @@ def choose_sources(
             it matters, and takes the contexts whose returns would change most like the target's.
         num_contexts: how many contexts to choose, unless ``all``.
         methods: only runs of these methods; None for every method.
-        include_target: whether runs on the target context count, and runs that learned from them.
+        include_target: whether runs on the target context count, and runs whose memory came from them.
         exclude: a run directory that never counts: the run's own.
         min_records: contexts with fewer records, all runs together, are passed over.
         space: the target's search space; only ``similar`` asks for it.
@@ -80,14 +72,15 @@ def choose_sources(
         if run.env == env
         and run.learner == learner
         and (methods is None or run.method in methods)
-        and (include_target or not any(_same(c, target) for c in (run.context, *run.source_contexts)))
+        and (include_target or not any(_same(c, target) for c in (run.context, *run.ancestry)))
         and (exclude is None or run.path.resolve() != exclude.resolve())
     ]
     records = {run.path: _record_count(run) for run in runs}
-    counts: Counter[ContextKey] = Counter()
+    counts: Counter[Context] = Counter()
     for run in runs:
-        counts[context_key(run.context)] += records[run.path]
-    contexts = [dict(items) for items in sorted(key for key, count in counts.items() if count >= min_records)]
+        counts[run.context] += records[run.path]
+    enough = [context for context, count in counts.items() if count >= min_records]
+    contexts = sorted(enough, key=lambda context: [str(item) for item in sorted(context.items())])
     runs = [run for run in runs if run.context in contexts and records[run.path]]
     if not contexts:
         return []
@@ -103,11 +96,17 @@ def read_sources(runs: Sequence[RunInfo]) -> pa.Table:
     """Read the records of source runs into one table; its ``run_id`` tells them apart by their paths."""
     tables = [SCHEMA.empty_table()]
     for run in runs:
-        table = read_table(RunDirectory(run.path).records)
-        place = table.schema.get_field_index("run_id")
-        tables.append(table.set_column(place, "run_id", pa.array([str(run.path)] * len(table), pa.string())))
+        table = read_run(run)
+        if table is not None:
+            place = table.schema.get_field_index("run_id")
+            tables.append(table.set_column(place, "run_id", pa.array([str(run.path)] * len(table), pa.string())))
     # A table's hyperparameters may be integers in one run and null in another: promote, and fill with nulls.
     return pa.concat_tables(tables, promote_options="permissive")
+
+
+def ancestry_of(runs: Sequence[RunInfo]) -> frozenset[Context]:
+    """The contexts behind a memory of these runs: their own, and those that their memories are made of."""
+    return frozenset(context for run in runs for context in (run.context, *run.ancestry))
 
 
 def to_memory(target: Context, table: pa.Table, metric: str, describe: Describe = by_features) -> Memory:
@@ -117,29 +116,21 @@ def to_memory(target: Context, table: pa.Table, metric: str, describe: Describe 
         target: the target context, every feature.
         table: the sources' records.
         metric: the return that selection and surrogates look at.
-        describe: says how contexts differ.
+        describe: what tells contexts apart.
     """
-    runs: dict[str, tuple[Identity, list[Record]]] = {}
+    runs: dict[str, tuple[Context, list[Record]]] = {}
     for identity, record in to_records(table):
-        runs.setdefault(identity.run_id, (identity, []))[1].append(record)
-    contexts = {context_key(identity.context): identity.context for identity, _ in runs.values()}
-    described = dict(zip([*contexts, None], describe([*contexts.values(), target]), strict=True))
-    sources = tuple(
-        SourceRun(described[context_key(i.context)], History(tuple(found), metric)) for i, found in runs.values()
-    )
-    return Memory(dict(described[None]), sources)
+        runs.setdefault(identity.run_id, (identity.context, []))[1].append(record)
+    return Memory(target, tuple(SourceRun(c, History(tuple(found), metric)) for c, found in runs.values()), describe)
 
 
 def describe_contexts(runs: Sequence[RunInfo]) -> str:
     """The contexts of runs in one line, each with its number of runs."""
-    counts: dict[str, int] = {}
-    for run in runs:
-        label = context_label(run.changed)
-        counts[label] = counts.get(label, 0) + 1
-    return ", ".join(f"{label} ({count} run{'s' * (count > 1)})" for label, count in counts.items())
+    counts = Counter(run.context.label for run in runs)
+    return ", ".join(f"{label} ({counted(count, 'run')})" for label, count in counts.items())
 
 
-def _standardised(contexts: Sequence[Context]) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+def _standardised(contexts: Sequence[Description]) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
     """All contexts but the last (``n x f``), and the last (``f``), over what varies, each with unit deviation."""
     everything = np.array([[context[name] for name in contexts[-1]] for context in contexts])
     deviation = everything.std(axis=0)
@@ -154,21 +145,21 @@ def _alike(
 
     The scales are those of a plain GP with automatic relevance determination, trained over the contexts as tasks.
     """
-    from metapbt.memory.kernel import PLAIN, MetaModel
-    from metapbt.memory.scales import Encoder
+    from metapbt.memory.model import PLAIN, MetaModel
+    from metapbt.memory.tasks import Tasks
 
     if space is None:
         raise MetapbtError("meta.sources=similar needs the search space")
-    described = describe([*contexts, target])
     memory = to_memory(target, read_sources(runs), "train_return", describe)
-    encoder = Encoder(memory, space)
-    rows, features = encoder.rows, encoder.scales.features
-    if not len(rows) or not features:
+    tasks = Tasks.of(memory, space)
+    described = [memory.descriptions[context] for context in (*contexts, target)]
+    features = len(tasks.scale.features)
+    if not len(tasks) or not features:
         return _standardised(described)
-    model = MetaModel(2, len(features), len(space))
-    model.train(rows, PLAIN, PLAIN.steps)
-    relevance = model.relevance[2 : 2 + len(features)]
-    places = np.array([encoder.scales.given(context, 0, 0)[2:] for context in described]) * relevance
+    model = MetaModel(2, features, len(space))
+    model.train(tasks.rows, PLAIN, PLAIN.steps)
+    relevance = model.relevance[2 : 2 + features]
+    places = np.array([tasks.scale.context(description) for description in described]) * relevance
     return places[:-1], places[-1]
 
 
@@ -182,18 +173,22 @@ def _distinct(runs: Sequence[RunInfo]) -> Iterator[RunInfo]:
 
 
 def _same(context: Context, target: Context) -> bool:
-    return all(math.isclose(context[name], value, rel_tol=1e-9) for name, value in target.items() if name in context)
+    """Whether two contexts are the same but for the last bits of their numbers."""
+    return all(_equal(context[name], value) for name, value in target.items() if name in context)
+
+
+def _equal(one: FeatureValue, other: FeatureValue) -> bool:
+    if isinstance(one, str) or isinstance(other, str):
+        return one == other
+    return math.isclose(one, other, rel_tol=1e-9)
 
 
 def _record_count(run: RunInfo) -> int:
     """How many records a run has written so far; 0, with a warning, where they cannot be read."""
-    file = RunDirectory(run.path).records
-    if not file.exists():
-        return 0
     try:
-        return int(pq.read_metadata(file).num_rows)
-    except (OSError, pa.ArrowException) as error:
-        LOGGER.warning("memory: %s is passed over: %s", file, str(error).partition("\n")[0])
+        return count_records(run)
+    except MetapbtError as error:
+        LOGGER.warning("memory: a run is passed over: %s", error)
         return 0
 
 

@@ -9,17 +9,17 @@ from typing import Protocol
 
 import numpy as np
 
-from metapbt.log import LOGGER
-from metapbt.memory.experts import shares
-from metapbt.memory.kernel import CHECK_EVERY, DEEP, PLAIN, RELATEDNESS, MetaModel, Phase, Weights
-from metapbt.memory.scales import Rows, evenly
+from metapbt.log import LOGGER, counted
+from metapbt.memory.encoder import Rows
+from metapbt.memory.model import CHECK_EVERY, DEEP, PLAIN, MetaModel, Phase, Weights
+from metapbt.memory.trust import PRIOR, evidence, prior, shares
+from metapbt.surrogates.thinning import evenly
 
-VERSION = 3  # of what is trained here; to be raised with every change of it, so that older models are not reused
+VERSION = 4  # of what is trained here; to be raised with every change of it, so that older models are not reused
 MOST_CONTEXTS = 10  # held out in turn, spread evenly over all of them
 
 JUDGED_ROWS = 100  # of a context that is held out to see how far memory deserves trust, and
 KNOWN_ROWS = 200  # of the others
-UNTESTED = 0.8  # trust in the memory of a single context
 
 
 class Cache(Protocol):
@@ -32,31 +32,46 @@ class Cache(Protocol):
         """Keep it."""
 
 
+class Contexts(Protocol):
+    """Rows of several contexts; see :class:`metapbt.memory.tasks.Tasks`."""
+
+    chosen: int
+
+    @property
+    def rows(self) -> Rows:
+        """Of all contexts; their last ``chosen`` columns are hyperparameters."""
+
+    def held_out(self, context: int) -> tuple[Rows, Rows]:
+        """The rows of one context and of the others, on a scale that the others decide."""
+
+    def digest(self) -> str:
+        """A hash of all this."""
+
+
 @dataclass
 class Learned:
     """What source contexts taught.
 
     Attributes:
-        rows: theirs.
+        tasks: the contexts.
         model: trained on all of them.
         without: for each context held out, the model trained on the others.
     """
 
-    rows: Rows
+    tasks: Contexts
     model: MetaModel
     without: Mapping[int, MetaModel]
 
     @classmethod
-    def nothing(cls, rows: Rows, features: int, chosen: int) -> Learned:
+    def nothing(cls, tasks: Contexts) -> Learned:
         """Untrained models, as :func:`learned` begins with."""
-        names = np.unique(rows.contexts)
-        held_out = names[evenly(len(names), MOST_CONTEXTS)] if len(names) > 1 else names[:0]
-        return cls(rows, MetaModel(2, features, chosen), {int(c): MetaModel(2, features, chosen) for c in held_out})
 
-    def split(self, context: int) -> tuple[Rows, Rows]:
-        """The rows of one context, and those of the others."""
-        own = self.rows.contexts == context
-        return self.rows[own], self.rows[~own]
+        def untrained(rows: Rows) -> MetaModel:
+            return MetaModel(2, rows.inputs.shape[1] - 2 - tasks.chosen, tasks.chosen)
+
+        names = np.unique(tasks.rows.contexts)
+        held_out = names[evenly(len(names), MOST_CONTEXTS)] if len(names) > 1 else names[:0]
+        return cls(tasks, untrained(tasks.rows), {int(c): untrained(tasks.held_out(int(c))[1]) for c in held_out})
 
     def train(self, phase: Phase) -> None:
         """Train every model, with as many steps as forecast held-out contexts best.
@@ -65,7 +80,7 @@ class Learned:
         """
         looks = []
         for context, model in self.without.items():
-            own, others = self.split(context)
+            own, others = self.tasks.held_out(context)
             looks.append(model.train(others, phase, phase.steps, unseen=own))
         steps = phase.usual
         if looks:
@@ -74,22 +89,22 @@ class Learned:
             for model, path, own_density in zip(self.without.values(), looks, densities, strict=True):
                 model.load(path[int(np.argmax(everyone - own_density))][1])
             steps = CHECK_EVERY * int(np.argmax(everyone))
-        self.model.train(self.rows, phase, steps)
+        self.model.train(self.tasks.rows, phase, steps)
 
     def trust(self) -> float:
         """How far memory would have deserved trust, had each source been the target: the mean weight of the related.
 
-        Of a single context nothing can be said, and it gets ``UNTESTED``.
+        Where nothing speaks for memory or against it, as with a single context, that is ``PRIOR``.
         """
         trusts = []
         for context, model in self.without.items():
-            own, others = self.split(context)
+            own, others = self.tasks.held_out(context)
             own = own[evenly(len(own), JUDGED_ROWS)]
             known = model.nearest(others, own.inputs[:, : -model.chosen], KNOWN_ROWS)
-            _, likelihoods = model.related(known, own, own.inputs[:, 0])
-            weights = shares([1.0] * len(RELATEDNESS), likelihoods)
+            errors, noise = model.forecasts(known, own)
+            weights = shares(prior(PRIOR), [evidence(each, own.times, noise) for each in errors])
             trusts.append(1 - weights[0])
-        return float(np.mean(trusts)) if trusts else UNTESTED
+        return float(np.mean(trusts)) if trusts else PRIOR
 
     def weights(self) -> Weights:
         """All that was learned."""
@@ -106,31 +121,26 @@ class Learned:
         return {"all": self.model, **{str(context): model for context, model in self.without.items()}}
 
 
-def learned(rows: Rows, features: int, chosen: int, deep: bool, cache: Cache | None = None) -> Learned:
-    """What these rows teach, from the cache where it has it; the same rows give the same bits.
+def learned(tasks: Contexts, deep: bool, cache: Cache | None = None) -> Learned:
+    """What these contexts teach, from the cache where it has it; the same rows give the same bits.
 
     Args:
-        rows: of the sources.
-        features: how many columns of ``rows.inputs`` are the context's.
-        chosen: how many are hyperparameters.
+        tasks: the sources, with at least one row.
         deep: whether the kernel has a network; it departs from the plain kernel, which is trained first.
         cache: keeps models; None keeps none.
     """
-    digest = sha256(f"{VERSION} {features} {chosen} {deep} {rows.inputs.shape}".encode())
-    for part in (rows.inputs, rows.changes, rows.contexts):
-        digest.update(np.ascontiguousarray(part).tobytes())
-    key = digest.hexdigest()[:32]
-    found = Learned.nothing(rows, features, chosen)
+    key = sha256(f"{VERSION} {deep} {tasks.digest()}".encode()).hexdigest()[:32]
+    found = Learned.nothing(tasks)
     stored = cache.get(key) if cache is not None else None
     if stored is not None:
         found.load(stored)
         return found
     LOGGER.info(
-        "memory: training a %s kernel on %d contexts, and without each of %d, once for these sources",
-        "deep" if deep else "plain", len(np.unique(rows.contexts)), len(found.without),
+        "memory: training a %s kernel on %s, and without each of %d, once for these sources",
+        "deep" if deep else "plain", counted(len(np.unique(tasks.rows.contexts)), "context"), len(found.without),
     )  # fmt: skip
     if deep:
-        found.load(learned(rows, features, chosen, False, cache).weights())
+        found.load(learned(tasks, False, cache).weights())
     found.train(DEEP if deep else PLAIN)
     if cache is not None:
         cache.put(key, found.weights())

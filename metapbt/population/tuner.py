@@ -2,59 +2,43 @@
 
 from __future__ import annotations
 
+import inspect
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Mapping, Sequence
+from numbers import Integral, Real
 from typing import Any
 
 from metapbt import seeding
 from metapbt.errors import MetapbtError
-from metapbt.history import History, Record
+from metapbt.history import History, Record, Ref
+from metapbt.population.decisions import Assignment, Decision
 from metapbt.population.explorers import make_explorer
 from metapbt.population.explorers.base import Pending, Suggestion
 from metapbt.population.selection import Exploit, make_selection
-from metapbt.registry import settings_of
+from metapbt.population.selection.base import ranking
 from metapbt.space import Hyperparameters, Space
 
 METRICS = ("train_return", "eval_return")
 
 
-@dataclass(frozen=True, slots=True)
-class Continue:
-    """The member trains on as it is."""
-
-
-@dataclass(frozen=True, slots=True)
-class Copy:
-    """The member takes over the weights of ``parent`` and trains on with ``hyperparameters``."""
-
-    parent: int
-    hyperparameters: Hyperparameters
-
-
-Decision = Continue | Copy
-
-
-@dataclass(frozen=True, slots=True)
-class Assignment:
-    """What a member does in its coming interval."""
-
-    parent: int | None
-    parent_generation: int | None
-    hyperparameters: Hyperparameters
-    source: str
-    operations: Mapping[str, str] = field(default_factory=dict, compare=False)  # for the log alone; not in the state
-
-
 class Tuner:
     """Population-based tuning by ask and tell. It knows no environment, no learner and no file.
+
+    With candidates, more configurations than members are asked for at first; those told best become the members.
 
     Example:
         >>> tuner = Tuner(Space({"lr": {"type": "float", "low": 0.0, "high": 1.0}}), method="pbt", seed=1)
         >>> configs = tuner.start()                      # one for each of 4 members
         >>> decisions = tuner.tell([1000] * 4, [3.0, 1.0, 2.0, 4.0])
         >>> decisions[0], decisions[1].parent            # the best goes on, the worst copies the best
-        (Continue(), 3)
+        (Continue(until_steps=None), 3)
+
+    Attributes:
+        space: the search space.
+        population_size: members.
+        seed: of every draw.
+        history: everything that has happened.
+        assignments: the coming interval of each who trains next, by member.
     """
 
     def __init__(
@@ -68,6 +52,7 @@ class Tuner:
         initial: Sequence[Hyperparameters] = (),
         constraint: Callable[[Hyperparameters], Hyperparameters] | None = None,
         selection: str | Mapping[str, Any] = "truncation",
+        candidates: int | None = None,
         **settings: Any,
     ) -> None:
         """Set up a population.
@@ -83,11 +68,20 @@ class Tuner:
             constraint: gets every new configuration and returns a legal one that may be used instead.
             selection: who copies whom: a known name, one's own as ``package.module:Class``, or a mapping with such a
                 ``name`` and the selection's settings, as in ``conf/selection/<name>.yaml``.
+            candidates: how many configurations begin; None for one for each member, or what the method offers.
             settings: the method's own, as in ``conf/method/<method>.yaml``.
 
         Raises:
             MetapbtError: a name is unknown or a number is out of its range.
         """
+        counts: dict[str, Any] = {
+            "population.size": population_size,
+            "population.candidates": candidates,
+            "seed": seed,
+        }
+        for key, value in counts.items():
+            if value is not None and (isinstance(value, bool) or not isinstance(value, Integral)):
+                raise MetapbtError(f"{key} must be an integer, got {value!r}")
         if population_size < 1:
             raise MetapbtError(f"population.size must be >= 1, got {population_size}")
         if not 0 <= quantile <= 0.5:
@@ -96,30 +90,45 @@ class Tuner:
             raise MetapbtError(f"population.metric must be one of {', '.join(METRICS)}, got {metric}")
         if seed < 0:
             raise MetapbtError(f"seed must be >= 0, got {seed}")
+        if candidates is not None and candidates < population_size:
+            raise MetapbtError(
+                f"population.candidates must be >= population.size ({population_size}), got {candidates}"
+            )
         self.space = space if isinstance(space, Space) else Space(space)
         self.population_size = population_size
         self.seed = seed
-        self.history = History(metric=metric)
-        self.assignments: tuple[Assignment, ...] = ()
+        self.history = History(metric=metric, size=population_size)
+        self.assignments: dict[int, Assignment] = {}
+        if not all(isinstance(given, Mapping) for given in initial):
+            raise MetapbtError(f"initial must be a list of configurations, got {list(initial)!r}")
         self.initial = tuple(dict(given) for given in initial)
-        if len(self.initial) > population_size:
-            raise MetapbtError(f"initial has {len(self.initial)} configurations for {population_size} members")
+        self._beginning = population_size if candidates is None else candidates
+        if len(self.initial) > self._beginning:
+            raise MetapbtError(f"initial has {len(self.initial)} configurations for {self._beginning} members")
         for given in self.initial:
             self.space.check(given)
         self._constraint = constraint
-        self._explorer = make_explorer(method, self.space, **settings)
-        chosen = {"name": selection} if isinstance(selection, str) else selection
-        self._selection = make_selection(chosen["name"], population_size, quantile, settings_of(chosen))
+        self._explorer = make_explorer(method, self.space, TUNER_ARGUMENTS, **settings)
+        chosen = {"name": selection} if isinstance(selection, str) else {"name": "truncation", **selection}
+        self._selection = make_selection(chosen, population_size, quantile)
 
     def start(self) -> list[Hyperparameters]:
-        """Return the first generation's hyperparameters, one configuration for each member."""
+        """Return the first generation's hyperparameters: a configuration for each member, or for each candidate."""
         if not self.assignments:
             rng = seeding.generator(self.seed, -1, -1, "start")
             suggestions = [Suggestion(given, "given") for given in self.initial]
-            if len(suggestions) < self.population_size:
-                suggestions += self._explorer.start(self.population_size, rng)[len(suggestions) :]
-            self.assignments = tuple(self._assignment(None, s) for s in suggestions)
-        return [a.hyperparameters for a in self.assignments]
+            if len(suggestions) < self._beginning:
+                suggestions += self._explorer.start(self._beginning, rng)[len(suggestions) :]
+            first = 0 if len(suggestions) == self.population_size else self.population_size
+            self.assignments = {
+                first + place: self._assigned("start", None, suggestion) for place, suggestion in enumerate(suggestions)
+            }
+        return [dict(assignment.hyperparameters) for assignment in self.assignments.values()]
+
+    @property
+    def screening(self) -> bool:
+        """Whether candidates are training, of which the best will be the members."""
+        return any(member >= self.population_size for member in self.assignments)
 
     def warm_up(self) -> None:
         """Load what decisions will need; worth calling in a thread while the first members train."""
@@ -129,9 +138,9 @@ class Tuner:
         """Report what a generation brought, and learn what each member does next.
 
         Args:
-            env_steps: environment steps (or any measure of training) of each member so far; a copy goes on from its
-                parent's, and they must grow.
-            returns: one for each member; larger is better; NaN for a member that failed.
+            env_steps: environment steps (or any measure of training) of each member, or candidate, so far; a copy goes
+                on from its parent's, and they must grow.
+            returns: one for each; larger is better; NaN for a member that failed.
 
         Returns:
             A decision for each member.
@@ -139,12 +148,17 @@ class Tuner:
         Raises:
             MetapbtError: the numbers do not fit the population.
         """
-        if not len(env_steps) == len(returns) == self.population_size:
+        if not self.assignments:
+            raise MetapbtError("tell: call start first")
+        asked = list(self.assignments)
+        if not len(env_steps) == len(returns) == len(asked):
             raise MetapbtError(
-                f"tell: {self.population_size} members need as many env_steps and returns, "
-                f"got {len(env_steps)} and {len(returns)}"
+                f"tell: {len(asked)} {'candidates' if self.screening else 'members'} need as many env_steps and "
+                f"returns, got {len(env_steps)} and {len(returns)}"
             )
-        return self.observe([self._record(m, env_steps[m], returns[m]) for m in range(self.population_size)])
+        told = zip(asked, env_steps, returns, strict=True)
+        self.observe([self._record(member, steps, value) for member, steps, value in told])
+        return [self.assignments[member].decision for member in range(self.population_size)]
 
     def tell_member(self, member: int, env_steps: int, value: float) -> Decision:
         """Report what one member's interval brought, and learn what it does next, without waiting for the others.
@@ -157,111 +171,114 @@ class Tuner:
             value: its return; larger is better; NaN for a member that failed.
 
         Raises:
-            MetapbtError: there is no such member, or its steps have not grown.
+            MetapbtError: there is no such member, its steps have not grown, or candidates are to be told together.
         """
         if not 0 <= member < self.population_size:
             raise MetapbtError(f"tell_member: members are 0 to {self.population_size - 1}, got {member}")
-        (decision,) = self.observe([self._record(member, env_steps, value)])
-        return decision
+        if not self.assignments:
+            raise MetapbtError("tell_member: call start first")
+        if self.screening:
+            raise MetapbtError("tell_member: the candidates of the first generation are told together, by tell")
+        self.observe([self._record(member, env_steps, value)])
+        return self.assignments[member].decision
 
-    def observe(self, records: Sequence[Record]) -> list[Decision]:
-        """Take whole records (``tell`` makes them from bare numbers) of members that now wait, and decide for these.
+    def observe(self, records: Sequence[Record]) -> None:
+        """Take whole records (``tell`` makes them from bare numbers) and decide for their members.
 
         Args:
-            records: one of every member (synchronous), or of one or some (asynchronous).
-
-        Returns:
-            A decision for each record.
+            records: one of every member or candidate (synchronous), or of one or some members (asynchronous).
         """
         self.history = self.history.extended(records)
+        if self.screening:
+            self.assignments = self._screened()
+            return
         reported = {record.member for record in records}
         # Draws belong to the population where all decide together, else to the member that reports.
         generation, drawer = records[0].generation + 1, -1 if len(reported) == self.population_size else min(reported)
         exploits: dict[int, Exploit] = {}
         if self._explorer.copies:
-            latest = self.history.latest
-            returns = [self.history.value(record) for record in latest]
             rng = seeding.generator(self.seed, generation, drawer, "selection")
-            exploits = self._selection.select(latest, returns, reported, rng)
+            exploits = self._selection.select(self.history, reported, rng)
         exploring = [member for member in sorted(exploits) if exploits[member].hyperparameters_of is None]
-        self._assign({m: self._without_exploring(m, exploits.get(m)) for m in reported.difference(exploring)})
+        self.assignments |= {m: self._without_exploring(m, exploits.get(m)) for m in reported.difference(exploring)}
         if exploring:
-            settled = sorted(set(range(self.population_size)).difference(exploring))
-            pending = [self._pending(m) for m in settled]
-            parents = [self.history.last(exploits[m].parent) for m in exploring]
             rng = seeding.generator(self.seed, generation, drawer, "explore")
-            suggestions = self._explorer.propose(parents, self.history, pending, rng)
-            copies = zip(exploring, parents, suggestions, strict=True)
-            self._assign({m: self._assignment(parent, suggestion) for m, parent, suggestion in copies})
-        assigned = [self.assignments[record.member] for record in records]
-        return [Continue() if a.parent is None else Copy(a.parent, a.hyperparameters) for a in assigned]
+            self.assignments |= self._explored(exploring, exploits, rng)
 
     def origin(self, member: int) -> Record | None:
-        """The record that a member's coming interval goes on from; None in the first generation."""
-        assignment = self.assignments[member]
-        if assignment.parent is not None and assignment.parent_generation is not None:
-            return self.history.at(assignment.parent_generation, assignment.parent)
-        return self.history.last(member) if member in self.history.members else None
+        """The record that a member's coming interval goes on from; None of a new agent."""
+        start = self.assignments[member].start
+        return None if start is None else self.history.at(start)
 
     def record(self, member: int, **outcome: Any) -> Record:
         """The record of a member's interval under its assignment; ``outcome`` holds the other fields."""
         assignment = self.assignments[member]
+        copied, teacher = assignment.start if assignment.kind == "copy" else None, assignment.teacher
         return Record(
             generation=self.coming_generation(member),
             member=member,
-            parent=assignment.parent,
-            parent_generation=assignment.parent_generation,
+            parent=copied.member if copied else None,
+            parent_generation=copied.generation if copied else None,
             source=assignment.source,
-            **{"hyperparameters": assignment.hyperparameters, **outcome},
+            restart=assignment.kind == "restart",
+            teacher_generation=teacher.generation if teacher else None,
+            teacher_member=teacher.member if teacher else None,
+            **{"hyperparameters": dict(assignment.hyperparameters), **outcome},
         )
 
     def coming_generation(self, member: int) -> int:
-        """How many intervals a member has finished, which is the number of its coming one."""
-        return self.history.last(member).generation + 1 if member in self.history.members else 0
+        """The number of a member's coming interval."""
+        if member in self.history.members:
+            return self.history.last(member).generation + 1
+        start = self.assignments[member].start
+        return 0 if start is None else start.generation + 1  # of the candidate that it goes on from
 
-    def _record(self, member: int, env_steps: int, value: float) -> Record:
-        if not self.assignments:
-            raise MetapbtError("tell: call start first")
-        origin = self.origin(member)
-        before = origin.env_steps if origin else 0
-        if env_steps <= before:
-            raise MetapbtError(f"tell: env_steps of member {member} must grow beyond {before}, got {env_steps}")
-        return self.record(member, env_steps=int(env_steps), train_return=float(value))
+    def keeps(self) -> set[Ref]:
+        """The checkpoints that somebody may still go on from, and that of the best agent ever."""
+        latest = {record.ref for record in self.history.latest}
+        starts = {ref for a in self.assignments.values() for ref in (a.start, a.teacher) if ref is not None}
+        return latest | starts | self._selection.keeps(self.history)
 
-    def _assign(self, assignments: Mapping[int, Assignment]) -> None:
-        self.assignments = tuple(assignments.get(m, old) for m, old in enumerate(self.assignments))
+    def decided_by(self, reported: Sequence[Record]) -> list[int]:
+        """Of the members about whom the last reports decided, those that do not go on as they are."""
+        asked = {record.member for record in reported}
+        return [
+            member
+            for member, assignment in self.assignments.items()
+            if assignment.kind != "continue" and (member in asked or asked.isdisjoint(self.assignments))
+        ]
 
-    def _without_exploring(self, member: int, exploit: Exploit | None) -> Assignment:
-        if exploit is None or exploit.hyperparameters_of is None:
-            return Assignment(None, None, self.history.last(member).hyperparameters, "continued")
-        hyperparameters = self.history.last(exploit.hyperparameters_of).hyperparameters
-        return self._assignment(self.history.last(exploit.parent), Suggestion(hyperparameters, "migrated"))
+    def replay(self, records: Sequence[Record], decided: Mapping[int, Mapping[str, Any] | None]) -> None:
+        """Go on from what was written down, in a tuner made with the same arguments.
 
-    def _pending(self, member: int) -> Pending:
-        origin = self.origin(member)
-        return Pending(origin.reached if origin else math.nan, self.assignments[member].hyperparameters)
+        Args:
+            records: everything that was observed, in that order.
+            decided: the last decision for each member as :meth:`Assignment.to_dict` gave it; None for one that goes on
+                as it is.
 
-    def _assignment(self, parent: Record | None, suggestion: Suggestion) -> Assignment:
-        hyperparameters = suggestion.hyperparameters
-        if self._constraint is not None:
-            hyperparameters = self._constraint(dict(hyperparameters))
-            self.space.check(hyperparameters)
-        number, generation = (parent.member, parent.generation) if parent else (None, None)
-        return Assignment(number, generation, hyperparameters, suggestion.source, suggestion.operations)
+        Raises:
+            MetapbtError: it is of a population of another size.
+        """
+        self.history = History(tuple(records), self.history.metric, self.population_size)
+        members = {member for member in decided if member < self.population_size} or set(decided)
+        beyond = [data for member, data in decided.items() if member >= self.population_size]
+        beginning = [data for data in decided.values() if data is not None and data["kind"] == "start"]
+        foreign = any(data is not None and data["kind"] != "start" for data in beyond)  # no candidate's
+        foreign |= bool(beginning) and len(beyond) not in (0, len(decided))
+        foreign |= bool(beginning) and bool(beyond) and self._beginning not in (self.population_size, len(beyond))
+        if foreign or (members and members not in (set(range(self.population_size)), self._candidates(len(members)))):
+            raise MetapbtError(f"this is of {len(decided)} members, the tuner has {self.population_size}")
+        self.assignments = {
+            member: Assignment.from_dict(data) if data is not None else self._without_exploring(member, None)
+            for member, data in sorted(decided.items())
+            if member in members
+        }
 
     def state(self) -> dict[str, Any]:
         """Everything that has happened and is decided, as plain data (JSON can hold it)."""
         return {
-            "records": [r.to_dict() for r in self.history],
-            "assignments": [
-                {
-                    "parent": a.parent,
-                    "parent_generation": a.parent_generation,
-                    "hyperparameters": dict(a.hyperparameters),
-                    "source": a.source,
-                }
-                for a in self.assignments
-            ],
+            "records": [record.to_dict() for record in self.history],
+            "assignments": {str(member): a.to_dict() for member, a in self.assignments.items()},
         }
 
     def load_state(self, state: Mapping[str, Any]) -> None:
@@ -270,10 +287,89 @@ class Tuner:
         Raises:
             MetapbtError: the state belongs to a population of another size.
         """
-        if len(state["assignments"]) not in (0, self.population_size):
-            raise MetapbtError(
-                f"the state is of {len(state['assignments'])} members, this tuner has {self.population_size}"
+        records = [Record.from_dict(data) for data in state["records"]]
+        self.replay(records, {int(member): data for member, data in state["assignments"].items()})
+
+    def _candidates(self, count: int) -> set[int]:
+        return set(range(self.population_size, self.population_size + count))
+
+    def _record(self, member: int, env_steps: int, value: float) -> Record:
+        origin = self.origin(member)
+        before = origin.env_steps if origin else 0
+        told: dict[str, Any] = {"env_steps": env_steps, "return": value}
+        for what, number in told.items():
+            if isinstance(number, bool) or not isinstance(number, Real):
+                raise MetapbtError(f"tell: the {what} of member {member} must be a number, got {number!r}")
+        if not env_steps > before:
+            raise MetapbtError(f"tell: env_steps of member {member} must grow beyond {before}, got {env_steps}")
+        return self.record(member, env_steps=int(env_steps), train_return=float(value))
+
+    def _screened(self) -> dict[int, Assignment]:
+        """The members: the best candidates, who go on as they are."""
+        best = ranking(self.history)[: self.population_size]
+        return {
+            member: Assignment("copy", candidate.ref, candidate.hyperparameters, "screened")
+            for member, candidate in enumerate(best)
+        }
+
+    def _without_exploring(self, member: int, exploit: Exploit | None) -> Assignment:
+        if exploit is None:
+            last = self.history.last(member)
+            return Assignment("continue", last.ref, last.hyperparameters, "continued")
+        model = self._at(exploit.hyperparameters_of)
+        return self._assigned("copy", exploit, Suggestion(model.hyperparameters, "migrated"))
+
+    def _explored(self, members: Sequence[int], exploits: Mapping[int, Exploit], rng: Any) -> dict[int, Assignment]:
+        children = [self.history.last(member) for member in members]
+        # Who is born again has no parent; the explorer looks at what it was.
+        parents = [
+            child if exploits[member].start is None else self._at(exploits[member].start)
+            for member, child in zip(members, children, strict=True)
+        ]
+        pending = self._pending(set(self.assignments).difference(members))
+        suggestions = self._explorer.propose(children, parents, self.history, pending, rng)
+        return {
+            member: self._assigned(
+                "restart" if exploits[member].start is None else "copy", exploits[member], suggestion
             )
-        records = tuple(Record.from_dict(data) for data in state["records"])
-        self.history = History(records, self.history.metric)
-        self.assignments = tuple(Assignment(**data) for data in state["assignments"])
+            for member, suggestion in zip(members, suggestions, strict=True)
+        }
+
+    def _pending(self, members: Collection[int]) -> list[Pending]:
+        origins = {member: self.origin(member) for member in sorted(members)}
+        return [
+            Pending(origin.reached if origin else math.nan, self.assignments[member].hyperparameters)
+            for member, origin in origins.items()
+        ]
+
+    def _assigned(self, kind: Any, exploit: Exploit | None, suggestion: Suggestion) -> Assignment:
+        hyperparameters = dict(suggestion.hyperparameters)
+        kept: tuple[str, ...] = ()
+        if self._constraint is not None:
+            constrained = self._constraint(dict(hyperparameters))
+            if not isinstance(constrained, Mapping):
+                raise MetapbtError(f"the constraint must return a configuration, got {constrained!r}")
+            hyperparameters = dict(constrained)
+            self.space.check(hyperparameters)
+        if exploit is not None and exploit.start is not None:
+            kept = self.space.architecture
+            hyperparameters = self.space.with_architecture_of(hyperparameters, self._at(exploit.start).hyperparameters)
+        return Assignment(
+            kind,
+            exploit.start if exploit else None,
+            hyperparameters,
+            suggestion.source,
+            exploit.teacher if exploit else None,
+            exploit.until_steps if exploit else None,
+            {name: what for name, what in suggestion.operations.items() if name not in kept},
+        )
+
+    def _at(self, ref: Ref | None) -> Record:
+        record = None if ref is None else self.history.at(ref)
+        if record is None:
+            raise MetapbtError(f"selection names {ref}, of which there is no record")
+        return record
+
+
+#: What a setting of a method may be mistaken for.
+TUNER_ARGUMENTS = tuple(name for name in inspect.signature(Tuner).parameters if name != "settings")

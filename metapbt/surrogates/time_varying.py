@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from botorch.fit import fit_gpytorch_mll
 from botorch.models import SingleTaskGP
 from botorch.settings import validate_input_scaling
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from metapbt.surrogates.kernels import MixKernel, OverlapKernel, TimeDecayKernel
+from metapbt.surrogates.thinning import evenly
 
 FIT_ROWS = 80  # from which the kernel's parameters are fitted
 KEPT_ROWS = 200  # on which the posterior is conditioned
@@ -83,14 +85,13 @@ _LENGTHSCALE = 0.5  # in the unit cube: where their fit starts
 
 def _fit(x: Tensor, y: Tensor, kernel: Kernel) -> SingleTaskGP:
     likelihood = GaussianLikelihood(noise_constraint=Interval(1e-4, 1.0, initial_value=0.1))
-    # The rows are sorted by relevance, so every k-th of them is a fair sample of all.
-    some = slice(None, None, -(-len(x) // FIT_ROWS))
+    some = torch.as_tensor(evenly(len(x), FIT_ROWS))  # rows are sorted by relevance: a fair sample of all
     with validate_input_scaling(False):  # the time is in generations on purpose: forgetting has a unit
         model = SingleTaskGP(x[some], y[some], likelihood=likelihood, covar_module=kernel)
     fit_gpytorch_mll(
         ExactMarginalLogLikelihood(likelihood, model), optimizer_kwargs={"options": {"maxiter": MAX_ITERATIONS}}
     )
-    if len(x) > len(x[some]):
+    if len(x) > len(some):
         everything: Any = model
         targets, _ = everything.outcome_transform(y)
         everything.set_train_data(x, targets.squeeze(-1), strict=False)

@@ -1,42 +1,45 @@
 import numpy as np
 import pytest
 
+from metapbt.history import Context
 from metapbt.memory.cache import ModelCache
-from metapbt.memory.scales import Rows
+from metapbt.memory.encoder import Samples
+from metapbt.memory.tasks import Tasks
 from metapbt.memory.training import learned
 from metapbt.store import find_runs
 
 
-@pytest.fixture(scope="module")
-def rows():
+def tasks(rows=40):
     rng = np.random.default_rng(0)
-    inputs = rng.random((40, 4))
-    return Rows(inputs, np.sin(5 * inputs[:, 2]) + 0.1 * rng.standard_normal(40), np.arange(40) % 2)
+    times, before, x = rng.integers(5, size=rows), rng.random(rows), rng.random((rows, 1))
+    after = before + np.sin(5 * x[:, 0]) + 0.1 * rng.standard_normal(rows)
+    samples = Samples(times, 10 * times, np.full(rows, 10), before, after, x, np.arange(rows) % 3)
+    return Tasks(samples, [Context({"a": float(a)}) for a in range(3)], [{"a": float(a)} for a in range(3)])
 
 
-def test_a_kept_model_has_the_bits_of_one_trained_anew(tmp_path, rows):
+def test_a_kept_model_has_the_bits_of_one_trained_anew(tmp_path):
     cache = ModelCache(tmp_path / "models")
-    first = learned(rows, 1, 1, True, cache).weights()
+    first = learned(tasks(), True, cache).weights()
     assert len(list(cache.folder.iterdir())) == 2  # the deep kernel's and the plain one's that it starts from
-    for again in (learned(rows, 1, 1, True, cache), learned(rows, 1, 1, True)):
+    for again in (learned(tasks(), True, cache), learned(tasks(), True)):
         weights = again.weights()
         assert weights.keys() == first.keys()
         assert all(np.array_equal(weights[name], first[name]) for name in first)
 
 
-def test_other_rows_and_other_settings_have_models_of_their_own(tmp_path, rows):
+def test_other_rows_and_other_settings_have_models_of_their_own(tmp_path):
     cache = ModelCache(tmp_path)
-    learned(rows, 1, 1, False, cache)
-    learned(rows, 1, 1, True, cache)
-    learned(rows[:30], 1, 1, False, cache)
+    learned(tasks(), False, cache)
+    learned(tasks(), True, cache)
+    learned(tasks(30), False, cache)
     assert len(list(tmp_path.iterdir())) == 3
 
 
-def test_a_kept_model_is_not_trained_again(tmp_path, rows, monkeypatch):
+def test_a_kept_model_is_not_trained_again(tmp_path, monkeypatch):
     cache = ModelCache(tmp_path)
-    learned(rows, 1, 1, False, cache)
-    monkeypatch.setattr("metapbt.memory.kernel.MetaModel.train", lambda *_, **__: pytest.fail("trained again"))
-    learned(rows, 1, 1, False, cache)
+    learned(tasks(), False, cache)
+    monkeypatch.setattr("metapbt.memory.model.MetaModel.train", lambda *_, **__: pytest.fail("trained again"))
+    learned(tasks(), False, cache)
 
 
 def test_a_damaged_file_and_a_pickle_are_as_if_they_were_not_there(tmp_path, caplog):

@@ -1,24 +1,27 @@
+import shutil
+
 import numpy as np
 import pytest
 import yaml
 
-from metapbt.envs import changed_features, complete_context
+from metapbt.envs import make_context
 from metapbt.errors import MetapbtError
-from metapbt.history import Record
-from metapbt.memory.sources import choose_sources, read_sources, to_memory
+from metapbt.history import History, Record
+from metapbt.memory.sources import ancestry_of, choose_sources, read_sources, to_memory
 from metapbt.space import Space
 from metapbt.store import find_runs, run_directory
+from metapbt.store.memory_table import ANCESTRY, read_memory, write_memory
 from metapbt.store.table import Identity, to_table, write_table
 
 
 def add_run(results, method="pb2", seed=0, env="cart_pole", learner="sb3", generations=2, done=True, **features):
-    context = complete_context(env, features)
-    changed = changed_features(env, context)
-    path = run_directory(results, env, changed, method, seed)
+    context = make_context(env, features)
+    path = run_directory(results, env, context, method, seed)
     path.mkdir(parents=True)
     config = {
-        "env": env, "context": changed, "features": context, "method": {"name": method}, "learner": {"name": learner},
-        "seed": seed, "budget": {"steps": 20, "interval": 10}, "population": {"metric": "train_return"},
+        "env": env, "context": context.changed, "features": dict(context), "method": {"name": method},
+        "learner": {"name": learner},
+        "seed": seed, "budget": {"steps": 20, "interval": 10}, "population": {"metric": "train_return", "size": 2},
     }  # fmt: skip
     (path / "config.yaml").write_text(yaml.safe_dump(config))
     records = [
@@ -26,10 +29,11 @@ def add_run(results, method="pb2", seed=0, env="cart_pole", learner="sb3", gener
         for g in range(generations)
         for m in (0, 1)
     ]
+    identity = Identity("x", env, context, method, method, learner, seed)
     if records:
-        write_table(path / "records.parquet", to_table(Identity("x", env, context, method, learner, seed), records))
+        write_table(path / "records.parquet", to_table(identity, History(tuple(records))))
     if done:
-        (path / "DONE").touch()
+        (path / "DONE").write_text(f"{generations}\n")
 
 
 @pytest.fixture
@@ -40,9 +44,9 @@ def results(tmp_path):
 
 
 def lengths(results, sources="all", num_contexts=3, target=0.35, **kwargs):
-    context = complete_context("cart_pole", {"pole_length": target})
+    context = make_context("cart_pole", {"pole_length": target})
     runs = choose_sources(results, "cart_pole", "sb3", context, sources, num_contexts, **kwargs)
-    return [run.changed.get("pole_length", 0.5) for run in runs]
+    return [run.context["pole_length"] for run in runs]
 
 
 def test_closest_takes_the_contexts_nearest_to_the_target(results):
@@ -74,9 +78,9 @@ def test_distances_are_taken_in_standardised_features(tmp_path):
     add_run(tmp_path, pole_length=1.0, gravity=9.8)
     add_run(tmp_path, pole_length=0.1, gravity=9.9)
     # Gravity is 10 m/s2 away in the first, pole length 0.5 m in the second: each the whole range of its feature.
-    context = complete_context("cart_pole", {"pole_length": 0.55, "gravity": 18.0})
+    context = make_context("cart_pole", {"pole_length": 0.55, "gravity": 18.0})
     (run,) = choose_sources(tmp_path, "cart_pole", "sb3", context, "closest", 1)
-    assert run.changed == {"gravity": 19.8}
+    assert run.context.changed == {"gravity": 19.8}
 
 
 def test_runs_of_other_environments_and_learners_and_runs_without_records_are_passed_over(results):
@@ -92,7 +96,7 @@ def test_a_run_still_being_written_is_used_as_far_as_it_is_whole(results):
 
 
 def test_a_run_never_learns_from_itself(results):
-    own = run_directory(results, "cart_pole", {"pole_length": 0.3}, "pb2", 0)
+    own = run_directory(results, "cart_pole", make_context("cart_pole", {"pole_length": 0.3}), "pb2", 0)
     assert 0.3 not in lengths(results, "all", target=0.3, include_target=True, exclude=own)
 
 
@@ -111,23 +115,83 @@ def test_mistakes_are_named(results):
 def test_memory_keeps_runs_apart_that_share_everything_but_their_place(tmp_path):
     add_run(tmp_path / "first", pole_length=0.3)
     add_run(tmp_path / "second", pole_length=0.3)
-    target = complete_context("cart_pole", {})
+    target = make_context("cart_pole", {})
     memory = to_memory(target, read_sources(find_runs(tmp_path)), "train_return")
     assert [len(source.history) for source in memory.sources] == [4, 4]
     assert all(source.context["pole_length"] == 0.3 for source in memory.sources)
     assert to_memory(target, read_sources([]), "train_return").sources == ()
 
 
-def test_a_run_that_had_learned_from_the_target_counts_as_little_as_the_targets_own(tmp_path):
-    add_run(tmp_path, pole_length=0.3)
-    add_run(tmp_path, pole_length=0.4, method="meta_pb2")
-    target = complete_context("cart_pole", {"pole_length": 0.35})
-    records = [Record(0, 0, None, "random", {"rate": 0.1}, 10, 1.0)]
-    learned = to_table(Identity("y", "cart_pole", target, "pb2", "sb3", 0), records)
-    write_table(tmp_path / "cart_pole" / "pole_length=0.4" / "meta_pb2" / "seed_0" / "memory.parquet", learned)
-    assert lengths(tmp_path) == [0.3]
-    assert lengths(tmp_path, include_target=True) == [0.3, 0.4]
-    assert lengths(tmp_path, target=0.2) == [0.3, 0.4]
+def remember(results, length, *sources, old=False, method="meta_pb2"):
+    """A run with a memory: written by hand as ``metapbt run`` writes it, or as it did before it kept ancestries."""
+    add_run(results, pole_length=length, method=method)
+    runs = [run for run in find_runs(results) if run.context["pole_length"] in sources]
+    table = read_sources(runs)
+    context = make_context("cart_pole", {"pole_length": length})
+    path = run_directory(results, "cart_pole", context, method, 0) / "memory.parquet"
+    if old:
+        write_table(path, table)
+    else:
+        write_memory(path, table, ancestry_of(runs))
+
+
+@pytest.mark.parametrize("old", [False, True])
+def test_memory_does_not_leak_over_any_number_of_hops(tmp_path, old):
+    add_run(tmp_path, pole_length=0.1)
+    for length in (0.2, 0.3, 0.4):  # each learned from the one before it
+        remember(tmp_path, length, round(length - 0.1, 1), old=old)
+    add_run(tmp_path, pole_length=0.9)
+    assert lengths(tmp_path, target=0.1) == [0.9]
+    assert lengths(tmp_path, target=0.2) == [0.1, 0.9]
+    assert lengths(tmp_path, target=0.3) == [0.1, 0.2, 0.9]
+    assert lengths(tmp_path, target=0.6) == [0.1, 0.2, 0.3, 0.4, 0.9]
+    assert lengths(tmp_path, target=0.1, include_target=True) == [0.1, 0.2, 0.3, 0.4, 0.9]
+
+
+def test_an_ancestry_needs_nothing_but_the_runs_own_file(tmp_path):
+    add_run(tmp_path, pole_length=0.1)
+    for length in (0.2, 0.3, 0.4):
+        remember(tmp_path, length, round(length - 0.1, 1))
+    for length in (0.1, 0.2, 0.3):
+        shutil.rmtree(tmp_path / "cart_pole" / f"pole_length={length}")
+    (run,) = find_runs(tmp_path)
+    assert sorted(context["pole_length"] for context in run.ancestry) == [0.1, 0.2, 0.3]
+    table, ancestry = read_memory(run.path / "memory.parquet")
+    assert len(table) == 4
+    assert ancestry == run.ancestry
+    assert lengths(tmp_path, target=0.1) == []
+
+
+def test_old_memories_count_their_sources_where_these_are_gone(tmp_path):
+    add_run(tmp_path, pole_length=0.1)
+    for length in (0.2, 0.3):
+        remember(tmp_path, length, round(length - 0.1, 1), old=True)
+    shutil.rmtree(tmp_path / "cart_pole" / "pole_length=0.2")
+    assert lengths(tmp_path, target=0.2) == [0.1]
+    assert lengths(tmp_path, target=0.1) == [0.3]  # nobody knows any more
+
+
+@pytest.mark.parametrize("old", [False, True])
+def test_runs_that_learned_from_each_other_have_an_ancestry(tmp_path, old):
+    add_run(tmp_path, pole_length=0.1)
+    remember(tmp_path, 0.2, 0.1, old=old)
+    remember(tmp_path, 0.1, 0.2, old=old)
+    remember(tmp_path, 0.3, 0.1, old=old)
+    shutil.rmtree(tmp_path / "cart_pole" / "pole_length=0.2" / "meta_pb2")
+    remember(tmp_path, 0.2, 0.3, old=old)  # now 0.2 -> 0.1 -> 0.3 -> 0.2
+    assert lengths(tmp_path, target=0.1) == []
+    assert lengths(tmp_path, target=0.4) == [0.1, 0.1, 0.2, 0.3]
+    found = {run.context["pole_length"]: run.ancestry for run in find_runs(tmp_path) if run.method == "meta_pb2"}
+    assert {context["pole_length"] for context in found[0.3]} >= {0.1, 0.2}
+
+
+def test_a_damaged_ancestry_is_said_in_one_line(tmp_path):
+    add_run(tmp_path, pole_length=0.1)
+    for damaged in (b"[{", b"{}", b'["pole_length"]', b'[{"pole_length": [1]}]'):
+        table = read_sources(find_runs(tmp_path)).replace_schema_metadata({ANCESTRY: damaged})
+        write_table(tmp_path / "memory.parquet", table)
+        with pytest.raises(MetapbtError, match="memory.parquet: the ancestry in its metadata is damaged"):
+            read_memory(tmp_path / "memory.parquet")
 
 
 def test_the_target_is_kept_out_whatever_way_leads_to_its_results(results, tmp_path_factory):
@@ -170,11 +234,11 @@ def test_similar_takes_the_contexts_whose_records_are_alike(tmp_path):
                     records.append(
                         Record(generation, member, None, "random", hp, 10 * (generation + 1), reached[member])
                     )
-            context = complete_context("cart_pole", {"pole_length": length, "gravity": gravity})
-            changed = changed_features("cart_pole", context)
-            path = run_directory(tmp_path, "cart_pole", changed, "pb2", 0) / "records.parquet"
-            write_table(path, to_table(Identity("x", "cart_pole", context, "pb2", "sb3", 0), records))
-    target = complete_context("cart_pole", {"pole_length": 0.4, "gravity": 11.5})
+            context = make_context("cart_pole", {"pole_length": length, "gravity": gravity})
+            path = run_directory(tmp_path, "cart_pole", context, "pb2", 0) / "records.parquet"
+            identity = Identity("x", "cart_pole", context, "pb2", "pb2", "sb3", 0)
+            write_table(path, to_table(identity, History(tuple(records))))
+    target = make_context("cart_pole", {"pole_length": 0.4, "gravity": 11.5})
     space = Space({"rate": {"type": "float", "low": 0.0, "high": 1.0}})
     arguments = (tmp_path, "cart_pole", "sb3", target)
     similar = choose_sources(*arguments, "similar", 3, space=space)

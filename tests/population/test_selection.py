@@ -4,16 +4,24 @@ import numpy as np
 import pytest
 
 from metapbt.errors import MetapbtError
-from metapbt.history import Record
-from metapbt.population.selection import Exploit, make_selection
+from metapbt.history import History, Record, Ref
+from metapbt.population.selection import SELECTIONS, Exploit, make_selection
 from metapbt.population.selection.multiple_frequencies import MultipleFrequencies
 from metapbt.population.selection.truncation import Truncation
 
 
 def select(selection, returns, reported=None, generation=0, seed=0):
-    latest = [Record(generation, member, None, "random", {}, 1, value) for member, value in enumerate(returns)]
+    history = History(
+        tuple(Record(generation, member, None, "random", {}, 1, value) for member, value in enumerate(returns)),
+        size=len(returns),
+    )
     reported = range(len(returns)) if reported is None else reported
-    return selection.select(latest, returns, set(reported), np.random.default_rng(seed))
+    return selection.select(history, set(reported), np.random.default_rng(seed))
+
+
+def exploit(parent, hyperparameters_of=None, generation=0):
+    model = None if hyperparameters_of is None else Ref(generation, hyperparameters_of)
+    return Exploit(Ref(generation, parent), model)
 
 
 def test_the_worst_quantile_copies_from_the_best_quantile():
@@ -22,8 +30,8 @@ def test_the_worst_quantile_copies_from_the_best_quantile():
     for seed in range(50):
         exploits = select(Truncation(8, 0.25), returns, seed=seed)
         assert sorted(exploits) == [1, 3]
-        assert all(exploit.hyperparameters_of is None for exploit in exploits.values())
-        seen |= {exploit.parent for exploit in exploits.values()}
+        assert all(e.hyperparameters_of is None for e in exploits.values())
+        seen |= {e.start.member for e in exploits.values()}
     assert seen == {2, 4}
 
 
@@ -43,17 +51,17 @@ def test_the_worst_quantile_copies_from_the_best_quantile():
 def test_the_quantile_is_whole_members_and_never_overlaps(size, quantile, copies):
     exploits = select(Truncation(size, quantile), list(range(size)))
     assert len(exploits) == copies
-    assert all(exploit.parent >= size - copies for exploit in exploits.values())
+    assert all(e.start.member >= size - copies for e in exploits.values())
 
 
 def test_a_member_without_a_return_counts_as_worst():
-    assert select(Truncation(4, 0.25), [1.0, math.nan, 3.0, 2.0]) == {1: Exploit(2)}
+    assert select(Truncation(4, 0.25), [1.0, math.nan, 3.0, 2.0]) == {1: exploit(2)}
 
 
 def test_only_members_that_wait_for_a_decision_copy():
     returns = [4.0, 1.0, 2.0, 3.0]
     assert select(Truncation(4, 0.25), returns, reported=[0, 2, 3]) == {}
-    assert select(Truncation(4, 0.25), returns, reported=[1]) == {1: Exploit(0)}
+    assert select(Truncation(4, 0.25), returns, reported=[1]) == {1: exploit(0)}
 
 
 # Two sub-populations of 4: members 0 to 3 evolve after every interval, members 4 to 7 after every second one.
@@ -62,19 +70,19 @@ TWO = MultipleFrequencies(8, 0.25, [1, 2])
 
 def test_a_sub_population_evolves_by_itself_when_its_time_has_come():
     returns = [8.0, 7.0, 6.0, 5.0, 4.0, 3.0, 2.0, 1.0]
-    assert select(TWO, returns, generation=0) == {3: Exploit(0)}
+    assert select(TWO, returns, generation=0) == {3: exploit(0)}
     # After the second interval both evolve: 7 copies 4, and 6, above the worst, gives way to the best of the others.
     exploits = select(TWO, returns, generation=1)
-    assert exploits == {3: Exploit(0), 7: Exploit(4), 6: Exploit(0, hyperparameters_of=4)}
+    assert exploits == {3: exploit(0, generation=1), 7: exploit(4, generation=1), 6: exploit(0, 4, generation=1)}
 
 
 def test_hyperparameters_migrate_from_steadier_sub_populations_only():
     returns = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0]
     # The frequent one takes weights and hyperparameters of the steadier one's best.
-    assert select(TWO, returns, generation=0) == {0: Exploit(3), 1: Exploit(7, hyperparameters_of=7)}
+    assert select(TWO, returns, generation=0) == {0: exploit(3), 1: exploit(7, 7)}
     returns = returns[::-1]
     # The steadier one takes weights alone, and trains them with its own best hyperparameters.
-    assert select(TWO, returns, generation=1)[6] == Exploit(0, hyperparameters_of=4)
+    assert select(TWO, returns, generation=1)[6] == exploit(0, 4, generation=1)
 
 
 def test_a_migrant_must_be_better_and_comes_once():
@@ -82,12 +90,12 @@ def test_a_migrant_must_be_better_and_comes_once():
     own, others = [8.0, 7.0, 6.0, 5.0, 4.0, 3.0, 2.0, 1.0], [4.5, 2.5, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3]
     exploits = select(eight, own + others, generation=0)
     # Ranks 5 and 6 are challenged: 4.0 by 4.5, then 3.0 by 2.5, which is not better.
-    assert exploits == {7: Exploit(0), 6: Exploit(1), 4: Exploit(8, hyperparameters_of=8)}
+    assert exploits == {7: exploit(0), 6: exploit(1), 4: exploit(8, 8)}
 
 
 def test_the_winners_of_a_small_sub_population_are_never_challenged():
     six = MultipleFrequencies(6, 0.5, [1, 2])
-    assert select(six, [3.0, 2.0, 1.0, 9.0, 8.0, 7.0]) == {2: Exploit(0), 1: Exploit(3, hyperparameters_of=3)}
+    assert select(six, [3.0, 2.0, 1.0, 9.0, 8.0, 7.0]) == {2: exploit(0), 1: exploit(3, 3)}
 
 
 def test_bad_settings_are_named():
@@ -96,6 +104,42 @@ def test_bad_settings_are_named():
     with pytest.raises(MetapbtError, match="population.size must be a multiple of 2, .* at least 3 .* got 4"):
         MultipleFrequencies(4, 0.25, [1, 5])
     with pytest.raises(MetapbtError, match="unknown selection 'truncate'; did you mean 'truncation'"):
-        make_selection("truncate", 4, 0.25, {})
-    with pytest.raises(MetapbtError, match="selection 'truncation': .*periods"):
-        make_selection("truncation", 4, 0.25, {"periods": [1]})
+        make_selection({"name": "truncate"}, 4, 0.25)
+    with pytest.raises(MetapbtError, match="unknown setting of selection truncation 'periods'"):
+        make_selection({"name": "truncation", "periods": [1]}, 4, 0.25)
+    with pytest.raises(MetapbtError, match="selection.backtrack must be true or false, got 'yes'"):
+        make_selection({"name": "truncation", "backtrack": "yes"}, 4, 0.25)
+
+
+def fallen():
+    """Two generations of four members; the best ever is that of the first generation's member 1."""
+    values = [[1.0, 9.0, 3.0, 2.0], [4.0, 5.0, 3.0, 2.0]]
+    return History(
+        tuple(
+            Record(generation, member, None, "random", {}, generation + 1, value)
+            for generation, row in enumerate(values)
+            for member, value in enumerate(row)
+        ),
+        size=4,
+    )
+
+
+@pytest.mark.parametrize("name", SELECTIONS)
+def test_with_backtracking_whoever_copies_starts_from_the_best_checkpoint_ever(name):
+    size, settings = (8, {"periods": [1, 2]}) if name == "multiple_frequencies" else (4, {})
+    history = fallen()
+    if size == 8:
+        more = [Record(g, m + 4, None, "random", {}, g + 1, -float(m)) for g in range(2) for m in range(4)]
+        history = History((*history.records, *more), size=8)
+    plain, back = (make_selection({"name": name, "backtrack": b, **settings}, size, 0.25) for b in (False, True))
+    usual = plain.select(history, set(range(size)), np.random.default_rng(0))
+    exploits = back.select(history, set(range(size)), np.random.default_rng(0))
+    assert exploits.keys() == usual.keys()
+    assert {e.start for e in exploits.values() if e.hyperparameters_of is None} == {Ref(0, 1)}
+    assert all(e.start.generation == 1 for e in usual.values())
+    assert back.keeps(history) == {Ref(0, 1)}
+
+
+def test_the_best_agent_that_there_ever_was_is_kept_by_every_selection():
+    for name in SELECTIONS:
+        assert make_selection({"name": name}, 8, 0.25).keeps(fallen()) == {Ref(0, 1)}

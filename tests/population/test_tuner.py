@@ -3,11 +3,14 @@ import math
 
 import pytest
 
-from metapbt import Continue, Copy, Space, Tuner
+from metapbt import Continue, Copy, Restart, Space, Tuner
 from metapbt.errors import MetapbtError
-from metapbt.memory.memory import Memory
+from metapbt.history import Context, Ref
+from metapbt.memory.source_runs import Memory
 from metapbt.population.explorers import METHODS
 from metapbt.population.explorers.random import RandomExplorer
+from metapbt.population.selection import Exploit
+from metapbt.population.selection.truncation import Truncation
 
 SPACE = {
     "x": {"type": "float", "low": 0.0, "high": 1.0},
@@ -16,7 +19,7 @@ SPACE = {
 
 
 def settings(method):
-    return {"memory": Memory({"feature": 1.0})} if method == "meta_pb2" else {}
+    return {"memory": Memory(Context({"feature": 1.0}))} if method == "meta_pb2" else {}
 
 
 def make(method="pbt", seed=0, **kwargs):
@@ -26,7 +29,8 @@ def make(method="pbt", seed=0, **kwargs):
 def play(tuner, generations, first=0):
     """Train a synthetic population: return grows faster the nearer x is to 0.7."""
     for generation in range(first, first + generations):
-        returns = [-abs(a.hyperparameters["x"] - 0.7) * (generation + 1) for a in tuner.assignments]
+        coming = tuner.assignments.values()
+        returns = [-abs(a.hyperparameters["x"] - 0.7) * (generation + 1) for a in coming]
         tuner.tell([10 * (generation + 1)] * len(returns), returns)
     return tuner
 
@@ -97,7 +101,7 @@ def test_a_member_that_reports_alone_is_judged_by_what_the_others_reported_last(
     tuner = make("pbt", population_size=4)
     tuner.start()
     assert [tuner.tell_member(member, 10, float(member)) for member in (3, 2, 1)] == [Continue()] + [
-        Copy(3, tuner.assignments[member].hyperparameters) for member in (2, 1)
+        Copy(Ref(0, 3), tuner.assignments[member].hyperparameters) for member in (2, 1)
     ]
     assert isinstance(tuner.tell_member(0, 10, 9.0), Continue)
     # Member 3 has trained on, but fell: its best is no longer what others copy.
@@ -115,7 +119,7 @@ def test_what_others_are_training_counts_as_pending():
     class Watching(RandomExplorer):
         copies = True
 
-        def propose(self, parents, history, pending, rng):
+        def propose(self, children, parents, history, pending, rng):
             seen.append([(p.return_before, p.hyperparameters["x"]) for p in pending])
             return super().start(len(parents), rng)
 
@@ -157,6 +161,8 @@ def test_starting_twice_gives_the_same_configurations():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        ({"population_size": 2.5}, "population.size must be an integer, got 2.5"),
+        ({"initial": [1]}, r"initial must be a list of configurations, got \[1\]"),
         ({"population_size": 0}, "population.size must be >= 1, got 0"),
         ({"quantile": 0.7}, r"population.quantile must be in \[0, 0.5\], got 0.7"),
         ({"method": "pb3"}, "unknown method 'pb3'; did you mean"),
@@ -164,7 +170,8 @@ def test_starting_twice_gives_the_same_configurations():
         ({"seed": -1}, "seed must be >= 0"),
         ({"method": "pbt", "resample_probability": 2}, r"method.resample_probability must be in \[0, 1\]"),
         ({"method": "pbt", "factors": [0]}, "method.factors must be positive"),
-        ({"method": "pbt", "sigma": 2}, "method 'pbt': .*sigma"),
+        ({"population": 4}, "'population'; did you mean 'population_size'"),
+        ({"method": "pbt", "sigma": 2}, "unknown setting of method pbt or argument of Tuner 'sigma'"),
     ],
 )
 def test_bad_arguments_are_named(arguments, message):
@@ -182,7 +189,7 @@ def test_bad_reports_are_named():
     tuner.tell([1] * 4, [0.0] * 4)
     with pytest.raises(MetapbtError, match="env_steps of member 0 must grow beyond 1, got 1"):
         tuner.tell([1] * 4, [0.0] * 4)
-    with pytest.raises(MetapbtError, match="the state is of 4 members, this tuner has 2"):
+    with pytest.raises(MetapbtError, match="this is of 4 members, the tuner has 2"):
         make(population_size=2).load_state(tuner.state())
 
 
@@ -196,7 +203,7 @@ def test_given_configurations_go_to_the_first_members_and_the_method_chooses_the
     tuner = make(initial=given)
     configs = tuner.start()
     assert configs[:2] == given
-    assert [a.source for a in tuner.assignments] == ["given", "given", "random", "random"]
+    assert [a.source for a in tuner.assignments.values()] == ["given", "given", "random", "random"]
     assert configs[2:] == make().start()[2:]
     with pytest.raises(MetapbtError, match="x must be in"):
         make(initial=[{"x": 7.0, "n": 3}])
@@ -219,3 +226,125 @@ def test_a_constraint_has_the_last_word_on_every_new_configuration():
     assert any(h["x"] > 0.5 for h in seen)
     with pytest.raises(MetapbtError, match="x must be in"):
         make(constraint=lambda h: {**h, "x": -1.0}).start()
+
+
+def screened(method="pbt", candidates=9, size=4):
+    """A tuner whose candidates have been told; the return of each is its ``x``."""
+    tuner = make(method, population_size=size, candidates=candidates)
+    configs = tuner.start()
+    assert tuner.screening
+    return tuner, configs, tuner.tell([10] * candidates, [config["x"] for config in configs])
+
+
+@pytest.mark.parametrize("method", [method for method in METHODS if method not in ("grid", "default")])
+def test_the_best_candidates_become_the_members(method):
+    tuner, configs, decisions = screened(method)
+    best = sorted(configs, key=lambda config: -config["x"])[:4]
+    assert [decision.hyperparameters for decision in decisions] == best
+    assert [decision.start for decision in decisions] == [Ref(0, 4 + configs.index(config)) for config in best]
+    assert not tuner.screening
+    tuner.tell([20] * 4, [1.0, 2.0, 3.0, 4.0])
+    assert [(r.member, r.generation, r.env_steps) for r in tuner.history.latest] == [(m, 1, 20) for m in range(4)]
+    assert tuner.history.spent_steps[-1] == 9 * 10 + 4 * 10
+
+
+def test_a_candidate_that_was_not_chosen_is_no_parent_any_more_but_its_row_is_learned_from():
+    tuner, configs, _ = screened()
+    tuner.tell([20] * 4, [1.0, 2.0, 3.0, 4.0])
+    assert {record.member for record in tuner.history.latest} == {0, 1, 2, 3}
+    assert len(tuner.history.transitions()) == 9 + 4
+    assert tuner.keeps() >= {Ref(1, m) for m in range(4)}
+
+
+def test_candidates_are_told_together_and_a_state_saved_before_that_changes_nothing():
+    tuner = make(candidates=6)
+    tuner.start()
+    with pytest.raises(MetapbtError, match="candidates of the first generation are told together"):
+        tuner.tell_member(0, 10, 1.0)
+    with pytest.raises(MetapbtError, match="6 candidates need as many env_steps and returns, got 4 and 4"):
+        tuner.tell([10] * 4, [1.0] * 4)
+    again = make(candidates=6)
+    again.load_state(json.loads(json.dumps(tuner.state())))
+    returns = [0.3, 0.1, 0.6, 0.2, 0.5, 0.4]
+    assert again.tell([10] * 6, returns) == tuner.tell([10] * 6, returns)
+    with pytest.raises(MetapbtError, match=r"population.candidates must be >= population.size \(4\), got 3"):
+        make(candidates=3)
+
+
+def test_copies_go_back_to_the_best_checkpoint_ever():
+    tuner = make(selection={"name": "truncation", "backtrack": True})
+    tuner.start()
+    tuner.tell([10] * 4, [1.0, 2.0, 3.0, 9.0])
+    decisions = tuner.tell([20] * 4, [1.0, 2.0, 3.0, 4.0])
+    assert decisions[0].start == Ref(0, 3)
+    assert Ref(0, 3) in tuner.keeps()
+    tuner.tell([15, 30, 30, 30], [1.0, 2.0, 3.0, 4.0])  # it goes on from the steps of then
+    with pytest.raises(MetapbtError, match="env_steps of member 0 must grow beyond"):
+        tuner.tell([0, 40, 40, 40], [1.0, 2.0, 3.0, 4.0])
+
+
+class BornAgain(Truncation):
+    """The worst member is born again and learns from the best."""
+
+    def select(self, history, reported, rng):
+        return {m: Exploit(None, teacher=e.start) for m, e in super().select(history, reported, rng).items()}
+
+
+def test_a_member_that_is_born_again_begins_from_nothing_and_gives_no_transition():
+    tuner = make(selection=f"{__name__}:BornAgain")
+    tuner.start()
+    decisions = tuner.tell([10] * 4, [1.0, 2.0, 3.0, 4.0])
+    assert decisions[0] == Restart(tuner.assignments[0].hyperparameters, teacher=Ref(0, 3))
+    assert tuner.origin(0) is None
+    before = len(tuner.history.transitions())
+    tuner.tell([5, 20, 20, 20], [1.5, 2.0, 3.0, 4.0])
+    born = tuner.history.at(Ref(1, 0))
+    assert (born.parent, born.restart, born.teacher_generation, born.teacher_member) == (None, True, 0, 3)
+    assert born.origin is None
+    assert len(tuner.history.transitions()) == before + 3
+    assert tuner.history.spent_steps[-1] == 40 + 5 + 30
+    again = make(selection=f"{__name__}:BornAgain")
+    again.load_state(json.loads(json.dumps(tuner.state())))
+    assert json.dumps(again.state()) == json.dumps(tuner.state())
+
+
+def test_what_a_caller_does_with_its_configurations_changes_no_history():
+    tuner = make()
+    configs = tuner.start()
+    expected = [dict(config) for config in configs]
+    for config in configs:
+        config.clear()
+    decisions = tuner.tell([10] * 4, [1.0, 2.0, 3.0, 4.0])
+    assert [r.hyperparameters for r in tuner.history] == expected
+    decisions[0].hyperparameters.pop("x")
+    assert "x" in tuner.assignments[0].hyperparameters
+
+
+def test_a_constraint_cannot_change_the_network_of_a_copy():
+    space = {"lr": SPACE["x"], "width": {"type": "int", "low": 1, "high": 8, "role": "architecture"}}
+    tuner = Tuner(space, "pbt", seed=0, constraint=lambda h: {**h, "width": 8 if h["lr"] > 0.3 else 1})
+    configs = tuner.start()
+    assert {config["width"] for config in configs} == {1, 8}
+    for generation in range(6):
+        before = [assignment.hyperparameters["width"] for assignment in tuner.assignments.values()]
+        decisions = tuner.tell([generation + 1] * 4, [0.1 * m + generation for m in range(4)])
+        for decision in decisions:
+            if isinstance(decision, Copy):
+                assert decision.hyperparameters["width"] == before[decision.parent]
+
+
+@pytest.mark.parametrize(("told", "other"), [({}, {"population_size": 2}), ({"candidates": 9}, {"candidates": 6})])
+def test_a_state_of_another_population_is_refused_from_the_beginning(told, other):
+    tuner = make(**told)
+    tuner.start()
+    with pytest.raises(MetapbtError, match="this is of"):
+        make(**other).load_state(tuner.state())
+
+
+def test_a_report_that_is_no_number_is_named():
+    tuner = make()
+    tuner.start()
+    with pytest.raises(MetapbtError, match="the return of member 0 must be a number, got 'good'"):
+        tuner.tell([1] * 4, ["good"] * 4)
+    with pytest.raises(MetapbtError, match="env_steps of member 0 must grow beyond 0, got nan"):
+        tuner.tell([math.nan] * 4, [1.0] * 4)

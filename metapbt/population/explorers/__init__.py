@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from metapbt.errors import MetapbtError
 from metapbt.population.explorers.base import Explorer
-from metapbt.registry import lookup
+from metapbt.registry import check_settings, lookup
 from metapbt.space import Space
 
 METHODS = {
@@ -32,13 +33,22 @@ def explorer_class(name: str) -> type[Explorer]:
     return found
 
 
-def make_explorer(name: str, space: Space, **settings: Any) -> Explorer:
+def make_explorer(name: str, space: Space, tuner_arguments: Collection[str] = (), /, **settings: Any) -> Explorer:
     """Make the explorer of a method with its settings, the keys of ``conf/method/<name>.yaml``.
+
+    Args:
+        name: a known method, or one's own explorer as ``package.module:Class``.
+        space: the search space.
+        tuner_arguments: names that stand beside the settings in a call of ``Tuner``, for the error's hint.
+        settings: the method's own.
 
     Raises:
         MetapbtError: the method or one of its settings is unknown or out of range.
     """
+    made_by = explorer_class(name)
+    kind = f"setting of method {name}{' or argument of Tuner' if tuner_arguments else ''}"
+    check_settings(kind, made_by, settings, also_known=tuner_arguments)
     try:
-        return explorer_class(name)(space, **settings)
-    except TypeError as error:
+        return made_by(space, **settings)
+    except TypeError as error:  # a value of another type than the method can compute with
         raise MetapbtError(f"method '{name}': {error}") from error

@@ -1,7 +1,12 @@
 """TV.EXP3.M: which categories to try, by a bandit that plays several arms at once while rewards drift.
 
 Source: PB2-Mult (Parker-Holder et al., 2021, section 4.1), on Exp3.M (Uchiya et al., 2010) and dependent rounding
-(Gandhi et al., 2006). Pure functions: the weights are computed from the history each time.
+(Gandhi et al., 2006). Rates and distributions are those of the published code. Where it differs from the papers, the
+papers are followed: with fewer plays than arms it divides the estimated reward by the plays once more than is unbiased,
+and it adds the drift to the exponential of arms that were played only.
+
+Pure functions: the weights are computed from the history each time. Weights have shape ``C``, one positive number for
+each arm, and sum 1.
 """
 
 from __future__ import annotations
@@ -14,12 +19,18 @@ from numpy.typing import NDArray
 Weights = NDArray[np.float64]
 
 _PUBLISHED_E = 2.71  # what the published code takes for e where weights drift
+_LEAST = 1e-300  # a weight of exactly 0 would never grow again
 
 
 def exploration_rate(arms: int, plays: int, rounds: int) -> float:
     """The share of uniform exploration for ``rounds`` rounds, as in the published code.
 
     That is Exp3.M's rate for a tenth of the rounds, and 0.2 where every arm can be played at once.
+
+    Args:
+        arms: C.
+        plays: of a round, B: all members of the population, whether they choose anew in it or not.
+        rounds: about how many there will be.
     """
     if plays >= arms:
         return 0.2
@@ -34,6 +45,9 @@ def drift_rate(rounds: int) -> float:
 def capped(weights: Weights, plays: int, gamma: float) -> tuple[Weights, NDArray[np.bool_]]:
     """Cap the weights so that no arm would be played with a probability above one.
 
+    The cap ``a`` solves ``a / sum(min(weights, a)) = (1 / plays - gamma / C) / (1 - gamma)`` (Exp3.M, step 2). The left
+    side grows with ``a`` from ``1 / C``, so there is one solution wherever the largest weight is above it.
+
     Args:
         weights: of the arms, shape ``C``.
         plays: arms to be played at once, B.
@@ -44,71 +58,98 @@ def capped(weights: Weights, plays: int, gamma: float) -> tuple[Weights, NDArray
     """
     count = len(weights)
     nothing = np.zeros(count, dtype=bool)
-    if plays >= count or gamma >= 1:
+    # A single play cannot be too many for an arm; with as many plays as arms, arms are played more than once.
+    if plays == 1 or plays >= count or gamma >= 1:
         return weights, nothing
     share = (1 / plays - gamma / count) / (1 - gamma)
-    if weights.max() < share * weights.sum():
+    if weights.max() <= share * weights.sum():
         return weights, nothing
-    # With the k largest capped at a: a / (k a + rest) = share, so a = share * rest / (1 - k share); the right k is the
-    # first for which the next weight is below a.
+    # With the k largest capped: a / (k a + rest) = share, so a = share * rest / (1 - k share). The right k is the first
+    # for which the next weight is not above a; as the largest is above the cap, k share < 1 up to there.
     order = np.sort(weights)[::-1]
+    level = order[0]
     for k in range(1, count):
-        rest = order[k:].sum()
-        level = share * rest / (1 - k * share)
-        if 1 - k * share > 0 and order[k] < level:
+        level = share * order[k:].sum() / (1 - k * share)
+        if order[k] <= level:
             break
     return np.minimum(weights, level), weights >= level
 
 
-def distribution(weights: Weights, plays: int, gamma: float, omega: float) -> Weights:
-    """How often each arm is to be played, given capped weights.
+def distribution(weights: Weights, gamma: float, omega: float) -> Weights:
+    """The share of a round's plays that each arm is to get: shape ``C``, sum 1.
 
     Args:
-        weights: shape ``C``, already capped.
-        plays: arms to be played at once, B.
+        weights: shape ``C``, capped for so many plays as there are.
         gamma: exploration rate.
         omega: drift rate.
-
-    Returns:
-        Expected plays of each arm in one round; where there are at least as many plays as arms, its share of them.
     """
     count, total = len(weights), weights.sum()
-    share = (1 - gamma) * weights / total + gamma / count + _PUBLISHED_E * omega * total / count
-    plays_of_each: Weights = plays * share if plays < count else share / share.sum()
-    return plays_of_each
+    share: Weights = (1 - gamma) * weights / total + gamma / count + _PUBLISHED_E * omega * total / count
+    share /= share.sum()  # drift makes it sum to a little more
+    return share
+
+
+def estimated_rewards(shares: Weights, played: NDArray[np.intp], rewards: NDArray[np.float64]) -> Weights:
+    """An estimate of every arm's reward from those of a round's plays, unbiased where arms had these shares of them.
+
+    Args:
+        shares: of each arm in the plays, shape ``C``, sum 1.
+        played: the arms played, shape ``B``.
+        rewards: what each play brought, shape ``B``.
+
+    Returns:
+        Rewards divided by the expected plays of their arms, added up for each arm; 0 for unplayed ones. Shape ``C``.
+    """
+    estimates = np.zeros(len(shares))
+    np.add.at(estimates, played, rewards / (len(played) * shares[played]))
+    return estimates
 
 
 def updated(
-    weights: Weights, played: NDArray[np.intp], rewards: NDArray[np.float64], gamma: float, omega: float
+    weights: Weights, played: NDArray[np.intp], rewards: NDArray[np.float64], plays: int, gamma: float, omega: float
 ) -> Weights:
     """The weights after one round.
 
     Args:
         weights: before it, shape ``C``.
-        played: the arms played, shape ``B``.
-        rewards: what they brought, in [0, 1], shape ``B``.
+        played: the arms played and reported on, shape ``n``.
+        rewards: what they brought, in [0, 1], shape ``n``.
+        plays: of a round, B; more than ``n`` where some do not report, or do not play.
         gamma: exploration rate.
         omega: drift rate.
     """
-    count, plays = len(weights), len(played)
+    count = len(weights)
     level, was_capped = capped(weights, plays, gamma)
-    chances = distribution(level, plays, gamma, omega)
-    estimates = np.zeros(count)
-    np.add.at(estimates, played, rewards / chances[played])  # unbiased, for unplayed arms count 0
-    exponent = np.where(was_capped, 0.0, plays * gamma * estimates / count)
-    grown = weights * np.exp(np.minimum(exponent, 50.0)) + _PUBLISHED_E * omega * weights.sum() / count
-    scaled: Weights = grown / grown.mean()  # only ratios matter; this keeps them finite
-    return scaled
+    estimates = estimated_rewards(distribution(level, gamma, omega), played, rewards)
+    exponent = np.where(was_capped, 0.0, len(played) * gamma * estimates / count)
+    largest = exponent.max()  # taken from all exponents: only ratios matter, and so none overflows
+    drift = _PUBLISHED_E * omega * weights.sum() / count * math.exp(-largest)
+    grown = weights * np.exp(exponent - largest) + drift
+    after: Weights = np.maximum(grown / grown.sum(), _LEAST)
+    return after
 
 
-def play(weights: Weights, plays: int, gamma: float, omega: float, rng: np.random.Generator) -> NDArray[np.intp]:
-    """Draw the arms of a round: different ones where there are more arms than plays; shape ``B``, in random order."""
+def draw(weights: Weights, plays: int, count: int, gamma: float, omega: float, rng: np.random.Generator) -> list[int]:
+    """Draw arms, different ones as far as their shares allow.
+
+    Every arm's expected number of draws is its share times ``count``; its number is that rounded up or down.
+
+    Args:
+        weights: shape ``C``.
+        plays: of a round, B.
+        count: how many of these are drawn anew, at most B.
+        gamma: exploration rate.
+        omega: drift rate.
+        rng: the source of randomness.
+
+    Returns:
+        ``count`` arms in random order.
+    """
     level, _ = capped(weights, plays, gamma)
-    chances = distribution(level, plays, gamma, omega)
-    if plays >= len(weights):
-        return rng.choice(len(weights), size=plays, p=chances)
-    arms = dependent_rounding(_summing_to(chances, plays), rng)
-    return rng.permutation(arms)
+    expected = count * distribution(level, gamma, omega)
+    times = np.floor(expected).astype(int)
+    times[dependent_rounding(expected - times, rng)] += 1
+    return [int(arm) for arm in rng.permutation(np.repeat(np.arange(len(weights)), times))]
 
 
 def dependent_rounding(chances: Weights, rng: np.random.Generator) -> NDArray[np.intp]:
@@ -128,12 +169,3 @@ def dependent_rounding(chances: Weights, rng: np.random.Generator) -> NDArray[np
         left[j] -= shift
         open_arms = [arm for arm in open_arms if 1e-9 < left[arm] < 1 - 1e-9]
     return np.flatnonzero(left > 0.5)
-
-
-def _summing_to(chances: Weights, plays: int) -> Weights:
-    """Scale probabilities to sum to ``plays`` with none above one (drift makes them sum to a little more)."""
-    scaled: Weights = np.minimum(chances * plays / chances.sum(), 1.0)
-    while scaled.sum() < plays - 1e-12:
-        below = scaled < 1
-        scaled[below] = np.minimum(scaled[below] * (plays - (~below).sum()) / scaled[below].sum(), 1.0)
-    return scaled

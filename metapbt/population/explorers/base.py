@@ -60,19 +60,31 @@ class Explorer:
         self.space = space
 
     def start(self, size: int, rng: np.random.Generator) -> list[Suggestion]:
-        """Return the hyperparameters of the first generation, one suggestion for each of ``size`` members."""
+        """Return the hyperparameters of the first generation.
+
+        One suggestion for each of ``size`` members; more are candidates, of which the best ``size`` become the members
+        after their first interval.
+        """
         return [Suggestion(self.space.sample(rng), "random") for _ in range(size)]
 
     def warm_up(self) -> None:
         """Load what ``propose`` will need; called while the first generation trains, in a thread of its own."""
 
     def propose(
-        self, parents: Sequence[Record], history: History, pending: Sequence[Pending], rng: np.random.Generator
+        self,
+        children: Sequence[Record],
+        parents: Sequence[Record],
+        history: History,
+        pending: Sequence[Pending],
+        rng: np.random.Generator,
     ) -> list[Suggestion]:
         """Return hyperparameters for the members that are about to become copies, one suggestion for each.
 
+        What has the role ``architecture`` need not be thought of: a copy keeps its parent's, whatever is suggested.
+
         Args:
-            parents: for each copying member the last record of the member to be copied.
+            children: the last record of each member that is about to become a copy.
+            parents: for each of them the record that it goes on from.
             history: everything that has happened in this run.
             pending: the other members, whose coming interval is decided or under way.
             rng: the source of all randomness.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar
 
@@ -13,17 +14,20 @@ from numpy.typing import NDArray
 from metapbt.errors import MetapbtError, unknown_name
 from metapbt.history import History, Record
 from metapbt.log import LOGGER
-from metapbt.memory.memory import Memory
-from metapbt.memory.scales import MAX_ROWS, Encoder, Rows, evenly
+from metapbt.memory.encoder import Description, Encoder, Rows, Samples
+from metapbt.memory.scales import SourceScale
+from metapbt.memory.tasks import MAX_ROWS, Tasks
 from metapbt.population.explorers.base import Pending, Suggestion
 from metapbt.population.explorers.pb2 import PB2Explorer, Situation
 from metapbt.space import Space
+from metapbt.surrogates.thinning import evenly
 
 if TYPE_CHECKING:
     from botorch.models import SingleTaskGP
 
-    from metapbt.memory.experts import Ensemble, Expert
-    from metapbt.memory.kernel import MetaModel
+    from metapbt.memory.experts import Ensemble
+    from metapbt.memory.model import MetaModel
+    from metapbt.memory.source_runs import Memory
     from metapbt.memory.training import Cache, Learned
 
 Array = NDArray[np.float64]
@@ -36,7 +40,7 @@ UNLIKE = (0.0, 0.5)  # how alike sources and target are where memory misleads
 DRAWS = 256  # of functions, by which the first generation is judged
 PUBLISHED_ROWS = 1000  # an exact GP's cost grows with their cube
 
-UNHEARD = 0.01  # weight of an expert up to which asking it is not worth the time
+NEGLIGIBLE = 0.01  # weight of an expert up to which asking it is not worth the time
 MOST_TRUST = 0.9  # before anything has happened here: sources that agree may mislead all the same
 ALONE = 0.1  # prior weight of PB2's own model, in which memory has no part
 
@@ -44,16 +48,16 @@ ALONE = 0.1  # prior weight of PB2's own model, in which memory has no part
 class MetaPB2Explorer(PB2Explorer):
     """PB2 with a surrogate that was meta-trained on the source contexts' runs. Without any source this is PB2.
 
-    The surrogate is a ensemble. Its experts share a deep kernel over (time, return before, context, hyperparameters)
+    The surrogate is an ensemble. Its experts share a deep kernel over (time, return before, context, hyperparameters)
     and differ in how alike they think sources and target are: from 0.95, where the sources' rows are nearly as good
     as the target's, to 0, where memory says how smooth returns are but not where they are high. One more is PB2's
-    model of the target alone. Their weights follow from how well each predicts the target's own rows, each from the
-    others. Copies take the point with the largest upper confidence bound of the ensemble.
+    model of the target alone. Their weights follow from how well each forecast the target's own rows before it had
+    seen them. Copies take the point with the largest upper confidence bound of the ensemble.
 
     Before anything has happened here, memory is trusted as far as it would have deserved it had each source been the
     target, and less the farther the target lies outside of what the sources have seen. The first generation has as
-    many members from memory; they are judged by the mean return that the surrogate foresees over ``horizon``
-    intervals, and chosen for the best of them. The others are chosen for the case that memory misleads: that its
+    many members from memory; they are judged by the mean return that the surrogate forecasts over ``horizon``
+    intervals, and chosen for the best of them. The others are a hedge in case memory misleads: that its
     members disappoint, and that sources and target are little alike.
     """
 
@@ -119,72 +123,82 @@ class MetaPB2Explorer(PB2Explorer):
 
     def start(self, size: int, rng: np.random.Generator) -> list[Suggestion]:
         """Choose part of the first generation from memory: promising for this context, and unlike each other."""
-        if not len(self._encoder.rows) or self.first_generation == 0:
+        if not len(self._tasks) or self.first_generation == 0:
             return super().start(size, rng)
+        from metapbt.memory.trust import explained
+
+        weights = self._prior
         count = max(1, round(self.first_generation * self._prior_trust * size))
         LOGGER.info(
-            "memory: %d rows of the sources, trusted at %.2f at the start: it chooses %d of %d members",
-            len(self._encoder.rows), self._prior_trust, count, size,
+            "memory: %d rows of the sources; trusted at the start: %s; it chooses %d of %d members",
+            len(self._tasks), explained(weights), count, size,
         )  # fmt: skip
-        given = np.array(self._encoder.scales.given(self.memory.context, 0, self._encoder.scales.start))
+        given = np.array([0.0, self._scale.untrained, *self._scale.context(self._described)])
         source = self._relevant(given[None])
-        ensemble = self._ensemble(source, self._encoder.rows[:0], None)
-        points = self._batch(ensemble, given, self._hints(source, given), count, rng)
+        points = self._batch(self._ensemble(source, None), given, self._hints(source, given), count, rng)
         hedge = self._hedge(source, given, points, size - count, rng)
         return [
             *(Suggestion(self.space.from_unit(point), "memory") for point in points),
-            *(Suggestion(self.space.from_unit(point), "random") for point in hedge),
+            *(Suggestion(self.space.from_unit(point), "hedge") for point in hedge),
         ]
 
     def _batch(self, ensemble: Ensemble, given: Array, hints: Array, count: int, rng: np.random.Generator) -> Array:
         """The points, ``count x hyperparameters``, with the best expected best member."""
-        from metapbt.memory.experts import best_together, filling
+        from metapbt.memory.candidates import best_together, filling
 
         width, horizon = len(self.space), self.horizon
         points = np.concatenate([hints, filling(max(FILL, 4 * count), width, rng)])
         for radius in (0.1, 0.05):  # closer, where it looks good
-            values = self._foreseen(ensemble, given, points, horizon, 0.0)
+            values = self._forecast(ensemble, given, points, horizon, 0.0)
             best = points[np.argsort(-values, kind="stable")[:8]]
             near = np.clip(best[:, None] + radius * rng.standard_normal((len(best), 8, width)), 0, 1)
             points = np.concatenate([points, near.reshape(-1, width)])
-        foreseen = self._foreseen(ensemble, given, points, horizon, 0.0)
+        forecast = self._forecast(ensemble, given, points, horizon, 0.0)
         x = np.concatenate([np.tile(given, (len(points), 1)), points], axis=1)
         first = ensemble.draws(x, DRAWS, rng)
-        draws = foreseen + (first - ensemble.moments(x)[0]) * horizon * (horizon + 1) / 2
-        # What a member reaches is luck as well: two in a good region are more than one.
-        luck = math.sqrt(float(self._model.noise(given[None])[0]) * sum(left**2 for left in range(1, horizon + 1)))
-        draws = draws + luck * rng.standard_normal(draws.shape)
+        draws = forecast + (first - ensemble.moments(x)[0]) * horizon * (horizon + 1) / 2
+        # What a member reaches is noisy as well: two in a good region are more than one.
+        noise = math.sqrt(float(self._model.noise(given[None])[0]) * sum(left**2 for left in range(1, horizon + 1)))
+        draws = draws + noise * rng.standard_normal(draws.shape)
         return points[best_together(draws, (), count)]
 
     def _hedge(self, source: Rows, given: Array, points: Array, count: int, rng: np.random.Generator) -> Array:
-        """The members that are to be good where memory misleads, ``count x hyperparameters``.
+        """A hedge in case memory misleads: members, ``count x hyperparameters``, that are to be good then.
 
         Its own ``points`` have disappointed then, and sources and target are little alike or not at all.
         """
-        from metapbt.memory.experts import Ensemble, best_together, filling
+        from metapbt.memory.candidates import best_together, filling
+        from metapbt.memory.experts import Ensemble
 
         places = np.concatenate([points, filling(max(FILL, 4 * count), len(self.space), rng)])
         x = np.concatenate([np.tile(given, (len(places), 1)), places], axis=1)
-        disappointing = Rows(x[: len(points)], np.full(len(points), -1.0), np.zeros(len(points), dtype=int))
+        same = np.zeros(len(points), dtype=int)
+        disappointing = Rows(x[: len(points)], np.full(len(points), -1.0), same, same)
         experts = [self._model.expert(source, disappointing, relatedness) for relatedness in UNLIKE]
         draws = Ensemble(tuple(experts)).draws(x, DRAWS, rng)
         return places[best_together(draws, range(len(points)), count)]
 
     def propose(
-        self, parents: Sequence[Record], history: History, pending: Sequence[Pending], rng: np.random.Generator
+        self,
+        children: Sequence[Record],
+        parents: Sequence[Record],
+        history: History,
+        pending: Sequence[Pending],
+        rng: np.random.Generator,
     ) -> list[Suggestion]:
         """Maximise the upper confidence bound of the ensemble at each parent's return."""
         known = all(math.isfinite(parent.reached) for parent in parents)
-        if not len(self._encoder.rows) or not self.steering or not known or not history.transitions():
-            return super().propose(parents, history, pending, rng)
+        if not len(self._tasks) or not self.steering or not known or not history.transitions():
+            return super().propose(children, parents, history, pending, rng)
 
         from metapbt.surrogates.acquisition import growing_beta
 
         now = np.array([self._given(parent.env_steps, parent.reached) for parent in parents])
         situation = Situation.of(history, parents)
-        own = self._encoder.encode([(self.memory.context, row) for row in situation.rows])
+        samples = Samples.of(situation.rows, self.columns)
+        own = self._encoder.rows(samples)
         source = self._relevant(np.concatenate([now, own.inputs[:, : now.shape[1]]]))
-        ensemble = self._ensemble(source, own, situation)
+        ensemble = self._ensemble(source, Own(situation, samples, own))
         seen = situation.seen
         beta = self._published_beta(seen) if self.kernel == "published" else growing_beta(seen)
         steps = max(parent.env_steps for parent in parents)
@@ -204,15 +218,27 @@ class MetaPB2Explorer(PB2Explorer):
         return suggestions
 
     @cached_property
+    def _tasks(self) -> Tasks:
+        return Tasks.of(self.memory, self.space, self.features, self.max_rows)
+
+    @property
+    def _scale(self) -> SourceScale:
+        return self._tasks.scale
+
+    @property
+    def _described(self) -> Description:
+        return self.memory.descriptions[self.memory.context] if self.features else {}
+
+    @cached_property
     def _encoder(self) -> Encoder:
-        return Encoder(self.memory, self.space, self.features, self.max_rows)
+        """Of the target's rows."""
+        return Encoder(self._scale, (self._described,))
 
     @cached_property
     def _learned(self) -> Learned:
         from metapbt.memory.training import learned
 
-        features = len(self._encoder.scales.features)
-        return learned(self._encoder.rows, features, len(self.space), self.kernel == "deep", self.cache)
+        return learned(self._tasks, self.kernel == "deep", self.cache)
 
     @property
     def _model(self) -> MetaModel:
@@ -224,27 +250,34 @@ class MetaPB2Explorer(PB2Explorer):
 
         from metapbt.surrogates.deep_kernel import fit_deep_kernel_gp
 
-        rows = self._encoder.rows[evenly(len(self._encoder.rows), PUBLISHED_ROWS)]
+        rows = self._tasks.rows[evenly(len(self._tasks), PUBLISHED_ROWS)]
         return fit_deep_kernel_gp(torch.as_tensor(rows.inputs), torch.as_tensor(rows.changes)[:, None], seed=0)
 
     def _published_beta(self, own: int) -> float:
         from metapbt.surrogates.acquisition import growing_beta
 
-        return growing_beta(min(len(self._encoder.rows), PUBLISHED_ROWS) + own)
+        return growing_beta(min(len(self._tasks), PUBLISHED_ROWS) + own)
 
     @cached_property
     def _prior_trust(self) -> float:
         """How far memory is trusted before anything has happened here, in [0, 1]."""
         if self.kernel == "published":
             return 1.0
-        return min(self._learned.trust(), MOST_TRUST) * self._encoder.coverage
+        return min(self._learned.trust(), MOST_TRUST) * self._tasks.coverage(self._described)
+
+    @property
+    def _prior(self) -> list[float]:
+        """The weights of memory's experts before anything has happened here."""
+        from metapbt.memory.trust import prior
+
+        return prior(self._prior_trust)
 
     def _given(self, env_steps: int, value: float) -> list[float]:
-        return self._encoder.scales.given(self.memory.context, env_steps, self._encoder.scales.scaled(value))
+        return self._encoder.given(0, env_steps, value)
 
     def _relevant(self, anchors: Array) -> Rows:
         """Of the sources' rows those that can matter at ``anchors`` (``k x given columns``), in their order."""
-        rows = self._encoder.rows
+        rows = self._tasks.rows
         if self.kernel == "published" or len(rows) <= SOURCE_ROWS:
             return rows
         return self._model.nearest(rows, anchors, SOURCE_ROWS)
@@ -258,88 +291,72 @@ class MetaPB2Explorer(PB2Explorer):
         best = near[np.argsort(-source.changes[near], kind="stable")[:HINTS]]
         return source.inputs[best, len(given) :]
 
-    def _ensemble(self, source: Rows, own: Rows, situation: Situation | None) -> Ensemble:
-        """The experts, conditioned on the sources' rows and the target's own, with their weights.
+    def _ensemble(self, source: Rows, own: Own | None) -> Ensemble:
+        """The experts, conditioned on the sources' rows and what the target has seen, with their weights.
 
-        All of them, PB2's included, are judged by the same rows of the target.
+        All of them, PB2's included, are judged by the same rows of the target, which they forecast before they knew
+        them.
         """
         import torch
 
-        from metapbt.memory.experts import Ensemble, Expert, shares
-        from metapbt.memory.kernel import RELATEDNESS
+        from metapbt.memory.alone import errors_alone, expert_alone
+        from metapbt.memory.experts import Ensemble, Expert
+        from metapbt.memory.trust import evidence, explained, shares
         from metapbt.surrogates.acquisition import conditioned
 
         if self.kernel == "published":
             model = self._published
-            if len(own):
-                model = conditioned(model, torch.as_tensor(own.inputs), torch.as_tensor(own.changes)[:, None])
+            if own is not None:
+                rows = own.rows
+                model = conditioned(model, torch.as_tensor(rows.inputs), torch.as_tensor(rows.changes)[:, None])
             return Ensemble((Expert(model, _unchanged),))
-        tuned = self._model.tuned(own, self.fine_tuning) if len(own) else self._model
-        times = np.array([row.steps_before for row in situation.rows] if situation else [], dtype=np.float64)
-        experts, likelihoods = tuned.related(source, own, times)
-        some = self._prior_trust * (1 - ALONE) / (len(RELATEDNESS) - 1)
-        prior = [(1 - self._prior_trust) * (1 - ALONE), *[some] * (len(RELATEDNESS) - 1)]
-        if situation is not None:
-            alone, likelihood = self._alone(situation, times, tuned.noise(own.inputs))
-            experts.append(alone)
-            likelihoods.append(likelihood)
-            prior.append(ALONE)
-        weights = shares(prior, likelihoods if self.trust else [0.0] * len(prior))
-        if situation is not None:
-            LOGGER.info(
-                "memory: trusted at %.2f (its kernel alone at %.2f, no memory at %.2f)",
-                weights[: len(RELATEDNESS)] @ np.square(RELATEDNESS), weights[0], weights[-1],
-            )  # fmt: skip
-        return Ensemble.weighted(experts, weights, UNHEARD)
-
-    def _alone(self, situation: Situation, times: Array, noise: Array) -> tuple[Expert, float]:
-        """PB2's model of the target alone as an expert, and how likely it is by the target's rows.
-
-        Args:
-            situation: holds those rows.
-            times: when each of them was trained.
-            noise: variance of the noise of each.
-        """
-        from metapbt.memory.experts import Expert, evidence, forecast_errors
-        from metapbt.surrogates.time_varying import fit_time_varying_gp
-
-        model = fit_time_varying_gp(*self.table(situation, situation.rows))
-        scales = self._encoder.scales
-        first = 2 + len(scales.features)
-
-        def columns(x: Array) -> Array:
-            given = [situation.given(situation.now, scales.unscaled(value)) for value in x[:, 1]]
-            return np.concatenate([np.array(given), x[:, first:]], axis=1)
-
-        # A slope is a change of return for each step; what changes are on the scale depends on where they happen.
-        steepness = np.array([scales.steepness(row.return_after) for row in situation.rows])
-        unit = scales.interval / scales.unit
-        likelihood = evidence(forecast_errors(model, times) * steepness * unit, times, noise)
-        return Expert(model, columns, unit * float(np.median(steepness))), likelihood
+        if own is None:
+            return Ensemble.weighted(self._model.related(source, self._tasks.rows[:0]), self._prior, NEGLIGIBLE)
+        situation, samples, rows = own.situation, own.samples, own.rows
+        experts = [
+            *self._model.tuned(rows, self.fine_tuning).related(source, rows),
+            expert_alone(samples, situation.scale, situation.now, self._scale),
+        ]
+        weights = np.array([*(weight * (1 - ALONE) for weight in self._prior), ALONE])
+        if self.trust:
+            related, noise = self._model.forecasts(source, rows, self.fine_tuning)
+            errors = [*related, errors_alone(samples, self._scale)]
+            weights = shares(weights, [evidence(each, rows.times, noise) for each in errors])
+        LOGGER.info("memory: %s", explained(weights))
+        return Ensemble.weighted(experts, weights, NEGLIGIBLE)
 
     def _best_point(
         self, ensemble: Ensemble, given: Array, beta: float, hints: Array, rng: np.random.Generator
     ) -> Array:
         """The hyperparameters, in the unit cube, with the largest upper confidence bound for the coming interval."""
-        from metapbt.memory.experts import search
+        from metapbt.memory.candidates import search
 
-        return search(lambda points: self._foreseen(ensemble, given, points, 1, beta), len(self.space), hints, rng)
+        return search(lambda points: self._forecast(ensemble, given, points, 1, beta), len(self.space), hints, rng)
 
-    def _foreseen(self, ensemble: Ensemble, given: Array, points: Array, horizon: int, beta: float) -> Array:
+    def _forecast(self, ensemble: Ensemble, given: Array, points: Array, horizon: int, beta: float) -> Array:
         """The return, added up over ``horizon`` intervals, that each of ``points`` brings: ``n``.
 
-        Foreseen optimistically: each interval changes the return by its upper confidence bound.
+        Forecast optimistically: each interval changes the return by its upper confidence bound.
         """
-        scales = self._encoder.scales
+        scale = self._scale
         x = np.concatenate([np.tile(given, (len(points), 1)), points], axis=1)
         total = np.zeros(len(points))
         for left in range(horizon, 0, -1):
             mean, variance = ensemble.moments(x)
             gain = mean + math.sqrt(beta) * np.sqrt(variance)
             total += left * gain
-            x[:, 0] = np.minimum(x[:, 0] + scales.interval / scales.longest, 1.0)
-            x[:, 1] += gain * scales.unit
+            x[:, 0] = np.minimum(x[:, 0] + scale.interval / scale.longest, 1.0)
+            x[:, 1] += gain * scale.unit
         return total
+
+
+@dataclass(frozen=True)
+class Own:
+    """What the target has seen: the situation, and its rows before and after scaling."""
+
+    situation: Situation
+    samples: Samples
+    rows: Rows
 
 
 def _unchanged(x: Array) -> Array:

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from metapbt.history import History, Record, Transition
+from metapbt.memory.encoder import Encoder, Samples
+from metapbt.memory.scales import HistoryScale
 from metapbt.population.explorers.base import Explorer, Pending, Suggestion
 from metapbt.space import Hyperparameters, Space
 
@@ -28,15 +29,13 @@ class Situation:
     Attributes:
         now: the coming generation.
         rows: what happened; where there is much, what matters most, the most relevant rows first.
-        low: the lowest return before an interval, over the whole history.
-        span: how far the highest is above it.
+        scale: of returns and changes, over the whole history.
         seen: rows in the whole history.
     """
 
     now: int
     rows: tuple[Transition, ...]
-    low: float
-    span: float
+    scale: HistoryScale
     seen: int
 
     @classmethod
@@ -47,14 +46,14 @@ class Situation:
         rows = history.transitions()
         now = max(parent.generation for parent in parents) + 1
         before = np.array([row.return_before for row in rows])
-        low, span = float(before.min()), max(float(np.ptp(before)), 1e-12)
-        here = (float(np.mean([parent.reached for parent in parents])) - low) / span
-        kept = relevant_rows([row.generation for row in rows], (before - low) / span, now, here)
-        return cls(now, tuple(rows[index] for index in kept), low, span, len(rows))
+        scale = HistoryScale.of(before)
+        here = (float(np.mean([parent.reached for parent in parents])) - scale.low) / scale.span
+        kept = relevant_rows([row.generation for row in rows], (before - scale.low) / scale.span, now, here)
+        return cls(now, tuple(rows[index] for index in kept), scale, len(rows))
 
     def given(self, generation: int, return_before: float) -> list[float]:
         """The columns that are not ours to choose: time, and return scaled to [0, 1] over the history."""
-        return [float(generation), (return_before - self.low) / self.span]
+        return Encoder(self.scale).given(generation, 0, return_before)
 
 
 class PB2Explorer(Explorer):
@@ -65,12 +64,15 @@ class PB2Explorer(Explorer):
     parent's return, where members already decided for the coming generation count in the variance but not in the
     mean (section 3.3). Every dimension is treated as continuous and rounded to the space's legal values; the variants
     ``pb2_rand``, ``pb2_mult`` and ``pb2_mix`` treat categories as such.
+
+    The GP sees hyperparameters of the network's architecture too, but they stay the parent's: the bound is maximised
+    over the others given these.
     """
 
     def __init__(self, space: Space) -> None:
         super().__init__(space)
-        #: Positions, in unit vectors, of the hyperparameters that the GP chooses.
-        self.free: tuple[int, ...] = tuple(range(len(space)))
+        #: Positions, in unit vectors, of the hyperparameters that are columns of the GP.
+        self.seen: tuple[int, ...] = tuple(range(len(space)))
 
     def warm_up(self) -> None:
         """Import the surrogates, which takes seconds."""
@@ -78,32 +80,41 @@ class PB2Explorer(Explorer):
         import metapbt.surrogates.time_varying  # noqa: F401
 
     def propose(
-        self, parents: Sequence[Record], history: History, pending: Sequence[Pending], rng: np.random.Generator
+        self,
+        children: Sequence[Record],
+        parents: Sequence[Record],
+        history: History,
+        pending: Sequence[Pending],
+        rng: np.random.Generator,
     ) -> list[Suggestion]:
         """Maximise the upper confidence bound at each parent's return."""
         known = [parent for parent in parents if math.isfinite(parent.reached)]
         if not known or not history.transitions():
-            return [Suggestion(self.space.sample(rng), "random") for _ in parents]
+            return [Suggestion(self.space.sample(rng, self._architecture(parent)), "random") for parent in parents]
         situation = Situation.of(history, known)
         waiting = [p for p in pending if math.isfinite(p.return_before)]
         models: dict[tuple[object, ...], SingleTaskGP | None] = {}
         suggestions = []
-        for parent, settled in zip(parents, self.settle(len(parents), history, rng), strict=True):
+        for parent, chosen in zip(parents, self.settle(parents, history, rng), strict=True):
+            settled = self._existing({**self._architecture(parent), **chosen}, parent)
             which = self.model_for(settled)
             if which not in models:
                 models[which] = self.fit(situation, settled)
             model = models[which]
             if model is None or not math.isfinite(parent.reached):
-                suggestions.append(Suggestion({**self.space.sample(rng), **settled}, "random"))
+                suggestions.append(Suggestion(self.space.sample(rng, settled), "random"))
                 continue
             found = self._best(model, situation, parent.reached, settled, waiting[-MAX_PENDING:], rng)
             waiting.append(Pending(parent.reached, found))
             suggestions.append(Suggestion(found, "surrogate"))
         return suggestions
 
-    def settle(self, count: int, history: History, rng: np.random.Generator) -> list[Hyperparameters]:
-        """Return, for each of ``count`` copies, the values settled before the GP is asked: here none."""
-        return [{} for _ in range(count)]
+    def settle(self, parents: Sequence[Record], history: History, rng: np.random.Generator) -> list[Hyperparameters]:
+        """Return, for a copy of each of ``parents``, what is chosen before the GP is asked: here nothing.
+
+        The architecture need not be there: it is the parent's.
+        """
+        return [{} for _ in parents]
 
     def model_for(self, settled: Hyperparameters) -> tuple[object, ...]:
         """Tell which of the generation's models answers for ``settled``: here the same for all."""
@@ -119,54 +130,21 @@ class PB2Explorer(Explorer):
         """The rows as the model's inputs (``n x d``) and outputs (``n x 1``)."""
         import torch
 
-        x = [[*situation.given(r.generation, r.return_before), *self.columns(r.hyperparameters)] for r in rows]
-        y = [[row.slope] for row in rows]
-        return torch.tensor(x, dtype=torch.float64), torch.tensor(y, dtype=torch.float64)
+        encoded = Encoder(situation.scale).rows(Samples.of(rows, self.columns))
+        return torch.as_tensor(encoded.inputs), torch.as_tensor(encoded.changes)[:, None]
 
     def columns(self, hyperparameters: Hyperparameters) -> list[float]:
-        """A configuration as the model sees it: first what it may choose, in the unit cube."""
-        return [float(coordinate) for coordinate in self.space.to_unit(hyperparameters)[list(self.free)]]
+        """A configuration as the model sees it: first those of ``seen``, in the unit cube."""
+        return [float(coordinate) for coordinate in self.space.to_unit(hyperparameters)[list(self.seen)]]
 
-    def maximise(
-        self,
-        model: SingleTaskGP,
-        given: Sequence[float],
-        waiting: Sequence[Sequence[float]],
-        beta: float,
-        rng: np.random.Generator,
-        trailing: Sequence[float] = (),
-    ) -> NDArray[np.float64]:
-        """Return the free coordinates with the largest upper confidence bound.
+    def _architecture(self, parent: Record) -> Hyperparameters:
+        values = parent.hyperparameters
+        return {name: values[name] for name in self.space.architecture if name in values}
 
-        Args:
-            model: a surrogate over the columns ``[*given, *free, *trailing]``.
-            given: the leading columns, which are not ours to choose.
-            waiting: points being tried, with all columns; they count in the variance only.
-            beta: weight of the variance.
-            rng: seeds the optimiser.
-            trailing: the last columns, settled before.
-        """
-        import torch
-
-        from metapbt.surrogates.acquisition import maximise_ucb, with_pending
-
-        first, free = len(given), len(self.free)
-        width = first + free + len(trailing)
-        points = torch.tensor(waiting, dtype=torch.float64).reshape(-1, width)
-        fixed = {**dict(enumerate(given)), **{first + free + i: value for i, value in enumerate(trailing)}}
-        bounds = torch.tensor([[0.0] * width, [1.0] * width], dtype=torch.float64)
-        point = maximise_ucb(with_pending(model, points), bounds, fixed, beta, seed=int(rng.integers(2**31)))
-        found: NDArray[np.float64] = point[first : first + free].numpy()
-        return found
-
-    def assembled(self, free: NDArray[np.float64], settled: Hyperparameters) -> Hyperparameters:
-        """The configuration with these free coordinates and settled values."""
-        point = np.full(len(self.space), 0.5)
-        point[list(self.free)] = free
-        for index, parameter in enumerate(self.space.parameters):
-            if parameter.name in settled:
-                point[index] = (parameter.choices.index(settled[parameter.name]) + 0.5) / len(parameter.choices)
-        return self.space.from_unit(point)
+    def _existing(self, settled: Hyperparameters, parent: Record) -> Hyperparameters:
+        """Of the settled values those that exist under the conditions, the parent's values standing in for others."""
+        values = {**self.space.unconditional_default(), **parent.hyperparameters, **settled}
+        return {name: value for name, value in self.space.active(values).items() if name in settled}
 
     def _best(
         self,
@@ -177,15 +155,31 @@ class PB2Explorer(Explorer):
         waiting: Sequence[Pending],
         rng: np.random.Generator,
     ) -> Hyperparameters:
-        from metapbt.surrogates.acquisition import growing_beta
+        """The configuration with the settled values that has the largest upper confidence bound."""
+        import torch
 
+        from metapbt.surrogates.acquisition import growing_beta, maximise_ucb, with_pending
+
+        point = np.full(len(self.space), 0.5)
+        start = self.space.from_unit(point, settled)
+        row = [*situation.given(situation.now, return_before), *self.columns(start)]
+        given = len(row) - len(self.columns(start))
+        free = {
+            given + column: place
+            for column, place in enumerate(self.seen)
+            if self.space.names[place] not in settled and self.space.parameters[place].role is None
+        }
+        if not free:
+            return start
         points = [
             [*situation.given(situation.now, p.return_before), *self.columns(p.hyperparameters)]
             for p in waiting
             if self.model_for(p.hyperparameters) == self.model_for(settled)
         ]
-        given = situation.given(situation.now, return_before)
-        free = [0.5] * len(self.free)
-        trailing = self.columns(self.assembled(np.array(free), settled))[len(free) :]
-        found = self.maximise(model, given, points, growing_beta(situation.seen), rng, trailing)
-        return self.assembled(found, settled)
+        tried = torch.tensor(points, dtype=torch.float64).reshape(-1, len(row))
+        fixed = {column: value for column, value in enumerate(row) if column not in free}
+        bounds = torch.tensor([[0.0] * len(row), [1.0] * len(row)], dtype=torch.float64)
+        beta, seed = growing_beta(situation.seen), int(rng.integers(2**31))
+        best = maximise_ucb(with_pending(model, tried), bounds, fixed, beta, seed)
+        point[list(free.values())] = best[list(free)].numpy()
+        return self.space.from_unit(point, settled)

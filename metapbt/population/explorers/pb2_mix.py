@@ -17,6 +17,7 @@ class PB2MixExplorer(PB2MultExplorer):
 
     The bandit of PB2-Mult chooses the categories. One time-varying GP, whose kernel mixes numbers with the share of
     equal categories (CoCaBO, Ru et al., 2020), learns from every row, so what one choice taught helps the others.
+    Numbers are chosen for the categories that the bandit chose; the published code chooses them for the parent's.
     """
 
     def model_for(self, settled: Hyperparameters) -> tuple[object, ...]:

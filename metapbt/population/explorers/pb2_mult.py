@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metapbt.errors import MetapbtError
-from metapbt.history import History, Transition
+from metapbt.history import History, Record, Transition
 from metapbt.population.explorers import bandit
 from metapbt.population.explorers.pb2 import Situation
 from metapbt.population.explorers.pb2_rand import PB2RandExplorer
@@ -23,8 +23,12 @@ class PB2MultExplorer(PB2RandExplorer):
     """PB2-Mult (Parker-Holder et al., 2021, section 4.1).
 
     Each category is chosen for all copies of a generation together by TV.EXP3.M, whose reward is how fast the return
-    changed, scaled to [0, 1] over the history. The numbers then come from a GP that knows only the rows with the same
-    choices; where there are none yet they are drawn at random.
+    changed, scaled to [0, 1] over the history. A round of the bandit is a generation and plays as many arms as the
+    population has members, though only the copies among them choose anew. The numbers then come from a GP that knows
+    only the rows with the same choices.
+
+    Where there are none yet the numbers are drawn at random. The published code copies the parent's whole configuration
+    there, its categories included, so that choices which no first member had are never tried.
     """
 
     def __init__(self, space: Space, rounds: int = 50) -> None:
@@ -42,21 +46,29 @@ class PB2MultExplorer(PB2RandExplorer):
             raise MetapbtError(f"method.rounds must be >= 1, got {rounds}")
         self.rounds = rounds
 
-    def settle(self, count: int, history: History, rng: np.random.Generator) -> list[Hyperparameters]:
-        """Let the bandit play ``count`` arms of each category."""
-        rows = history.transitions()
-        settled: list[Hyperparameters] = [{} for _ in range(count)]
-        for parameter in self.categories:
-            weights = self.weights(parameter, rows)
-            gamma = bandit.exploration_rate(len(weights), count, self.rounds)
-            arms = bandit.play(weights, count, gamma, bandit.drift_rate(self.rounds), rng)
+    def settle(self, parents: Sequence[Record], history: History, rng: np.random.Generator) -> list[Hyperparameters]:
+        """Let the bandit choose each category for all copies."""
+        plays, omega = len(history.latest), bandit.drift_rate(self.rounds)
+        settled: list[Hyperparameters] = [{} for _ in parents]
+        for parameter in self.chosen:
+            gamma = bandit.exploration_rate(len(parameter.choices), plays, self.rounds)
+            weights = self.weights(parameter, history.transitions(), plays)
+            arms = bandit.draw(weights, plays, len(parents), gamma, omega, rng)
             for values, arm in zip(settled, arms, strict=True):
-                values[parameter.name] = parameter.choices[int(arm)]
+                values[parameter.name] = parameter.choices[arm]
         return settled
 
-    def weights(self, parameter: Parameter, rows: Sequence[Transition]) -> NDArray[np.float64]:
-        """The bandit's weights of a category's choices after all that happened, one round for each generation."""
-        weights = np.ones(len(parameter.choices))
+    def weights(self, parameter: Parameter, rows: Sequence[Transition], plays: int) -> NDArray[np.float64]:
+        """The bandit's weights of a category's choices after all that happened, one round for each generation.
+
+        Args:
+            parameter: the category.
+            rows: what happened, at least one.
+            plays: of a round: members of the population.
+        """
+        count, omega = len(parameter.choices), bandit.drift_rate(self.rounds)
+        gamma = bandit.exploration_rate(count, plays, self.rounds)
+        weights = np.full(count, 1 / count)
         slopes = np.array([row.slope for row in rows])
         rewards = (slopes - slopes.min()) / max(float(np.ptp(slopes)), 1e-12)
         for generation in sorted({row.generation for row in rows}):
@@ -65,9 +77,7 @@ class PB2MultExplorer(PB2RandExplorer):
             ]
             if places:
                 arms = [parameter.choices.index(rows[i].hyperparameters[parameter.name]) for i in places]
-                gamma = bandit.exploration_rate(len(weights), len(arms), self.rounds)
-                omega = bandit.drift_rate(self.rounds)
-                weights = bandit.updated(weights, np.array(arms), rewards[places], gamma, omega)
+                weights = bandit.updated(weights, np.array(arms), rewards[places], plays, gamma, omega)
         return weights
 
     def model_for(self, settled: Hyperparameters) -> tuple[object, ...]:

@@ -2,24 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
-from metapbt.history import History
+from metapbt.history import History, Record
 from metapbt.population.explorers.pb2 import PB2Explorer
-from metapbt.space import Hyperparameters, Parameter, Space
+from metapbt.space import Hyperparameters, Parameter, Space, Value
 
 
 class PB2RandExplorer(PB2Explorer):
-    """PB2 as it treats categories by itself (Parker-Holder et al., 2021, section 4): drawn at random for each copy.
+    """PB2 as it treats categories by itself (Parker-Holder et al., 2021, section 4): at random.
 
-    The GP sees the numbers alone.
+    A copy keeps each of its parent's categories half of the time and draws it anew otherwise, as in the published code
+    (where the first and the last choice are drawn half as often as the others, for it rounds a uniform number; here all
+    are drawn equally often). The GP sees the numbers alone.
     """
 
     def __init__(self, space: Space) -> None:
         super().__init__(space)
         self.categories: tuple[Parameter, ...] = tuple(p for p in space.parameters if p.kind == "categorical")
-        self.free = tuple(i for i, p in enumerate(space.parameters) if p.kind != "categorical")
+        #: Those chosen for a copy; the others are of the parent's architecture.
+        self.chosen: tuple[Parameter, ...] = tuple(p for p in self.categories if p.role is None)
+        self.seen = tuple(i for i, p in enumerate(space.parameters) if p.kind != "categorical")
 
-    def settle(self, count: int, history: History, rng: np.random.Generator) -> list[Hyperparameters]:
-        """Draw every category anew."""
-        return [{p.name: p.choices[int(rng.integers(len(p.choices)))] for p in self.categories} for _ in range(count)]
+    def settle(self, parents: Sequence[Record], history: History, rng: np.random.Generator) -> list[Hyperparameters]:
+        """Keep or draw each category."""
+        return [{p.name: self._kept_or_drawn(p, parent, rng) for p in self.chosen} for parent in parents]
+
+    def _kept_or_drawn(self, parameter: Parameter, parent: Record, rng: np.random.Generator) -> Value:
+        drawn = parameter.choices[int(rng.integers(len(parameter.choices)))]
+        keeps = rng.random() < 0.5
+        return parent.hyperparameters.get(parameter.name, drawn) if keeps else drawn

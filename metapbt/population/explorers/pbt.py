@@ -16,8 +16,11 @@ class PBTExplorer(Explorer):
     """The explore step of Jaderberg et al. (2017), section 4.1.2.
 
     Each hyperparameter, independently, is drawn anew with probability ``resample_probability``. Otherwise a number is
-    multiplied by one of ``factors`` and kept within its bounds; a category, and a number with a ``step``, moves to a
-    neighbour (and stays where there is none on that side).
+    multiplied by one of ``factors`` and kept within its bounds, an integer by at least one whole; a category, and a
+    number with a ``step``, moves to a neighbour (and stays where there is none on that side).
+
+    The published code of PB2-Mult and PB2-Mix compares with another PBT: its numbers are multiplied always and never
+    drawn anew, and its categories are kept half of the time and drawn anew otherwise.
     """
 
     def __init__(self, space: Space, factors: Sequence[float] = (0.8, 1.2), resample_probability: float = 0.25) -> None:
@@ -35,7 +38,12 @@ class PBTExplorer(Explorer):
         self.resample_probability = resample_probability
 
     def propose(
-        self, parents: Sequence[Record], history: History, pending: Sequence[Pending], rng: np.random.Generator
+        self,
+        children: Sequence[Record],
+        parents: Sequence[Record],
+        history: History,
+        pending: Sequence[Pending],
+        rng: np.random.Generator,
     ) -> list[Suggestion]:
         """Perturb or resample each parent's hyperparameters."""
         return [self._explored(parent.hyperparameters, rng) for parent in parents]
@@ -59,5 +67,10 @@ class PBTExplorer(Explorer):
             up = bool(rng.random() < 0.5)
             return neighbours[up], "up" if up else "down"
         factor = float(rng.choice(self.factors))
-        clipped = min(max(float(value) * factor, parameter.low), parameter.high)
-        return (round(clipped) if parameter.kind == "int" else clipped), f"x{factor:g}"
+        before = float(value)
+        moved = before * factor
+        if parameter.kind == "int":
+            # 0.8 and 1.2 times 2 are 2 again, and 0 times anything is 0.
+            step = np.sign(moved - before or factor - 1)
+            moved = int(before + step) if round(moved) == before else round(moved)
+        return min(max(moved, parameter.low), parameter.high), f"x{factor:g}"

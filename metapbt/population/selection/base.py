@@ -1,36 +1,41 @@
-"""The protocol of a selection: who is replaced by whom.
-
-A selection is asked whenever members report: in a synchronous run all of them at once, in an asynchronous one each by
-itself. It keeps nothing and draws from the generator it is handed. The shortest complete example is ``Truncation``.
-"""
+"""The protocol of a selection: who is replaced by whom, and which checkpoints must stay."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
-from metapbt.history import Record
+from metapbt.history import History, Record, Ref
 
 
 @dataclass(frozen=True, slots=True)
 class Exploit:
-    """A member takes over another's weights.
+    """What becomes of a member that does not go on as it is.
 
     Attributes:
-        parent: the member whose weights are copied.
-        hyperparameters_of: the member whose hyperparameters it trains with; None where the explorer chooses new ones.
+        start: the checkpoint that it takes over; None for a new agent.
+        hyperparameters_of: the record whose hyperparameters it trains with; None where the explorer chooses new ones.
+        teacher: the checkpoint of the agent that a new one learns from; None without.
+        until_steps: environment steps at which its interval ends; None for the usual ones.
     """
 
-    parent: int
-    hyperparameters_of: int | None = None
+    start: Ref | None
+    hyperparameters_of: Ref | None = None
+    teacher: Ref | None = None
+    until_steps: int | None = None
 
 
-class Selection(Protocol):
-    """Decides which members copy which."""
+class Selection:
+    """Decides which members take over which checkpoints; the base of every selection.
+
+    It is asked whenever members report: in a synchronous run all of them at once, in an asynchronous one each by
+    itself. It keeps nothing and draws from the generator it is handed: a function of the history. The shortest complete
+    example is ``metapbt/population/selection/truncation.py``.
+    """
 
     def __init__(self, size: int, quantile: float, **settings: Any) -> None:
         """Prepare for a population.
@@ -44,27 +49,32 @@ class Selection(Protocol):
             MetapbtError: a setting is out of its range.
         """
 
-    def select(
-        self, latest: Sequence[Record], returns: Sequence[float], reported: Collection[int], rng: np.random.Generator
-    ) -> dict[int, Exploit]:
-        """Return what each member that copies does; those that go on as they are do not appear.
+    def select(self, history: History, reported: Collection[int], rng: np.random.Generator) -> dict[int, Exploit]:
+        """Return what becomes of each member that does not go on as it is; those that do are left out.
 
         Args:
-            latest: the last record of each member that has ever reported, by member.
-            returns: one for each of these records; NaN counts as worst.
-            reported: the members that wait for a decision; only these may copy.
+            history: everything that has happened; ``history.latest`` are the members' last records.
+            reported: the members that wait for a decision; only these may appear in what is returned.
             rng: the source of all randomness.
         """
-        ...
+        raise NotImplementedError
+
+    def keeps(self, history: History) -> set[Ref]:
+        """The checkpoints that must stay beside the members' last ones: by default that of the best agent ever."""
+        return {history.best().ref} if len(history) else set()
 
 
-def ranking(latest: Sequence[Record], returns: Sequence[float]) -> list[int]:
-    """Members, best first."""
-    comparable = [-math.inf if math.isnan(value) else value for value in returns]
-    return [latest[place].member for place in sorted(range(len(latest)), key=lambda place: (-comparable[place], place))]
+def ranking(history: History) -> list[Record]:
+    """The members' last records, best first; NaN is worst, ties go to the lower member number."""
+
+    def place(record: Record) -> tuple[float, int]:
+        value = history.value(record)
+        return (math.inf if math.isnan(value) else -value, record.member)
+
+    return sorted(history.latest, key=place)
 
 
 def share(size: int, quantile: float) -> int:
-    """How many of ``size`` members a quantile is."""
+    """How many of ``size`` members a quantile is: rounded up, and down where worst and best would overlap."""
     count = math.ceil(size * quantile)
     return count if count <= size / 2 else size // 2

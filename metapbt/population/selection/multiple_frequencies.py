@@ -7,11 +7,11 @@ from collections.abc import Collection, Sequence
 import numpy as np
 
 from metapbt.errors import MetapbtError
-from metapbt.history import Record
-from metapbt.population.selection.base import Exploit, ranking, share
+from metapbt.history import History
+from metapbt.population.selection.base import Exploit, Selection, ranking, share
 
 
-class MultipleFrequencies:
+class MultipleFrequencies(Selection):
     """MF-PBT: sub-populations that evolve at several frequencies, with asymmetric migration between them.
 
     Frequent selection favours what pays at once; a sub-population that waits longer keeps what pays later. The
@@ -40,38 +40,35 @@ class MultipleFrequencies:
         """
         whole = all(isinstance(period, int) and period >= 1 for period in periods)
         if not periods or not whole or sorted(set(periods)) != list(periods):
-            raise MetapbtError(f"population.selection.periods must be increasing integers >= 1, got {list(periods)}")
+            raise MetapbtError(f"selection.periods must be increasing integers >= 1, got {list(periods)}")
         if size % len(periods) or size < 3 * len(periods):
             raise MetapbtError(
-                f"population.size must be a multiple of {len(periods)}, the number of population.selection.periods, "
+                f"population.size must be a multiple of {len(periods)}, the number of selection.periods, "
                 f"with at least 3 members for each, got {size}"
             )
         self.periods = tuple(periods)
         self.quantile = quantile
         self.members = size // len(periods)  # of each sub-population
 
-    def select(
-        self, latest: Sequence[Record], returns: Sequence[float], reported: Collection[int], rng: np.random.Generator
-    ) -> dict[int, Exploit]:
-        """Let every sub-population whose time has come evolve."""
-        everyone = ranking(latest, returns)
-        place = {member: rank for rank, member in enumerate(everyone)}
-        generations = {record.member: record.generation for record in latest}
+    def select(self, history: History, reported: Collection[int], rng: np.random.Generator) -> dict[int, Exploit]:
+        """Let each sub-population evolve whose period divides the intervals that its members have finished."""
+        everyone = ranking(history)
+        place = {record.member: rank for rank, record in enumerate(everyone)}
         exploits = {}
         for number, period in enumerate(self.periods):
-            own = [member for member in everyone if member // self.members == number]
-            evolving = {m for m in own if m in reported and (generations[m] + 1) % period == 0}
+            own = [record for record in everyone if record.member // self.members == number]
+            evolving = {r.member for r in own if r.member in reported and (r.generation + 1) % period == 0}
             count = share(len(own), self.quantile)
             losers = len(own) - count
-            for member, winner in zip(reversed(own[losers:]), own[:count], strict=True):
-                if member in evolving:
-                    exploits[member] = Exploit(winner)
+            for loser, winner in zip(reversed(own[losers:]), own[:count], strict=True):
+                if loser.member in evolving:
+                    exploits[loser.member] = Exploit(winner.ref)
             challenged = own[max(count, losers - count) : losers]
-            others = [member for member in everyone if member // self.members != number]
-            for member in challenged:
-                if others and place[others[0]] < place[member]:
+            others = [record for record in everyone if record.member // self.members != number]
+            for record in challenged:
+                if others and place[others[0].member] < place[record.member]:
                     migrant = others.pop(0)
-                    steadier = self.periods[migrant // self.members] > period
-                    if member in evolving:
-                        exploits[member] = Exploit(migrant, migrant if steadier else own[0])
+                    steadier = self.periods[migrant.member // self.members] > period
+                    if record.member in evolving:
+                        exploits[record.member] = Exploit(migrant.ref, (migrant if steadier else own[0]).ref)
         return exploits

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 
 import numpy as np
 
-from metapbt.history import Record
-from metapbt.population.selection.base import Exploit, ranking, share
+from metapbt.history import History
+from metapbt.population.selection.base import Exploit, Selection, ranking, share
 
 
-class Truncation:
+class Truncation(Selection):
     """Truncation selection: each member of the worst quantile copies a random member of the best quantile.
 
     Source: Jaderberg et al. (2017), section 4.1.1. The quantile is rounded up to whole members, and down where
@@ -20,11 +20,9 @@ class Truncation:
     def __init__(self, size: int, quantile: float) -> None:
         self.quantile = quantile
 
-    def select(
-        self, latest: Sequence[Record], returns: Sequence[float], reported: Collection[int], rng: np.random.Generator
-    ) -> dict[int, Exploit]:
+    def select(self, history: History, reported: Collection[int], rng: np.random.Generator) -> dict[int, Exploit]:
         """Let the worst copy the best."""
-        ranked = ranking(latest, returns)
+        ranked = ranking(history)
         count = share(len(ranked), self.quantile)
-        best, worst = ranked[:count], ranked[len(ranked) - count :]
-        return {member: Exploit(best[int(rng.integers(count))]) for member in sorted(worst) if member in reported}
+        best, worst = ranked[:count], sorted(record.member for record in ranked[len(ranked) - count :])
+        return {member: Exploit(best[int(rng.integers(count))].ref) for member in worst if member in reported}

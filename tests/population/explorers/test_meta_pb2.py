@@ -1,14 +1,14 @@
 import logging
+import re
 
 import numpy as np
 import pytest
 
 from metapbt.errors import MetapbtError
-from metapbt.history import History, Record
-from metapbt.memory.experts import evidence
-from metapbt.memory.memory import Memory, SourceRun
-from metapbt.memory.quality import held_out_quality, summary
-from metapbt.memory.scales import UNSEEN
+from metapbt.history import Context, History, Record
+from metapbt.memory import trust
+from metapbt.memory.source_runs import Memory, SourceRun
+from metapbt.memory.tasks import UNSEEN
 from metapbt.population.explorers.base import Pending
 from metapbt.population.explorers.meta_pb2 import MetaPB2Explorer
 from metapbt.population.explorers.pb2 import PB2Explorer
@@ -39,10 +39,10 @@ def distance(hyperparameters, best):
 def memory(target=0.5, bests=AROUND, y=0.8, generations=10, **features):
     """Sources whose best x is their feature ``shift``, and whose best y is ``y``."""
     sources = tuple(
-        SourceRun({"shift": shift, "other": 5.0}, history((shift, y), generations, seed=i))
+        SourceRun(Context({"shift": shift, "other": 5.0}), history((shift, y), generations, seed=i))
         for i, shift in enumerate(bests)
     )
-    return Memory({"shift": target, "other": 5.0, **features}, sources)
+    return Memory(Context({"shift": target, "other": 5.0, **features}), sources)
 
 
 @pytest.fixture(scope="module")
@@ -57,16 +57,17 @@ def cache():
     return Cache()  # what is trained once serves every test
 
 
-def trusts(caplog):
-    said = [r.getMessage() for r in caplog.records if "trusted at" in r.getMessage()]
-    return [float(line.split("trusted at ")[1].split()[0]) for line in said]
+def shares(caplog):
+    """Per cent of each forecast that come from related contexts, from the kernel alone, from this run alone."""
+    said = [r.getMessage() for r in caplog.records if "of the forecast" in r.getMessage()]
+    return [[int(part) for part in re.findall(r"(\d+)%", line)] for line in said]
 
 
 def test_the_first_generation_is_near_the_optimum_that_related_contexts_predict(cache):
     explorer = MetaPB2Explorer(SPACE, memory(), cache=cache)
     suggestions = explorer.start(4, np.random.default_rng(0))
     chosen = [s for s in suggestions if s.source == "memory"]
-    assert [s.source for s in suggestions] == ["memory"] * 2 + ["random"] * 2
+    assert [s.source for s in suggestions] == ["memory"] * 2 + ["hedge"] * 2
     assert min(distance(s.hyperparameters, (0.5, 0.8)) for s in chosen) < 0.12
     # A random point is 0.47 away, the nearer one of two 0.35.
     assert len({tuple(s.hyperparameters.values()) for s in chosen}) == 2
@@ -95,18 +96,18 @@ def test_the_first_generation_follows_the_context(cache):
 
 def test_memory_chooses_but_one_member_where_the_target_differs_in_what_the_sources_never_varied(cache):
     explorer = MetaPB2Explorer(SPACE, memory(other=6.0), cache=cache)
-    assert [s.source for s in explorer.start(4, np.random.default_rng(0))] == ["memory"] + ["random"] * 3
-    assert explorer._encoder.coverage == UNSEEN
+    assert [s.source for s in explorer.start(4, np.random.default_rng(0))] == ["memory"] + ["hedge"] * 3
+    assert explorer._tasks.coverage(explorer._described) == UNSEEN
 
 
 def test_related_memory_is_trusted_and_finds_the_optimum_at_once(cache, caplog):
     explorer = MetaPB2Explorer(SPACE, memory(), cache=cache)
     here = history((0.5, 0.8), generations=1, seed=9)
     with caplog.at_level(logging.INFO, "metapbt"):
-        (suggestion,) = explorer.propose([here.best()], here, [], np.random.default_rng(0))
+        (suggestion,) = explorer.propose([here.leader()], [here.leader()], here, [], np.random.default_rng(0))
     assert suggestion.source == "memory"
     assert distance(suggestion.hyperparameters, (0.5, 0.8)) < 0.25
-    assert trusts(caplog)[-1] > 0.4
+    assert shares(caplog)[-1][0] > 60
 
 
 def test_misleading_memory_loses_its_say_within_a_few_generations(cache, caplog):
@@ -115,27 +116,38 @@ def test_misleading_memory_loses_its_say_within_a_few_generations(cache, caplog)
     with caplog.at_level(logging.INFO, "metapbt"):
         for generations in (1, 2, 3):
             here = history(best, generations, seed=9)
-            (suggestion,) = explorer.propose([here.best()], here, [], np.random.default_rng(0))
-    assert trusts(caplog)[-1] < 0.3
+            (suggestion,) = explorer.propose([here.leader()], [here.leader()], here, [], np.random.default_rng(0))
+    assert shares(caplog)[-1][0] < 40
     assert distance(suggestion.hyperparameters, best) < 0.3
 
 
 def test_every_expert_is_judged_by_the_same_rows_however_long_the_run(cache, monkeypatch):
-    judged = []
+    judged, original = [], trust.evidence
 
     def spy(errors, times, noise):
-        judged.append(sorted(times))
-        return evidence(errors, times, noise)
+        judged.append((len(errors), sorted(times)))
+        return original(errors, times, noise)
 
-    monkeypatch.setattr("metapbt.memory.kernel.evidence", spy)
-    monkeypatch.setattr("metapbt.memory.experts.evidence", spy)
     explorer = MetaPB2Explorer(SPACE, memory(), cache=cache)
     here = history((0.5, 0.8), generations=40)
     assert explorer._prior_trust > 0
-    judged.clear()
-    explorer.propose([here.best()], here, [], np.random.default_rng(0))
-    assert len(judged) > 1
-    assert all(times == judged[0] for times in judged)
+    monkeypatch.setattr("metapbt.memory.trust.evidence", spy)
+    explorer.propose([here.leader()], [here.leader()], here, [], np.random.default_rng(0))
+    assert len(judged) == len(trust.RELATEDNESS) + 1
+    assert all(each == judged[0] for each in judged)
+
+
+def test_the_log_says_what_a_forecast_is_made_of_and_it_adds_up(cache, caplog):
+    explorer = MetaPB2Explorer(SPACE, memory(), cache=cache)
+    with caplog.at_level(logging.INFO, "metapbt"):
+        explorer.start(4, np.random.default_rng(0))
+        for generations in (1, 2):
+            here = history((0.3, 0.5), generations, seed=9)
+            explorer.propose([here.leader()], [here.leader()], here, [], np.random.default_rng(0))
+    said = shares(caplog)
+    assert [sum(parts) for parts in said] == [100] * 3
+    assert said[0] == [round(100 * explorer._prior_trust), 100 - round(100 * explorer._prior_trust), 0]
+    assert all(parts[2] > 0 for parts in said[1:])
 
 
 def test_without_trust_weighting_memory_keeps_its_say(cache, caplog):
@@ -143,29 +155,33 @@ def test_without_trust_weighting_memory_keeps_its_say(cache, caplog):
     here = history((0.1, 0.9), generations=6, seed=9)
     with caplog.at_level(logging.INFO, "metapbt"):
         MetaPB2Explorer(SPACE, remembered, trust=False, cache=cache).propose(
-            [here.best()], here, [], np.random.default_rng(0)
+            [here.leader()], [here.leader()], here, [], np.random.default_rng(0)
         )
-    assert trusts(caplog)[-1] > 0.4
+    assert shares(caplog)[-1][0] > 60
 
 
 def test_points_being_tried_are_kept_away_from(cache):
     explorer = MetaPB2Explorer(SPACE, memory(bests=(0.2, 0.8), generations=2), cache=cache)  # much is left uncertain
     here = history((0.5, 0.8), generations=1, seed=9)
-    parent = here.best()
-    first = explorer.propose([parent], here, [], np.random.default_rng(0))[0].hyperparameters
+    parent = here.leader()
+    first = explorer.propose([parent], [parent], here, [], np.random.default_rng(0))[0].hyperparameters
     waiting = [Pending(parent.reached, first)] * 5
-    second = explorer.propose([parent], here, waiting, np.random.default_rng(0))[0].hyperparameters
+    second = explorer.propose([parent], [parent], here, waiting, np.random.default_rng(0))[0].hyperparameters
     assert distance(second, (first["x"], first["y"])) > 1e-3  # the same draws: nothing else could make it differ
 
 
 @pytest.mark.parametrize(
-    "empty", [Memory({"shift": 0.0}), Memory({"shift": 0.0}, (SourceRun({"shift": 1.0}, History()),))]
+    "empty",
+    [
+        Memory(Context({"shift": 0.0})),
+        Memory(Context({"shift": 0.0}), (SourceRun(Context({"shift": 1.0}), History()),)),
+    ],
 )
 def test_without_rows_of_any_source_it_is_pb2(empty):
     past = history((0.3, 0.8))
     forgetful, plain = MetaPB2Explorer(SPACE, empty), PB2Explorer(SPACE)
     assert forgetful.start(4, np.random.default_rng(1)) == plain.start(4, np.random.default_rng(1))
-    arguments = ([past.best()], past, [])
+    arguments = ([past.leader()], [past.leader()], past, [])
     assert forgetful.propose(*arguments, np.random.default_rng(2)) == plain.propose(
         *arguments, np.random.default_rng(2)
     )
@@ -174,7 +190,7 @@ def test_without_rows_of_any_source_it_is_pb2(empty):
 def test_parts_can_be_switched_off(cache):
     past, plain = history((0.3, 0.8)), PB2Explorer(SPACE)
     only_first = MetaPB2Explorer(SPACE, memory(), steering=False, cache=cache)
-    arguments = ([past.best()], past, [])
+    arguments = ([past.leader()], [past.leader()], past, [])
     assert only_first.propose(*arguments, np.random.default_rng(2)) == plain.propose(
         *arguments, np.random.default_rng(2)
     )
@@ -192,7 +208,8 @@ def test_a_new_explorer_suggests_what_the_old_one_would_have(cache):
     here = history((0.5, 0.8), generations=3, seed=9)
     old = MetaPB2Explorer(SPACE, memory(generations=4))  # trains
     old.start(4, np.random.default_rng(0))
-    arguments = ([here.best(), here.latest[0]], here, [Pending(1.0, SPACE.default())])
+    parents = [here.leader(), here.latest[0]]
+    arguments = (parents, parents, here, [Pending(1.0, SPACE.default())])
     expected = old.propose(*arguments, np.random.default_rng(5))
     kept = {}
     kept_cache = type("Kept", (), {"get": staticmethod(kept.get), "put": staticmethod(kept.__setitem__)})()
@@ -205,15 +222,15 @@ def test_a_new_explorer_suggests_what_the_old_one_would_have(cache):
 def test_parents_without_a_finite_return_are_left_to_pb2(cache):
     here = history((0.5, 0.8), generations=2)
     failed = Record(1, 0, None, "random", SPACE.default(), 20, float("nan"))
-    (suggestion,) = MetaPB2Explorer(SPACE, memory(), cache=cache).propose([failed], here, [], np.random.default_rng(0))
+    explorer = MetaPB2Explorer(SPACE, memory(), cache=cache)
+    (suggestion,) = explorer.propose([failed], [failed], here, [], np.random.default_rng(0))
     assert suggestion.source == "random"
 
 
 def test_rows_from_outside_the_space_are_left_out():
     narrow = Space({"x": {"type": "float", "low": 0.0, "high": 0.5}, "y": {"type": "float", "low": 0.0, "high": 1.0}})
-    rows = MetaPB2Explorer(narrow, memory(bests=[0.1]))._encoder.rows
-    assert 0 < len(rows) < 40
-    assert len(MetaPB2Explorer(SPACE, memory(bests=[0.1]), max_rows=20)._encoder.rows) == 20
+    assert 0 < len(MetaPB2Explorer(narrow, memory(bests=[0.1]))._tasks) < 40
+    assert len(MetaPB2Explorer(SPACE, memory(bests=[0.1]), max_rows=20)._tasks) == 20
 
 
 @pytest.mark.parametrize(
@@ -228,17 +245,6 @@ def test_rows_from_outside_the_space_are_left_out():
 def test_wrong_settings_are_said_in_one_line(settings, said):
     with pytest.raises(MetapbtError, match=said):
         MetaPB2Explorer(SPACE, memory(), **settings)
-
-
-def test_held_out_contexts_say_what_memory_is_worth():
-    related = held_out_quality(memory(bests=(0.3, 0.5, 0.7), generations=9), SPACE)
-    assert len(related) == 3
-    assert np.mean([q.memory.rank_correlation for q in related]) > 0.7
-    assert np.mean([q.memory.density for q in related]) > np.mean([q.alone.density for q in related])
-    assert all(0.7 <= q.memory.inside <= 1 for q in related)
-    assert "rank correlation" in summary(related)
-    assert held_out_quality(memory(bests=(0.3,)), SPACE) == []
-    assert "too few" in summary([])
 
 
 def test_targets_with_the_same_sources_share_what_was_trained(cache):

@@ -28,7 +28,7 @@ def distance(hyperparameters, best):
 def test_pb2_suggests_near_the_setting_that_grew_the_return_fastest():
     best = (0.3, 0.8)
     past = history(best, generations=10)
-    (suggestion,) = PB2Explorer(SPACE).propose([past.best()], past, [], np.random.default_rng(0))
+    (suggestion,) = PB2Explorer(SPACE).propose([past.best()], [past.best()], past, [], np.random.default_rng(0))
     assert suggestion.source == "surrogate"
     assert distance(suggestion.hyperparameters, best) < 0.35
 
@@ -36,13 +36,13 @@ def test_pb2_suggests_near_the_setting_that_grew_the_return_fastest():
 def test_pb2_keeps_away_from_points_that_are_being_tried():
     past = history((0.5, 0.5), generations=3)
     explorer, parent = PB2Explorer(SPACE), past.best()
-    first = explorer.propose([parent], past, [], np.random.default_rng(0))[0].hyperparameters
+    first = explorer.propose([parent], [parent], past, [], np.random.default_rng(0))[0].hyperparameters
     waiting = [Pending(past.value(parent), first)] * 3
-    second = explorer.propose([parent], past, waiting, np.random.default_rng(0))[0].hyperparameters
+    second = explorer.propose([parent], [parent], past, waiting, np.random.default_rng(0))[0].hyperparameters
     assert distance(second, (first["x"], first["y"])) > 0.05
 
 
 def test_pb2_draws_at_random_while_there_is_no_finite_return():
     record = Record(0, 0, None, "random", SPACE.default(), 10, float("nan"))
-    (suggestion,) = PB2Explorer(SPACE).propose([record], History((record,)), [], np.random.default_rng(0))
+    (suggestion,) = PB2Explorer(SPACE).propose([record], [record], History((record,)), [], np.random.default_rng(0))
     assert suggestion.source == "random"

@@ -5,7 +5,7 @@ import pytest
 
 from metapbt.errors import MetapbtError
 from metapbt.history import History, Record
-from metapbt.population.explorers import make_explorer
+from metapbt.population.explorers import bandit, make_explorer
 from metapbt.space import Space
 
 SPACE = Space(
@@ -37,7 +37,9 @@ def proposals(method, count=2, repeats=10, past=None):
     return [
         suggestion
         for seed in range(repeats)
-        for suggestion in explorer.propose([past.best()] * count, past, [], np.random.default_rng(seed))
+        for suggestion in explorer.propose(
+            [past.best()] * count, [past.best()] * count, past, [], np.random.default_rng(seed)
+        )
     ]
 
 
@@ -48,27 +50,72 @@ def test_every_suggestion_is_legal_and_honours_conditions(method):
         assert ("y" in suggestion.hyperparameters) == (suggestion.hyperparameters["kind"] != "c")
 
 
-def test_pb2_rand_draws_categories_at_random():
-    kinds = [s.hyperparameters["kind"] for s in proposals("pb2_rand", repeats=30)]
-    assert all(8 <= kinds.count(kind) <= 34 for kind in "abc")
+@pytest.mark.parametrize("kind", list("abc"))
+def test_pb2_rand_keeps_the_parents_category_half_of_the_time_and_draws_it_anew_otherwise(kind):
+    past, rng = history(generations=3), np.random.default_rng(0)
+    parent = next(record for record in past if record.hyperparameters["kind"] == kind)
+    explorer = make_explorer("pb2_rand", SPACE)
+    kinds = [settled["kind"] for settled in explorer.settle([parent] * 6000, past, rng)]
+    for other in "abc":
+        assert kinds.count(other) / 6000 == pytest.approx(1 / 2 + 1 / 6 if other == kind else 1 / 6, abs=0.02)
+
+
+def test_pb2_rand_draws_a_category_that_the_parent_did_not_have():
+    space = Space(
+        {
+            "which": {"type": "categorical", "choices": ["plain", "rich"]},
+            "kind": {"type": "categorical", "choices": ["a", "b"], "when": {"which": "rich"}},
+        }
+    )
+    parent = Record(0, 0, None, "random", {"which": "plain"}, 10, 1.0)
+    explorer, rng = make_explorer("pb2_rand", space), np.random.default_rng(0)
+    settled = explorer.settle([parent] * 200, History((parent,)), rng)
+    assert 70 < [s["kind"] for s in settled].count("a") < 130
+
+
+@pytest.mark.parametrize("members", [2, 4, 8])
+def test_the_bandits_rates_follow_from_the_population_not_from_how_many_copy(members, monkeypatch):
+    asked = []
+    draw = bandit.draw
+    monkeypatch.setattr(bandit, "draw", lambda *a: (asked.append(a[1:5]), draw(*a))[1])
+    past = history(members=members)
+    explorer = make_explorer("pb2_mult", SPACE)
+    explorer.settle([past.best()], past, np.random.default_rng(0))
+    gamma = {2: 0.266, 4: 0.2, 8: 0.2}[members]
+    assert asked == [(members, 1, pytest.approx(gamma, abs=1e-3), 0.1 / 50)]
+
+
+def test_a_bandit_over_every_member_of_every_generation_learns_from_them_all():
+    # Everybody plays, those that go on as they are too; each generation is a round.
+    past = history(generations=2)
+    explorer = make_explorer("pb2_mult", SPACE)
+    slopes = np.array([row.slope for row in past.transitions()])
+    rewards = (slopes - slopes.min()) / np.ptp(slopes)
+    arms = np.array(["abc".index(row.hyperparameters["kind"]) for row in past.transitions()])
+    expected = np.full(3, 1 / 3)
+    for turn in (slice(0, 4), slice(4, 8)):
+        expected = bandit.updated(expected, arms[turn], rewards[turn], 4, 0.2, 0.002)
+    assert explorer.weights(explorer.categories[0], past.transitions(), 4) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("method", ["pb2_mult", "pb2_mix"])
 def test_the_bandit_prefers_the_category_that_pays(method):
-    kinds = [s.hyperparameters["kind"] for s in proposals(method, repeats=30, past=history(generations=40))]
-    assert kinds.count("b") > max(kinds.count("a"), kinds.count("c"))
+    past, rng, explorer = history(generations=40), np.random.default_rng(0), make_explorer(method, SPACE)
+    kinds = [explorer.settle([past.best()], past, rng)[0]["kind"] for _ in range(300)]
+    assert kinds.count("b") > 1.5 * max(kinds.count("a"), kinds.count("c"))
 
 
 @pytest.mark.parametrize("method", ["pb2_mult", "pb2_mix"])
 def test_the_copies_of_a_generation_try_different_categories(method):
-    found = proposals(method, count=2)
-    pairs = [(found[i].hyperparameters["kind"], found[i + 1].hyperparameters["kind"]) for i in range(0, len(found), 2)]
-    assert all(first != second for first, second in pairs)
+    past, rng, explorer = history(), np.random.default_rng(0), make_explorer(method, SPACE)
+    for _ in range(100):
+        first, second = explorer.settle([past.best()] * 2, past, rng)
+        assert first["kind"] != second["kind"]
 
 
 @pytest.mark.parametrize("method", ["pb2_mult", "pb2_mix"])
 def test_numbers_follow_the_category(method):
-    found = [s.hyperparameters for s in proposals(method, repeats=20) if s.source == "surrogate"]
+    found = [s.hyperparameters for s in proposals(method, repeats=8) if s.source == "surrogate"]
     with_b = [h["x"] for h in found if h["kind"] == "b"]
     assert np.median(with_b) > 0.5
 
@@ -86,9 +133,12 @@ def test_pb2_mult_draws_numbers_at_random_while_a_choice_was_never_tried():
 def test_a_space_without_categories_makes_all_variants_pb2():
     space = Space({"x": {"type": "float", "low": 0.0, "high": 1.0}})
     past = History(tuple(Record(g, 0, None, "random", {"x": g / 9}, g + 1, float(g)) for g in range(9)))
-    plain = make_explorer("pb2", space).propose([past.best()], past, [], np.random.default_rng(0))
+    plain = make_explorer("pb2", space).propose([past.best()], [past.best()], past, [], np.random.default_rng(0))
     for method in VARIANTS:
-        assert make_explorer(method, space).propose([past.best()], past, [], np.random.default_rng(0)) == plain
+        assert (
+            make_explorer(method, space).propose([past.best()], [past.best()], past, [], np.random.default_rng(0))
+            == plain
+        )
 
 
 def test_bad_settings_are_named():

@@ -18,7 +18,7 @@ def explored(count, hyperparameters, **settings):
     explorer = PBTExplorer(SPACE, **settings)
     parent = Record(0, 0, None, "random", hyperparameters, 10, 1.0)
     rng = np.random.default_rng(0)
-    return explorer.propose([parent] * count, History((parent,)), [], rng)
+    return explorer.propose([parent] * count, [parent] * count, History((parent,)), [], rng)
 
 
 def test_without_resampling_numbers_are_multiplied_by_a_factor():
@@ -42,6 +42,21 @@ def test_perturbed_values_stay_within_their_bounds():
         SPACE.check(suggestion.hyperparameters)
 
 
+@pytest.mark.parametrize(("low", "high"), [(1, 40), (0, 3), (-30, 30), (1, 2)])
+def test_every_integer_moves_both_ways_where_there_is_room(low, high):
+    space = Space({"n": {"type": "int", "low": low, "high": high}})
+    rng = np.random.default_rng(0)
+    for value in range(low, high + 1):
+        parent = Record(0, 0, None, "random", {"n": value}, 10, 1.0)
+        for factor, outwards in ((0.8, -1), (1.2, 1)):
+            explorer = PBTExplorer(space, factors=(factor,), resample_probability=0.0)
+            (suggestion,) = explorer.propose([parent], [parent], History((parent,)), [], rng)
+            found = suggestion.hyperparameters["n"]
+            assert type(found) is int
+            towards = outwards if value >= 0 else -outwards  # a negative number times 1.2 is lower
+            assert (found - value) * towards > 0 or value == (high if towards > 0 else low)
+
+
 def test_resampling_draws_from_the_whole_range():
     drawn = [s.hyperparameters["x"] for s in explored(2000, {"x": 4.0, "n": 50, "c": "b"}, resample_probability=1.0)]
     assert np.mean(drawn) == pytest.approx(5.0, abs=0.2)
@@ -58,7 +73,7 @@ def test_a_stepped_number_moves_to_a_neighbour():
     space = Space({"rate": {"type": "float", "low": 0.005, "high": 0.1, "log": True, "step": 0.0005}})
     parent = Record(0, 0, None, "random", {"rate": 0.0065}, 10, 1.0)
     explorer = PBTExplorer(space, resample_probability=0.0)
-    suggestions = explorer.propose([parent] * 50, History((parent,)), [], np.random.default_rng(0))
+    suggestions = explorer.propose([parent] * 50, [parent] * 50, History((parent,)), [], np.random.default_rng(0))
     assert {s.hyperparameters["rate"] for s in suggestions} == {0.006, 0.007}
     assert {s.operations["rate"] for s in suggestions} == {"up", "down"}
 

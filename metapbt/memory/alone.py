@@ -1,0 +1,72 @@
+"""PB2's model of the target alone as an expert among memory's: it knows nothing of other contexts."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+import torch
+from botorch.models import SingleTaskGP
+
+from metapbt.memory.encoder import Array, Encoder, Samples
+from metapbt.memory.experts import Expert
+from metapbt.memory.scales import HistoryScale, SourceScale
+from metapbt.memory.trust import refits
+from metapbt.surrogates.acquisition import conditioned
+from metapbt.surrogates.time_varying import fit_time_varying_gp
+
+
+def expert_alone(own: Samples, own_scale: HistoryScale, now: int, scale: SourceScale) -> Expert:
+    """PB2's model, fitted to the target's samples, to be asked for changes on memory's scale in memory's columns.
+
+    Args:
+        own: of the target, the most relevant first; at least one.
+        own_scale: of the run.
+        now: the generation that it is asked about.
+        scale: memory's.
+    """
+    rows = Encoder(own_scale).rows(own)
+    model = fit_time_varying_gp(torch.as_tensor(rows.inputs), torch.as_tensor(rows.changes)[:, None])
+    first = 2 + len(scale.features)
+
+    def columns(x: Array) -> Array:
+        start = own_scale.start(np.full(len(x), now), None, scale.unscaled(x[:, 1]))
+        return np.concatenate([start, x[:, first:]], axis=1)
+
+    return Expert(model, columns, _unit(scale) * float(np.median(scale.steepness(own.returns_after))))
+
+
+def errors_alone(own: Samples, scale: SourceScale) -> Array:
+    """How far the target's samples are from what PB2's model forecast of each before it, ``n``, on memory's scale.
+
+    Its scale and its parameters are of earlier samples only; while there are none it forecasts that nothing changes.
+    """
+    errors = scale.changes(own)
+    # A slope is a change of return for each step; what changes are on memory's scale depends on where they happen.
+    units = _unit(scale) * scale.steepness(own.returns_after)
+    times = own.times
+    for known, judged in refits(times):
+        if len(known):
+            # In one order, whichever rows matter most now: the same fit comes again at every later decision.
+            before = own[known[np.lexsort([*own.points[known].T, own.returns_before[known], times[known]])]]
+            encoder = Encoder(HistoryScale.of(before.returns_before))
+            rows, asked = encoder.rows(before), encoder.rows(own[judged])
+            model = _fitted(rows.inputs.tobytes(), rows.changes.tobytes())
+            model = conditioned(model, torch.as_tensor(asked.inputs), torch.as_tensor(asked.changes)[:, None])
+            errors[judged] = Expert(model, _unchanged).forecast_errors(times[judged]) * units[judged]
+    return errors
+
+
+@lru_cache(maxsize=16)
+def _fitted(inputs: bytes, changes: bytes) -> SingleTaskGP:
+    """PB2's model of these rows; a few are remembered, for fitting is what a decision takes longest for."""
+    y = torch.as_tensor(np.frombuffer(changes).copy())[:, None]
+    return fit_time_varying_gp(torch.as_tensor(np.frombuffer(inputs).reshape(len(y), -1).copy()), y)
+
+
+def _unit(scale: SourceScale) -> float:
+    return scale.interval / scale.unit
+
+
+def _unchanged(x: Array) -> Array:
+    return x

@@ -1,0 +1,143 @@
+"""The one encoder of rows: a context, a transition and a configuration become the columns of a surrogate.
+
+What differs between surrogates is the scale that is handed in: PB2 scales by its own run, memory by its sources.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from metapbt.history import Transition
+from metapbt.space import Hyperparameters
+
+Array = NDArray[np.float64]
+#: What tells contexts apart, as numbers by name: their features, or what a policy experiences there.
+Description = Mapping[str, float]
+#: A configuration as columns, ``d``.
+Columns = Callable[[Hyperparameters], Sequence[float] | Array]
+Which = NDArray[np.int_] | NDArray[np.bool_] | slice
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Transitions as numbers, before any scale.
+
+    Attributes:
+        generations: ``n``.
+        steps_before: environment steps before the interval, ``n``.
+        steps: environment steps in it, ``n``.
+        returns_before: ``n``.
+        returns_after: ``n``.
+        points: the configurations' columns, ``n x d``.
+        contexts: which context each is of, counted from 0, ``n``.
+    """
+
+    generations: Array
+    steps_before: Array
+    steps: Array
+    returns_before: Array
+    returns_after: Array
+    points: Array
+    contexts: NDArray[np.int_]
+
+    @classmethod
+    def of(cls, rows: Sequence[Transition], columns: Columns, contexts: Sequence[int] | None = None) -> Samples:
+        """Of transitions, all of one context unless ``contexts`` says otherwise."""
+        numbers = np.array(
+            [(r.generation, r.steps_before, r.steps, r.return_before, r.return_after) for r in rows], dtype=np.float64
+        )
+        generations, steps_before, steps, before, after = numbers.reshape(len(rows), 5).T
+        points = np.array([columns(row.hyperparameters) for row in rows], dtype=np.float64)
+        which = np.zeros(len(rows), dtype=int) if contexts is None else np.array(contexts, dtype=int)
+        return cls(generations, steps_before, steps, before, after, points if len(rows) else np.empty((0, 0)), which)
+
+    def __len__(self) -> int:
+        return len(self.contexts)
+
+    def __getitem__(self, which: Which) -> Samples:
+        return Samples(*(getattr(self, field.name)[which] for field in fields(self)))
+
+    @property
+    def slopes(self) -> Array:
+        """Change of return for each environment step, ``n``."""
+        return (self.returns_after - self.returns_before) / self.steps
+
+    @property
+    def times(self) -> NDArray[np.int_]:
+        """How many intervals of the usual length in its context each began after, ``n``.
+
+        Agents with about as much training are of one time, even where intervals end at whole rollouts of several
+        lengths, or asynchronously.
+        """
+        times = np.zeros(len(self), dtype=int)
+        for context in np.unique(self.contexts):
+            own = self.contexts == context
+            times[own] = np.round(self.steps_before[own] / np.median(self.steps[own]))
+        return times
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Samples on a scale: what a surrogate is made of.
+
+    Attributes:
+        inputs: ``n x d``: time, return before, the context's description, the configuration.
+        changes: what is to be forecast: by how much the return changed, ``n``.
+        contexts: which context each row is of, counted from 0, ``n``.
+        times: rows of the same whole number are of the same time, ``n``; see :attr:`Samples.times`.
+    """
+
+    inputs: Array
+    changes: Array
+    contexts: NDArray[np.int_]
+    times: NDArray[np.int_]
+
+    def __len__(self) -> int:
+        return len(self.changes)
+
+    def __getitem__(self, which: Which) -> Rows:
+        return Rows(*(getattr(self, field.name)[which] for field in fields(self)))
+
+
+class Scale(Protocol):
+    """How times, returns, descriptions and changes become numbers of about unit size."""
+
+    def start(self, generations: Any, env_steps: Any, returns: Any) -> Array:
+        """When an interval begins and from which return: ``... x 2`` for numbers or arrays of one shape."""
+
+    def context(self, description: Description) -> Sequence[float]:
+        """The columns of a context."""
+
+    def changes(self, samples: Samples) -> Array:
+        """By how much the return changed, ``n``."""
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """Turns samples into rows.
+
+    Attributes:
+        scale: of all columns but the configuration's, and of the changes.
+        contexts: the descriptions of the samples' contexts, as they count them.
+    """
+
+    scale: Scale
+    contexts: Sequence[Description] = ({},)
+
+    def rows(self, samples: Samples) -> Rows:
+        """The samples as rows."""
+        starts = self.scale.start(samples.generations, samples.steps_before, samples.returns_before)
+        described = np.array([self.scale.context(description) for description in self.contexts], dtype=np.float64)
+        described = described.reshape(len(self.contexts), -1)[samples.contexts]
+        inputs = np.concatenate([starts, described, samples.points], axis=1)
+        return Rows(inputs, self.scale.changes(samples), samples.contexts, samples.times)
+
+    def given(self, generation: int, env_steps: float, value: float, context: int = 0) -> list[float]:
+        """The columns of an interval that are not ours to choose: all but the configuration's."""
+        start = self.scale.start(generation, env_steps, value)
+        return [*(float(column) for column in start), *self.scale.context(self.contexts[context])]

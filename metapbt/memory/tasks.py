@@ -1,0 +1,123 @@
+"""The source contexts as tasks: their rows on a common scale, and each one held out from the others."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from hashlib import sha256
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from metapbt.history import Context
+from metapbt.memory.encoder import Array, Description, Encoder, Rows, Samples
+from metapbt.memory.scales import SourceScale
+from metapbt.space import Hyperparameters, Space
+from metapbt.surrogates.thinning import evenly
+
+if TYPE_CHECKING:
+    from metapbt.memory.source_runs import Memory
+
+#: Rows read of the sources; more are thinned evenly. Training visits as many whatever there are.
+MAX_ROWS = 100_000
+UNSEEN = 0.1  # how well sources cover a target that differs in what they never varied: nobody knows what it changes
+
+
+class Tasks:
+    """The sources' samples by context.
+
+    Attributes:
+        samples: of all sources; none where no source has a row of the space.
+        contexts: those of the samples, as they count them.
+        descriptions: of these contexts.
+        chosen: how many columns are hyperparameters.
+    """
+
+    def __init__(self, samples: Samples, contexts: Sequence[Context], descriptions: Sequence[Description]) -> None:
+        self.samples = samples
+        self.contexts = tuple(contexts)
+        self.descriptions = tuple(descriptions)
+        self.chosen = samples.points.shape[1]
+
+    @classmethod
+    def of(cls, memory: Memory, space: Space, with_features: bool = True, max_rows: int = MAX_ROWS) -> Tasks:
+        """Those of a memory.
+
+        Args:
+            memory: the target's context and the sources' runs.
+            space: rows with hyperparameters of another space are left out.
+            with_features: whether contexts are described.
+            max_rows: more are thinned evenly.
+        """
+        # Members mostly go on with what they had, and checking a configuration is what takes long.
+        points: dict[tuple[tuple[str, object], ...], Array | None] = {}
+
+        def point(hyperparameters: Hyperparameters) -> Array | None:
+            key = tuple(hyperparameters.items())
+            if key not in points:
+                points[key] = space.to_unit(hyperparameters) if hyperparameters in space else None
+            return points[key]
+
+        found = [
+            (source.context, row)
+            for source in memory.sources
+            for row in source.history.transitions()
+            if point(row.hyperparameters) is not None
+        ]
+        found = [found[index] for index in evenly(len(found), max_rows)]
+        places: dict[Context, int] = {}
+        which = [places.setdefault(context, len(places)) for context, _ in found]
+
+        def known(hyperparameters: Hyperparameters) -> Array:
+            columns = point(hyperparameters)
+            assert columns is not None
+            return columns
+
+        samples = Samples.of([row for _, row in found], known, which)
+        return cls(samples, list(places), [memory.descriptions[c] if with_features else {} for c in places])
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    @cached_property
+    def scale(self) -> SourceScale:
+        """Decided by all of them."""
+        return SourceScale.of(self.samples, self.descriptions) if len(self) else SourceScale()
+
+    @cached_property
+    def rows(self) -> Rows:
+        """All samples on this scale."""
+        return Encoder(self.scale, self.descriptions or ({},)).rows(self.samples)
+
+    def scale_without(self, context: int) -> SourceScale:
+        """Decided by all contexts but one: to the others, it is what a target is to its sources."""
+        return SourceScale.of(self.samples[self.samples.contexts != context], self.descriptions)
+
+    def held_out(self, context: int) -> tuple[Rows, Rows]:
+        """The rows of one context, and those of the others, on the scale of the others."""
+        own = self.samples.contexts == context
+        encoder = Encoder(self.scale_without(context), self.descriptions)
+        return encoder.rows(self.samples[own]), encoder.rows(self.samples[~own])
+
+    def coverage(self, target: Description) -> float:
+        """How well the sources' descriptions cover the target's, in (0, 1].
+
+        1 within their range, less with the distance from it, and ``UNSEEN`` where the target differs in a number in
+        which the sources do not.
+        """
+        outside = 0.0
+        for name, here in target.items():
+            values = [description[name] for description in self.descriptions if name in description]
+            low, high = min(values, default=here), max(values, default=here)
+            beyond = max(low - here, here - high, 0.0)
+            if beyond > 0:
+                outside = max(outside, beyond / (high - low) if high > low else np.inf)
+        return max(float(np.exp(-outside)), UNSEEN)
+
+    def digest(self) -> str:
+        """A hash of all that models are trained on."""
+        digest = sha256(repr([sorted(description.items()) for description in self.descriptions]).encode())
+        digest.update(repr(self.samples.points.shape).encode())
+        for part in vars(self.samples).values():
+            digest.update(np.ascontiguousarray(part).tobytes())
+        return digest.hexdigest()

@@ -1,0 +1,149 @@
+"""How far each expert deserves to be heard: by what it forecast of this run, before it had seen it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from metapbt.memory.encoder import Array
+
+#: How alike sources and target may be: the experts that memory has. The first uses the sources' kernel alone.
+RELATEDNESS = (0.0, 0.5, 0.8, 0.95)
+PRIOR = 0.8  # trust in a memory while nothing speaks for it or against it
+FLOOR = 1e-3  # of the mean squared error, in units of the outcomes' variance: nobody predicts better than that
+FIRST_FIT = 10  # rows from which an expert is fitted for the first time: five parameters of fewer would fit noise
+REFIT = 2  # as many times the rows of the fit before, and they are fitted again
+
+
+def refits(times: NDArray[np.int_]) -> Iterator[tuple[NDArray[np.int_], NDArray[np.int_]]]:
+    """Divide a run's rows into those that an expert's parameters are fitted to and those that it is judged by.
+
+    Whoever forecasts a row must not have been fitted to it, nor to another of its time. Fitting anew at every time
+    would cost too much, so it is done each time that there are ``REFIT`` times as many rows. All rows are judged once.
+
+    Args:
+        times: of the rows, ``n``.
+
+    Yields:
+        Positions of the rows before (at first none: nothing is fitted) and of those judged, both in their order.
+    """
+    bounds, wanted, known = [0], FIRST_FIT, 0
+    unique, counts = np.unique(times, return_counts=True)
+    for place, count in enumerate(counts):
+        if known >= wanted:
+            bounds.append(place)
+            wanted = REFIT * known
+        known += int(count)
+    when = np.searchsorted(unique, times)
+    for begin, end in zip(bounds, [*bounds[1:], len(unique)], strict=True):
+        yield np.flatnonzero(when < begin), np.flatnonzero((begin <= when) & (when < end))
+
+
+def forecast_errors(covariance: Tensor, residual: Tensor, times: NDArray[np.int_]) -> Array:
+    r"""How far rows are from what a GP forecast of them from those before, and from none of the same time.
+
+    With rows ordered by time, :math:`K = L L^T` and :math:`z = L^{-1} (y - m)`, those of time t are wrong by
+
+    .. math:: y_t - E[y_t \mid y_{<t}] = L_{tt} z_t
+
+    An expert is judged as a forecaster (Dawid, 1984, prequential): members that it chose alike, and that disappoint
+    alike, do not explain each other.
+
+    Args:
+        covariance: of all rows, noise included, ``m x m``.
+        residual: outcomes less their prior mean, ``m``.
+        times: of the last rows, which are judged, ``n``; those before them are known from the start.
+
+    Returns:
+        The errors, ``n``, in the units of the outcomes.
+    """
+    known = len(residual) - len(times)
+    order = np.argsort(times, kind="stable")
+    rows = torch.as_tensor(np.concatenate([np.arange(known), known + order]))
+    factor = torch.linalg.cholesky(covariance[rows][:, rows])
+    innovations = torch.linalg.solve_triangular(factor, residual[rows].unsqueeze(-1), upper=False).squeeze(-1)
+    errors, start = np.empty(len(times)), 0
+    for count in np.unique(times, return_counts=True)[1]:
+        now, same_time = slice(known + start, known + start + count), order[start : start + count]
+        errors[same_time] = factor[now, now] @ innovations[now]
+        start += count
+    return errors
+
+
+def evidence(errors: Array, times: NDArray[np.int_], noise: Array) -> float:
+    r"""Log likelihood of an expert from what it was wrong by, its noise known up to a factor.
+
+    .. math:: -\frac{n - g}{2} \log \frac{1}{n - g} \sum_i \frac{(e_i - \bar e_{t(i)})^2}{v_i}
+
+    An error that all rows of one time share says nothing about hyperparameters, so each time's mean (weighted by 1/v)
+    is taken off and costs one degree of freedom (g times). Neighbouring times with a single row each go together in
+    pairs: what they share is taken off too, as far as it drifts slowly. The factor is integrated out under Jeffreys'
+    prior: experts are compared by what they predict, not by how well they guess the noise. Where noise is large an
+    error counts little, so that a few early rows do not decide everything.
+
+    Args:
+        errors: of :func:`forecast_errors`, ``n``, in units in which the outcomes have about unit variance.
+        times: when each row was trained, ``n``.
+        noise: variance of the noise of each row, the same for all experts that are compared, ``n``; its geometric mean
+            does not matter.
+    """
+    when = _together(times)
+    counts = np.bincount(when)
+    free = len(errors) - len(counts)
+    if free <= 0:
+        return 0.0
+    precision = np.exp(np.mean(np.log(noise)) - np.log(noise))
+    means = np.bincount(when, precision * errors) / np.bincount(when, precision)
+    return -free / 2 * math.log(float(precision @ (errors - means[when]) ** 2) / free + FLOOR)
+
+
+def _together(times: NDArray[np.int_]) -> NDArray[np.int_]:
+    """Number the groups of rows that are judged against each other, from 0: those of one time, or neighbours."""
+    _, when, counts = np.unique(times, return_inverse=True, return_counts=True)
+    groups: list[int] = []
+    sizes: list[int] = []
+    for place, count in enumerate(counts):
+        alone = count == 1 and place > 0 and counts[place - 1] == 1
+        ends = place + 1 == len(counts) or counts[place + 1] > 1
+        # Two by two; the third of three, after which nobody is left to go with, joins the two before it.
+        if alone and (sizes[-1] == 1 or ends):
+            sizes[-1] += 1
+        else:
+            sizes.append(int(count))
+        groups.append(len(sizes) - 1)
+    return np.array(groups, dtype=int)[when]
+
+
+def prior(trust: float) -> list[float]:
+    """Weights of memory's experts, one for each ``RELATEDNESS``, where so much of them is for related ones."""
+    related = len(RELATEDNESS) - 1
+    return [1 - trust, *[trust / related] * related]
+
+
+def shares(before: Sequence[float] | Array, log_likelihoods: Sequence[float]) -> Array:
+    """Posterior weights of experts: those before times likelihood, summing to 1."""
+    logs = np.log(np.maximum(before, 1e-12)) + np.asarray(log_likelihoods)
+    weights = np.exp(logs - logs.max())
+    return np.asarray(weights / weights.sum(), dtype=np.float64)
+
+
+def explained(weights: Sequence[float] | Array) -> str:
+    """What a forecast is made of, in words whose per cents sum to 100.
+
+    Args:
+        weights: of memory's experts, then of the run's own model if it has a part; they sum to 1.
+    """
+    whole = len(RELATEDNESS)
+    parts = np.array([sum(weights[1:whole]), weights[0], sum(weights[whole:])]) * 100
+    cents = np.floor(parts).astype(int)
+    largest = np.argsort(-(parts - cents), kind="stable")[: 100 - cents.sum()]
+    cents[largest] += 1
+    return (
+        f"{cents[0]}% of the forecast comes from related contexts, {cents[1]}% from the shape of their kernel alone, "
+        f"{cents[2]}% from this run alone"
+    )

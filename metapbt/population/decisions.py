@@ -1,0 +1,116 @@
+"""What a member does next."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from metapbt.history import Ref
+from metapbt.space import Hyperparameters
+
+
+@dataclass(frozen=True, slots=True)
+class Continue:
+    """The member trains on as it is.
+
+    Attributes:
+        until_steps: environment steps at which its interval ends; None for the usual ones.
+    """
+
+    until_steps: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """The member takes over a checkpoint and trains on with ``hyperparameters``.
+
+    Attributes:
+        start: the checkpoint: what a member, perhaps itself, had at the end of a generation.
+        hyperparameters: of the coming interval.
+        until_steps: environment steps at which the interval ends; None for the usual ones.
+    """
+
+    start: Ref
+    hyperparameters: Hyperparameters
+    until_steps: int | None = None
+
+    @property
+    def parent(self) -> int:
+        """The member whose checkpoint it is."""
+        return self.start.member
+
+
+@dataclass(frozen=True, slots=True)
+class Restart:
+    """The member is born again: a new agent.
+
+    Attributes:
+        hyperparameters: of the coming interval.
+        teacher: the checkpoint of the agent that it learns from; None without.
+        until_steps: environment steps at which the interval ends; None for the usual ones.
+    """
+
+    hyperparameters: Hyperparameters
+    teacher: Ref | None = None
+    until_steps: int | None = None
+
+
+Decision = Continue | Copy | Restart
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """A member's coming interval, as it is decided.
+
+    Attributes:
+        kind: what the decision was; ``start`` in the first generation.
+        start: the checkpoint that the interval goes on from; None of a new agent.
+        teacher: the checkpoint of the agent that a new one learns from.
+        hyperparameters: those to train with.
+        source: how they came about.
+        until_steps: where the decision says when the interval ends.
+        operations: for the log alone, what was done to single hyperparameters; not part of the state.
+    """
+
+    kind: Literal["start", "continue", "copy", "restart"]
+    start: Ref | None
+    hyperparameters: Hyperparameters
+    source: str
+    teacher: Ref | None = None
+    until_steps: int | None = None
+    operations: Mapping[str, str] = field(default_factory=dict, compare=False)
+
+    @property
+    def decision(self) -> Decision:
+        """The same for whoever trains the members."""
+        if self.kind == "continue":
+            return Continue(self.until_steps)
+        if self.start is None:
+            return Restart(dict(self.hyperparameters), self.teacher, self.until_steps)
+        return Copy(self.start, dict(self.hyperparameters), self.until_steps)
+
+    def to_dict(self) -> dict[str, Any]:
+        """This assignment as plain data, without what has its usual value."""
+        return {
+            "kind": self.kind,
+            "hyperparameters": dict(self.hyperparameters),
+            "source": self.source,
+            **{
+                name: list(value) if isinstance(value, tuple) else value
+                for name in ("start", "teacher", "until_steps")
+                if (value := getattr(self, name)) is not None
+            },
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Assignment:
+        """The assignment that ``to_dict`` wrote down."""
+        refs = {name: Ref(*data[name]) if name in data else None for name in ("start", "teacher")}
+        return cls(
+            kind=data["kind"],
+            hyperparameters=dict(data["hyperparameters"]),
+            source=data["source"],
+            until_steps=data.get("until_steps"),
+            **refs,  # type: ignore[arg-type]
+        )

@@ -1,0 +1,77 @@
+import numpy as np
+import torch
+
+from metapbt.memory.alone import errors_alone, expert_alone
+from metapbt.memory.encoder import Encoder, Samples
+from metapbt.memory.experts import Expert
+from metapbt.memory.scales import HistoryScale, SourceScale
+from metapbt.memory.trust import evidence
+from metapbt.surrogates.acquisition import conditioned
+from metapbt.surrogates.time_varying import fit_time_varying_gp
+
+SCALE = SourceScale(span=10.0, longest=100.0, interval=10.0, unit=0.1)
+
+
+def samples(effect, seed, generations=10, members=4):
+    """A population whose changes of return are noise, plus ``effect`` times a wave over the first hyperparameter."""
+    rng = np.random.default_rng(seed)
+    generation = np.repeat(np.arange(generations), members)
+    points = rng.random((len(generation), 3))
+    changes = rng.standard_normal(len(generation)) + effect * np.sin(6 * points[:, 0])
+    before = 0.3 * generation + rng.random(len(generation))
+    steps = np.full(len(generation), 10)
+    return Samples(generation, 10 * generation, steps, before, before + changes, points, np.zeros(len(generation), int))
+
+
+def known(errors, own):
+    return evidence(errors, own.times, np.ones(len(own)))
+
+
+def honest(own):
+    """Errors of a PB2 that is fitted anew to all that was before each time."""
+    errors = SCALE.changes(own)
+    for time in range(3, own.times.max() + 1):
+        past, now = own[own.times < time], own[own.times == time]
+        encoder = Encoder(HistoryScale.of(past.returns_before))
+        rows, asked = encoder.rows(past), encoder.rows(now)
+        model = fit_time_varying_gp(torch.as_tensor(rows.inputs), torch.as_tensor(rows.changes)[:, None])
+        model = conditioned(model, torch.as_tensor(asked.inputs), torch.as_tensor(asked.changes)[:, None])
+        wrong = Expert(model, lambda x: x).forecast_errors(now.times)
+        errors[own.times == time] = wrong * SCALE.interval / SCALE.unit * SCALE.steepness(now.returns_after)
+    return errors
+
+
+def test_on_noise_pb2s_model_gains_nothing_over_one_that_is_fitted_anew_at_every_time():
+    gains = []
+    for seed in range(10):
+        own = samples(0.0, seed)
+        gains.append(known(errors_alone(own, SCALE), own) - known(honest(own), own))
+    assert abs(np.mean(gains)) < max(2 * np.std(gains) / len(gains) ** 0.5, 0.3)
+
+
+def test_on_noise_pb2s_model_gains_nothing_over_forecasting_no_change():
+    gains = []
+    for seed in range(10):
+        own = samples(0.0, seed)
+        gains.append(known(errors_alone(own, SCALE), own) - known(SCALE.changes(own), own))
+    assert np.mean(gains) < 2 * np.std(gains) / len(gains) ** 0.5
+
+
+def test_where_hyperparameters_matter_pb2s_model_forecasts_better_than_no_change():
+    gains = []
+    for seed in range(4):
+        own = samples(3.0, seed)
+        gains.append(known(errors_alone(own, SCALE), own) - known(SCALE.changes(own), own))
+    assert np.mean(gains) > 2
+
+
+def test_pb2s_model_answers_in_memorys_columns_and_units():
+    own = samples(3.0, 0)
+    own_scale = HistoryScale.of(own.returns_before)
+    expert = expert_alone(own, own_scale, 10, SCALE)
+    x = np.concatenate([SCALE.start(0, np.full(5, 100), own.returns_before[:5]), own.points[:5]], axis=1)
+    mean, _ = expert.moments(x)
+    asked = np.concatenate([own_scale.start(np.full(5, 10), 0, own.returns_before[:5]), own.points[:5]], axis=1)
+    slopes = expert.model.posterior(torch.as_tensor(asked)).mean.detach().squeeze(-1).numpy()
+    steepness = np.median(SCALE.steepness(own.returns_after))
+    np.testing.assert_allclose(mean, slopes * steepness * SCALE.interval / SCALE.unit, rtol=1e-6)

@@ -1,0 +1,126 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from metapbt.memory.encoder import Rows
+from metapbt.memory.model import MetaModel
+from metapbt.memory.training import learned
+from metapbt.memory.trust import PRIOR, evidence, shares
+
+
+class Given:
+    """Contexts whose rows are on a scale already."""
+
+    chosen = 1
+
+    def __init__(self, rows):
+        self.rows = rows
+
+    def held_out(self, context):
+        own = self.rows.contexts == context
+        return self.rows[own], self.rows[~own]
+
+    def digest(self):
+        return "given"
+
+
+def rows(contexts=3, seed=0):
+    """A peak that moves with the context's feature (column 2)."""
+    rng = np.random.default_rng(seed)
+    which = np.repeat(np.arange(contexts), 30)
+    feature = which - (contexts - 1) / 2
+    x = rng.random(len(which))
+    y = np.exp(-((x - 0.5 - 0.1 * feature) ** 2) / 0.05) * 3 + 0.1 * rng.standard_normal(len(which))
+    times = rng.integers(5, size=len(which))
+    return Rows(np.column_stack([times / 5, rng.random(len(which)), feature, x]), y, which, times)
+
+
+def test_memory_of_like_contexts_is_believed_and_that_of_opposite_ones_is_not():
+    data = rows()
+    memory = learned(Given(data), deep=False)
+    model = memory.model
+    own, others = data[data.contexts == 1][:6], data[data.contexts != 1]
+    weights = []
+    for sign in (1, -1):
+        times = np.zeros(len(own), dtype=int)
+        errors, noise = model.forecasts(others, Rows(own.inputs, sign * own.changes, own.contexts, times))
+        weights.append(shares([1, 1], [evidence(errors[place], times, noise) for place in (0, -1)])[1])
+    assert weights[0] > 0.6
+    assert weights[1] < 0.1
+    assert memory.trust() > 0.5
+
+
+def test_large_early_and_small_late_changes_are_learned_as_such():
+    data = rows(contexts=8)
+    late = data.inputs[:, 0] >= 0.4
+    rng = np.random.default_rng(5)
+    noise = np.where(late, 0.05, 1.0) * rng.standard_normal(len(data))
+    changes = np.where(late, 0.1, 1.0) * data.changes + noise
+    model = learned(Given(replace(data, changes=changes)), deep=False).model
+    early_place, late_place = np.array([[0.2, 0.5, 0.0, 0.5]]), np.array([[0.8, 0.5, 0.0, 0.5]])
+    assert 0.2 < model.noise(early_place)[0] < 3
+    assert model.noise(late_place)[0] < 0.02
+    deviations = model.stage(torch.as_tensor(np.concatenate([early_place, late_place])))[0].detach().numpy()
+    assert deviations[1] < 0.5 * deviations[0]
+
+
+def test_points_pending_in_a_learned_model_have_their_own_noise():
+    data = rows()
+    model = learned(Given(data), deep=False).model
+    pending, asked = data.inputs[:3] + 0.1, data.inputs[3:9]
+    answered = replace(model.expert(data, data[:0], 0.8), pending=pending).moments(asked)
+    known = Rows(pending, np.zeros(3), np.zeros(3, dtype=int), np.zeros(3, dtype=int))
+    posterior = model.conditioned(data, known, 0.8).posterior(torch.as_tensor(np.c_[asked, np.ones(len(asked))]))
+    np.testing.assert_allclose(answered[1], posterior.variance.detach().squeeze(-1), rtol=1e-4, atol=1e-8)
+
+
+def test_one_context_leaves_trust_as_it_was_and_trains_all_the_same():
+    data = rows(contexts=1)
+    memory = learned(Given(data), deep=True)
+    assert memory.trust() == PRIOR
+    assert not any(np.isnan(value).any() for value in memory.weights().values())
+
+
+def test_held_out_contexts_say_how_long_to_train_but_none_for_the_model_without_it(monkeypatch):
+    forecast = {0: [0.0, 5.0, 0.0], 1: [0.0, 0.0, 1.0], 2: [0.0, 0.0, 3.0]}
+    steps_of_all, taken = [], []
+
+    def train(self, rows, phase, steps, unseen=None):
+        if unseen is None:
+            steps_of_all.append(steps)
+            return []
+        assert set(rows.contexts) | set(unseen.contexts) == {0, 1, 2}
+        return [(density, i) for i, density in enumerate(forecast[unseen.contexts[0]])]
+
+    monkeypatch.setattr(MetaModel, "train", train)
+    monkeypatch.setattr(MetaModel, "load", lambda self, look: taken.append(look))
+    learned(Given(rows()), deep=False)
+    assert taken == [2, 1, 1]
+    assert steps_of_all == [25]
+
+
+def test_rows_that_say_nothing_leave_trust_as_it_was():
+    data = rows(contexts=2)
+    alone = Rows(data.inputs, data.changes, data.contexts, np.zeros(len(data), dtype=int))[[0, 30]]  # one row of each
+    assert learned(Given(alone), deep=False).trust() == pytest.approx(PRIOR)
+
+
+def test_relatedness_says_how_far_the_sources_rows_count():
+    data, model = rows(), MetaModel(2, 1, 1)
+    none, asked = data[:0], data.inputs[:5]
+    with_target = np.column_stack([asked, np.ones(5)])
+    means = []
+    for relatedness in (0.0, 0.5, 0.95):
+        posterior = model.conditioned(data, none, relatedness).posterior(torch.as_tensor(with_target))
+        means.append(posterior.mean.detach().squeeze(-1).numpy())
+    np.testing.assert_allclose(means[0], 0.0, atol=1e-9)
+    np.testing.assert_allclose(means[1] * 0.95, means[2] * 0.5)
+
+
+def test_a_new_deep_kernel_is_a_plain_one():
+    model, x = MetaModel(2, 1, 3), torch.rand(5, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    gaps = ((x[:, None] - x) * torch.as_tensor(model.relevance)).square().sum(-1)
+    torch.testing.assert_close(model.kernel(x).to_dense(), torch.exp(-gaps / 2))
+    np.testing.assert_allclose(np.ptp(model.noise(x.numpy())), 0.0, atol=1e-12)

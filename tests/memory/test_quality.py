@@ -1,0 +1,59 @@
+from dataclasses import replace
+
+import numpy as np
+
+from metapbt.history import Context, History, Record
+from metapbt.memory.quality import held_out_quality, summary
+from metapbt.memory.source_runs import Memory, SourceRun
+from metapbt.memory.tasks import Tasks
+from metapbt.space import Space
+
+SPACE = Space({"x": {"type": "float", "low": 0.0, "high": 1.0}})
+
+
+def source(best, scale=1.0):
+    """A population whose return grows faster the nearer x is to ``best``."""
+    rng = np.random.default_rng(int(100 * best))
+    records, returns = [], np.zeros(4)
+    for generation in range(9):
+        for member in range(4):
+            x = float(rng.random())
+            returns[member] += scale * np.exp(-(((x - best) / 0.35) ** 2))
+            records.append(Record(generation, member, None, "random", {"x": x}, 10 * (generation + 1), returns[member]))
+    return SourceRun(Context({"best": best}), History(tuple(records)))
+
+
+def memory(*bests):
+    return Memory(Context({"best": 0.5}), tuple(source(best) for best in bests))
+
+
+def test_held_out_contexts_say_what_memory_is_worth():
+    related = held_out_quality(memory(0.3, 0.5, 0.7), SPACE)
+    assert [quality.context for quality in related] == [Context({"best": best}) for best in (0.3, 0.5, 0.7)]
+    assert np.mean([q.memory.rank_correlation for q in related]) > 0.7
+    assert np.mean([q.memory.density for q in related]) > np.mean([q.alone.density for q in related])
+    assert all(0.7 <= q.memory.inside <= 1 for q in related)
+    assert "rank correlation" in summary(related)
+
+
+def test_one_context_is_too_few():
+    assert held_out_quality(memory(0.3), SPACE) == []
+    assert "too few" in summary([])
+
+
+def test_scales_of_a_held_out_context_are_those_of_the_others():
+    usual = Tasks.of(memory(0.3, 0.5, 0.7), SPACE)
+    wild = Memory(Context({"best": 0.5}), (source(0.3), source(0.5), source(0.7, scale=1000.0)))
+    changed = Tasks.of(wild, SPACE)
+    _, others = usual.held_out(2)
+    own, others_of_changed = changed.held_out(2)
+    np.testing.assert_array_equal(others.inputs, others_of_changed.inputs)  # whatever the one held out is like
+    np.testing.assert_array_equal(others.changes, others_of_changed.changes)
+    assert np.abs(own.changes).max() > 10
+    alone = Tasks.of(replace(wild, sources=wild.sources[:2]), SPACE)
+    np.testing.assert_array_equal(others.inputs, alone.rows.inputs)
+
+
+def test_what_is_held_out_from_two_contexts_has_no_features_to_learn():
+    own, others = Tasks.of(memory(0.3, 0.7), SPACE).held_out(0)
+    assert own.inputs.shape[1] == others.inputs.shape[1] == 3  # time, return, x
