@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any
 from metapbt.envs import make_env, register_envs
 
 if TYPE_CHECKING:
-    from metapbt.population.tuner import Continue, Copy, Tuner
-    from metapbt.runs.loop import run
+    from metapbt.population.decisions import Continue, Copy, Restart
+    from metapbt.population.tuner import Tuner
+    from metapbt.runs.run import Run, load, run
     from metapbt.space import Space
 
-__all__ = ["Continue", "Copy", "Space", "Tuner", "make_env", "run"]
+__all__ = ["Continue", "Copy", "Restart", "Run", "Space", "Tuner", "load", "make_env", "run"]
 
 __version__ = version("metapbt")
 
@@ -27,11 +28,14 @@ __version__ = version("metapbt")
 register_envs()
 
 _HOMES = {
-    "Continue": "metapbt.population.tuner",
-    "Copy": "metapbt.population.tuner",
+    "Continue": "metapbt.population.decisions",
+    "Copy": "metapbt.population.decisions",
+    "Restart": "metapbt.population.decisions",
+    "Run": "metapbt.runs.run",
     "Space": "metapbt.space",
     "Tuner": "metapbt.population.tuner",
-    "run": "metapbt.runs.loop",
+    "load": "metapbt.runs.run",
+    "run": "metapbt.runs.run",
 }
 
 

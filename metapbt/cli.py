@@ -20,6 +20,8 @@ _EXAMPLES = """\
 examples:
   metapbt run env=cart_pole method=pb2 seed=0
   metapbt run env=lunar_lander context.leg_height=3.2 method=meta_pb2 meta.results_dir=results
+  metapbt run env=Pendulum-v1
+  metapbt run env=my_envs:PENDULUM context.length=1.5
   metapbt run --multirun env=cart_pole method=default,pb2 seed=0,1,2
   metapbt scripts env=lunar_lander scripts.feature=leg_height method=pb2
   metapbt status results
@@ -76,12 +78,14 @@ def _parser() -> argparse.ArgumentParser:
     report.add_argument("results", type=Path, metavar="RESULTS", help="a directory with runs in it")
     report.add_argument("--out", type=Path, metavar="DIR", help="where to write (default: RESULTS/report)")
 
-    status = command("status", _status, "what is done, running, failed, stopped or missing")
+    status = command("status", _status, "how many seeds are done; which are running, failed, stopped or missing")
     status.add_argument("results", type=Path, metavar="RESULTS", help="a directory with runs in it")
 
     replay = command("replay", _replay, "train one fresh agent on the hyperparameter schedule of a run's best member")
     replay.add_argument("run", type=Path, metavar="RUN_DIR", help="the directory of a run")
-    replay.add_argument("--seed", type=int, help="of the fresh agent (default: one that the run did not use)")
+    replay.add_argument(
+        "--seed", type=int, help="of the fresh agent (default: the run's number; its draws are others all the same)"
+    )
 
     toy = command("toy", _toy, "figures and an animation of what populations did on env=quadratic")
     toy.add_argument("results", type=Path, metavar="RESULTS", help="a directory with runs of env=quadratic in it")
@@ -104,11 +108,11 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(arguments: Sequence[str]) -> int:
-    from metapbt.runs.loop import run_config
+    from metapbt.runs.run import run_config
 
     def one(config: DictConfig) -> None:
         finished = run_config(config)
-        print(f"{finished.path}: score {finished.best.eval_return:.2f}", flush=True)
+        print(f"{finished.path}: {finished.quoted}", flush=True)
 
     _with_hydra("run", arguments, one)
     return 0
@@ -127,7 +131,7 @@ def _scripts(arguments: Sequence[str]) -> int:
         asked: Any = OmegaConf.to_container(hydra.overrides.task, resolve=False)
         overrides = [text.removeprefix("++") for text in asked]
         config_dir = next((s.path for s in hydra.runtime.config_sources if s.provider == "command-line"), None)
-        scripts = write_scripts(config, overrides, config_dir)
+        scripts = write_scripts(config, overrides, config_dir, hydra.runtime.choices)
         print(f"wrote {len(scripts)} scripts to {scripts[0].parent}")
         print(f"submit them to Slurm:  {job_runner()} {scripts[0].parent}")
         print(f"or run them here:      {job_runner()} {scripts[0].parent} --local --jobs 2")
@@ -143,7 +147,7 @@ def _with_hydra(command: str, arguments: Sequence[str], do: Callable[[DictConfig
     """
     import hydra
 
-    from metapbt.config import open_context, readable_errors, shared_dir
+    from metapbt.config import hydra_overrides, readable_errors, shared_dir
 
     failures: list[MetapbtError] = []
     count = itertools.count()
@@ -160,9 +164,9 @@ def _with_hydra(command: str, arguments: Sequence[str], do: Callable[[DictConfig
 
     os.environ["HYDRA_FULL_ERROR"] = "1"  # let Hydra pass its own errors on instead of printing them
     before = sys.argv
-    sys.argv = [f"metapbt {command}", *open_context(arguments)]
     try:
-        with readable_errors():
+        with readable_errors(arguments):
+            sys.argv = [f"metapbt {command}", *hydra_overrides(arguments)]
             main_of_hydra = hydra.main(
                 config_path=str(shared_dir("conf").resolve()), config_name="config", version_base="1.3"
             )
@@ -182,11 +186,9 @@ def _is_sweep(arguments: Sequence[str]) -> bool:
 def _report(parsed: argparse.Namespace) -> int:
     from rich.console import Console
 
-    from metapbt.report.report import summary_table, write_report
+    from metapbt.report.report import print_report, write_report
 
-    page = write_report(parsed.results, parsed.out)
-    Console().print(summary_table(parsed.results))
-    print(page)
+    print_report(write_report(parsed.results, parsed.out), Console())
     return 0
 
 
@@ -198,7 +200,7 @@ def _replay(parsed: argparse.Namespace) -> int:
 
 
 def _toy(parsed: argparse.Namespace) -> int:
-    from metapbt.report.toy.trajectories import write_toy_figures
+    from metapbt.report.toy.write import write_toy_figures
 
     for path in write_toy_figures(parsed.results, parsed.out):
         print(path)

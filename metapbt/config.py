@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from metapbt.errors import MetapbtError
 
@@ -27,6 +28,10 @@ def job_runner() -> str:
     return f"./{here}" if here.exists() else str(shared_dir("jobs") / here)
 
 
+#: ``metapbt.envs``, which this file does not know, adds here what names an environment's features, for error messages.
+FEATURE_NAMES: list[Callable[[str], Iterable[str]]] = []
+
+
 def compose(overrides: Sequence[str] = (), config_dir: Path | None = None) -> DictConfig:
     """Compose the configuration from ``conf/`` and the user's overrides.
 
@@ -40,22 +45,74 @@ def compose(overrides: Sequence[str] = (), config_dir: Path | None = None) -> Di
     import hydra
     from hydra.core.global_hydra import GlobalHydra
 
-    search = [f"hydra.searchpath=[file://{config_dir.resolve()}]"] if config_dir else []
+    search = [f"hydra.searchpath=['file://{config_dir.resolve()}', any-env://]"] if config_dir else []
     GlobalHydra.instance().clear()  # a composition may be asked for inside another program's Hydra
-    with hydra.initialize_config_dir(str(shared_dir("conf")), version_base="1.3"), readable_errors():
-        return hydra.compose("config", overrides=[*open_context(overrides), *search])
+    with readable_errors(overrides):
+        asked = hydra_overrides(overrides)
+        with hydra.initialize_config_dir(str(shared_dir("conf")), version_base="1.3"):
+            return hydra.compose("config", overrides=[*asked, *search])
 
 
-def open_context(overrides: Sequence[str]) -> list[str]:
-    """Let ``context.<feature>=value`` add its key: features are checked by the environment, not by Hydra.
+def hydra_overrides(overrides: Sequence[str]) -> list[str]:
+    """Return the user's overrides as Hydra is to read them, and make Hydra take any ``env=NAME``.
 
-    So a misspelt feature is answered with the environment's own features.
+    ``context.<feature>=value`` adds its key: features are checked by the environment, not by Hydra, so that a misspelt
+    one is answered with the environment's own. ``1e5`` becomes ``100000``: to Hydra it would be no integer.
     """
-    return [f"++{text}" if text.startswith("context.") else text for text in overrides]
+    from metapbt import any_env
+
+    any_env.register()
+    return [f"++{text}" if text.startswith("context.") else text for text in map(_without_exponents, overrides)]
+
+
+def _without_exponents(override: str) -> str:
+    key, equals, value = override.partition("=")
+    if "'" in value or '"' in value:  # a text
+        return override
+    return key + equals + re.sub(r"[^][(){},:\s]+", _whole, value)
+
+
+def _whole(word: re.Match[str]) -> str:
+    if not re.fullmatch(r"-?\d+(\.\d+)?[eE]\+?\d{1,2}", word.group()):
+        return word.group()
+    number = Decimal(word.group())
+    return f"{number:.0f}" if number == number.to_integral_value() else word.group()
+
+
+def integer(config: Mapping[str, Any], key: str, lowest: int = 0) -> int:
+    """Return the integer at a dotted key; a float that is a whole number counts, as YAML reads 1e5 as one.
+
+    Args:
+        config: nested mappings.
+        key: such as ``budget.steps``.
+        lowest: the smallest legal value.
+
+    Raises:
+        MetapbtError: there is none, or it is below ``lowest``.
+
+    Example:
+        >>> integer({"budget": {"steps": 1e5}}, "budget.steps", lowest=1)
+        100000
+    """
+    value: Any = config
+    for part in key.split("."):
+        value = value.get(part) if isinstance(value, Mapping) else None
+    whole = int(value) if isinstance(value, float) and value.is_integer() else value
+    if isinstance(whole, bool) or not isinstance(whole, int) or whole < lowest:
+        wanted = {0: ">= 0", 1: "> 0"}.get(lowest, f">= {lowest}")
+        raise MetapbtError(f"{key} must be {wanted} and an integer, got {'nothing' if value is None else value}")
+    return whole
 
 
 class readable_errors:  # noqa: N801 - used as a function: ``with readable_errors():``
-    """Context manager that turns Hydra's and OmegaConf's errors into one line with the nearest known name."""
+    """Context manager that turns Hydra's and OmegaConf's errors into one line with the nearest known name.
+
+    Args:
+        overrides: what the user wrote: says whose features an unknown key may be meant for.
+    """
+
+    def __init__(self, overrides: Sequence[str] = ()) -> None:
+        self._overrides = overrides
 
     def __enter__(self) -> None:
         pass
@@ -67,10 +124,10 @@ class readable_errors:  # noqa: N801 - used as a function: ``with readable_error
         from omegaconf.errors import OmegaConfBaseException
 
         if isinstance(error, HydraException | OmegaConfBaseException):
-            raise MetapbtError(_one_line(error)) from error
+            raise MetapbtError(_one_line(error, self._overrides)) from error
 
 
-def _one_line(error: BaseException) -> str:
+def _one_line(error: BaseException, overrides: Sequence[str]) -> str:
     text = str(error)
     missing_choice = re.search(
         r"Could not find '([^']+)'\n\nAvailable options in '([^']+)':\n(.*?)\n(?:Config|$)", text, re.S
@@ -83,13 +140,28 @@ def _one_line(error: BaseException) -> str:
     missing_key = re.search(r"Could not override '([^']+)'", text) or re.search(r"Key '([^']+)' is not in struct", text)
     if missing_key:
         key = missing_key.group(1)
-        nearest = difflib.get_close_matches(key, _known_keys(), n=1, cutoff=0.5)
-        hint = f"; did you mean '{nearest[0]}'?" if nearest else ""
+        nearest = _nearest_key(key, _known_keys(overrides))
+        hint = f"; did you mean '{nearest}'?" if nearest else ""
         return f"unknown override '{key}'{hint} (metapbt run --cfg job shows every key)"
     return " ".join(line.strip() for line in text.splitlines() if line.strip())
 
 
-def _known_keys() -> list[str]:
+def _nearest_key(key: str, known: Iterable[str]) -> str | None:
+    """The known key that is most like ``key``: as a whole, or in its last part where ``key`` has but one."""
+
+    def likeness(other: str) -> float:
+        parts = [other] if "." in key else [other, other.rpartition(".")[2]]
+        return max(difflib.SequenceMatcher(None, key, part).ratio() for part in parts)
+
+    nearest = max(known, key=likeness)
+    return nearest if likeness(nearest) >= 0.6 else None
+
+
+def _known_keys(overrides: Sequence[str]) -> list[str]:
+    """Every key of the configuration without overrides, and the features of the environments that these choose."""
+    import hydra
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.errors import HydraException
     from omegaconf import DictConfig, OmegaConf
 
     def walk(node: DictConfig, prefix: str) -> list[str]:
@@ -100,9 +172,15 @@ def _known_keys() -> list[str]:
             keys += [name, *(walk(value, f"{name}.") if isinstance(value, DictConfig) else [])]
         return keys
 
-    import hydra
-    from hydra.core.global_hydra import GlobalHydra
-
     GlobalHydra.instance().clear()
     with hydra.initialize_config_dir(str(shared_dir("conf")), version_base="1.3"):
-        return walk(OmegaConf.create(hydra.compose("config")), "")
+        groups = {path.name for path in shared_dir("conf").iterdir() if path.is_dir()}
+        choices = [text for text in overrides if text.partition("=")[0] in groups and "," not in text]
+        try:
+            config = OmegaConf.create(hydra.compose("config", overrides=choices))
+        except HydraException:  # a choice is wrong as well
+            config = OmegaConf.create(hydra.compose("config"))
+    chosen = [text.removeprefix("env=").split(",") for text in overrides if text.startswith("env=")]
+    envs = chosen[-1] if chosen else [config.env]
+    features = [f"context.{name}" for env in envs for names in FEATURE_NAMES for name in names(env)]
+    return [*walk(config, ""), *features]

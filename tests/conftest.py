@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,23 +15,27 @@ for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parents[1] / ".pytest_cache" / "jax"))
 
 
+from metapbt.store import journal  # noqa: E402 - after the threads are limited
+
+
 class Killed(BaseException):
     """What ends a run in a test; nothing catches it."""
 
 
 class Writes:
-    """Counts files at the moment when they would take their names."""
+    """Counts the places where a run may die: when a file would take its name, and within an entry of the journal."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self._monkeypatch = monkeypatch
-        self._original = Path.replace
+        self._replace = Path.replace
+        self._write_through = journal.write_through
 
     def during(self, run: Callable[[], object]) -> int:
-        """How many whole files a run writes."""
+        """How many such places a run has."""
         return self._run(run, None)
 
     def kill_before(self, number: int, run: Callable[[], object]) -> None:
-        """Let a run die just before a file, counted from 1, takes its name."""
+        """Let a run die at one of them, counted from 1."""
         with pytest.raises(Killed):
             self._run(run, number)
 
@@ -42,10 +47,19 @@ class Writes:
             count += 1
             if count == limit:
                 raise Killed
-            return self._original(path, target)
+            return self._replace(path, target)
+
+        def write_through(file: Any, data: bytes) -> None:
+            nonlocal count
+            count += 1
+            if count == limit:
+                self._write_through(file, data[: len(data) // 2])
+                raise Killed
+            self._write_through(file, data)
 
         with self._monkeypatch.context() as patch:
             patch.setattr(Path, "replace", replace)
+            patch.setattr(journal, "write_through", write_through)
             run()
         return count
 

@@ -22,20 +22,24 @@ class StandInLearner:
     ``STAND_IN_FAIL``: above which ``x`` training raises, and how often. Both are JSON with a folder to count in.
     """
 
-    def __init__(self, env, context, budget_steps, settings):
+    def __init__(self, env, context, budget, settings):
         pass
 
-    def check(self, space, interval_steps):
+    def check(self, space):
         pass
 
-    def train(self, state, hyperparameters, interval_steps, seed, evaluation_seed):
-        self._go_wrong(hyperparameters)
-        before = (0, 0.0) if state is None else (int(state["steps"]), float(state["reached"]))
-        rng = np.random.default_rng(seed)
-        steps, reached = before[0] + interval_steps, before[1] + float(hyperparameters["x"]) + rng.normal()
-        evaluation = reached + np.random.default_rng(evaluation_seed).normal()
-        state = {"steps": np.array(steps), "reached": np.array(reached)}
-        return Training(state, steps, reached, evaluation, int(rng.integers(9)))
+    def train(self, interval, start, teacher=None):
+        self._go_wrong(interval.hyperparameters)
+        before = 0.0 if start is None else float(start["reached"])
+        rng = np.random.default_rng(interval.seed)
+        steps = interval.until_steps - interval.start_steps
+        reached = before + float(interval.hyperparameters["x"]) * steps / 10 + rng.normal()
+        state = {"reached": np.array(reached)}
+        evaluation = self.evaluate(state, interval.hyperparameters, interval.evaluation_seed, 1)
+        return Training(state, interval.until_steps, (reached,), evaluation)
+
+    def evaluate(self, state, hyperparameters, seed, episodes):
+        return float(state["reached"] + np.random.default_rng(seed).normal())
 
     def _go_wrong(self, hyperparameters):
         kill, fail = (json.loads(os.environ.get(name, "null")) for name in ("STAND_IN_KILL", "STAND_IN_FAIL"))
@@ -60,6 +64,15 @@ def _count(folder: Path) -> int:
 def halved(hyperparameters):
     """A constraint: half of every ``x``."""
     return {**hyperparameters, "x": hyperparameters["x"] / 2}
+
+
+def aimless(hyperparameters):
+    """A constraint under which returns wander, so that what was reached can be lost again."""
+    return {**hyperparameters, "x": 0.0}
+
+
+def nothing(hyperparameters):
+    """A constraint that forgets to return."""
 
 
 def _build_robot(context, render_mode):

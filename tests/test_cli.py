@@ -1,6 +1,5 @@
 """The command as a user meets it: its output, its exit status, never a traceback."""
 
-import json
 import subprocess
 import sys
 from pathlib import Path
@@ -33,6 +32,8 @@ def test_help_names_every_command_with_examples(capsys):
     for command in ("run", "scripts", "report", "status", "data"):
         assert f"\n    {command} " in text
     assert "metapbt run env=cart_pole method=pb2 seed=0" in text
+    assert "metapbt run env=Pendulum-v1" in text
+    assert "metapbt run env=my_envs:PENDULUM" in text
 
 
 def test_help_and_import_load_nothing_heavy():
@@ -57,11 +58,22 @@ def test_the_toy_is_trained_without_torch_or_jax():
     assert done.stdout.splitlines()[-1] == "set()"
 
 
-def test_run_prints_where_the_run_is_and_its_score(capfd):
+def test_run_prints_where_the_run_is_and_its_test_return(capfd):
     assert main(["run", *QUICK]) == 0
     out, err = capfd.readouterr()
-    assert out.startswith("results/quadratic/default/pbt/seed_0: score ")
+    assert out.startswith("results/quadratic/default/pbt/seed_0: test return ")
     assert "generation 2/2, 8 steps: member" in err
+
+
+def test_a_budget_may_be_written_with_an_exponent(capfd):
+    assert main(["run", *QUICK, "budget.steps=1e1", "budget.interval=5e0"]) == 0
+    assert "generation 2/2, 10 steps" in capfd.readouterr().err
+
+
+def test_the_help_of_replay_says_which_seed_it_takes(capsys):
+    with pytest.raises(SystemExit):
+        main(["replay", "--help"])
+    assert "default: the run's number" in " ".join(capsys.readouterr().out.split())
 
 
 def test_multirun_trains_every_combination(results):
@@ -83,6 +95,10 @@ def test_a_failing_run_of_a_sweep_leaves_the_others_alone(capfd):
         (["run", *QUICK, "budget.interval=-5"], "metapbt: error: budget.interval must be > 0 and an integer, got -5"),
         (["run", "env=cart_pol"], "metapbt: error: unknown env 'cart_pol'; did you mean 'cart_pole'?"),
         (["run", "env=cart_pole", "context.pole_lenght=1"], "unknown feature of cart_pole 'pole_lenght'; did you mean"),
+        (["run", "pole_length=0.8"], "unknown override 'pole_length'; did you mean 'context.pole_length'?"),
+        (["run", "env=Pendulm-v1"], "metapbt: error: unknown env 'Pendulm-v1'; did you mean 'Pendulum-v1'?"),
+        (["run", "env=no_such:CAR"], "metapbt: error: env 'no_such:CAR' cannot be loaded: No module named 'no_such'"),
+        (["run", *QUICK, "budget.steps=1.5e0"], "budget.steps must be > 0 and an integer, got 1.5"),
         (["report", "nowhere"], "metapbt: error: no runs found in nowhere"),
         (["status", "."], "metapbt: error: no runs under ."),
         (["data", "export", "."], "metapbt: error: data export needs --to FILE"),
@@ -103,7 +119,7 @@ def test_a_command_that_does_not_exist_is_answered_with_those_that_do(capsys):
     assert "choose from" in capsys.readouterr().err
 
 
-def test_status_lists_the_seeds_by_state_and_what_is_missing(results, capfd):
+def test_status_counts_seeds_and_says_which_are_not_done(results, capfd):
     (Path(results) / "quadratic/default/pbt/seed_1/DONE").unlink()
     main(["run", *QUICK, "seed=2"])
     capfd.readouterr()
@@ -112,8 +128,8 @@ def test_status_lists_the_seeds_by_state_and_what_is_missing(results, capfd):
         [cell.strip() for cell in line.split("│")[1:-1]] for line in capfd.readouterr().out.splitlines() if "│" in line
     ]
     assert rows == [
-        ["quadratic", "default", "pbt", "0, 2", "-", "-", "1", "-"],
-        ["quadratic", "optimum_shift=0.5", "pbt", "0, 1", "-", "-", "-", "2"],
+        ["quadratic", "default", "pbt", "2 of 3 seeds", "stopped: seed 1"],
+        ["quadratic", "optimum_shift=0.5", "pbt", "2 of 3 seeds", "missing: seed 2"],
     ]
 
 
@@ -128,7 +144,7 @@ def test_data_lists_shows_checks_and_exports(results, capfd):
     for ending in ("csv", "parquet", "json"):
         assert main(["data", "export", results, "--to", f"all.{ending}"]) == 0
     assert len(pd.read_csv("all.csv")) == len(pd.read_parquet("all.parquet")) == len(pd.read_json("all.json")) == 32
-    assert json.loads(pd.read_csv("all.csv")["context"].iloc[0]) == {"optimum_shift": 0.0}
+    assert pd.read_csv("all.csv")["context.optimum_shift"].iloc[0] == 0.0
 
 
 def test_check_names_a_damaged_file(results, capfd):

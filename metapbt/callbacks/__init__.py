@@ -1,1 +1,33 @@
-"""Who listens while a run works."""
+"""Who listens while a run works: the log, the bar, and one's own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from metapbt.callbacks.bar import BarCallback
+from metapbt.callbacks.base import Callback, RunStart
+from metapbt.callbacks.log import LogCallback
+from metapbt.errors import MetapbtError
+from metapbt.registry import lookup
+
+__all__ = ["Callback", "RunStart", "make_callbacks"]
+
+
+def make_callbacks(names: Sequence[str]) -> list[Callback]:
+    """The log, the bar, and one's own.
+
+    Args:
+        names: of one's own classes, ``package.module:Class``, made without arguments.
+
+    Raises:
+        MetapbtError: one cannot be imported or made.
+    """
+    if isinstance(names, str):
+        raise MetapbtError(f"callbacks must be a list, [my_module:MyCallback], got {names!r}")
+    made: list[Callback] = [LogCallback(), BarCallback()]
+    for name in names:
+        try:
+            made.append(lookup("callback", name, {})())
+        except TypeError as error:
+            raise MetapbtError(f"callback '{name}': {error}") from error
+    return made

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from metapbt.errors import MetapbtError
 from metapbt.execution.base import Executor
 from metapbt.learners import LearnerSpec
-from metapbt.registry import lookup
+from metapbt.registry import check_settings, lookup
 
 __all__ = ["EXECUTORS", "Executor", "make_executor"]
 
@@ -23,8 +22,7 @@ def make_executor(name: str, learner: LearnerSpec, **settings: Any) -> Executor:
     Raises:
         MetapbtError: the executor or one of its settings is unknown or out of range.
     """
-    try:
-        executor: Executor = lookup("executor", name, EXECUTORS)(learner, **settings)
-    except TypeError as error:
-        raise MetapbtError(f"executor '{name}': {error}") from error
+    made_by = lookup("executor", name, EXECUTORS)
+    check_settings(f"setting of executor {name}", made_by, settings)
+    executor: Executor = made_by(learner, **settings)
     return executor

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from metapbt.errors import MetapbtError, one_line
 from metapbt.files import atomic_file
 
 if TYPE_CHECKING:
@@ -24,6 +27,7 @@ class Outcome:
 
     hyperparameters: Hyperparameters
     env_steps: int
+    until_steps: int
     train_return: float
     eval_return: float
     episodes: int
@@ -45,6 +49,13 @@ def load_state(path: Path) -> dict[str, np.ndarray[Any, Any]]:
 
 
 def read_outcome(path: Path) -> Outcome:
-    """Read the outcome alone."""
-    with np.load(path, allow_pickle=False) as archive:
-        return Outcome(**json.loads(archive[_OUTCOME].tobytes()))
+    """Read the outcome alone.
+
+    Raises:
+        MetapbtError: the file is damaged, or no checkpoint.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return Outcome(**json.loads(archive[_OUTCOME].tobytes()))
+    except (OSError, ValueError, EOFError, KeyError, TypeError, zipfile.BadZipFile, zlib.error) as error:
+        raise MetapbtError(f"{path} is damaged: {one_line(error)}") from error

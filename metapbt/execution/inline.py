@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from metapbt.execution.base import Failure, Task, Trainer
+from collections.abc import Sequence
+
+from metapbt.execution.base import Failure, Job
 from metapbt.execution.checkpoint import Outcome
+from metapbt.execution.trainer import Trainer
 from metapbt.learners import LearnerSpec
 
 
@@ -12,21 +15,21 @@ class InlineExecutor:
 
     def __init__(self, learner: LearnerSpec, threads: int = 1) -> None:
         self._trainer = Trainer(learner, threads)
-        self._tasks: list[Task] = []
+        self._jobs: list[Job] = []
 
-    def submit(self, task: Task) -> None:
-        """Let the task wait for its turn."""
-        self._tasks.append(task)
-        self._tasks.sort(key=lambda waiting: (waiting.generation, waiting.member), reverse=True)
+    def submit(self, jobs: Sequence[Job]) -> None:
+        """Let the jobs wait for their turns."""
+        self._jobs.extend(jobs)
+        self._jobs.sort(key=lambda waiting: waiting.interval.ref, reverse=True)
 
-    def next(self) -> tuple[Task, Outcome | Failure]:
-        """Train the task whose turn it is."""
-        task = self._tasks.pop()
+    def next(self) -> tuple[Job, Outcome | Failure]:
+        """Train the job whose turn it is."""
+        job = self._jobs.pop()
         try:
-            return task, self._trainer.train(task)
+            return job, self._trainer.train(job)
         except Exception as error:
-            return task, Failure.of(error)
+            return job, Failure.of(error)
 
     def close(self) -> None:
-        """Forget the tasks."""
-        self._tasks.clear()
+        """Forget the jobs."""
+        self._jobs.clear()

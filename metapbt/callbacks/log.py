@@ -1,0 +1,110 @@
+"""The log: a run told in lines."""
+
+from __future__ import annotations
+
+import math
+import time
+
+from metapbt.callbacks.base import Callback, RunStart
+from metapbt.history import History, Record
+from metapbt.log import LOGGER, counted
+from metapbt.population.decisions import Assignment
+
+
+class LogCallback(Callback):
+    """Writes what happens to the package's logger."""
+
+    def on_start(self, run: RunStart) -> None:
+        """Say what runs, and from where."""
+        self._run = run
+        self._began = time.monotonic()
+        self._trained = 0
+        LOGGER.info(
+            "%s: %s, %s, generation %d of %d",
+            run.title,
+            "going on" if run.resumed else "starting",
+            counted(run.size, "member"),
+            run.history.generations + 1,
+            run.generations,
+        )
+
+    def on_record(self, record: Record) -> None:
+        """Count it."""
+        self._trained += 1
+
+    def on_decision(self, member: int, assignment: Assignment, child: Record | None, parent: Record | None) -> None:
+        """Who copies whom at which returns, and what becomes of each hyperparameter."""
+        metric = self._run.metric
+        if parent is None:
+            taught = f" and learns from member {assignment.teacher.member}" if assignment.teacher else ""
+            LOGGER.info("member %d begins anew%s", member, taught)
+            return
+        if child is None:
+            LOGGER.info("candidate %d (%.6g) becomes member %d", parent.member, parent.value(metric), member)
+            return
+        before = parent.hyperparameters
+        changes = ", ".join(
+            f"{name} {shown(before.get(name))} {_arrow(assignment.operations.get(name))} {shown(value)}"
+            for name, value in assignment.hyperparameters.items()
+        )
+        back = "" if parent.generation >= child.generation - 1 else f" of generation {parent.generation + 1}"
+        LOGGER.info(
+            "member %d (%.6g) copies member %d%s (%.6g), %s: %s",
+            member,
+            child.value(metric),
+            parent.member,
+            back,
+            parent.value(metric),
+            assignment.source,
+            changes,
+        )
+
+    def on_generation(self, history: History) -> None:
+        """Who is best, and how much time is left."""
+        leader = history.leader()
+        left = self._run.intervals - len(history)
+        seconds = (time.monotonic() - self._began) / max(self._trained, 1) * left
+        LOGGER.info(
+            "generation %d/%d, %d steps: member %d is best with %s; %s left",
+            history.generations,
+            self._run.generations,
+            leader.env_steps,
+            leader.member,
+            _returns(leader),
+            duration(seconds),
+        )
+
+    def on_end(self, history: History, tested: tuple[Record, float] | None) -> None:
+        """Say what the run is worth."""
+        if tested is not None:
+            agent, test_return = tested
+            LOGGER.info(
+                "%s: finished with a test return of %.2f (member %d after %d steps)",
+                self._run.title,
+                test_return,
+                agent.member,
+                agent.env_steps,
+            )
+
+
+def duration(seconds: float) -> str:
+    """Seconds for people: ``12s``, ``3m05s``, ``2h07m``."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}h{minutes:02d}m" if hours else f"{minutes}m{rest:02d}s" if minutes else f"{rest}s"
+
+
+def shown(value: object) -> str:
+    """A hyperparameter for people: four significant digits."""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _returns(record: Record) -> str:
+    trained = (
+        "no episode ended in training" if math.isnan(record.train_return) else f"{record.train_return:.2f} in training"
+    )
+    return f"{trained}, {record.eval_return:.2f} in evaluation"
+
+
+def _arrow(operation: str | None) -> str:
+    return f"--({operation})-->" if operation else "->"

@@ -1,0 +1,248 @@
+"""What is to be trained: a run's plan, from a checked configuration."""
+
+from __future__ import annotations
+
+import math
+import platform
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from metapbt import seeding
+from metapbt.config import integer
+from metapbt.errors import MetapbtError, one_line
+from metapbt.execution import Executor, make_executor
+from metapbt.execution.base import Job
+from metapbt.history import Budget, History, Interval, Record, Ref
+from metapbt.learners import LearnerSpec
+from metapbt.population.explorers import explorer_class
+from metapbt.population.tuner import Tuner
+from metapbt.registry import lookup, settings_of
+from metapbt.runs.stopping import check_stop
+from metapbt.space import Space
+from metapbt.store.run_directory import RunDirectory, run_directory, run_id
+from metapbt.store.table import Identity
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be trained and where it is kept; a run's and a replay's alike.
+
+    Attributes:
+        path: the run directory.
+        title: the run in a few words, for people.
+        identity: what all records share.
+        learner: what trains members.
+        budget: of each member.
+        executor: where members train: ``name`` and settings.
+        evaluation: ``episodes`` after each interval, ``test_episodes`` at the end.
+        stop: when the run may end early.
+        window: episodes, at least, whose mean is the training return.
+        asynchronous: whether each member is judged as it reports.
+        callbacks: names of one's own.
+        seed: from which every draw derives; a replay's is another than the run's of the same number.
+        tests_last: whether the last agent is tested at the end, instead of the best that there ever was.
+        most_generations: how many intervals each member trains, where these are not the budget's.
+    """
+
+    path: Path
+    title: str
+    identity: Identity
+    learner: LearnerSpec
+    executor: Mapping[str, Any]
+    evaluation: Mapping[str, int]
+    window: int
+    seed: int
+    stop: Mapping[str, Any] = field(default_factory=dict)
+    asynchronous: bool = False
+    callbacks: Sequence[str] = ()
+    tests_last: bool = False
+    most_generations: int | None = None
+
+    @property
+    def budget(self) -> Budget:
+        """Of each member."""
+        return self.learner.budget
+
+    @property
+    def generations(self) -> int:
+        """How many intervals each member trains at most."""
+        usual = math.ceil(self.budget.steps / self.budget.interval)
+        return usual if self.most_generations is None else self.most_generations
+
+    def make_executor(self) -> Executor:
+        """Make the executor.
+
+        Raises:
+            MetapbtError: its name or a setting is unknown.
+        """
+        return make_executor(self.executor["name"], self.learner, **settings_of(self.executor))
+
+    def tested(self, history: History) -> Record:
+        """Whose agent is tested at the end."""
+        return history.leader() if self.tests_last else history.best()
+
+    def goes_on(self, tuner: Tuner, member: int) -> bool:
+        """Whether a member has another interval to train."""
+        origin = tuner.origin(member)
+        left = self.budget.steps - (origin.env_steps if origin else 0)
+        return left > 0 and tuner.coming_generation(member) < self.generations
+
+    def job(self, directory: RunDirectory, tuner: Tuner, member: int) -> Job:
+        """A member's coming interval, with its files."""
+        assignment, origin = tuner.assignments[member], tuner.origin(member)
+        ref = Ref(tuner.coming_generation(member), member)
+        interval = Interval(
+            ref=ref,
+            start=assignment.start,
+            teacher=assignment.teacher,
+            hyperparameters=dict(assignment.hyperparameters),
+            start_steps=origin.env_steps if origin else 0,
+            until_steps=self._until(origin, assignment.until_steps),
+            seed=seeding.training_seed(self.seed, ref.generation, member),
+            evaluation_seed=seeding.evaluation_seed(self.seed),
+            evaluation_episodes=self.evaluation["episodes"],
+        )
+        return Job(
+            interval=interval,
+            start_from=directory.checkpoint(assignment.start) if assignment.start else None,
+            teacher_from=directory.checkpoint(assignment.teacher) if assignment.teacher else None,
+            save_to=directory.checkpoint(ref),
+            window=self.window,
+        )
+
+    def _until(self, origin: Record | None, asked: int | None) -> int:
+        """Where an interval ends: a usual one further, less what rounding gave too much; within the budget."""
+        before, excess = (origin.env_steps, origin.excess) if origin else (0, 0)
+        usual = before - excess + self.budget.interval
+        return max(min(usual if asked is None else asked, self.budget.steps), before + 1)
+
+
+@dataclass(frozen=True)
+class RunPlan:
+    """What a configuration asks for, checked.
+
+    Attributes:
+        config: what is written to ``config.yaml``.
+        space: the search space.
+        plan: what is to be trained.
+    """
+
+    config: dict[str, Any]
+    space: Space
+    plan: Plan
+
+    @classmethod
+    def of(cls, config: DictConfig) -> RunPlan:
+        """Check a composed configuration.
+
+        Raises:
+            MetapbtError: something asked for is unknown or out of range.
+        """
+        plain = _with_whole_numbers(_plain(config))
+        check_stop(plain["stop"])
+        env, method, population = plain["env"], plain["method"]["name"], plain["population"]
+        if not isinstance(population["asynchronous"], bool):
+            raise MetapbtError(f"population.asynchronous must be true or false, got {population['asynchronous']!r}")
+        learner = LearnerSpec.of(plain)
+        name, context = _name(plain), learner.context
+        path = run_directory(Path(plain["results_dir"]), env, context, name, plain["seed"])
+        if not explorer_class(method).uses_memory:
+            del plain["meta"]
+        place = run_id(env, context, name, plain["seed"])
+        return cls(
+            config={**plain, "context": context.changed, "features": dict(context), "versions": _versions()},
+            space=Space(plain["space"]),
+            plan=Plan(
+                path=path,
+                title=f"{env} {context.label} {name} seed {plain['seed']}",
+                identity=Identity(place, env, context, method, name, plain["learner"]["name"], plain["seed"]),
+                learner=learner,
+                executor=plain["executor"],
+                evaluation=plain["evaluation"],
+                window=population["window"],
+                seed=plain["seed"],
+                stop=plain["stop"],
+                asynchronous=population["asynchronous"],
+                callbacks=plain["callbacks"],
+            ),
+        )
+
+    def tuner(self, **remembered: Any) -> Tuner:
+        """Make the tuner; ``remembered`` are settings of a method with memory."""
+        config, population = self.config, self.config["population"]
+        return Tuner(
+            self.space,
+            config["method"]["name"],
+            population["size"],
+            population["quantile"],
+            config["seed"],
+            population["metric"],
+            initial=config["initial"],
+            constraint=lookup("constraint", config["constraint"], {}) if config["constraint"] else None,
+            selection=config["selection"],
+            candidates=population["candidates"],
+            **settings_of(config["method"]),
+            **remembered,
+        )
+
+
+def _plain(config: DictConfig) -> dict[str, Any]:
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    try:
+        # The scripts' keys have no values unless scripts are written, and mean nothing to a run.
+        asked = OmegaConf.masked_copy(config, [str(key) for key in config if key not in ("scripts", "cluster")])
+        plain: dict[str, Any] = OmegaConf.to_container(asked, resolve=True, throw_on_missing=True)  # type: ignore[assignment]
+    except OmegaConfBaseException as error:
+        raise MetapbtError(one_line(error)) from error
+    return {**plain, "context": plain["context"] or {}}
+
+
+def _name(config: Mapping[str, Any]) -> str:
+    name = config["name"]
+    if name is None:
+        return str(config["method"]["name"])
+    if isinstance(name, int) and not isinstance(name, bool):
+        name = str(name)
+    if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.+-]*", name):
+        raise MetapbtError(f"name must be a word of letters, digits, '_', '.', '+' and '-', got {name!r}")
+    return name
+
+
+_WHOLE_NUMBERS = (
+    ("budget.steps", 1),
+    ("budget.interval", 1),
+    ("population.size", 1),
+    ("population.window", 1),
+    ("population.candidates", 1),
+    ("evaluation.episodes", 1),
+    ("evaluation.test_episodes", 1),
+    ("seed", 0),
+)
+_OPTIONAL = {"population.candidates"}
+
+
+def _with_whole_numbers(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The configuration with every count as an integer, also where it was written as ``1e5``."""
+    checked = {key: dict(value) if isinstance(value, Mapping) else value for key, value in config.items()}
+    for key, lowest in _WHOLE_NUMBERS:
+        group, _, name = key.rpartition(".")
+        place = checked[group] if group else checked
+        if place[name] is not None or key not in _OPTIONAL:
+            place[name] = integer(config, key, lowest)
+    return checked
+
+
+def _versions() -> dict[str, str]:
+    packages = (
+        "metapbt", "torch", "gpytorch", "botorch", "jax", "gymnasium", "stable-baselines3", "ConfigSpace", "numpy",
+    )  # fmt: skip
+    return {"python": platform.python_version(), **{name: metadata.version(name) for name in packages}}

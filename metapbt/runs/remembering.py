@@ -1,0 +1,119 @@
+"""What a run remembers: chosen when it first starts, then kept beside its own records."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from metapbt.errors import unknown_name
+from metapbt.history import Context
+from metapbt.log import LOGGER
+from metapbt.memory.cache import FOLDER, ModelCache
+from metapbt.memory.describe import Describe, by_features
+from metapbt.memory.quality import held_out_quality, summary
+from metapbt.memory.source_runs import Memory
+from metapbt.memory.sources import ancestry_of, choose_sources, describe_contexts, read_sources, to_memory
+from metapbt.population.explorers import explorer_class
+from metapbt.runs.plan import RunPlan
+from metapbt.store.memory_table import read_memory, write_memory
+from metapbt.store.results import RunInfo
+from metapbt.store.run_directory import RunDirectory
+
+
+class Remembered:
+    """The sources of a run's memory, and what its method is handed of them.
+
+    Args:
+        run: the run's plan.
+        directory: of the run, open.
+    """
+
+    def __init__(self, run: RunPlan, directory: RunDirectory) -> None:
+        self._run, self._directory = run, directory
+        self._method = explorer_class(run.config["method"]["name"])
+        self._memory: Memory | None = None
+        self._sources: pa.Table | None = None
+        self._ancestry: frozenset[Context] = frozenset()
+        if self._method.uses_memory:
+            describe = _describe(run)
+            if directory.remembers:
+                self._sources, self._ancestry = read_memory(directory.memory)
+            else:
+                runs = _chosen(run, describe)
+                self._sources, self._ancestry = read_sources(runs), ancestry_of(runs)
+            self._memory = to_memory(run.plan.identity.context, self._sources, _metric(run), describe)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What the method takes beside its settings in the configuration."""
+        if self._memory is None:
+            return {}
+        return {"memory": self._memory, **({"cache": self._cache} if self._cache is not None else {})}
+
+    def keep(self) -> None:
+        """Keep the sources beside the records, once the run has begun; and say how well they predict each other."""
+        if self._memory is None or self._directory.remembers:
+            return
+        if self._cache is not None:
+            LOGGER.info("%s", summary(held_out_quality(self._memory, self._run.space, self._cache)))
+        write_memory(self._directory.memory, self._sources, self._ancestry)
+
+    @property
+    def _cache(self) -> ModelCache | None:
+        """Where models trained from memory are kept for other runs, if the method has any."""
+        if not self._method.uses_cache:
+            return None
+        return ModelCache(Path(self._run.config["meta"]["results_dir"]) / FOLDER)
+
+
+def nothing_remembered(run: RunPlan) -> dict[str, Any]:
+    """What a method takes that has nothing to remember: to see whether its settings are right."""
+    return {"memory": Memory(run.plan.identity.context)}
+
+
+def _metric(run: RunPlan) -> str:
+    return str(run.config["population"]["metric"])
+
+
+def _describe(run: RunPlan) -> Describe:
+    """How the contexts of the memory are told apart."""
+    meta: Mapping[str, Any] = run.config["meta"]
+    if meta["describe_by"] == "features":
+        return by_features
+    if meta["describe_by"] != "experience":
+        raise unknown_name("meta.describe_by", meta["describe_by"], ("features", "experience"))
+    from metapbt.memory.describe import Experience
+
+    return Experience(run.plan.identity.env, meta["episodes"])
+
+
+def _chosen(run: RunPlan, describe: Describe) -> list[RunInfo]:
+    meta, identity = run.config["meta"], run.plan.identity
+    place = Path(meta["results_dir"])
+    runs = choose_sources(
+        place,
+        identity.env,
+        identity.learner,
+        identity.context,
+        meta["sources"],
+        meta["num_contexts"],
+        meta["methods"],
+        meta["include_target"],
+        exclude=run.plan.path,
+        min_records=meta["min_records"],
+        space=run.space,
+        describe=describe,
+    )
+    if runs:
+        LOGGER.info("memory: %s, from %s", describe_contexts(runs), place)
+    else:
+        LOGGER.warning(
+            "memory: no runs of %s on other contexts under %s; %s goes on without memory",
+            identity.env,
+            place,
+            identity.method,
+        )
+    return runs

@@ -1,0 +1,164 @@
+"""A run for people: started, loaded, looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from metapbt.callbacks import make_callbacks
+from metapbt.config import compose
+from metapbt.errors import MetapbtError
+from metapbt.history import History, Record
+from metapbt.log import LOGGER, counted, logging_to
+from metapbt.population.explorers import explorer_class
+from metapbt.runs.lineage import lineage
+from metapbt.runs.loop import drive
+from metapbt.runs.plan import RunPlan
+from metapbt.runs.signals import one_line_errors, stoppable
+from metapbt.store.results import RunInfo, describe, read_history, to_frame
+from metapbt.store.run_directory import RunDirectory
+from metapbt.store.table import to_table
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from omegaconf import DictConfig
+
+
+@dataclass(frozen=True, repr=False)
+class Run:
+    """A run, finished or as far as it is written.
+
+    Attributes:
+        info: what it is, without its records.
+        history: all its records.
+    """
+
+    info: RunInfo
+    history: History
+
+    @classmethod
+    def load(cls, path: Path) -> Run:
+        """Read a run directory; see :func:`load`."""
+        info = describe(RunDirectory(path))
+        return cls(info, read_history(info))
+
+    @property
+    def path(self) -> Path:
+        """The run directory."""
+        return self.info.path
+
+    @property
+    def records(self) -> pd.DataFrame:
+        """The records as a data frame, with the columns of ``records.parquet``: ``context.<feature>`` and so on."""
+        return to_frame(to_table(self.info.identity, self.history))
+
+    @property
+    def best(self) -> Record:
+        """The best agent that the run ever had: the record with the highest ``population.metric``."""
+        return self.history.best()
+
+    @property
+    def test_return(self) -> float | None:
+        """The best agent's mean return on episodes that no decision saw; None until the run is finished."""
+        return self.info.test_return
+
+    @property
+    def quoted(self) -> str:
+        """What the run is worth, in words."""
+        done = RunDirectory(self.path).finished()
+        if done is None or done.test_return is None:
+            return f"not finished, best return so far {self.history.value(self.best):.2f}"
+        return (
+            f"test return {done.test_return:.2f} over {counted(done.test_episodes, 'fresh episode')} "
+            f"(best agent: member {self.best.member} after {self.best.env_steps} steps)"
+        )
+
+    @property
+    def schedule(self) -> pd.DataFrame:
+        """The hyperparameters that the best agent was trained with: one row for each interval of its line of descent.
+
+        Columns: ``generation``, ``env_steps`` at the interval's end, and ``hp.<name>`` for each hyperparameter.
+        """
+        import pandas as pd
+
+        return pd.DataFrame(
+            {
+                "generation": record.generation,
+                "env_steps": record.env_steps,
+                **{f"hp.{name}": value for name, value in record.hyperparameters.items()},
+            }
+            for record in lineage(self.history)
+        )
+
+    def __repr__(self) -> str:
+        tested = "" if self.test_return is None else f", test return {self.test_return:.2f}"
+        return (
+            f"Run({self.path}: {self.info.state}, {counted(self.info.size, 'member')}, "
+            f"{self.history.generations} of {self.info.generations} generations{tested})"
+        )
+
+
+def run(overrides: Sequence[str] = (), config_dir: Path | None = None) -> Run:
+    """Train one population on one context; the same command goes on where an earlier one stopped.
+
+    Args:
+        overrides: as on the command line, ``["env=cart_pole", "context.pole_length=0.8", "method=pb2"]``.
+        config_dir: a folder with more choices of one's own.
+
+    Raises:
+        MetapbtError: something asked for is unknown or out of range, or a member kept failing.
+        Interrupted: Ctrl-C or SIGTERM; everything finished is saved.
+    """
+    return run_config(compose(overrides, config_dir))
+
+
+def load(path: str | Path) -> Run:
+    """Read a run directory, of a run that is finished, stopped or under way.
+
+    Raises:
+        MetapbtError: it is none, or what it holds cannot be read.
+
+    Example:
+        >>> run = load("results/cart_pole/default/pb2/seed_0")  # doctest: +SKIP
+        >>> run.records[["generation", "member", "hp.learning_rate", "eval_return"]]  # doctest: +SKIP
+    """
+    if not (Path(path) / "config.yaml").exists():
+        raise MetapbtError(f"{path} is no run directory: it has no config.yaml")
+    return Run.load(Path(path))
+
+
+def run_config(config: DictConfig) -> Run:
+    """Train the population that a composed configuration asks for; see ``run``."""
+    asked = RunPlan.of(config)
+    plan, directory = asked.plan, RunDirectory(asked.plan.path)
+    directory.open(asked.config, resume=asked.config["resume"])
+    try:
+        with logging_to(directory.log), stoppable(plan.path), one_line_errors(directory.log):
+            if directory.done:
+                LOGGER.warning("%s is finished already: nothing to do", plan.path)
+            else:
+                _train(asked, directory)
+            return Run.load(plan.path)
+    finally:
+        directory.release()
+
+
+def _train(asked: RunPlan, directory: RunDirectory) -> None:
+    # All that can be wrong with what was asked shows before anything is written, or removed.
+    executor, callbacks = asked.plan.make_executor(), make_callbacks(asked.plan.callbacks)
+    asked.plan.learner.make().check(asked.space)
+    settings, keep = {}, None
+    if explorer_class(asked.config["method"]["name"]).uses_memory:
+        from metapbt.runs.remembering import Remembered, nothing_remembered
+
+        asked.tuner(**nothing_remembered(asked)).start()
+        remembered = Remembered(asked, directory)
+        settings, keep = remembered.settings, remembered.keep
+    else:
+        asked.tuner().start()
+    directory.begin(asked.config)
+    if keep is not None:
+        keep()
+    drive(asked.plan, directory, asked.tuner(**settings), executor, callbacks)

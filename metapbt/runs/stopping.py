@@ -1,0 +1,45 @@
+"""When a run may end before its budget is used up."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from metapbt.errors import MetapbtError
+from metapbt.history import History
+
+
+def check_stop(stop: Mapping[str, Any]) -> None:
+    """Check the configuration's ``stop``.
+
+    Raises:
+        MetapbtError: a limit is no number, or a patience below 1.
+    """
+    for name, limit in stop.items():
+        if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int | float)):
+            raise MetapbtError(f"stop.{name} must be a number or null, got {limit!r}")
+    if stop["plateau"] is not None and (not isinstance(stop["plateau"], int) or stop["plateau"] < 1):
+        raise MetapbtError(f"stop.plateau must be an integer >= 1, got {stop['plateau']}")
+
+
+def stop_reason(history: History, stop: Mapping[str, Any]) -> str | None:
+    """Say why a run need not use up its budget, if so.
+
+    Args:
+        history: everything so far.
+        stop: the configuration's ``stop``: ``return_reached``, ``wall_seconds``, ``plateau``, each a number or None.
+    """
+    if all(limit is None for limit in stop.values()):
+        return None
+    scores = [history.best_of(number).reached for number in range(history.generations)]
+    if not scores:
+        return None
+    if stop["return_reached"] is not None and scores[-1] >= stop["return_reached"]:
+        return f"the score of {scores[-1]:.2f} has reached stop.return_reached={stop['return_reached']:g}"
+    seconds = sum(max(r.wall_seconds for r in history.generation(n)) for n in range(history.generations))
+    if stop["wall_seconds"] is not None and seconds >= stop["wall_seconds"]:
+        return f"training took {seconds:.0f} s, stop.wall_seconds={stop['wall_seconds']:g}"
+    patience = stop["plateau"]
+    if patience is not None and len(scores) > patience and max(scores[-patience:]) <= max(scores[:-patience]):
+        return f"the best score of {max(scores):.2f} has not grown for stop.plateau={patience} generations"
+    return None

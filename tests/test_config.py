@@ -1,0 +1,174 @@
+"""What the command line and Python may say, and how it is answered."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from metapbt import cli
+from metapbt.config import compose, integer
+from metapbt.errors import MetapbtError
+
+OWN_MODULE = """
+from metapbt.envs import Category, Environment, Feature
+
+CAR = Environment(
+    "car",
+    (Feature("mass", "kg", 1.0, 0.1, 10.0), Category("ground", ("grass", "ice"), "grass")),
+    build=lambda context, render_mode: None,
+)
+"""
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    Path("my_cars.py").write_text(OWN_MODULE)
+    yield
+    sys.modules.pop("my_cars", None)
+
+
+def composed(*arguments: str) -> list:
+    """What the command line hands to a run, or to each of a sweep's runs."""
+    found: list = []
+    cli._with_hydra("run", arguments, found.append)
+    return found
+
+
+# ---- env
+
+
+@pytest.mark.parametrize("env", ["Pendulum-v1", "ALE/Pong-v5", "my_cars:CAR", "some.package:Car-v0", "cart_pole"])
+def test_any_environment_is_a_choice_for_python_and_for_the_command_line(env: str) -> None:
+    (there,) = composed(f"env={env}", "seed=3")
+    for config in (compose([f"env={env}", "seed=3"]), there):
+        assert (config.env, config.seed) == (env, 3)
+        assert config.budget == {"steps": 100_000, "interval": 4000}
+        assert config.learner.name == "ppo"
+
+
+def test_an_environment_with_a_file_keeps_what_the_file_says() -> None:
+    assert compose(["env=quadratic"]).learner.name == "quadratic"
+    assert compose(["env=lunar_lander"]).budget.steps == 1_000_000
+
+
+def test_a_sweep_goes_over_environments_with_and_without_files() -> None:
+    found = composed("--multirun", "env=cart_pole,Pendulum-v1,my_cars:CAR", "seed=0,1")
+    assert [(c.env, c.seed) for c in found] == [
+        (env, seed) for env in ("cart_pole", "Pendulum-v1", "my_cars:CAR") for seed in (0, 1)
+    ]
+
+
+def test_files_of_ones_own_name_environments_too_and_come_first() -> None:
+    for path, text in {
+        "mine/env/car.yaml": "# @package _global_\nenv: my_cars:CAR\nbudget: {steps: 500}\n",
+        "mine/env/Acrobot-v1.yaml": "# @package _global_\nenv: Acrobot-v1\nbudget: {steps: 700}\n",
+        "mine/experiment/swing.yaml": "# @package _global_\ndefaults:\n  - override /env: Pendulum-v1\n",
+    }.items():
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        Path(path).write_text(text)
+    for override, env, steps in (
+        ("env=car", "my_cars:CAR", 500),
+        ("env=Acrobot-v1", "Acrobot-v1", 700),
+        ("experiment=swing", "Pendulum-v1", 100_000),
+        ("env=my_cars:CAR", "my_cars:CAR", 100_000),
+    ):
+        for config in (compose([override], Path("mine")), *composed("--config-dir", "mine", override)):
+            assert (config.env, config.budget.steps) == (env, steps)
+
+
+def test_a_category_is_written_like_a_number() -> None:
+    (there,) = composed("env=my_cars:CAR", "context.ground=ice", "context.mass=2")
+    assert there.context == compose(["env=my_cars:CAR", "context.ground=ice", "context.mass=2"]).context
+    assert there.context == {"ground": "ice", "mass": 2}
+
+
+# ---- numbers
+
+
+@pytest.mark.parametrize(
+    ("written", "key", "value"),
+    [
+        ("budget.steps=1e5", "budget.steps", 100_000),
+        ("budget.interval=2.5E+03", "budget.interval", 2500),
+        ("executor.workers=1e1", "executor.workers", 10),
+        ("learner.n_envs=1e1", "learner.n_envs", 10),
+        ("stop.plateau=1e1", "stop.plateau", 10),
+        ("scripts.values=[1e1,2]", "scripts.values", [10, 2]),
+    ],
+)
+def test_a_whole_number_may_be_written_with_an_exponent(written: str, key: str, value: object) -> None:
+    (there,) = composed(written)
+    for config in (compose([written]), there):
+        node = config
+        for part in key.split("."):
+            node = node[part]
+        assert node == value
+        assert all(type(number) is int for number in (node if isinstance(value, list) else [node]))
+
+
+def test_a_sweep_over_numbers_with_exponents_is_one_over_whole_numbers() -> None:
+    for written in ("1e4,2e4", "choice(1e4,2e4)"):
+        steps = [config.budget.steps for config in composed("--multirun", f"budget.steps={written}")]
+        assert steps == [10_000, 20_000]
+        assert [type(number) for number in steps] == [int, int]
+
+
+@pytest.mark.parametrize(
+    ("written", "value"),
+    [("1e-3", 0.001), ("1.2345e2", 123.45), ("1.0", 1.0), ("x1e5", "x1e5"), ("'1e5'", "1e5"), ("a-1e5", "a-1e5")],
+)
+def test_what_is_no_whole_number_stays_as_it_was_written(written: str, value: object) -> None:
+    note = compose([f"+note={written}"]).note
+    assert (note, type(note)) == (value, type(value))
+
+
+@pytest.mark.parametrize(
+    ("value", "whole"),
+    [(3, 3), (3.0, 3), (1e5, 100_000), (0, None), (-1, None), (1.5, None), (True, None), ("3", None)],
+)
+def test_an_integer_may_be_a_float_of_a_file_that_is_whole(value: object, whole: int | None) -> None:
+    config = {"budget": {"steps": value}}
+    if whole is not None:
+        found = integer(config, "budget.steps", lowest=1)
+        assert (found, type(found)) == (whole, int)
+        return
+    with pytest.raises(MetapbtError) as error:
+        integer(config, "budget.steps", lowest=1)
+    assert str(error.value) == f"budget.steps must be > 0 and an integer, got {value}"
+
+
+def test_an_integer_that_is_missing_is_named() -> None:
+    with pytest.raises(MetapbtError, match="budget.steps must be >= 0 and an integer, got nothing"):
+        integer({"budget": {}}, "budget.steps")
+
+
+# ---- unknown keys
+
+
+@pytest.mark.parametrize(
+    ("overrides", "meant"),
+    [
+        (["pole_length=0.8"], "context.pole_length"),
+        (["env=lunar_lander", "leg_hight=3"], "context.leg_height"),
+        (["env=my_cars:CAR", "ground=ice"], "context.ground"),
+        (["seed=1", "steps=100"], "budget.steps"),
+        (["populaton.size=3"], "population.size"),
+        (["learner.nenvs=3"], "learner.n_envs"),
+    ],
+)
+def test_an_unknown_key_comes_with_the_one_that_was_meant(overrides: list[str], meant: str) -> None:
+    for answer in (lambda: compose(overrides), lambda: composed(*overrides)):
+        with pytest.raises(MetapbtError) as error:
+            answer()
+        key = overrides[-1].partition("=")[0]
+        assert str(error.value).startswith(f"unknown override '{key}'; did you mean '{meant}'?")
+
+
+def test_a_feature_is_meant_only_where_the_environment_has_it() -> None:
+    with pytest.raises(MetapbtError) as error:
+        compose(["env=Pendulum-v1", "pole_length=0.8"])
+    assert "context." not in str(error.value)
