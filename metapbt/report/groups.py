@@ -6,6 +6,7 @@ group of their environment, at the features' default values. Runs of different l
 
 from __future__ import annotations
 
+import math
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,30 +19,31 @@ import pandas as pd
 
 from metapbt.envs import ENVIRONMENTS, get_environment
 from metapbt.errors import MetapbtError
+from metapbt.history import Context, FeatureValue
+from metapbt.population.explorers import METHODS
 from metapbt.report.statistics import Array, area_under_curve, final_score
 from metapbt.store.results import RunInfo, find_runs, read_records
 
-METHOD_ORDER = ("default", "random", "grid", "pbt", "pb2", "pb2_rand", "pb2_mult", "pb2_mix", "meta_pb2")
-
-Settings = tuple[tuple[str, float], ...]
-
-
-@dataclass(frozen=True, order=True)
-class Context:
-    """One context of a group.
-
-    Args:
-        values: of the group's features, in their order.
-        label: how figures and tables call it, such as ``0.8 (×1.6)``; no two contexts of a group share one.
-    """
-
-    values: tuple[float, ...]
-    label: str
+#: Rounding to whole rollouts makes runs of one budget differ a little in length.
+LIKE_LENGTHS = 1.02
 
 
 @dataclass(frozen=True)
 class Run:
-    """One run with its score curve: ``steps`` and ``scores`` have shape ``(generations,)``."""
+    """One run with its score curve.
+
+    Attributes:
+        context: of its environment.
+        method: what the run is called: its method's name, or the label that it was given.
+        seed: of the run.
+        state: ``done``, ``running``, ``failed`` or ``stopped``.
+        generations_planned: how many generations it has when it is done.
+        steps: environment steps that the run has spent for each member, shape ``(generations,)``. Those of a member,
+            where nothing else was trained; candidates and students add to them.
+        scores: evaluation return of the best member after each generation, shape ``(generations,)``.
+        test_return: mean return of the best agent kept over fresh episodes; None where it was not measured.
+        remembers: whether it learned from other contexts.
+    """
 
     context: Context
     method: str
@@ -50,6 +52,8 @@ class Run:
     generations_planned: int
     steps: Array
     scores: Array
+    test_return: float | None
+    remembers: bool
 
     @property
     def finished(self) -> bool:
@@ -58,8 +62,8 @@ class Run:
 
     @property
     def final(self) -> float:
-        """Score at the last generation so far."""
-        return final_score(self.scores)
+        """The test return; the score at the last generation so far where there is none."""
+        return final_score(self.scores) if self.test_return is None else self.test_return
 
     @property
     def area(self) -> float:
@@ -68,17 +72,25 @@ class Run:
 
 
 class Coverage(NamedTuple):
-    """How many seeds a method has in a context, of those that the group has anywhere."""
+    """How many seeds a method has in a context, of those that are expected there.
+
+    Attributes:
+        found: seeds with a run.
+        finished: seeds with a run that is done.
+        expected: seeds that the group has in any context but sources; in a source, those that were found.
+        source: whether runs here are only what others learned from.
+    """
 
     found: int
     finished: int
     expected: int
+    source: bool
 
     @property
     def text(self) -> str:
-        """``3 seeds``, ``2 of 3 seeds``, ``2 of 3 seeds finished`` or ``missing``."""
+        """``3 seeds``, ``2 of 3 seeds``, ``2 of 3 seeds finished``, ``missing`` or ``source``."""
         if not self.found:
-            return "missing"
+            return "source" if self.source else "missing"
         if self.finished < self.found:
             return f"{self.finished} of {max(self.expected, self.found)} seeds finished"
         if self.found < self.expected:
@@ -96,8 +108,10 @@ class Group:
         units: the unit of each feature, empty where it has none or is not known.
         learner: name of the learner.
         folder: where the group's files go, relative to the report.
+        labels: how figures and tables call each context with a run, such as ``0.8 (×1.6)``, by feature value; no two
+            contexts share one.
         runs: at most one for each context, method and seed.
-        sources: contexts that a method with a memory learned from.
+        sources: those of the contexts that a method with a memory learned from.
         notes: what a reader should know about the group's data, one sentence each.
     """
 
@@ -106,6 +120,7 @@ class Group:
     units: tuple[str, ...]
     learner: str
     folder: str
+    labels: Mapping[Context, str]
     runs: tuple[Run, ...]
     sources: frozenset[Context]
     notes: tuple[str, ...]
@@ -113,7 +128,7 @@ class Group:
     @property
     def contexts(self) -> list[Context]:
         """Every context with a run, by feature value."""
-        return sorted({run.context for run in self.runs})
+        return list(self.labels)
 
     @property
     def methods(self) -> list[str]:
@@ -124,6 +139,11 @@ class Group:
     def seeds(self) -> list[int]:
         """Every seed with a run."""
         return sorted({run.seed for run in self.runs})
+
+    @property
+    def expected_seeds(self) -> list[int]:
+        """Every seed that is expected from every method and context; those of sources are their own matter."""
+        return sorted({run.seed for run in self.runs if not self.only_source(run.context)})
 
     @property
     def feature_label(self) -> str:
@@ -145,19 +165,27 @@ class Group:
         """The runs of a method in a context, by seed."""
         return [run for run in self.runs if run.context == context and run.method == method]
 
+    def only_source(self, context: Context) -> bool:
+        """Whether runs in a context are only what methods with a memory learned from."""
+        remembering = any(run.remembers for run in self.runs if run.context == context)
+        return context in self.sources and not remembering
+
     def coverage(self, context: Context, method: str) -> Coverage:
         """How many seeds there are of a method in a context."""
-        runs = self.runs_of(context, method)
-        return Coverage(len(runs), sum(run.finished for run in runs), len(self.seeds))
+        runs, source = self.runs_of(context, method), self.only_source(context)
+        finished = sum(run.finished for run in runs)
+        return Coverage(len(runs), finished, len(runs) if source else len(self.expected_seeds), source)
 
     def missing_seeds(self, context: Context, method: str) -> list[int]:
-        """Seeds that the group has elsewhere but not here."""
-        return sorted(set(self.seeds) - {run.seed for run in self.runs_of(context, method)})
+        """Seeds that the group has elsewhere but not here; none of a source."""
+        if self.only_source(context):
+            return []
+        return sorted(set(self.expected_seeds) - {run.seed for run in self.runs_of(context, method)})
 
     def columns(self, context: Context) -> dict[str, object]:
         """The first columns of every CSV file: which environment, learner and context a row is about."""
-        values = dict(zip(self.features, context.values, strict=True))
-        return {"env": self.env, "learner": self.learner, **values, "context": context.label}
+        values = {name: context[name] for name in self.features}
+        return {"env": self.env, "learner": self.learner, **values, "context": self.labels[context]}
 
 
 def load_groups(results: Path) -> list[Group]:
@@ -179,17 +207,22 @@ def group_runs(infos: Sequence[RunInfo], records: pd.DataFrame, results: Path) -
     """Sort runs into groups, by environment, features and learner.
 
     Args:
-        infos: the runs. records: their records; ``run_dir`` tells which run a row belongs to, ``best``
-        which member is its score. results: the directory that paths in notes are relative to.
+        infos: the runs.
+        records: their records; ``run_dir`` tells which run a row belongs to, ``best`` which member is its score,
+            ``spent_steps`` what the whole run had trained.
+        results: the directory that paths in notes are relative to.
     """
-    scores = {str(run_dir): rows for run_dir, rows in records[records["best"]].groupby("run_dir")}
+    # What a generation cost is known when its last member has reported.
+    spent = records.groupby(["run_dir", "generation"])["spent_steps"].transform("max")
+    best = records.assign(spent_steps=spent)[records["best"]]
+    scores = {str(run_dir): rows for run_dir, rows in best.groupby("run_dir")}
     members: dict[tuple[str, tuple[str, ...], str], list[RunInfo]] = defaultdict(list)
     for info in infos:
-        if info.changed:
-            members[info.env, tuple(sorted(info.changed)), info.learner].append(info)
+        if info.context.changed:
+            members[info.env, tuple(sorted(info.context.changed)), info.learner].append(info)
     changed = list(members)
     for info in infos:
-        if not info.changed:
+        if not info.context.changed:
             homes = [key for key in changed if (key[0], key[2]) == (info.env, info.learner)]
             for key in homes or [(info.env, (), info.learner)]:
                 members[key].append(info)
@@ -200,12 +233,9 @@ def group_runs(infos: Sequence[RunInfo], records: pd.DataFrame, results: Path) -
 
 
 def sort_methods(methods: Iterable[str]) -> list[str]:
-    """Known methods in their fixed order, then others by name."""
-    return sorted(methods, key=_method_rank)
-
-
-def _method_rank(name: str) -> tuple[int, str]:
-    return (METHOD_ORDER.index(name) if name in METHOD_ORDER else len(METHOD_ORDER)), name
+    """Known methods in the order in which the package lists them, then others by name."""
+    order = {name: rank for rank, name in enumerate(METHODS)}
+    return sorted(methods, key=lambda name: (order.get(name, len(order)), name))
 
 
 def _group(
@@ -217,24 +247,14 @@ def _group(
 ) -> Group:
     env, features, learner = key
     known = _known_features(env)
-    defaults = {name: known[name][0] for name in features if name in known}
-    contexts = _contexts(features, [info.context for info in infos], defaults)
+    labels = _labels(
+        features, {info.context for info in infos}, {name: default for name, (default, _) in known.items()}
+    )
     kept, notes = _without_duplicates(infos, scores, results)
-    runs = [_run(info, contexts[_settings(info.context)], scores.get(str(info.path))) for info in kept]
-    runs.sort(key=lambda run: (run.context, _method_rank(run.method), run.seed))
-    used = {_settings(source) for info in infos for source in info.source_contexts}
-    elsewhere = len(used - set(contexts))
-    if elsewhere:
-        notes.append(f"{elsewhere} source contexts have no run in this group, so no row of the heat map shows them.")
-    unscored = sum(bool(len(run.scores)) and bool(np.isnan(run.scores).all()) for run in runs)
-    if unscored:
-        notes.append(f"{unscored} runs were never evaluated, so they have no score.")
-    lengths = {run.steps[-1] for run in runs if run.finished and len(run.steps)}
-    if len(lengths) > 1:
-        notes.append(
-            f"Finished runs differ in length, from {min(lengths):,.0f} to {max(lengths):,.0f} steps of each "
-            "member; final returns compare them as they are."
-        )
+    runs = [_run(info, scores.get(str(info.path))) for info in kept]
+    contexts, methods = list(labels), sort_methods({run.method for run in runs})
+    runs.sort(key=lambda run: (contexts.index(run.context), methods.index(run.method), run.seed))
+    used = frozenset(context for info in infos for context in info.ancestry)
     folder = f"{_slug(env)}/{_slug(','.join(features) or 'default')}"
     return Group(
         env=env,
@@ -242,32 +262,68 @@ def _group(
         units=tuple(known[name][1] if name in known else "" for name in features),
         learner=learner,
         folder=folder if alone else f"{folder}@{_slug(learner)}",
+        labels=labels,
         runs=tuple(runs),
-        sources=frozenset(contexts[settings] for settings in used & set(contexts)),
-        notes=tuple(notes),
+        sources=used & labels.keys(),
+        notes=(*notes, *_notes(runs, len(used - labels.keys()))),
     )
 
 
-def _contexts(
-    features: tuple[str, ...], contexts: Iterable[Mapping[str, float]], defaults: Mapping[str, float]
-) -> dict[Settings, Context]:
-    """The group's context for each setting of all features; labels get more digits until none is shared."""
-    values = {_settings(context): tuple(context[name] for name in features) for context in contexts}
+def _notes(runs: Sequence[Run], sources_elsewhere: int) -> list[str]:
+    notes = []
+    if sources_elsewhere:
+        have = "context has" if sources_elsewhere == 1 else "contexts have"
+        notes.append(f"{sources_elsewhere} source {have} no run in this group, so no row of the heat map shows them.")
+    unscored = sum(bool(len(run.scores)) and bool(np.isnan(run.scores).all()) for run in runs)
+    if unscored:
+        notes.append(f"{unscored} runs were never evaluated, so they have no score.")
+    finished = [run for run in runs if run.finished and len(run.steps)]
+    untested = sum(run.test_return is None for run in finished)
+    if 0 < untested < len(finished):
+        notes.append(
+            f"{untested} of {len(finished)} finished runs have no test return: their last score stands in its place."
+        )
+    lengths = {run.steps[-1] for run in finished}
+    if lengths and max(lengths) > LIKE_LENGTHS * min(lengths):
+        notes.append(
+            f"Finished runs differ in length, from {min(lengths):,.0f} to {max(lengths):,.0f} steps of each "
+            "member; final returns compare them as they are."
+        )
+    return notes
+
+
+def _labels(
+    features: tuple[str, ...], contexts: Iterable[Context], defaults: Mapping[str, FeatureValue]
+) -> dict[Context, str]:
+    """What each context is called, by feature value; labels get more digits until none is shared."""
+    ordered = sorted(contexts, key=lambda context: tuple(context[name] for name in features))
     for digits in (4, 8, 17):
-        labels = {point: _label(features, point, defaults, digits) for point in values.values()}
+        labels = {context: _label(features, context, defaults, digits) for context in ordered}
         if len(set(labels.values())) == len(labels):
             break
-    return {settings: Context(point, labels[point]) for settings, point in values.items()}
+    return labels
 
 
-def _run(info: RunInfo, context: Context, rows: pd.DataFrame | None) -> Run:
+def _run(info: RunInfo, rows: pd.DataFrame | None) -> Run:
     if rows is None:
         steps, scores = np.empty(0), np.empty(0)
     else:
         rows = rows.sort_values("generation")
-        steps = rows["env_steps"].to_numpy(dtype=np.float64)
+        spent = rows["spent_steps"].to_numpy(dtype=np.float64, na_value=math.nan) / info.size
+        own = rows["env_steps"].to_numpy(dtype=np.float64)
+        steps = np.where(np.isnan(spent), own, spent)  # old results say only the latter; they had no candidates
         scores = rows["eval_return"].to_numpy(dtype=np.float64)
-    return Run(context, info.method, info.seed, info.state, info.generations, steps, scores)
+    return Run(
+        info.context,
+        info.name,
+        info.seed,
+        info.state,
+        info.generations,
+        steps,
+        scores,
+        info.test_return,
+        remembers=bool(info.ancestry),
+    )
 
 
 def _without_duplicates(
@@ -278,10 +334,10 @@ def _without_duplicates(
     def completeness(info: RunInfo) -> tuple[bool, int]:
         return info.state == "done", len(scores.get(str(info.path), ()))
 
-    kept: dict[tuple[Settings, str, int], RunInfo] = {}
+    kept: dict[tuple[Context, str, int], RunInfo] = {}
     notes: list[str] = []
     for info in sorted(infos, key=lambda info: info.path):
-        identity = (_settings(info.context), info.method, info.seed)
+        identity = (info.context, info.name, info.seed)
         other = kept.setdefault(identity, info)
         if other is not info:
             keep, drop = (info, other) if completeness(info) > completeness(other) else (other, info)
@@ -291,7 +347,7 @@ def _without_duplicates(
     return list(kept.values()), notes
 
 
-def _known_features(env: str) -> dict[str, tuple[float, str]]:
+def _known_features(env: str) -> dict[str, tuple[FeatureValue, str]]:
     """Default and unit of each feature, empty where it has none.
 
     Nothing for environments of one's own: to look them up would import a module that someone else's results
@@ -303,19 +359,23 @@ def _known_features(env: str) -> dict[str, tuple[float, str]]:
     return {feature.name: (feature.default, "" if feature.unit == "1" else feature.unit) for feature in features}
 
 
-def _label(features: tuple[str, ...], point: tuple[float, ...], defaults: Mapping[str, float], digits: int) -> str:
+def _label(features: tuple[str, ...], context: Context, defaults: Mapping[str, FeatureValue], digits: int) -> str:
     if not features:
         return "default"
+    shown = {name: _shown(context[name], digits) for name in features}
     if len(features) > 1:
-        return ", ".join(f"{name}={value:.{digits}g}" for name, value in zip(features, point, strict=True))
-    value, default = point[0], defaults.get(features[0])
-    if not default:  # unknown, or zero, which has no multiples
-        return f"{value:.{digits}g}"
-    return f"{value:.{digits}g} ({'default' if value == default else f'×{value / default:.3g}'})"
+        return ", ".join(f"{name}={value}" for name, value in shown.items())
+    (name,) = features
+    value, default = context[name], defaults.get(name)
+    if value == default:
+        return f"{shown[name]} (default)"
+    if isinstance(value, str) or isinstance(default, str) or not default:  # zero has no multiples
+        return shown[name]
+    return f"{shown[name]} (×{value / default:.3g})"
 
 
-def _settings(context: Mapping[str, float]) -> Settings:
-    return tuple(sorted((name, float(value)) for name, value in context.items()))
+def _shown(value: FeatureValue, digits: int) -> str:
+    return value if isinstance(value, str) else f"{value:.{digits}g}"
 
 
 def _slug(name: str) -> str:

@@ -13,9 +13,11 @@ from rich.table import Table
 
 from metapbt.errors import MetapbtError
 from metapbt.files import atomic_file
-from metapbt.store.results import RunInfo, find_runs, read_records
-from metapbt.store.run_directory import RunDirectory, context_label
-from metapbt.store.table import read_table, to_records
+from metapbt.history import Context
+from metapbt.log import counted
+from metapbt.store.check import problem
+from metapbt.store.results import RunInfo, count_records, find_runs, read_records
+from metapbt.store.run_directory import RunDirectory
 
 
 @dataclass(frozen=True)
@@ -29,73 +31,85 @@ class Missing:
 
 
 def missing_runs(runs: Sequence[RunInfo]) -> list[Missing]:
-    """Find the gaps: seeds that a context and method lack while another context has them for the same method."""
+    """Find the gaps: seeds that a context and method lack while another context has them for the same method.
+
+    Contexts whose runs are only what others learned from lack nothing.
+    """
     gaps = []
     for env in sorted({run.env for run in runs}):
         here = [run for run in runs if run.env == env]
-        present = {(context_label(run.changed), run.method, run.seed) for run in here}
-        pairs = sorted({(context, method) for context, method, _ in present})
-        for context, method in pairs:
+        sources = frozenset[Context]().union(*(run.ancestry for run in here))
+        sources -= {run.context for run in here if run.ancestry}
+        present = {(run.context.label, run.name, run.seed) for run in here if run.context not in sources}
+        for context, method in sorted({(context, method) for context, method, _ in present}):
             seeds = sorted({seed for _, other, seed in present if other == method})
             gaps += [Missing(env, context, method, s) for s in seeds if (context, method, s) not in present]
     return gaps
 
 
 def print_status(results: Path) -> None:
-    """Print, for each context and method, the seeds that are done, running, failed, stopped and missing."""
+    """Print, for each context and method, how many seeds are done, and which are not."""
     runs = _some_runs(results)
     gaps = missing_runs(runs)
-    table = Table("env", "context", "method", "done", "running", "failed", "stopped", "missing")
-    key = lambda run: (run.env, context_label(run.changed), run.method)  # noqa: E731
+    table = _table("env", "context", "method", "done", "not done")
+    key = lambda run: (run.env, run.context.label, run.name)  # noqa: E731
     for (env, context, method), group in itertools.groupby(sorted(runs, key=key), key):
         members = list(group)
         seeds = {
-            state: [str(run.seed) for run in members if run.state == state]
-            for state in ("done", "running", "failed", "stopped")
+            state: [run.seed for run in members if run.state == state] for state in ("running", "failed", "stopped")
         }
-        absent = [str(g.seed) for g in gaps if (g.env, g.context, g.method) == (env, context, method)]
-        table.add_row(env, context, method, *(", ".join(s) or "-" for s in seeds.values()), ", ".join(absent) or "-")
+        seeds["missing"] = [g.seed for g in gaps if (g.env, g.context, g.method) == (env, context, method)]
+        done = sum(run.state == "done" for run in members)
+        expected = len(members) + len(seeds["missing"])
+        table.add_row(
+            *(env, context, method, f"{done} of {counted(expected, 'seed')}"),
+            "; ".join(f"{state}: seed {', '.join(map(str, found))}" for state, found in seeds.items() if found),
+        )
     console = _console()
     console.print(table)
-    console.print("The numbers are seeds. A stopped run goes on with the command that started it.")
+    if any(run.state == "stopped" for run in runs):
+        console.print("A stopped run goes on with the command that started it.")
     for run in runs:
         if run.error:
-            console.print(f"{run.path}: {run.error}", markup=False)
+            console.print(f"{run.path}: {run.error}", markup=False, soft_wrap=True)
 
 
 def print_runs(results: Path) -> None:
-    """Print one line for each run."""
-    table = Table("run", "state", "generations", "env_steps", "score")
+    """Print one line for each run; its score is the test return, or the last evaluation where there is none."""
+    table = _table("run", "state", "generations", "env_steps", "score")
     for run in _some_runs(results):
         frame = read_records([run])
         if frame.empty:
             table.add_row(str(run.path), run.state, f"0/{run.generations}", "-", "-")
             continue
-        last = frame[frame["best"]].iloc[-1]
+        last = frame[frame["best"]].sort_values("generation").iloc[-1]
+        score = last["eval_return"] if run.test_return is None else run.test_return
         table.add_row(
             str(run.path),
             run.state,
             f"{last['generation'] + 1}/{run.generations}",
-            f"{last['env_steps']}",
-            f"{last['eval_return']:.2f}",
+            f"{last['env_steps']:,}",
+            f"{score:.2f}",
         )
     _console().print(table)
 
 
 def print_records(results: Path) -> None:
     """Print what was recorded, in numbers: rows, contexts, and the range of each return and hyperparameter."""
-    frame = read_records(_some_runs(results))
+    runs = _some_runs(results)
+    frame = read_records(runs)
     if frame.empty:
         raise MetapbtError(f"no generation has finished yet under {results}")
     console = _console()
     for env, rows in frame.groupby("env"):
-        contexts = {tuple(context.items()) for context in rows["context"]}
+        contexts = {run.context for run in runs if str(run.path) in set(rows["run_dir"])}
         console.print(
-            f"{env}: {len(rows)} records of {rows['run_dir'].nunique()} runs on {len(contexts)} contexts",
+            f"{env}: {counted(len(rows), 'record')} of {counted(rows['run_dir'].nunique(), 'run')} "
+            f"on {counted(len(contexts), 'context')}",
             markup=False,
         )
         numbers = rows.dropna(axis="columns", how="all").select_dtypes("number")
-        table = Table("column", "records", "min", "median", "max")
+        table = _table("column", "records", "min", "median", "max")
         for name in [
             "env_steps",
             "train_return",
@@ -104,13 +118,7 @@ def print_records(results: Path) -> None:
         ]:
             if name in numbers:
                 column = numbers[name].dropna()
-                table.add_row(
-                    name,
-                    str(len(column)),
-                    f"{column.min():.4g}",
-                    f"{column.median():.4g}",
-                    f"{column.max():.4g}",
-                )
+                table.add_row(name, f"{len(column):,}", *map(_number, (column.min(), column.median(), column.max())))
         console.print(table)
 
 
@@ -125,7 +133,7 @@ def print_memory(results: Path) -> None:
     from metapbt.memory.sources import read_sources, to_memory
     from metapbt.space import Space
 
-    runs = [run for run in _some_runs(results) if RunDirectory(run.path).records.exists()]
+    runs = [run for run in _some_runs(results) if count_records(run)]
     console = _console()
     # A configuration is slow to read: each once.
     keyed = [((run.env, run.learner, json.dumps(RunDirectory(run.path).config()["space"])), run) for run in runs]
@@ -138,13 +146,13 @@ def print_memory(results: Path) -> None:
         if not qualities:
             console.print(f"{env}, {learner}: too few contexts with long enough runs to hold one out", markup=False)
             continue
-        table = Table(
+        table = _table(
             "held-out context", "rows", "model", "log density", "rank correlation", "within 95% interval",
             title=f"{env}, {learner}: what memory of the other contexts would have predicted",
         )  # fmt: skip
-        labels = {tuple(run.context.items()): context_label(run.changed) for run in members}
+        labels = {run.context: run.context.label for run in members}
         for quality in qualities:
-            label, rows = labels[tuple(quality.context.items())], str(quality.rows)
+            label, rows = labels[Context(quality.context)], str(quality.rows)
             for name, model in (("memory", "deep kernel"), ("plain", "plain GP"), ("alone", "no memory")):
                 found = getattr(quality, name)
                 numbers = f"{found.density:.2f}", f"{found.rank_correlation:.2f}", f"{found.inside:.0%}"
@@ -158,11 +166,11 @@ def print_check(results: Path) -> int:
     problems = 0
     runs = _some_runs(results)
     for run in runs:
-        problem = _problem(run)
-        if problem:
+        found = problem(run)
+        if found:
             problems += 1
-            print(f"{run.path}: {problem}")
-    print(f"{len(runs)} runs checked, {problems} with problems")
+            print(f"{run.path}: {found}")
+    print(f"{counted(len(runs), 'run')} checked, {problems} with problems")
     return 1 if problems else 0
 
 
@@ -177,7 +185,6 @@ def export(results: Path, file: Path) -> None:
     frame = read_records(_some_runs(results))
     if frame.empty:
         raise MetapbtError(f"no generation has finished yet under {results}")
-    frame = frame.assign(context=frame["context"].map(json.dumps))
     with atomic_file(file) as temporary:
         if file.suffix == ".csv":
             frame.to_csv(temporary, index=False)
@@ -185,7 +192,7 @@ def export(results: Path, file: Path) -> None:
             frame.to_parquet(temporary, index=False)
         else:
             frame.to_json(temporary, orient="records", indent=1)
-    print(f"{file}: {len(frame)} records")
+    print(f"{file}: {counted(len(frame), 'record')}")
 
 
 def _some_runs(results: Path) -> list[RunInfo]:
@@ -195,23 +202,17 @@ def _some_runs(results: Path) -> list[RunInfo]:
     return runs
 
 
-def _problem(run: RunInfo) -> str | None:
-    directory = RunDirectory(run.path)
-    if not directory.records.exists():
-        return None if run.state != "done" else "DONE, but records.parquet is missing"
-    try:
-        rows = to_records(read_table(directory.records))
-    except MetapbtError as error:
-        return str(error)
-    places = [(record.generation, record.member) for _, record in rows]
-    generations = sorted({generation for generation, _ in places})
-    members = sorted({member for _, member in places})
-    if places != list(itertools.product(range(len(generations)), range(len(members)))):
-        return "records.parquet lacks members or generations, or has some twice"
-    finished = directory.finished_generations
-    if finished is not None and len(generations) != finished:
-        return f"DONE after {finished} generations, but there are records of {len(generations)}"
-    return None
+def _table(*headings: str, title: str | None = None) -> Table:
+    """A table that folds what is too long for the terminal, instead of cutting it off."""
+    table = Table(title=title)
+    for heading in headings:
+        table.add_column(heading, overflow="fold")
+    return table
+
+
+def _number(value: float) -> str:
+    """``22,000``, ``0.0003``, ``12.34``."""
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
 
 
 def _console() -> Console:

@@ -3,33 +3,47 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
 
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from metapbt.files import write_text_atomically
-from metapbt.report.figures.comparison import comparison_data, draw_comparison
+from metapbt.report.comparison import comparison_data
+from metapbt.report.figures.comparison import draw_comparison
 from metapbt.report.figures.curves import curves_data, draw_curves
 from metapbt.report.figures.final_returns import draw_final, final_data, runs_data
 from metapbt.report.figures.heatmap import draw_heatmap, heatmap_data
 from metapbt.report.figures.style import figure_style, save_figure
 from metapbt.report.groups import Group, load_groups
-from metapbt.report.page.page import Section, format_estimate, render_page
+from metapbt.report.page.page import Section, render_page
+from metapbt.report.verdict import verdict
+from metapbt.report.wording import format_estimate, seeds_line
 
 # Where something is missing, pandas would write these as 3.0.
 WHOLE_NUMBERS = ("env_steps", "generations", "generations_planned")
 
 
-def write_report(results: Path, out: Path | None = None) -> Path:
-    """Compare the methods of every run under ``results``.
+class Report(NamedTuple):
+    """A report that was written.
+
+    Attributes:
+        page: the path of ``index.html``. Beside it, ``<env>/<feature>/`` holds every figure as PNG and PDF and its
+            numbers as CSV.
+        sections: what is said of each environment and feature.
+    """
+
+    page: Path
+    sections: tuple[Section, ...]
+
+
+def write_report(results: Path, out: Path | None = None) -> Report:
+    """Compare the methods of every run under ``results``. The same runs give the same files, byte for byte.
 
     Args:
         results: a directory that holds run directories, at any depth.
         out: where the report goes; ``<results>/report`` if not given.
-
-    Returns:
-        The path of ``index.html``. Beside it, ``<env>/<feature>/`` holds every figure as PNG and PDF and
-        its numbers as CSV. The same runs give the same files, byte for byte.
 
     Raises:
         MetapbtError: there are no runs, or no records yet.
@@ -37,25 +51,36 @@ def write_report(results: Path, out: Path | None = None) -> Path:
     results = Path(results)
     out = Path(out) if out is not None else results / "report"
     with figure_style():
-        sections = [_write_section(group, out) for group in load_groups(results)]
+        sections = tuple(_write_section(group, out) for group in load_groups(results))
     write_text_atomically(out / "index.html", render_page(sections))
-    return out / "index.html"
+    return Report(out / "index.html", sections)
 
 
-def summary_table(results: Path) -> Table:
-    """Final returns for the terminal: a row for each context and method, by environment and feature."""
+def print_report(report: Report, console: Console) -> None:
+    """Print the verdicts, then the final returns behind them, then where the page is."""
+    for section in report.sections:
+        console.print(Text(section.group.title, style="bold"))
+        console.print(Text(section.verdict), soft_wrap=not console.is_terminal)
+        console.print()
+    console.print(_final_returns(report))
+    console.print(str(report.page), markup=False, highlight=False, soft_wrap=True)
+
+
+def _final_returns(report: Report) -> Table:
+    """A row for each context and method, by environment and feature."""
     table = Table(title="Final returns", title_justify="left")
     for heading in ("context", "method", "mean [95% interval]", "seeds"):
-        table.add_column(heading, justify="right" if heading.startswith("mean") else "left")
-    for group in load_groups(Path(results)):
+        table.add_column(heading, justify="right" if heading.startswith("mean") else "left", overflow="fold")
+    for section in report.sections:
         table.add_section()
-        table.add_row(Text(group.title, style="bold"))
+        table.add_row(Text(section.group.title, style="bold"))
         previous = None
-        for cell in final_data(group).to_dict("records"):
+        for cell in section.final.to_dict("records"):
             context, previous = "" if cell["context"] == previous else cell["context"], cell["context"]
             estimate = format_estimate(cell["mean"], cell["low"], cell["high"])
+            seeds = seeds_line(cell["status"], cell["finished"], cell["low"])
             # Text, not markup: brackets around an interval are no style.
-            table.add_row(*map(Text, (context, cell["method"], estimate, cell["status"])))
+            table.add_row(*map(Text, (context, cell["method"], estimate, seeds)))
     return table
 
 
@@ -79,4 +104,4 @@ def _write_section(group: Group, out: Path) -> Section:
         write_text_atomically(folder / f"{name}.csv", table.astype(whole).to_csv(index=False, lineterminator="\n"))
     for name, figure in figures.items():
         save_figure(figure, folder, name)
-    return Section(group, tables["final"], tables["comparison"])
+    return Section(group, verdict(group), tables["final"], tables["comparison"])

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import yaml
 
-from metapbt.envs import ENVIRONMENTS, complete_context
-from metapbt.history import Record
+from metapbt.envs import ENVIRONMENTS, make_context
+from metapbt.history import Context, History, Record
 from metapbt.report.groups import Group, group_runs
 from metapbt.store.results import RunInfo
-from metapbt.store.run_directory import RunDirectory, context_label, run_directory
-from metapbt.store.table import Identity, to_table, write_table
+from metapbt.store.run_directory import Done, RunDirectory, run_directory
+from metapbt.store.table import to_table, write_table
 
 RESULTS = Path("/somewhere/private/results")
 
@@ -26,30 +28,34 @@ def make_run(
     seed: int = 0,
     *,
     env: str = "cart_pole",
-    changed: dict[str, float] | None = None,
+    changed: Mapping[str, float | str] | None = None,
+    name: str | None = None,
+    test_return: float | None = None,
     learner: str = "sb3",
     state: str = "done",
     scores: Sequence[float] = (10.0, 20.0, 30.0),
     interval: int = 1000,
     generations: int | None = None,
-    sources: Sequence[dict[str, float]] = (),
+    sources: Sequence[Mapping[str, float | str]] = (),
     folder: str = "",
 ) -> SyntheticRun:
-    """One run of two members; ``scores`` are those of the best one, the other is 5 better by luck."""
-    changed = changed or {}
+    """One run of two members; ``scores`` are those of the best one, the other is 5 better by chance."""
+    context = _complete(env, changed or {})
     info = RunInfo(
-        path=run_directory(RESULTS / folder, env, changed, method, seed),
+        path=run_directory(RESULTS / folder, env, context, name or method, seed),
         env=env,
         method=method,
+        name=name or method,
         learner=learner,
         seed=seed,
-        context=_complete(env, changed),
-        changed=changed,
+        context=context,
         state=state,
         error="out of memory" if state == "failed" else None,
         generations=len(scores) if generations is None else generations,
         metric="train_return",
-        source_contexts=[_complete(env, source) for source in sources],
+        size=2,
+        ancestry=frozenset(_complete(env, source) for source in sources),
+        test_return=test_return,
     )
     rows = [
         {
@@ -57,6 +63,7 @@ def make_run(
             "generation": generation,
             "member": member,
             "env_steps": (generation + 1) * interval,
+            "spent_steps": (2 * generation + member + 1) * interval,
             "train_return": 100.0 - member,
             "eval_return": score + 5 * member,
             "best": member == 0,
@@ -117,12 +124,13 @@ def store_runs(results: Path, runs: Sequence[SyntheticRun]) -> Path:
         steps = int(frame["env_steps"].iloc[0]) if len(frame) else 1000
         config = {
             "env": info.env,
-            "context": info.changed,
-            "features": info.context,
+            "context": info.context.changed,
+            "features": dict(info.context),
             "budget": {"steps": steps * info.generations, "interval": steps},
             "method": {"name": info.method},
+            **({} if info.name == info.method else {"name": info.name}),
             "learner": {"name": info.learner},
-            "population": {"metric": info.metric},
+            "population": {"metric": info.metric, "size": info.size},
             "seed": info.seed,
         }
         (path / "config.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
@@ -132,27 +140,19 @@ def store_runs(results: Path, runs: Sequence[SyntheticRun]) -> Path:
             for row in (frame[columns].to_dict("records") if len(frame) else [])
         ]
         if records:
-            write_table(path / "records.parquet", to_table(_identity(info, info.context), records))
-        if info.source_contexts:
-            tables = [to_table(_identity(info, context), records[:1]) for context in info.source_contexts]
-            write_table(RunDirectory(path).memory, _concatenated(tables))
+            write_table(path / "records.parquet", to_table(info.identity, History(tuple(records))))
+        if info.ancestry:
+            learned_from = [
+                to_table(replace(info.identity, context=context, run_id=context.label), History(tuple(records[:1])))
+                for context in info.ancestry
+            ]
+            write_table(RunDirectory(path).memory, pa.concat_tables(learned_from, promote_options="default"))
         if info.state == "done":
-            (path / "DONE").touch()
+            RunDirectory(path).mark_done(Done(len(records) // 2, info.test_return))
         if info.state == "failed":
             (path / "FAILED").write_text(str(info.error), encoding="utf-8")
     return results
 
 
-def _complete(env: str, changed: dict[str, float]) -> dict[str, float]:
-    return complete_context(env, changed) if env in ENVIRONMENTS else dict(changed)
-
-
-def _identity(info: RunInfo, context: dict[str, float]) -> Identity:
-    run_id = f"{info.env}/{context_label(info.changed)}/{info.method}/seed_{info.seed}"
-    return Identity(run_id, info.env, context, info.method, info.learner, info.seed)
-
-
-def _concatenated(tables: Sequence[object]) -> object:
-    import pyarrow as pa
-
-    return pa.concat_tables(tables)
+def _complete(env: str, changed: Mapping[str, float | str]) -> Context:
+    return make_context(env, changed) if env in ENVIRONMENTS else Context(changed)

@@ -10,6 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from metapbt.history import Context
 from metapbt.report.figures.style import (
     SCORE_LABEL,
     STEPS_LABEL,
@@ -19,7 +20,7 @@ from metapbt.report.figures.style import (
     new_figure,
     steps_formatter,
 )
-from metapbt.report.groups import Context, Group
+from metapbt.report.groups import Group
 from metapbt.report.statistics import common_grid, mean_curve, on_grid
 
 COVERAGE_LINE_POINTS = 9.5
@@ -29,7 +30,8 @@ def curves_data(group: Group) -> pd.DataFrame:
     """Mean score and its interval over seeds, for each context, method and number of steps.
 
     ``seeds`` is the number of runs behind a point: fewer than elsewhere on the curve where some stopped
-    earlier. A method without runs in a context has one row, whose status is ``missing``.
+    earlier. A method without runs in a context has one row, whose status is ``missing``, or ``source`` where
+    runs are only what others learned from.
     """
     rows: list[dict[str, object]] = []
     for context in group.contexts:
@@ -42,7 +44,7 @@ def curves_data(group: Group) -> pd.DataFrame:
                 rows.append(row | {"seeds": 0, "status": status})
                 continue
             scores = np.stack([on_grid(run.steps, run.scores, grid) for run in runs])
-            curve = zip(grid, *mean_curve(scores, np.random.default_rng(0)), strict=True)
+            curve = zip(grid, *mean_curve(scores), strict=True)
             rows.extend(
                 row
                 | {
@@ -76,7 +78,9 @@ def draw_curves(group: Group, data: pd.DataFrame) -> Figure:
     figure = new_figure(max(2.9 * columns, 5.5), 2.35 * rows + 0.9)
     panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).flatten()
     for axes, context in zip(panels, contexts, strict=False):
-        _draw_panel(axes, group, context, data[data["context"] == context.label])
+        _draw_panel(axes, group, context, data[data["context"] == group.labels[context]])
+    low, high = score_limits(group)
+    panels[0].set_ylim(low, high)
     for axes in panels[len(contexts) :]:
         axes.remove()
     for axes in panels[max(0, len(contexts) - columns) : len(contexts)]:
@@ -87,6 +91,17 @@ def draw_curves(group: Group, data: pd.DataFrame) -> Figure:
     figure.supylabel(f"{SCORE_LABEL} (mean, 95% interval)", fontsize=9)
     figure.legend(handles=legend_handles(group.methods, line=True), loc="outside lower center", ncols=4)
     return figure
+
+
+def score_limits(group: Group) -> tuple[float, float]:
+    """The part of the axis that holds every score: bands of few seeds are far wider than what was seen."""
+    scores = np.concatenate([run.scores for run in group.runs])
+    scores = scores[np.isfinite(scores)]
+    if not len(scores):
+        return 0.0, 1.0
+    low, high = float(scores.min()), float(scores.max())
+    margin = 0.06 * (high - low or max(abs(high), 1.0))
+    return low - margin, high + margin
 
 
 def column_count(panels: int) -> int:
@@ -102,7 +117,7 @@ def panel_order(group: Group) -> list[Context]:
     def single_method(context: Context) -> bool:
         return len({run.method for run in group.runs if run.context == context}) < 2
 
-    return sorted(group.contexts, key=lambda context: (single_method(context), context))
+    return sorted(group.contexts, key=single_method)
 
 
 def _draw_panel(axes: Axes, group: Group, context: Context, data: pd.DataFrame) -> None:
@@ -132,7 +147,8 @@ def _draw_panel(axes: Axes, group: Group, context: Context, data: pd.DataFrame) 
             linewidth=0,
         )
     source = ", source" if context in group.sources else ""
-    name = f"{group.feature_label} = {context.label}" if len(group.features) == 1 else context.label
+    label = group.labels[context]
+    name = f"{group.feature_label} = {label}" if len(group.features) == 1 else label
     coverage = textwrap.wrap(coverage_line(group, context), 44)
     axes.set_title(f"{name}{source}", loc="left", fontsize=9, pad=4 + COVERAGE_LINE_POINTS * len(coverage))
     axes.annotate(
@@ -148,10 +164,12 @@ def _draw_panel(axes: Axes, group: Group, context: Context, data: pd.DataFrame) 
 
 
 def coverage_line(group: Group, context: Context) -> str:
-    """How many seeds each method has in a context, methods with the same number together."""
+    """How many seeds each method has in a context, methods with the same number together; of a source, who ran."""
     methods_with: dict[str, list[str]] = {}
     for method in group.methods:
+        if group.only_source(context) and not group.runs_of(context, method):
+            continue
         methods_with.setdefault(group.coverage(context, method).text, []).append(method)
-    if len(methods_with) == 1:
+    if len(methods_with) == 1 and not group.only_source(context):
         return next(iter(methods_with))
     return "; ".join(f"{', '.join(methods)}: {text}" for text, methods in methods_with.items())

@@ -29,7 +29,7 @@ LETTER_INCHES = 0.075
 
 
 def final_data(group: Group) -> pd.DataFrame:
-    """Mean score at the last generation with its interval over seeds, for each context and method.
+    """Mean final return with its interval over seeds, for each context and method.
 
     Only finished runs count: the score of a run that is still going is not final. ``seeds`` counts runs of
     any state, ``finished`` those behind the mean, ``expected`` the seeds that the group has anywhere.
@@ -38,7 +38,7 @@ def final_data(group: Group) -> pd.DataFrame:
     for context in group.contexts:
         for method in group.methods:
             scores = np.array([run.final for run in group.runs_of(context, method) if run.finished], dtype=np.float64)
-            mean, low, high = mean_estimate(scores, np.random.default_rng(0))
+            mean, low, high = mean_estimate(scores)
             coverage = group.coverage(context, method)
             counts = (coverage.found, coverage.finished, coverage.expected, coverage.text)
             rows.append(
@@ -48,7 +48,7 @@ def final_data(group: Group) -> pd.DataFrame:
 
 
 def runs_data(group: Group) -> pd.DataFrame:
-    """One row for each context, method and seed: last score, area under the curve and state."""
+    """One row for each context, method and seed: final return, area under the curve and state."""
     rows = []
     for context in group.contexts:
         for method in group.methods:
@@ -66,7 +66,7 @@ def runs_data(group: Group) -> pd.DataFrame:
 
 def draw_final(group: Group, summary: pd.DataFrame, runs: pd.DataFrame) -> Figure:
     """Means with intervals and every seed beside them; hollow points are runs that have not finished."""
-    contexts, methods = [context.label for context in group.contexts], group.methods
+    contexts, methods = list(group.labels.values()), group.methods
     cells = {(cell["context"], cell["method"]): cell for cell in summary.to_dict("records")}
     width = 0.8 / len(methods)
     # Each method needs about a sixth of an inch, so that a mean and its seeds stay apart from the next ones.
@@ -103,6 +103,8 @@ def draw_final(group: Group, summary: pd.DataFrame, runs: pd.DataFrame) -> Figur
 def _draw_cell(
     axes: Axes, x: float, width: float, style: MethodStyle, cell: Mapping[Hashable, Any], seeds: pd.DataFrame
 ) -> None:
+    if cell["status"] == "source":
+        return
     if cell["status"] == "missing":
         axes.plot(
             x,

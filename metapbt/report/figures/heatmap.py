@@ -33,7 +33,7 @@ def heatmap_data(group: Group) -> pd.DataFrame:
     """Mean score over seeds in each cell, all methods and contexts on one grid of steps.
 
     ``source`` tells the contexts that a method with a memory learned from. A method without runs in a
-    context has one row, whose status is ``missing``.
+    context has one row, whose status is ``missing`` or, in a source, ``source``.
     """
     grid = common_grid([run.steps for run in group.runs])
     rows: list[dict[str, object]] = []
@@ -50,7 +50,7 @@ def heatmap_data(group: Group) -> pd.DataFrame:
                 rows.append(row | {"seeds": 0})
                 continue
             scores = np.stack([on_grid(run.steps, run.scores, grid) for run in runs])
-            mean, _, _, seeds = mean_curve(scores, np.random.default_rng(0))
+            mean, _, _, seeds = mean_curve(scores)
             rows.extend(
                 row | {"env_steps": steps, "mean": value, "seeds": count}
                 for steps, value, count in zip(grid, mean, seeds, strict=True)
@@ -70,7 +70,7 @@ def heatmap_data(group: Group) -> pd.DataFrame:
 
 def draw_heatmap(group: Group, data: pd.DataFrame) -> Figure:
     """All methods side by side on one colour scale; the rows of source contexts are framed."""
-    contexts, methods = [context.label for context in group.contexts], group.methods
+    contexts, methods = list(group.labels.values()), group.methods
     columns = min(len(methods), MOST_PANELS_IN_A_ROW)
     rows = math.ceil(len(methods) / columns)
     height = max(1.8, 0.27 * len(contexts) + 0.5)
@@ -115,7 +115,8 @@ def _draw_panel(axes: Axes, data: pd.DataFrame, contexts: list[str], colors: Nor
             )
         else:
             _draw_row_frame(axes, row, facecolor=MISSING_GREY, edgecolor="white", hatch="////", linewidth=0)
-            text = "missing" if cells["status"].iloc[0] == "missing" else "no score yet"
+            status = cells["status"].iloc[0]
+            text = status if status in ("missing", "source") else "no score yet"
             box = {"facecolor": MISSING_GREY, "edgecolor": "none", "pad": 1.0}
             axes.text(
                 0.5,

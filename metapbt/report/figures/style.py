@@ -15,7 +15,8 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import EngFormatter
 
 from metapbt.files import atomic_file
-from metapbt.report.groups import METHOD_ORDER, sort_methods
+from metapbt.population.explorers import METHODS
+from metapbt.report.groups import sort_methods
 
 STEPS_LABEL = "environment steps of each member"
 SCORE_LABEL = "return"
@@ -36,7 +37,7 @@ class MethodStyle(NamedTuple):
 # most are the furthest apart, and markers tell them apart in print without colour.
 _STYLES = dict(
     zip(
-        METHOD_ORDER,
+        METHODS,
         [
             MethodStyle("#7f7f7f", "s"),
             MethodStyle("#c4ad00", "v"),

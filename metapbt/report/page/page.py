@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
+from collections.abc import Sequence
 from importlib.metadata import version
 from typing import NamedTuple
 
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from metapbt.report.figures.comparison import ALL_CONTEXTS, MEMORY, NO_MEMORY, QUANTITIES
+from metapbt.log import counted
+from metapbt.report.comparison import ALL_CONTEXTS, NORMALISED, POINTS, QUANTITIES
 from metapbt.report.groups import Group, Run
+from metapbt.report.wording import format_estimate, seeds_line
 
 STATES = ("done", "running", "stopped", "failed")
 
 
 class Section(NamedTuple):
-    """One group with the numbers that its page section shows as tables."""
+    """One group with what is said of it, and the numbers that its page section shows as tables."""
 
     group: Group
+    verdict: str
     final: pd.DataFrame
     comparison: pd.DataFrame
 
@@ -33,7 +36,7 @@ class FigureText(NamedTuple):
     tables: tuple[str, ...]
 
 
-def render_page(sections: list[Section]) -> str:
+def render_page(sections: Sequence[Section]) -> str:
     """The HTML of the whole report; links are relative to the report's directory."""
     environment = Environment(
         loader=PackageLoader("metapbt.report.page", "."),
@@ -42,28 +45,13 @@ def render_page(sections: list[Section]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["estimate"] = lambda row: format_estimate(*row)
+    environment.filters["estimate"] = lambda row, sign="": format_estimate(row[0], row[1], row[2], sign)
+    environment.filters["seeds_line"] = lambda cell: seeds_line(cell["status"], cell["finished"], cell["low"])
+    environment.filters["counted"] = lambda things, thing: counted(len(things), thing)
     return environment.get_template("report.html.jinja").render(
         version=version("metapbt"),
         sections=[_section(section) for section in sections],
     )
-
-
-def format_estimate(value: float, low: float, high: float) -> str:
-    """``195 [180, 200]``; without bounds where a single seed leaves them unknown; a dash without a value."""
-    if math.isnan(value):
-        return "–"
-    if math.isnan(low):
-        return format_number(value, value)
-    scale = max(abs(low), abs(high))
-    return f"{format_number(value, scale)} [{format_number(low, scale)}, {format_number(high, scale)}]"
-
-
-def format_number(value: float, scale: float) -> str:
-    """Three significant digits at the given scale, with a true minus sign: ``−12.3``, ``1250``."""
-    digits = 2 - math.floor(math.log10(abs(scale))) if scale else 0
-    text = f"{value:.{min(max(digits, 0), 6)}f}"
-    return text.replace("-", "−")
 
 
 def _section(section: Section) -> dict[str, object]:
@@ -72,11 +60,13 @@ def _section(section: Section) -> dict[str, object]:
     return {
         "id": group.folder.replace("/", "-"),
         "group": group,
+        "verdict": section.verdict.splitlines(),
         "states": {state: states[state] for state in (*STATES, *sorted(set(states) - set(STATES))) if states[state]},
         "incomplete": _incomplete(group),
         "missing": _missing(group),
         "final": _final_rows(section),
-        "comparison": _comparison_rows(section),
+        "means": _mean_rows(section),
+        "differences": _difference_rows(section),
         "figures": _figures(group),
     }
 
@@ -84,10 +74,11 @@ def _section(section: Section) -> dict[str, object]:
 def _final_rows(section: Section) -> list[dict[str, object]]:
     rows = []
     for context in section.group.contexts:
-        cells = section.final[section.final["context"] == context.label]
+        label = section.group.labels[context]
+        cells = section.final[section.final["context"] == label]
         rows.append(
             {
-                "context": context.label,
+                "context": label,
                 "source": context in section.group.sources,
                 "cells": cells.to_dict("records"),
             }
@@ -95,22 +86,35 @@ def _final_rows(section: Section) -> list[dict[str, object]]:
     return rows
 
 
-def _comparison_rows(section: Section) -> list[dict[str, object]]:
-    """One row for each method, then one for the difference over all contexts."""
-    overall = section.comparison[section.comparison["context"] == ALL_CONTEXTS]
+def _mean_rows(section: Section) -> list[dict[str, object]]:
+    """One row for each method, over the compared contexts: normalised means and interquartile means."""
+    table = section.comparison[section.comparison["unit"] == NORMALISED].set_index(["method", "statistic", "quantity"])
     rows: list[dict[str, object]] = []
-    for method, lines in overall.groupby("method", sort=False):
-        by_quantity = lines.set_index("quantity")
-        first = by_quantity.iloc[0]
-        rows.append(
-            {
-                "method": method,
-                "statistic": "IQM" if first["statistic"] == "iqm" else "mean paired difference",
-                "contexts": first["contexts"],
-                "runs": first["runs"],
-                **{name: tuple(by_quantity.loc[name, ["estimate", "low", "high"]]) for name in QUANTITIES},
-            }
-        )
+    for method in section.group.methods:
+        estimates = {
+            f"{statistic}_{quantity}": tuple(table.loc[(method, statistic, quantity), ["estimate", "low", "high"]])
+            for statistic in ("mean", "iqm")
+            for quantity in QUANTITIES
+        }
+        contexts, runs = table.loc[(method, "mean", "final"), ["contexts", "runs"]]
+        rows.append({"method": method, **estimates, "contexts": contexts, "runs": runs})
+    return rows
+
+
+def _difference_rows(section: Section) -> list[dict[str, object]]:
+    """One row for each method that was paired with the baseline: the differences over all contexts."""
+    table = section.comparison
+    pooled = table[(table["statistic"] == "difference") & (table["context"] == ALL_CONTEXTS)]
+    rows: list[dict[str, object]] = []
+    for (method, baseline), lines in pooled.groupby(["method", "baseline"], sort=False):
+        found = lines.set_index(["quantity", "unit"])
+        estimates = {
+            f"{unit}_{quantity}": tuple(found.loc[(quantity, unit), ["estimate", "low", "high"]])
+            for quantity in QUANTITIES
+            for unit in (POINTS, NORMALISED)
+        }
+        contexts, runs = lines.iloc[0][["contexts", "runs"]]
+        rows.append({"name": f"{method} less {baseline}", **estimates, "contexts": contexts, "runs": runs})
     return rows
 
 
@@ -118,13 +122,14 @@ def _missing(group: Group) -> list[dict[str, str]]:
     """What the group has elsewhere but not here: contexts without any run of a method, then single seeds."""
     rows = []
     for method in group.methods:
-        absent = [context.label for context in group.contexts if not group.runs_of(context, method)]
+        cells = {group.labels[context]: group.coverage(context, method) for context in group.contexts}
+        absent = [label for label, coverage in cells.items() if coverage.text == "missing"]
         if absent:
             rows.append({"method": method, "contexts": "; ".join(absent), "seeds": "all"})
         for context in group.contexts:
-            seeds = group.missing_seeds(context, method)
-            if seeds and context.label not in absent:
-                rows.append({"method": method, "contexts": context.label, "seeds": ", ".join(map(str, seeds))})
+            label, seeds = group.labels[context], group.missing_seeds(context, method)
+            if seeds and label not in absent:
+                rows.append({"method": method, "contexts": label, "seeds": ", ".join(map(str, seeds))})
     return rows
 
 
@@ -137,29 +142,29 @@ def _figures(group: Group) -> list[FigureText]:
         FigureText(
             "curves",
             "Learning curves",
-            "Mean return by environment steps of each member, one panel for each context. Shaded: bootstrap "
-            "95% interval of the mean over seeds; dotted: only some of the seeds have got that far.",
+            "Mean return by environment steps (of all that the run trained, divided by its members), one panel for "
+            "each context. Shaded: 95% interval of the mean over seeds, from three seeds on; it may go on beyond the "
+            "panel. Dotted: only some of the seeds have got that far.",
             ("curves.csv",),
         ),
         FigureText(
             "final",
             "Final returns",
-            "Score at the last generation: mean over finished seeds with its bootstrap 95% interval; "
-            "small points are the seeds.",
+            "Mean over finished seeds with its 95% interval, from three seeds on; small points are the seeds.",
             ("final.csv", "final_runs.csv"),
         ),
         FigureText(
             "heatmap",
             "Return by context and training steps",
-            "Mean return over seeds, all methods on one colour scale; hatched rows are missing. " + _framing(group),
+            "Mean return over seeds, all methods on one colour scale; hatched rows have no run. " + _framing(group),
             ("heatmap.csv",),
         ),
         FigureText(
             "comparison",
             "Comparison over contexts",
-            "Interquartile mean over contexts and seeds with its stratified bootstrap 95% interval, for "
-            f"{' and '.join(QUANTITIES.values())}. The gain from memory is the mean difference of runs of "
-            f"{MEMORY} and {NO_MEMORY} with the same context and seed.",
+            "Above: mean over contexts of normalised scores, 0 the worst and 1 the best that any finished run reached "
+            "in a context, with its 95% interval over seeds; hollow: the interquartile mean. Below: differences from "
+            "the baseline between runs of the same context and seed.",
             ("comparison.csv",),
         ),
     ]
@@ -168,5 +173,5 @@ def _figures(group: Group) -> list[FigureText]:
 def _framing(group: Group) -> str:
     if not group.sources:
         return "No run here learned from source contexts that this group has, so no row is framed."
-    learners = sorted({run.method for run in group.runs if run.method.startswith("meta")}) or ["the meta methods"]
+    learners = sorted({run.method for run in group.runs if run.remembers})
     return f"Framed rows are source contexts: {', '.join(learners)} learned from runs in them."

@@ -23,13 +23,9 @@ from metapbt.errors import one_line
 from metapbt.files import atomic_file
 from metapbt.log import LOGGER
 from metapbt.report.figures.style import new_figure
-from metapbt.report.toy.trajectories import (
+from metapbt.report.toy.figures import (
     MAXIMUM,
-    Array,
-    Jump,
     Limits,
-    MemberTrajectory,
-    Trajectories,
     draw_jump,
     draw_plane,
     draw_q,
@@ -38,6 +34,7 @@ from metapbt.report.toy.trajectories import (
     plane_limits,
     way,
 )
+from metapbt.report.toy.trajectories import Array, Jump, MemberTrajectory, Trajectories
 
 Picture = npt.NDArray[np.uint8]
 
@@ -194,7 +191,7 @@ class Scene:
                 step, member.q[step], marker="o", markersize=4, color=member_color(number), clip_on=False
             )
         for number, jump in frame.jumps:
-            here, there = (run.members[m].theta[jump.step] for m in (number, jump.parent))
+            here, there = run.members[number].theta[jump.step], run.taken_over(jump)
             draw_jump(self._plane, here, there, member_color(number), self._limits, width=1.6)
         rows = min(len(run.members), _NAMED_MEMBERS)
         for number in range(rows):
@@ -218,9 +215,8 @@ class Scene:
     def _interval(self, member: MemberTrajectory, step: int) -> tuple[int, Array]:
         """The step at which the interval that led to ``step`` began, and from where."""
         begun = max((end for end in (0, *self._run.ends) if end < step), default=0)
-        parents = {jump.step: jump.parent for jump in member.jumps}
-        source = self._run.members[parents[begun]] if begun in parents else member
-        return begun, source.theta[begun]
+        jumps = {jump.step: jump for jump in member.jumps}
+        return begun, self._run.taken_over(jumps[begun]) if begun in jumps else member.theta[begun]
 
     def _described(self, number: int, frame: Frame) -> str:
         used = self._run.members[number].hyperparameters

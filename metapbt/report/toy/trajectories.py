@@ -2,47 +2,24 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import seaborn as sns
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from matplotlib.patches import FancyArrowPatch
-from matplotlib.patheffects import withStroke
-from matplotlib.transforms import ScaledTranslation
 
 from metapbt import seeding
 from metapbt.errors import MetapbtError
-from metapbt.history import History, Record
+from metapbt.history import Interval, Record, Ref
 from metapbt.learners import LearnerSpec
-from metapbt.learners.base import Learner
-from metapbt.log import LOGGER
-from metapbt.report.figures.curves import column_count
-from metapbt.report.figures.style import TEXT_GREY, figure_style, new_figure, save_figure
+from metapbt.learners.base import Learner, State
 from metapbt.space import Hyperparameters
-from metapbt.store.results import RunInfo, find_runs
+from metapbt.store.results import RunInfo, read_history
 from metapbt.store.run_directory import RunDirectory
-from metapbt.store.table import read_table, to_records
 
 ENV = LEARNER = "quadratic"
-MAX_RUNS = 12
-MAXIMUM = 1.2
 
 Array = npt.NDArray[np.float64]
-
-_COLORS = ("#0173b2", "#d55e00", "#029e73", "#7b4fa3", "#c4ad00", "#8c5a2b", "#e78ac3", "#56b4e9")
-_LEVELS = (-6.0, -4.0, -3.0, -2.0, -1.0, -0.5, 0.0, 0.2, 0.4, 0.6, 0.8, 1.0, 1.1, 1.18)
-_LARGEST_POINT, _SMALLEST_POINT = 42.0, 3.0  # areas in square points
-_LABEL_GAP = 0.075  # between iteration labels, as a share of a panel
-_DESCRIBED_MEMBERS = 8
-_BELOW_LABELS = 34  # points from a panel to its legend
 
 
 class Jump(NamedTuple):
@@ -50,11 +27,14 @@ class Jump(NamedTuple):
 
     Attributes:
         step: how many steps it had trained; its next step starts from the parent's parameters.
-        parent: the member that it copied.
+        parent: the member that it copied; itself, where it went back to what it had been.
+        parent_step: how many steps the parent had trained by then; fewer than it has now where an earlier checkpoint
+            was copied, 0 for a new agent.
     """
 
     step: int
     parent: int
+    parent_step: int
 
 
 @dataclass(frozen=True)
@@ -62,7 +42,8 @@ class MemberTrajectory:
     """One member's way through the parameters.
 
     Attributes:
-        theta: the parameters after each step, shape ``(steps + 1) x n``; row 0 is the start.
+        theta: the parameters after each step, shape ``(steps + 1) x n``; row 0 is the start. A member that trained
+            less than others, such as a candidate that was not taken, stays where it ended.
         q: what each of these is worth, shape ``steps + 1``.
         jumps: the copies that it made, in order.
         hyperparameters: those that each step was taken with, one for each of ``steps``.
@@ -80,7 +61,7 @@ class Trajectories:
 
     Attributes:
         run: the run.
-        members: by their number.
+        members: by their number; candidates behind the others.
         ends: the steps after which members were compared, the last step included.
     """
 
@@ -98,10 +79,15 @@ class Trajectories:
         """Whether any member copied another."""
         return any(member.jumps for member in self.members)
 
+    def taken_over(self, jump: Jump) -> Array:
+        """The parameters that a member goes on from."""
+        theta: Array = self.members[jump.parent].theta[jump.parent_step]
+        return theta
+
     def jumps(self) -> list[tuple[int, Jump, Array, Array]]:
         """Every copy as (member, jump, its parameters before, those that it took over)."""
         return [
-            (number, jump, member.theta[jump.step], self.members[jump.parent].theta[jump.step])
+            (number, jump, member.theta[jump.step], self.taken_over(jump))
             for number, member in enumerate(self.members)
             for jump in member.jumps
         ]
@@ -110,8 +96,8 @@ class Trajectories:
 def trajectories(run: RunInfo) -> Trajectories:
     """Recompute the parameters of every member after every step from a run's records.
 
-    A run keeps checkpoints of its last generation only. But on the toy the recorded hyperparameters and parents say
-    all, so its steps are taken once more, and each generation's Q is compared with the recorded return.
+    A run keeps few checkpoints. But on the toy the recorded hyperparameters and parents say all, so its steps are taken
+    once more, and Q at each interval's end is compared with the recorded return.
 
     Args:
         run: a run of ``env=quadratic`` with ``learner=quadratic``, finished or not.
@@ -119,247 +105,73 @@ def trajectories(run: RunInfo) -> Trajectories:
     Raises:
         MetapbtError: the run has no records yet, is of another learner, or does not end up where its records say.
     """
-    directory = RunDirectory(run.path)
-    learner = _learner(run, directory.config())
-    if not directory.records.exists():
+    learner = _learner(run, RunDirectory(run.path).config())
+    history = read_history(run)
+    if not len(history):
         raise MetapbtError(f"{run.path} has no records yet")
-    history = History(tuple(record for _, record in to_records(read_table(directory.records))), run.metric)
-    size = len(history.generation(0))
-    if size == 0:
-        raise MetapbtError(f"{run.path} has no records yet")
-    evaluation_seed = seeding.evaluation_seed(run.seed)
     # No step at all: only where training starts, and what Q is there.
-    start = learner.train(None, history.records[0].hyperparameters, 0, 0, evaluation_seed)
-    states = [start.state] * size
-    thetas = [[np.asarray(start.state["theta"], dtype=float)] for _ in range(size)]
-    qs = [[start.train_return] for _ in range(size)]
-    jumps: list[list[Jump]] = [[] for _ in range(size)]
-    used: list[list[Hyperparameters]] = [[] for _ in range(size)]
-    ends: list[int] = []
-    for generation in range(history.generations):
-        before = ends[-1] if ends else 0
-        after = []
-        for record in history.generation(generation):
-            member, seed = record.member, seeding.training_seed(run.seed, generation, record.member)
-            if record.parent is not None:
-                jumps[member].append(Jump(before, record.parent))
-            state, q = states[member if record.parent is None else record.parent], math.nan
-            for _ in range(record.env_steps - before):
-                training = learner.train(state, record.hyperparameters, 1, seed, evaluation_seed)
-                state, q = training.state, training.train_return
-                thetas[member].append(np.asarray(state["theta"], dtype=float))
-                qs[member].append(q)
-                used[member].append(record.hyperparameters)
-            _check_recorded(run, record, q)
-            after.append(state)
-        states = after
-        ends.append(history.generation(generation)[0].env_steps)
-    members = tuple(
-        MemberTrajectory(np.array(thetas[m]), np.array(qs[m]), tuple(jumps[m]), tuple(used[m])) for m in range(size)
-    )
-    return Trajectories(run, members, tuple(ends))
+    start = _train(learner, run, history.records[0], None, 0)
+    begin = np.asarray(start[0]["theta"], dtype=float), start[1]
+    ways = {member: _Way(*begin) for member in range(1 + max(record.member for record in history))}
+    states: dict[Ref, State] = {}
+    trained: dict[Ref, int] = {}  # how many steps the member itself had trained by then
+    ends: dict[int, int] = {}  # of each generation
+    for record in history:
+        way, origin, before = ways[record.member], record.origin, history.before(record)
+        if record.parent is not None:
+            way.jumps.append(Jump(way.steps, record.parent, trained[origin] if origin else 0))
+        elif record.restart:
+            way.jumps.append(Jump(way.steps, record.member, 0))
+        state, q = (None if origin is None else states[origin]), begin[1]
+        for _ in range(record.env_steps - (before.env_steps if before else 0)):
+            state, q = _train(learner, run, record, state, 1)
+            way.add(np.asarray(state["theta"], dtype=float), q, record.hyperparameters)
+        _check_recorded(run, record, q)
+        states[record.ref], trained[record.ref] = state or start[0], way.steps
+        ends[record.generation] = max(ends.get(record.generation, 0), way.steps)
+    steps = max(ends.values())
+    return Trajectories(run, tuple(ways[m].until(steps) for m in sorted(ways)), tuple(sorted(set(ends.values()))))
 
 
-def write_toy_figures(results: Path, out: Path | None = None) -> list[Path]:
-    """Draw every run of ``env=quadratic`` under ``results``: trajectories, history of Q, animations.
+class _Way:
+    """A member's trajectory while it is recomputed."""
 
-    Args:
-        results: a directory that holds run directories, at any depth.
-        out: where the figures go; ``<results>/figures`` if not given.
-
-    Returns:
-        The files, all written anew: ``trajectories`` and ``history`` as PNG and PDF, with a panel for each run; and
-        for each run with members that copied ``<the run's path below results>.gif``, and ``.mp4`` too where ffmpeg
-        is on the PATH.
-
-    Raises:
-        MetapbtError: there are no such runs, or too many for one figure, or one cannot be recomputed.
-    """
-    from metapbt.report.toy.animation import mp4_possible, write_animation
-
-    results = Path(results)
-    out = Path(out) if out is not None else results / "figures"
-    runs = [run for run in find_runs(results) if run.env == ENV and RunDirectory(run.path).records.exists()]
-    if not runs:
-        raise MetapbtError(f"{results} holds no run of env={ENV} with records yet")
-    if len(runs) > MAX_RUNS:
-        raise MetapbtError(
-            f"{results} holds {len(runs)} runs of env={ENV}, and figures compare at most {MAX_RUNS}: "
-            "name a directory with fewer"
-        )
-    shown = [trajectories(run) for run in runs]
-    titles = _titles([run.path.relative_to(results).parts for run in runs], [run.method for run in runs])
-    written: list[Path] = []
-    with figure_style():
-        for name, figure in {
-            "trajectories": draw_trajectories(shown, titles),
-            "history": draw_history(shown, titles),
-        }.items():
-            save_figure(figure, out, name)
-            written += [out / f"{name}.png", out / f"{name}.pdf"]
-        for of_run, title in zip(shown, titles, strict=True):
-            if of_run.copies:
-                # A run directory that is named itself is below itself by nothing.
-                below = of_run.run.path.relative_to(results)
-                written += write_animation(of_run, title, out / (below if below.parts else of_run.run.path.name))
-    if any(of_run.copies for of_run in shown) and not mp4_possible():
-        LOGGER.warning("the animations are GIF only: for MP4 too, ffmpeg must be on the PATH")
-    return written
-
-
-def draw_trajectories(runs: Sequence[Trajectories], titles: Sequence[str]) -> Figure:
-    """A panel for each run: the plane of theta0 and theta1 over lines of equal Q, with every step of each member."""
-    figure, panels = _panels(len(runs), 3.5, 3.3, _legend_rows(runs))
-    limits = plane_limits(runs)
-    for axes, run, title in zip(panels, runs, titles, strict=True):
-        draw_plane(axes, limits)
-        for number in range(len(run.members)):
-            _draw_way(axes, run, number)
-        for number, _, before, taken_over in run.jumps():
-            draw_jump(axes, before, taken_over, member_color(number), limits)
-        _label_iterations(axes, run, limits)
-        axes.set_title(title, loc="left")
-        _describe_members(axes, run, points=True)
-    figure.suptitle("Parameters during training")
-    handles = [
-        Line2D([], [], color="0.3", linestyle=(0, (3, 2)), linewidth=0.9, marker=">", markersize=3, label="copies"),
-        Line2D([], [], color="0.3", linestyle="", marker="*", markersize=8, label="maximum of Q"),
-        Line2D([], [], color="0.3", linestyle="", marker="o", markersize=4, label="a step (smaller: later)"),
-    ]
-    if not any(run.copies for run in runs):
-        del handles[0]
-    figure.legend(handles=handles, loc="outside lower center", ncols=3)
-    return figure
-
-
-def draw_history(runs: Sequence[Trajectories], titles: Sequence[str]) -> Figure:
-    """A panel for each run: Q of each member after each step; a copy is a vertical line to its parent's Q."""
-    figure, panels = _panels(len(runs), 3.3, 2.4, _legend_rows(runs))
-    for axes, run, title in zip(panels, runs, titles, strict=True):
-        for number in range(len(run.members)):
-            draw_q(axes, run, number, run.steps)
-        axes.axhline(MAXIMUM, color="0.4", linewidth=0.8, linestyle=(0, (1, 2)), zorder=1)
-        axes.set_xlabel("steps")
-        axes.set_ylabel("Q")
-        axes.set_title(title, loc="left")
-        _describe_members(axes, run, points=False)
-    low = min(_finite_minimum(member.q) for run in runs for member in run.members)
-    for axes in panels:
-        axes.set_ylim(max(low, -3 * MAXIMUM) - 0.06, MAXIMUM + 0.08)
-    figure.suptitle(f"History of Q (dotted: its maximum, {MAXIMUM:g}; dashed: a copy)")
-    return figure
-
-
-def quadratic_q(theta0: Array, theta1: Array) -> Array:
-    """Q where all further parameters are at their best."""
-    height: Array = MAXIMUM - 3 / 4 * theta0**2 - theta1**2
-    return height
-
-
-def member_color(number: int) -> Any:
-    """A member's colour wherever it appears."""
-    return _COLORS[number] if number < len(_COLORS) else sns.husl_palette(24)[(number - len(_COLORS)) * 7 % 24]
-
-
-def member_name(hyperparameters: Hyperparameters) -> str:
-    """Hyperparameters as ``h = (1, 0), learning rate 0.05``."""
-    coefficients = ", ".join(
-        f"{float(value):.3g}" for name, value in hyperparameters.items() if name != "learning_rate"
-    )
-    return f"h = ({coefficients}), learning rate {float(hyperparameters['learning_rate']):.3g}"
-
-
-class Limits(NamedTuple):
-    """What part of the plane is shown."""
-
-    low: Array
-    high: Array
+    def __init__(self, theta: Array, q: float) -> None:
+        self.jumps: list[Jump] = []
+        self._thetas, self._qs = [theta], [q]
+        self._used: list[Hyperparameters] = []
 
     @property
-    def width(self) -> Array:
-        """Of the part, in both directions."""
-        return self.high - self.low
+    def steps(self) -> int:
+        return len(self._used)
+
+    def add(self, theta: Array, q: float, used: Hyperparameters) -> None:
+        self._thetas.append(theta)
+        self._qs.append(q)
+        self._used.append(used)
+
+    def until(self, steps: int) -> MemberTrajectory:
+        """The trajectory, made as long as the others'."""
+        for _ in range(steps - self.steps):
+            self.add(self._thetas[-1], self._qs[-1], self._used[-1])
+        return MemberTrajectory(np.array(self._thetas), np.array(self._qs), tuple(self.jumps), tuple(self._used))
 
 
-def plane_limits(runs: Sequence[Trajectories]) -> Limits:
-    """The part of the plane that holds every step and the maximum; of members that diverge, the beginning."""
-    points = np.concatenate([member.theta[:, :2] for run in runs for member in run.members] + [np.zeros((1, 2))])
-    furthest = 2 * max(float(np.abs(run.members[0].theta[0, :2]).max()) for run in runs) or 1.0
-    points = np.clip(points[np.isfinite(points).all(axis=1)], -furthest, furthest)
-    low, high = points.min(axis=0), points.max(axis=0)
-    margin = 0.09 * np.maximum(high - low, 0.1)
-    return Limits(low - margin, high + margin)
-
-
-def draw_plane(axes: Axes, limits: Limits) -> None:
-    """Lines of equal Q, and its maximum."""
-    grid0, grid1 = np.meshgrid(*np.linspace(limits.low, limits.high, 80).T)
-    lines = axes.contour(
-        grid0, grid1, quadratic_q(grid0, grid1), _LEVELS, colors="0.8", linewidths=0.7, linestyles="solid", zorder=1
+def _train(learner: Learner, run: RunInfo, record: Record, state: State | None, steps: int) -> tuple[State, float]:
+    """Take steps with a record's hyperparameters: the state after them, and what it is worth."""
+    interval = Interval(
+        ref=record.ref,
+        start=record.origin,
+        teacher=None,
+        hyperparameters=record.hyperparameters,
+        start_steps=0,
+        until_steps=steps,
+        seed=seeding.training_seed(run.seed, record.generation, record.member),
+        evaluation_seed=seeding.evaluation_seed(run.seed),
+        evaluation_episodes=1,
     )
-    axes.clabel(lines, fontsize=6, colors="0.55", fmt="%g")
-    axes.plot(0, 0, marker="*", color="0.3", markersize=9, linestyle="", zorder=2)
-    axes.grid(visible=False)
-    axes.set_xlim(limits.low[0], limits.high[0])
-    axes.set_ylim(limits.low[1], limits.high[1])
-    axes.set_xlabel(r"$\theta_0$")
-    axes.set_ylabel(r"$\theta_1$")
-
-
-def draw_jump(axes: Axes, before: Array, taken_over: Array, color: Any, limits: Limits, width: float = 0.8) -> None:
-    """A dashed arrow from where a member was to where its parent is, unless it would be all head."""
-    if not math.hypot(*(taken_over - before)[:2] / limits.width) > 0.02:  # not so either where something is NaN
-        return
-    axes.add_patch(
-        FancyArrowPatch(
-            (before[0], before[1]),
-            (taken_over[0], taken_over[1]),
-            arrowstyle="-|>",
-            mutation_scale=7,
-            linestyle=(0, (3, 2)),
-            linewidth=width,
-            color=color,
-            alpha=0.85,
-            shrinkA=0,
-            shrinkB=1,
-            zorder=3,
-        )
-    )
-
-
-def way(run: Trajectories, member: MemberTrajectory, first: int, last: int) -> Array:
-    """The points of a member from step ``first`` to ``last``, as a line that breaks where it jumped."""
-    jumped = {jump.step: jump.parent for jump in member.jumps}
-    points = [member.theta[first, :2]]
-    for step in range(first, last):
-        if step in jumped:
-            points += [np.full(2, np.nan), run.members[jumped[step]].theta[step, :2]]
-        points.append(member.theta[step + 1, :2])
-    return np.array(points)
-
-
-def draw_q(axes: Axes, run: Trajectories, number: int, until: int) -> None:
-    """One member's Q up to a step."""
-    member, color = run.members[number], member_color(number)
-    begin = 0
-    steps: list[float] = []
-    values: list[float] = []
-    jump_steps: list[float] = []
-    jump_values: list[float] = []
-    for jump in (*member.jumps, None):
-        end = until if jump is None else min(jump.step, until)
-        steps += [*range(begin, end + 1), math.nan]
-        values += [*member.q[begin : end + 1], math.nan]
-        if jump is None or jump.step > until or (jump.step == until and until < run.steps):
-            break
-        taken_over = run.members[jump.parent].q[jump.step]
-        jump_steps += [jump.step, jump.step, math.nan]
-        jump_values += [member.q[jump.step], taken_over, math.nan]
-        steps.append(jump.step)
-        values.append(taken_over)
-        begin = jump.step + 1
-    axes.plot(jump_steps, jump_values, color=color, linestyle=(0, (2, 1)), linewidth=0.9)
-    axes.plot(steps, values, color=color, linewidth=1.4, zorder=2.5 + 0.01 * number)
+    training = learner.train(interval, state)
+    return training.state, training.eval_return
 
 
 def _learner(run: RunInfo, config: dict[str, Any]) -> Learner:
@@ -369,118 +181,12 @@ def _learner(run: RunInfo, config: dict[str, Any]) -> Learner:
             f"{run.path} is a run of env={run.env} with learner={run.learner}; "
             f"only env={ENV} with learner={LEARNER} can be recomputed step by step"
         )
-    return LearnerSpec.of({**config, "context": run.changed}).make()
+    return LearnerSpec.of(config).make()
 
 
 def _check_recorded(run: RunInfo, record: Record, q: float) -> None:
-    if not np.isclose(q, record.train_return, rtol=1e-9, atol=1e-12, equal_nan=True):
+    if not np.isclose(q, record.eval_return, rtol=1e-9, atol=1e-12, equal_nan=True):
         raise MetapbtError(
             f"{run.path}: member {record.member} comes to Q = {q:.6g} in generation {record.generation}, but its "
-            f"record says {record.train_return:.6g}; its records or its configuration have been changed"
+            f"record says {record.eval_return:.6g}; its records or its configuration have been changed"
         )
-
-
-def _titles(paths: Sequence[Sequence[str]], methods: Sequence[str]) -> list[str]:
-    """What tells the runs apart: the parts of their paths that not all share; of a single run its method."""
-    shared = set.intersection(*map(set, paths))
-    titles = ["/".join(part for part in path if part not in shared) for path in paths]
-    return [title or method for title, method in zip(titles, methods, strict=True)]
-
-
-def _panels(count: int, width: float, height: float, legend_rows: int) -> tuple[Figure, list[Axes]]:
-    columns = column_count(count)
-    rows = math.ceil(count / columns)
-    figure = new_figure(width * columns + 0.3, (height + 0.2 * legend_rows) * rows + 0.8)
-    panels = figure.subplots(rows, columns, squeeze=False).flatten().tolist()
-    for axes in panels[count:]:
-        axes.remove()
-    return figure, panels[:count]
-
-
-def _legend_rows(runs: Sequence[Trajectories]) -> int:
-    return max(_rows_for(len(run.members)) for run in runs)
-
-
-def _rows_for(members: int) -> int:
-    return members if members <= _DESCRIBED_MEMBERS else math.ceil(members / 4)
-
-
-def _describe_members(axes: Axes, run: Trajectories, points: bool) -> None:
-    """A legend below the panel: what each member began with, or its number only where there are many."""
-    few = len(run.members) <= _DESCRIBED_MEMBERS
-    handles = [
-        Line2D(
-            [],
-            [],
-            color=member_color(number),
-            marker="o" if points else "",
-            markersize=4,
-            markerfacecolor=_point_face(number),
-            linewidth=1.2,
-            label=f"{number}: {member_name(member.hyperparameters[0])}" if few else str(number),
-        )
-        for number, member in enumerate(run.members)
-    ]
-    title = "members, and what they began with" if few else "members"
-    legend = axes.legend(
-        handles=handles,
-        title=title,
-        title_fontsize=7.5,
-        fontsize=7.5,
-        loc="upper left",
-        bbox_to_anchor=(0, 0),
-        bbox_transform=axes.transAxes + ScaledTranslation(0, -_BELOW_LABELS / 72, axes.figure.dpi_scale_trans),
-        ncols=1 if few else 4,
-        borderaxespad=0,
-        alignment="left",
-    )
-    legend.get_title().set_color(TEXT_GREY)
-
-
-def _draw_way(axes: Axes, run: Trajectories, number: int) -> None:
-    member, color = run.members[number], member_color(number)
-    axes.plot(*way(run, member, 0, run.steps).T, color=color, linewidth=0.8, alpha=0.6, zorder=3)
-    sizes = np.linspace(_LARGEST_POINT, _SMALLEST_POINT, run.steps + 1)
-    axes.scatter(
-        member.theta[:, 0],
-        member.theta[:, 1],
-        s=sizes,
-        facecolors=_point_face(number),
-        edgecolors=color,
-        alpha=0.8,
-        linewidths=0.8,
-        zorder=4,
-    )
-
-
-def _point_face(number: int) -> Any:
-    """Every second member's points are rings, so that a member below can be seen."""
-    return "none" if number % 2 else member_color(number)
-
-
-def _label_iterations(axes: Axes, run: Trajectories, limits: Limits) -> None:
-    """The number of steps at the start and at each interval's end, where there is room for it."""
-    taken: list[Array] = []
-    halo = [withStroke(linewidth=1.8, foreground="white")]
-    for step in (0, *run.ends):
-        for number, member in enumerate(run.members):
-            place = (member.theta[step, :2] - limits.low) / limits.width
-            if not all(math.hypot(*(place - other)) > _LABEL_GAP for other in taken):
-                continue
-            if not ((place > 0) & (place < 1)).all():
-                continue
-            taken.append(place)
-            axes.annotate(
-                str(step),
-                (float(member.theta[step, 0]), float(member.theta[step, 1])),
-                (4, 4),
-                textcoords="offset points",
-                fontsize=7,
-                color=member_color(number) if step else TEXT_GREY,
-                path_effects=halo,
-                zorder=6,
-            )
-
-
-def _finite_minimum(values: Array) -> float:
-    return float(values[np.isfinite(values)].min())

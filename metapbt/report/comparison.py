@@ -1,0 +1,211 @@
+"""Methods compared over contexts: the numbers behind the comparison's figure, its table and the verdict.
+
+Returns of different contexts lie on different scales, and one context with a wide one would decide alone. So before
+methods are pooled over contexts, scores are *normalised* within each: 0 is the worst and 1 the best that any finished
+run of any method reached there, at any time. Differences are given both in points of return and normalised.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from metapbt.history import Context
+from metapbt.report.groups import Group, Run
+from metapbt.report.statistics import Array, Estimate, iqm_estimate, mean_of_means, stratified_estimate
+
+#: The two scores of a run, and what they are called.
+QUANTITIES = {"final": "final return", "area": "mean return over training"}
+POINTS, NORMALISED = "points", "normalised"
+ALL_CONTEXTS = "all contexts"
+#: Above this quotient of the contexts' ranges, differences in points are not pooled.
+MOST_UNEQUAL_RANGES = 2.0
+UNKNOWN = Estimate(math.nan, math.nan, math.nan)
+COLUMNS = [
+    "env",
+    "learner",
+    "statistic",
+    "quantity",
+    "unit",
+    "method",
+    "baseline",
+    "context",
+    "estimate",
+    "low",
+    "high",
+    "contexts",
+    "runs",
+]
+
+
+class Range(NamedTuple):
+    """The worst and the best score that any finished run reached in a context."""
+
+    worst: float
+    best: float
+
+    @property
+    def width(self) -> float:
+        """From the worst to the best."""
+        return self.best - self.worst
+
+    def share(self, difference: Array) -> Array:
+        """A difference in points as a share of the range; 0 where every run always scored the same."""
+        return difference / self.width if self.width > 0 else np.zeros_like(difference)
+
+
+class Pairs(NamedTuple):
+    """Runs of a method and of its baseline in the same contexts with the same seeds.
+
+    Attributes:
+        method: what is compared.
+        baseline: what with.
+        remembers: whether the method's runs learned from other contexts and the baseline's did not.
+        runs: of each context, the pairs ``(run of the method, run of the baseline)``.
+        ranges: of these contexts.
+    """
+
+    method: str
+    baseline: str
+    remembers: bool
+    runs: Mapping[Context, list[tuple[Run, Run]]]
+    ranges: Mapping[Context, Range]
+
+    @property
+    def number(self) -> int:
+        """How many pairs there are, over all contexts."""
+        return sum(map(len, self.runs.values()))
+
+    @property
+    def pooled_unit(self) -> str:
+        """In which unit differences may be averaged over the contexts: points, unless their ranges differ widely."""
+        widths = [self.ranges[context].width for context in self.runs]
+        alike = not widths or max(widths) <= MOST_UNEQUAL_RANGES * min(widths)
+        return POINTS if alike else NORMALISED
+
+    def differences(self, quantity: str, unit: str) -> dict[Context, Array]:
+        """Of each context, method minus baseline, ``(pairs,)``."""
+        points = {
+            context: _scores([run for run, _ in pairs], quantity) - _scores([run for _, run in pairs], quantity)
+            for context, pairs in self.runs.items()
+        }
+        if unit == POINTS:
+            return points
+        return {context: self.ranges[context].share(values) for context, values in points.items()}
+
+    def estimate(self, quantity: str, unit: str) -> Estimate:
+        """The mean difference over contexts, each context with the same weight."""
+        strata = list(self.differences(quantity, unit).values())
+        return stratified_estimate(strata, mean_of_means) if strata else UNKNOWN
+
+
+def all_pairs(group: Group) -> list[Pairs]:
+    """Every method beside one baseline, methods with a memory first.
+
+    The baseline is ``pb2`` where other runs learned from other contexts: it is what they are without memory. Else it
+    is the first of the methods.
+    """
+    remembering = {run.method for run in group.runs if run.remembers}
+    baseline = "pb2" if remembering and "pb2" in group.methods else group.methods[0]
+    others = sorted((name for name in group.methods if name != baseline), key=lambda name: name not in remembering)
+    ranges = score_ranges(group)
+    return [
+        Pairs(
+            name, baseline, name in remembering and baseline not in remembering, _pairs(group, name, baseline), ranges
+        )
+        for name in others
+    ]
+
+
+def score_ranges(group: Group) -> dict[Context, Range]:
+    """The range of scores in each context that has a finished run with a score."""
+    ranges = {}
+    for context in group.contexts:
+        runs = [run for method in group.methods for run in finished_runs(group, context, method)]
+        if runs:
+            scores = np.concatenate([np.append(run.scores, run.final) for run in runs])
+            ranges[context] = Range(float(np.nanmin(scores)), float(np.nanmax(scores)))
+    return ranges
+
+
+def comparison_data(group: Group) -> pd.DataFrame:
+    """Estimates with 95% intervals, one row for each.
+
+    ``statistic`` is ``mean`` or ``iqm`` (the interquartile mean), over the finished runs of a method in the contexts of
+    :func:`compared_contexts`, each context with the same weight; or ``difference``: the mean over contexts of
+    ``method`` less ``baseline``, runs paired by context and seed; also for each context. ``quantity`` is the ``final``
+    return or the ``area`` under the score curve, ``unit`` is ``points`` or ``normalised``.
+    """
+    contexts, methods = compared_contexts(group)
+    ranges = score_ranges(group)
+    rows: list[tuple[object, ...]] = []
+    for quantity in QUANTITIES:
+        for method in group.methods:
+            compared = method in methods and bool(contexts)
+            runs = [finished_runs(group, context, method) for context in contexts] if compared else []
+            points = [_scores(of_context, quantity) for of_context in runs]
+            shares = [
+                ranges[context].share(scores - ranges[context].worst)
+                for context, scores in zip(contexts, points, strict=False)
+            ]
+            counts = len(runs), sum(map(len, runs))
+            for statistic, unit, estimate in (
+                ("mean", POINTS, stratified_estimate(points, mean_of_means) if compared else UNKNOWN),
+                ("mean", NORMALISED, stratified_estimate(shares, mean_of_means) if compared else UNKNOWN),
+                ("iqm", NORMALISED, iqm_estimate(shares) if compared else UNKNOWN),
+            ):
+                rows.append((statistic, quantity, unit, method, "", ALL_CONTEXTS, *estimate, *counts))
+        for pairs in all_pairs(group):
+            names = pairs.method, pairs.baseline
+            if not pairs.runs:
+                continue
+            for unit in (POINTS, NORMALISED):
+                counts = len(pairs.runs), pairs.number
+                rows.append(
+                    ("difference", quantity, unit, *names, ALL_CONTEXTS, *pairs.estimate(quantity, unit), *counts)
+                )
+            for context, values in pairs.differences(quantity, POINTS).items():
+                estimate = stratified_estimate([values], mean_of_means)
+                label = group.labels[context]
+                rows.append(("difference", quantity, POINTS, *names, label, *estimate, 1, len(values)))
+    return pd.DataFrame([(group.env, group.learner, *row) for row in rows], columns=COLUMNS)
+
+
+def compared_contexts(group: Group) -> tuple[list[Context], list[str]]:
+    """The contexts and methods of a fair comparison: each method finished a run in each context.
+
+    Contexts that only one method ran in, such as sources, are left out, and so is a method that ran in
+    fewer than half of the others, because it would leave too few contexts for the rest.
+    """
+    finished = {
+        context: {method for method in group.methods if finished_runs(group, context, method)}
+        for context in group.contexts
+    }
+    shared = [context for context, methods in finished.items() if len(methods) > 1 or len(group.methods) == 1]
+    methods = [
+        name for name in group.methods if 2 * sum(name in finished[context] for context in shared) >= len(shared)
+    ]
+    return [context for context in shared if methods and finished[context].issuperset(methods)], methods
+
+
+def finished_runs(group: Group, context: Context, method: str) -> list[Run]:
+    """The finished runs of a method in a context that were evaluated: those with both scores."""
+    return [run for run in group.runs_of(context, method) if run.finished and math.isfinite(run.final + run.area)]
+
+
+def _pairs(group: Group, method: str, baseline: str) -> dict[Context, list[tuple[Run, Run]]]:
+    found = {}
+    for context in group.contexts:
+        beside = {run.seed: run for run in finished_runs(group, context, baseline)}
+        pairs = [(run, beside[run.seed]) for run in finished_runs(group, context, method) if run.seed in beside]
+        if pairs:
+            found[context] = pairs
+    return found
+
+
+def _scores(runs: list[Run], quantity: str) -> Array:
+    return np.array([getattr(run, quantity) for run in runs], dtype=np.float64)

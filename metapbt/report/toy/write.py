@@ -1,0 +1,68 @@
+"""Everything that shows the toy's runs, written beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from metapbt.errors import MetapbtError
+from metapbt.log import LOGGER
+from metapbt.report.figures.style import figure_style, save_figure
+from metapbt.report.toy.animation import mp4_possible, write_animation
+from metapbt.report.toy.figures import draw_history, draw_trajectories
+from metapbt.report.toy.trajectories import ENV, trajectories
+from metapbt.store.results import find_runs, read_history
+
+MAX_RUNS = 12
+
+
+def write_toy_figures(results: Path, out: Path | None = None) -> list[Path]:
+    """Draw every run of ``env=quadratic`` under ``results``: trajectories, history of Q, animations.
+
+    Args:
+        results: a directory that holds run directories, at any depth.
+        out: where the figures go; ``<results>/figures`` if not given.
+
+    Returns:
+        The files, all written anew: ``trajectories`` and ``history`` as PNG and PDF, with a panel for each run; and
+        for each run with members that copied ``<the run's path below results>.gif``, and ``.mp4`` too where ffmpeg
+        is on the PATH.
+
+    Raises:
+        MetapbtError: there are no such runs, or too many for one figure, or one cannot be recomputed.
+    """
+    results = Path(results)
+    out = Path(out) if out is not None else results / "figures"
+    runs = [run for run in find_runs(results) if run.env == ENV and len(read_history(run))]
+    if not runs:
+        raise MetapbtError(f"{results} holds no run of env={ENV} with records yet")
+    if len(runs) > MAX_RUNS:
+        raise MetapbtError(
+            f"{results} holds {len(runs)} runs of env={ENV}, and figures compare at most {MAX_RUNS}: "
+            "name a directory with fewer"
+        )
+    shown = [trajectories(run) for run in runs]
+    titles = _titles([run.path.relative_to(results).parts for run in runs], [run.name for run in runs])
+    written: list[Path] = []
+    with figure_style():
+        for name, figure in {
+            "trajectories": draw_trajectories(shown, titles),
+            "history": draw_history(shown, titles),
+        }.items():
+            save_figure(figure, out, name)
+            written += [out / f"{name}.png", out / f"{name}.pdf"]
+        for of_run, title in zip(shown, titles, strict=True):
+            if of_run.copies:
+                # A run directory that is named itself is below itself by nothing.
+                below = of_run.run.path.relative_to(results)
+                written += write_animation(of_run, title, out / (below if below.parts else of_run.run.path.name))
+    if any(of_run.copies for of_run in shown) and not mp4_possible():
+        LOGGER.warning("the animations are GIF only: for MP4 too, ffmpeg must be on the PATH")
+    return written
+
+
+def _titles(paths: Sequence[Sequence[str]], methods: Sequence[str]) -> list[str]:
+    """What tells the runs apart: the parts of their paths that not all share; of a single run its method."""
+    shared = set.intersection(*map(set, paths))
+    titles = ["/".join(part for part in path if part not in shared) for path in paths]
+    return [title or method for title, method in zip(titles, methods, strict=True)]

@@ -1,0 +1,77 @@
+"""What ``metapbt status`` and ``metapbt data`` print."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from synthetic_results import SyntheticRun, make_run, store_runs
+
+from metapbt.report import overview
+
+LONG = {"pole_length": 0.8}
+
+
+def cells(printed: str) -> list[list[str]]:
+    return [[cell.strip() for cell in line.split("│")[1:-1]] for line in printed.splitlines() if "│" in line]
+
+
+def study() -> list[SyntheticRun]:
+    """A source, and a target in which a seed of memory's runs has stopped and another is missing."""
+    return [
+        make_run("pb2", 7),
+        *(make_run("pb2", seed, changed=LONG) for seed in range(3)),
+        make_run("meta_pb2", 0, changed=LONG, sources=[{}]),
+        make_run("meta_pb2", 1, changed=LONG, sources=[{}], state="stopped", generations=5),
+        make_run("meta_pb2", 2, changed={"pole_length": 1.1}, sources=[{}], state="failed"),
+    ]
+
+
+def test_status_counts_seeds_and_tells_those_that_are_not_done(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    overview.print_status(store_runs(tmp_path, study()))
+    printed = capsys.readouterr().out
+    assert cells(printed) == [
+        ["cart_pole", "default", "pb2", "1 of 1 seed", ""],  # a source lacks nothing
+        ["cart_pole", "pole_length=0.8", "meta_pb2", "1 of 3 seeds", "stopped: seed 1; missing: seed 2"],
+        ["cart_pole", "pole_length=0.8", "pb2", "3 of 3 seeds", ""],  # nor is its seed expected elsewhere
+        ["cart_pole", "pole_length=1.1", "meta_pb2", "0 of 3 seeds", "failed: seed 2; missing: seed 0, 1"],
+    ]
+    assert "seed_2: out of memory" in printed
+
+
+@pytest.mark.parametrize("columns", ["40", "80"])
+@pytest.mark.parametrize("show", [overview.print_status, overview.print_runs, overview.print_records])
+def test_nothing_is_cut_in_a_narrow_terminal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, columns: str, show: object
+) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    monkeypatch.setenv("FORCE_COLOR", "1")  # as in a terminal
+    store_runs(tmp_path, study())
+    show(tmp_path)
+    assert "…" not in capsys.readouterr().out
+
+
+def test_steps_are_written_out_and_single_things_are_not_plural(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    overview.print_records(store_runs(tmp_path, [make_run(scores=[1.0], interval=22_000)]))
+    printed = capsys.readouterr().out
+    assert "cart_pole: 2 records of 1 run on 1 context\n" in printed
+    assert ["env_steps", "2", "22,000", "22,000", "22,000"] in cells(printed)
+    assert ["hp.learning_rate", "2", "0.001", "0.001", "0.001"] in cells(printed)
+
+
+def test_the_list_of_runs_quotes_the_test_return_where_there_is_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    overview.print_runs(store_runs(tmp_path, [make_run(test_return=17.5), make_run(seed=1, scores=[3.0])]))
+    rows = cells(capsys.readouterr().out)
+    assert [row[1:] for row in rows] == [["done", "3/3", "3,000", "17.50"], ["done", "1/1", "1,000", "3.00"]]
+
+
+def test_check_counts_runs_and_problems(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    store_runs(tmp_path, [make_run()])
+    assert overview.print_check(tmp_path) == 0
+    assert capsys.readouterr().out == "1 run checked, 0 with problems\n"

@@ -1,0 +1,206 @@
+"""The report as a whole: real run directories in, files and a page out."""
+
+from __future__ import annotations
+
+import io
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote
+
+import pandas as pd
+import pytest
+from rich.console import Console
+from synthetic_results import SyntheticRun, make_run, realistic_runs, store_runs
+
+from metapbt.cli import main
+from metapbt.errors import MetapbtError
+from metapbt.report.report import Report, print_report, write_report
+from metapbt.report.wording import format_estimate
+from metapbt.store import results
+
+FIGURES = ("curves", "final", "heatmap", "comparison")
+
+
+class Page(HTMLParser):
+    """Links, images and visible text of a page."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.html = path.read_text(encoding="utf-8")
+        self.links: list[str] = []
+        self.images: list[dict[str, str | None]] = []
+        self.text = ""
+        self.feed(self.html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        attributes = dict(attrs)
+        if tag == "a" and not str(attributes["href"]).startswith("#"):
+            self.links.append(unquote(str(attributes["href"])))
+        if tag == "img":
+            self.images.append(attributes)
+
+    def handle_data(self, data: str) -> None:
+        self.text += " ".join(data.split()) + " "
+
+
+def runs_of_the_report() -> list[SyntheticRun]:
+    several = {"gravity_y": -5.0, "leg_height": 16.0}
+    return [
+        *realistic_runs(contexts=4, seeds=3, generations=4),
+        make_run("pb2", env="lunar_lander", changed=several),
+        make_run("<i>mine", env="mountain_car"),
+    ]
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Report:
+    results = store_runs(tmp_path_factory.mktemp("results"), runs_of_the_report())
+    report = write_report(results)
+    assert report.page == results / "report" / "index.html"
+    return report
+
+
+@pytest.fixture(scope="module")
+def report(written: Report) -> Path:
+    """The folder of the report."""
+    return written.page.parent
+
+
+@pytest.fixture(scope="module")
+def page(report: Path) -> Page:
+    return Page(report / "index.html")
+
+
+def test_every_group_has_every_figure_as_png_and_pdf_and_its_numbers(report: Path) -> None:
+    files = {path.relative_to(report).as_posix() for path in report.rglob("*") if path.is_file()}
+    names = [f"{name}.{suffix}" for name in FIGURES for suffix in ("png", "pdf", "csv")] + ["final_runs.csv"]
+    folders = ("cart_pole/pole_length", "lunar_lander/gravity_y,leg_height", "mountain_car/default")
+    assert files == {"index.html"} | {f"{folder}/{name}" for folder in folders for name in names}
+
+
+def test_csv_files_hold_the_numbers_and_whole_numbers_stay_whole(report: Path) -> None:
+    runs = pd.read_csv(report / "cart_pole/pole_length/final_runs.csv", dtype=str, keep_default_na=False)
+    assert set(runs["env_steps"]) == {"", "10000", "20000", "40000"}
+    curves = pd.read_csv(report / "lunar_lander/gravity_y,leg_height/curves.csv")
+    assert curves[["env_steps", "mean", "seeds"]].to_numpy().tolist() == [
+        [1000, 10, 1],
+        [2000, 20, 1],
+        [3000, 30, 1],
+    ]
+
+
+def test_the_page_shows_every_figure_and_links_every_file(report: Path, page: Page) -> None:
+    files = {path.relative_to(report).as_posix() for path in report.rglob("*") if path.is_file()}
+    shown = {unquote(str(image["src"])) for image in page.images}
+    assert shown == {name for name in files if name.endswith(".png")}
+    assert set(page.links) | {"index.html"} == files
+    assert all(image["alt"] for image in page.images)
+
+
+def test_nothing_names_a_place_on_this_machine(report: Path) -> None:
+    for path in report.rglob("*"):
+        if path.is_file():
+            content = path.read_bytes()
+            assert str(report.parent).encode() not in content
+            assert b"/tmp" not in content or path.suffix in (".png", ".pdf")
+
+
+def test_missing_and_unfinished_runs_are_shown(page: Page) -> None:
+    for text in (
+        "missing",
+        "2 of 3 seeds ",
+        "2 of 3 seeds finished",
+        "Missing runs",
+        "Runs that have not finished",
+    ):
+        assert text in page.text
+    assert "21 done, 1 stopped, 1 failed" in " ".join(page.text.split())
+
+
+def test_names_are_escaped(page: Page) -> None:
+    assert "<i>mine" not in page.html
+    assert "<i>mine" in page.text
+
+
+def test_the_same_runs_give_the_same_bytes(report: Path, tmp_path: Path) -> None:
+    again = write_report(store_runs(tmp_path / "results", runs_of_the_report()), tmp_path / "again").page.parent
+    for path in report.rglob("*"):
+        if path.is_file():
+            assert path.read_bytes() == (again / path.relative_to(report)).read_bytes(), path.name
+
+
+def printed(report: Report, width: int) -> str:
+    console = Console(width=width, record=True, file=io.StringIO())
+    print_report(report, console)
+    return console.export_text()
+
+
+def test_the_terminal_says_the_verdict_first_then_final_returns_then_where_the_page_is(written: Report) -> None:
+    lines = printed(written, 200).splitlines()
+    assert lines[0] == "cart_pole, pole_length (sb3)"
+    assert lines[1].startswith("memory (meta_pb2 against pb2): ")
+    assert "Final returns" in [line.strip() for line in lines]
+    assert lines[-1] == str(written.page)
+    text = " ".join(lines)
+    for words in ("2 of 3 seeds finished: no interval", "1 seed: no interval", "3 seeds", "source"):
+        assert words in text
+
+
+def test_terminal_and_page_say_the_same_verdict_and_the_page_begins_with_it(written: Report, page: Page) -> None:
+    for section in written.sections:
+        for sentence in section.verdict.splitlines():
+            assert sentence in printed(written, 1000)
+            assert page.text.index(sentence) < page.text.index("How to read this")
+
+
+@pytest.mark.parametrize("width", [40, 80])
+def test_nothing_is_cut_in_a_narrow_terminal(written: Report, width: int) -> None:
+    assert "…" not in printed(written, width)
+
+
+@pytest.mark.parametrize("make", [True, False])
+def test_a_directory_without_runs_is_named_in_one_line(tmp_path: Path, make: bool) -> None:
+    results = tmp_path / "nothing"
+    if make:
+        results.mkdir()
+    with pytest.raises(MetapbtError, match=r"no runs found in .*nothing") as error:
+        write_report(results)
+    assert "\n" not in str(error.value)
+
+
+def test_runs_without_a_generation_are_an_error_that_counts_them(tmp_path: Path) -> None:
+    store_runs(tmp_path, [make_run(scores=[], generations=2, state="stopped")])
+    with pytest.raises(MetapbtError, match="none of its 1 runs finished a generation"):
+        write_report(tmp_path)
+    assert not (tmp_path / "report").exists()
+
+
+@pytest.mark.parametrize(
+    ("estimate", "text"),
+    [
+        ((123.4, 118.0, 131.9), "123 [118, 132]"),
+        ((-12.34, -20.0, 3.21), "−12.3 [−20.0, 3.2]"),
+        ((1250.0, 1100.0, 1400.0), "1250 [1100, 1400]"),
+        ((0.5, float("nan"), float("nan")), "0.500"),
+        ((0.0, 0.0, 0.0), "0 [0, 0]"),
+        ((float("nan"),) * 3, "–"),
+    ],
+)
+def test_estimates_have_three_digits_and_an_interval_where_there_is_one(
+    estimate: tuple[float, float, float], text: str
+) -> None:
+    assert format_estimate(*estimate) == text
+
+
+def test_every_run_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+    store_runs(tmp_path, [make_run(seed=seed) for seed in range(3)])
+    read: list[str] = []
+    original = results.read_table
+
+    def counted(path: Path) -> object:
+        read.append(path.as_posix())
+        return original(path)
+
+    monkeypatch.setattr(results, "read_table", counted)
+    assert main(["report", str(tmp_path)]) == 0
+    assert len(read) == len(set(read)) == 3
