@@ -1,7 +1,7 @@
-# make demo    sets up and runs the main job on small real input; ends with a table and a page
+# make demo    sets up and runs the main job on small real input; ends with the verdict, a table and a page
 # make test    sets up and runs the tests
 PYTHON ?= python3
-ENV ?= cart_pole
+ENV ?= lunar_lander
 BIN := .venv/bin
 
 .PHONY: demo test test-all test-slurm lint bench clean

@@ -8,7 +8,7 @@
 
 Sources are PB2 runs at 0.3, 0.7, 1.1, 1.5 and 1.9 times the feature's default; targets lie at 0.2, 0.6, 1.0, 1.4 and
 1.8 times. Four members each. The area is the mean of the run's score over its generations in the study's first steps.
-Values are IQM over all targets and seeds, with 95% intervals from resampling seeds within targets; differences are to
+Values are IQM over all targets and seeds, with 95% intervals over seeds within targets; differences are to
 PB2. Runs are kept below --results: started again, the study goes on. Two runs at a time, one thread each.
 """
 
@@ -106,8 +106,8 @@ class Curve:
 def play(study: Study, multiplier: float, overrides: Sequence[str], seed: int, folder: str, spread: bool) -> Curve:
     from metapbt.config import compose
     from metapbt.envs import get_environment
-    from metapbt.memory.experts import filling
-    from metapbt.runs.loop import run_config
+    from metapbt.memory.candidates import filling
+    from metapbt.runs.run import run_config
     from metapbt.space import Space
 
     default = next(f.default for f in get_environment(study.env).features if f.name == study.feature)
@@ -178,7 +178,7 @@ def summary(study: Study, curves: dict[str, list[list[Curve]]], steps: int) -> T
         return f"{middle:{form}} [{low:{form}}, {high:{form}}]" if np.isfinite(low) else f"{middle:{form}}"
 
     def shown(method: str, value: str, form: str) -> str:
-        return interval(stratified_estimate(strata(method, value), iqm, np.random.default_rng(0)), form)
+        return interval(stratified_estimate(strata(method, value), iqm), form)
 
     def difference(method: str, value: str) -> str:
         if method == "pb2" or "pb2" not in curves:
@@ -188,7 +188,7 @@ def summary(study: Study, curves: dict[str, list[list[Curve]]], steps: int) -> T
         def statistic(both: Sequence[np.ndarray[Any, Any]]) -> float:
             return iqm(both[: len(own)]) - iqm(both[len(own) :])
 
-        return interval(stratified_estimate([*own, *other], statistic, np.random.default_rng(0)), "+.1f")
+        return interval(stratified_estimate([*own, *other], statistic), "+.1f")
 
     table = Table(title=f"{study.env}, unseen values of {study.feature}, {steps:,} steps", box=box.MARKDOWN)
     area, to_enough = f"area to {study.steps:,}", f"steps to {study.enough:g}"

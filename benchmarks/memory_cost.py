@@ -20,8 +20,8 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from metapbt.history import History, Record
-from metapbt.memory.memory import Memory, SourceRun
+from metapbt.history import Context, History, Record
+from metapbt.memory.source_runs import Memory, SourceRun
 from metapbt.population.explorers.meta_pb2 import MetaPB2Explorer
 from metapbt.space import Space
 
@@ -52,12 +52,12 @@ def main() -> None:
     for rows in arguments.rows:
         runs = -(-rows // (MEMBERS * GENERATIONS))
         sources = tuple(
-            SourceRun({"feature": float(run % CONTEXTS)}, synthetic_history(run % CONTEXTS, seed=run))
+            SourceRun(Context({"feature": float(run % CONTEXTS)}), synthetic_history(run % CONTEXTS, seed=run))
             for run in range(runs)
         )
-        explorer = MetaPB2Explorer(SPACE, Memory({"feature": 1.5}, sources))
+        explorer = MetaPB2Explorer(SPACE, Memory(Context({"feature": 1.5}), sources))
         marks = [time.process_time()]
-        for step in ("_encoder", "_model", "_prior_trust"):
+        for step in ("_tasks", "_model", "_prior_trust"):
             getattr(explorer, step)
             marks.append(time.process_time())
         explorer.start(4, np.random.default_rng(0))
@@ -65,7 +65,9 @@ def main() -> None:
         suggestions = []
         for repeat in range(8):
             began = time.process_time()
-            explorer.propose([target.best()], History(target.records), [], np.random.default_rng(repeat))
+            explorer.propose(
+                [target.leader()], [target.leader()], History(target.records), [], np.random.default_rng(repeat)
+            )
             suggestions.append(time.process_time() - began)
         reading, training, judging, first = np.diff(marks)
         size = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

@@ -9,7 +9,7 @@ runs of the same instance at shift 0.2, 0.35, 0.65, 0.8 (the target is at 0.5). 
 and the feature ``mislead`` says so. ``unannounced``: the same, but the feature says that they are like the target. The
 constants of ``meta_pb2`` were chosen on instances 100 to 124, and its default share of the first generation on 0 to 9.
 Printed is the true return of the best member after each generation, interquartile means over seeds, with the 95%
-bootstrap interval of the last one.
+interval of the last one.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ import numpy as np
 import synthetic_problems as problems
 from synthetic_problems import INSTANCES, MEMBERS, PROBLEMS, WORKERS
 
-from metapbt.envs import complete_context
+from metapbt.envs import make_context
 from metapbt.learners.problems.synthetic import best_return
-from metapbt.memory.experts import filling
-from metapbt.memory.memory import SourceRun
+from metapbt.memory.candidates import filling
+from metapbt.memory.source_runs import SourceRun
 from metapbt.space import Space
 
 NOISE = 0.02
@@ -82,7 +82,7 @@ def sources_of(
     found: list[list[SourceRun]] = [[] for _ in instances]
     for task, (played, _) in zip(tasks, pool.map(play, tasks), strict=True):
         told = {**task[3], "mislead": 0.0} if kind == "unannounced" else task[3]
-        found[instances.index(task[2])].append(SourceRun(complete_context("synthetic", told), played.history))
+        found[instances.index(task[2])].append(SourceRun(make_context("synthetic", told), played.history))
     return found
 
 
@@ -94,7 +94,7 @@ def report(name: str, runs: Sequence[tuple[problems.Played, float]], baseline: n
     generations = returns.shape[1]
     best = np.array([best_return(g, generations) for g in range(1, generations + 1)])
     means = np.array([iqm([column]) for column in returns.T])
-    final = stratified_estimate([returns[:, -1]], iqm, np.random.default_rng(0))
+    final = stratified_estimate([returns[:, -1]], iqm)
     fixed, moving = (
         [next((g for g, ok in enumerate(row, 1) if ok), generations + 1) for row in reached]
         for reached in (returns >= 0.95 * best[-1], returns >= 0.95 * best)

@@ -27,7 +27,9 @@ def seconds_for_a_generation(method: str, size: int) -> float:
     tuner.start()
     returns, seconds = np.zeros(size), []
     for generation in range(4):
-        returns += [1 - abs(a.hyperparameters["a"] - 0.3) for a in tuner.assignments] + 0.1 * rng.normal(size=size)
+        returns += [1 - abs(a.hyperparameters["a"] - 0.3) for a in tuner.assignments.values()] + 0.1 * rng.normal(
+            size=size
+        )
         began = time.perf_counter()
         tuner.tell([generation + 1] * size, returns.tolist())
         seconds.append(time.perf_counter() - began)

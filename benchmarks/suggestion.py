@@ -20,8 +20,8 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from metapbt.history import History, Record
-from metapbt.memory.memory import Memory, SourceRun
+from metapbt.history import Context, History, Record
+from metapbt.memory.source_runs import Memory, SourceRun
 from metapbt.population.explorers.meta_pb2 import MetaPB2Explorer
 from metapbt.population.explorers.pb2 import PB2Explorer
 from metapbt.space import Space
@@ -51,9 +51,9 @@ def median_seconds(action: Callable[[int], object], repeats: int) -> float:
 
 
 def ours(past: History) -> Callable[[int], object]:
-    explorer = PB2Explorer(SPACE)
+    explorer, parents = PB2Explorer(SPACE), [past.leader()]
     # A fresh history each time: what one suggestion caches must not help the next.
-    return lambda i: explorer.propose([past.best()], History(past.records), [], np.random.default_rng(i))
+    return lambda i: explorer.propose(parents, parents, History(past.records), [], np.random.default_rng(i))
 
 
 def rays(past: History) -> Callable[[int], object]:
@@ -77,16 +77,17 @@ def main() -> None:
     table = Table("rows", "pb2 [s]", "Ray's PB2 [s]", "ratio", "meta_pb2: training [s]", "meta_pb2 [s]")
     ours(synthetic_history(20))(0)  # imports
     target = synthetic_history(40, seed=99)
+    parents = [target.leader()]
     for rows in ROWS:
         past = synthetic_history(rows)
         plain = median_seconds(ours(past), repeats=7)
         peer = median_seconds(rays(past), repeats=3 if rows <= 100 else 1) if rows <= peer_rows else None
-        contexts = [{"feature": float(i)} for i in range(4)]
+        contexts = [Context({"feature": float(i)}) for i in range(4)]
         sources = tuple(SourceRun(c, synthetic_history(rows // 4, seed=i)) for i, c in enumerate(contexts))
-        meta = MetaPB2Explorer(SPACE, Memory({"feature": 1.5}, sources))
+        meta = MetaPB2Explorer(SPACE, Memory(Context({"feature": 1.5}), sources))
         trained = median_seconds(lambda i, meta=meta: meta.start(1, np.random.default_rng(i)), repeats=1)
         suggested = median_seconds(
-            lambda i, meta=meta: meta.propose([target.best()], target, [], np.random.default_rng(i)), repeats=7
+            lambda i, meta=meta: meta.propose(parents, parents, target, [], np.random.default_rng(i)), repeats=7
         )
         shown = (f"{peer:.2f}", f"{peer / plain:.0f}x") if peer else ("-", "-")
         table.add_row(f"{rows:,}", f"{plain:.3f}", *shown, f"{trained:.2f}", f"{suggested:.3f}")

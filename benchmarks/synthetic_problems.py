@@ -29,11 +29,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from metapbt import Tuner, seeding
-from metapbt.envs import complete_context
-from metapbt.history import History, Record
+from metapbt.envs import make_context
+from metapbt.history import Budget, History, Interval, Ref
 from metapbt.learners.base import State
 from metapbt.learners.problems.synthetic import SyntheticLearner, best_return, true_return
-from metapbt.memory.memory import Memory, SourceRun
+from metapbt.memory.source_runs import Memory, SourceRun
 from metapbt.population.explorers import METHODS, explorer_class
 from metapbt.space import Hyperparameters
 
@@ -95,43 +95,38 @@ def play(
 ) -> Played:
     """One run, with ``settings`` of the method and ``initial`` configurations of the first members.
 
-    As in ``metapbt run``, the best member is the one with the best ``train_return``, noise included.
+    The best member is the one with the best ``train_return``, noise included, of the interval alone.
     """
-    learner = SyntheticLearner("synthetic", context, generations * INTERVAL, {"instance": instance})
+    complete = make_context("synthetic", context)
+    learner = SyntheticLearner("synthetic", complete, Budget(generations * INTERVAL, INTERVAL), {"instance": instance})
     settings = dict(settings or {})
     if explorer_class(method).uses_memory:
-        settings["memory"] = Memory(complete_context("synthetic", context), tuple(sources))
+        settings["memory"] = Memory(complete, tuple(sources))
     tuner = Tuner(PROBLEMS[problem].space, method, members, seed=seed, initial=initial, **settings)
     tuner.start()
-    states: list[State | None] = [None] * members
+    states: dict[Ref, State] = {}
     returns = []
     for generation in range(generations):
-        records, trained = [], []
-        for member, assigned in enumerate(tuner.assignments):
-            training = learner.train(
-                states[member if assigned.parent is None else assigned.parent],
-                assigned.hyperparameters,
-                INTERVAL,
-                seeding.training_seed(seed, generation, member),
-                seeding.evaluation_seed(seed),
+        records = []
+        for member, assigned in tuner.assignments.items():
+            interval = Interval(
+                Ref(generation, member),
+                assigned.start,
+                None,
+                dict(assigned.hyperparameters),
+                start_steps=generation * INTERVAL,
+                until_steps=(generation + 1) * INTERVAL,
+                seed=seeding.training_seed(seed, generation, member),
+                evaluation_seed=seeding.evaluation_seed(seed),
+                evaluation_episodes=1,
             )
-            trained.append(training.state)
-            records.append(
-                Record(
-                    generation,
-                    member,
-                    assigned.parent,
-                    assigned.source,
-                    assigned.hyperparameters,
-                    training.env_steps,
-                    training.train_return,
-                    training.eval_return,
-                    training.episodes,
-                )
-            )
-        states = [*trained]
+            training = learner.train(interval, states[assigned.start] if assigned.start else None)
+            states[interval.ref] = training.state
+            (train_return,) = training.returns
+            outcome = {"train_return": train_return, "eval_return": training.eval_return, "episodes": 1}
+            records.append(tuner.record(member, env_steps=training.env_steps, **outcome))
         tuner.observe(records)
-        returns.append(true_return(float(trained[tuner.history.best().member]["progress"])))
+        returns.append(true_return(float(states[tuner.history.leader().ref]["progress"])))
     return Played(tuple(returns), tuner.history)
 
 
@@ -191,7 +186,7 @@ class Bench:
                 for n, c in enumerate(contexts)
             ]
             for task, played in zip(tasks, self.play_all(f"{problem}: sources", tasks), strict=True):
-                sources[task[3]].append(SourceRun(complete_context("synthetic", task[4]), played.history))
+                sources[task[3]].append(SourceRun(make_context("synthetic", task[4]), played.history))
             table.caption = f"sources: {len(tasks)} pb2 runs, {time.perf_counter() - began:.0f} s"
         for method in methods:
             if method in memory and not contexts:
@@ -213,11 +208,11 @@ class Bench:
 
 
 def summary(runs: Sequence[Played], generations: int) -> tuple[str, str, str]:
-    """Final return (IQM and its 95% bootstrap interval), share of runs that reach ENOUGH, median generation of it."""
+    """Final return (IQM and its 95% interval), share of runs that reach ENOUGH, median generation of it."""
     from metapbt.report.statistics import iqm, stratified_estimate
 
     final = np.array([run.returns[-1] for run in runs])
-    value, low, high = stratified_estimate([final], iqm, np.random.default_rng(0))
+    value, low, high = stratified_estimate([final], iqm)
     reached = [next((g for g, r in enumerate(run.returns, 1) if r >= ENOUGH), generations + 1) for run in runs]
     median = statistics.median(reached)
     share = sum(g <= generations for g in reached) / len(reached)

@@ -57,7 +57,7 @@ if arguments.file.exists():
     saved = torch.load(arguments.file, weights_only=True)
     members = saved["members"]
     tuner.load_state(json.loads(saved["tuner"]))
-    configs = [assignment.hyperparameters for assignment in tuner.assignments]
+    configs = [assignment.hyperparameters for assignment in tuner.assignments.values()]
 else:
     members = [snapshot()] * 4
     configs = tuner.start()

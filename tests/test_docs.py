@@ -62,7 +62,7 @@ def test_the_page_about_python_runs_from_top_to_bottom():
     exec(everything, names)
     assert abs(names["weights"][0]) < 10
     assert json.loads(names["text"]) == names["other"].state()
-    assert "memory" in {a.source for a in names["remembering"].assignments}
+    assert "memory" in {a.source for a in names["remembering"].assignments.values()}
 
 
 def example(name, *arguments):
@@ -98,11 +98,12 @@ def test_a_script_of_stable_baselines3_is_tuned(capsys):
     names = example("tune_stable_baselines3.py", "--generations", "2", "--interval", "256", "--method", "pbt")
     assert "copies member" in capsys.readouterr().out
     assert names["tuner"].history.generations == 2
-    for agent, assignment in zip(names["agents"], names["tuner"].assignments, strict=True):
+    for agent, assignment in zip(names["agents"], names["tuner"].assignments.values(), strict=True):
         assert agent.learning_rate == assignment.hyperparameters["learning_rate"]
         assert agent.clip_range(1.0) == assignment.hyperparameters["clip_range"]
-    (copied,) = [m for m, assignment in enumerate(names["tuner"].assignments) if assignment.parent is not None]
-    child, parent = (names["agents"][m].get_parameters() for m in (copied, names["tuner"].assignments[copied].parent))
+    (copied,) = [m for m, assignment in names["tuner"].assignments.items() if assignment.kind == "copy"]
+    start = names["tuner"].assignments[copied].start
+    child, parent = (names["agents"][m].get_parameters() for m in (copied, start.member))
     torch.testing.assert_close(child["policy"], parent["policy"], rtol=0, atol=0)
     moments = [agent["policy.optimizer"]["state"][0]["exp_avg"] for agent in (child, parent)]
     torch.testing.assert_close(*moments, rtol=0, atol=0)
@@ -170,13 +171,13 @@ def test_the_method_of_the_page_moves_about_as_far_as_its_step_says(importable):
     tuner = metapbt.Tuner(space, "my_methods:GaussianExplorer", population_size=400, quantile=0.5, step=0.01)
     tuner.start()
     tuner.tell([1] * 400, [float(m) for m in range(400)])
-    parents = [a.hyperparameters for a in tuner.assignments]
+    parents = [a.hyperparameters for a in tuner.assignments.values()]
     moves = [
-        a.hyperparameters[name] - parents[a.parent][name]
-        for a in tuner.assignments
-        if a.parent is not None
+        a.hyperparameters[name] - parents[a.start.member][name]
+        for a in tuner.assignments.values()
+        if a.kind == "copy"
         for name in space
-        if 0.05 < parents[a.parent][name] < 0.95  # where nothing is clipped
+        if 0.05 < parents[a.start.member][name] < 0.95  # where nothing is clipped
     ]
     assert pd.Series(moves).std() == pytest.approx(0.01, rel=0.2)
 
@@ -212,3 +213,81 @@ def test_runs_of_the_method_of_the_page_can_be_repeated_and_stopped(importable, 
             records("stopped")
         sys.modules.pop("my_methods")  # as in a new process
     pd.testing.assert_frame_equal(records("stopped"), whole, check_exact=True)
+
+
+# --- docs/your_own_environment.md
+
+
+@pytest.fixture
+def ten_minutes(tmp_path, monkeypatch):
+    """What somebody has who followed the page about environments: the files that it names, in an empty folder."""
+    page = ROOT / "docs" / "your_own_environment.md"
+    ((name, text),) = [(name, text) for name, text in blocks(page, "python") if name]
+    (tmp_path / name).write_text(text)
+    ((_, text),) = blocks(page, "yaml")
+    assert "`my_conf/env/pendulum.yaml`" in page.read_text(encoding="utf-8")
+    (tmp_path / "my_conf/env").mkdir(parents=True)
+    (tmp_path / "my_conf/env/pendulum.yaml").write_text(text)
+    monkeypatch.syspath_prepend(str(tmp_path))  # the command looks for modules in the current directory
+    yield page
+    sys.modules.pop("my_envs", None)
+
+
+def commands(page, word):
+    """The arguments of every ``metapbt`` command on a page whose first word is this one."""
+    lines = [line for _, text in blocks(page, "") for line in text.splitlines()]
+    assert all(line.startswith("metapbt ") for line in lines)
+    return [arguments for _, *arguments in map(shlex.split, lines) if arguments[0] == word]
+
+
+def test_the_environment_of_the_page_is_made_in_a_context(ten_minutes, capsys):
+    ((_, text),) = [(name, text) for name, text in blocks(ten_minutes, "python") if not name]
+    names = {}
+    exec(text, names)
+    pendulum = names["env"].unwrapped
+    assert (pendulum.l, pendulum.m, pendulum.g) == (1.5, 1.0, 1.6)
+    assert names["env"].spec.max_episode_steps == 200
+    ((code, comment),) = re.findall(r"^(print.*)  # (.*)$", text, re.MULTILINE)
+    assert capsys.readouterr().out.strip() == comment
+
+
+def test_at_its_defaults_the_environment_of_the_page_is_gymnasiums(ten_minutes):
+    def rewards(env):
+        env.reset(seed=0)
+        env.action_space.seed(0)
+        return [env.step(env.action_space.sample())[1] for _ in range(50)]
+
+    assert rewards(metapbt.make_env("my_envs:PENDULUM")) == rewards(metapbt.make_env("Pendulum-v1"))
+
+
+def test_the_message_that_the_page_quotes_is_the_one_that_comes(ten_minutes):
+    with pytest.raises(MetapbtError) as error:
+        metapbt.make_env("my_envs:PENDULUM", planet="mon")
+    assert f"`{error.value}`" in ten_minutes.read_text(encoding="utf-8")
+
+
+def test_the_scripts_of_the_page_about_environments_are_written(ten_minutes):
+    for arguments in commands(ten_minutes, "scripts"):
+        assert main(arguments) == 0
+    found = sorted(path.as_posix() for path in Path("contexts").rglob("*.sh"))
+    assert found == [f"contexts/my_envs-PENDULUM/{f}/context_{i}.sh" for f in ("length", "planet") for i in (1, 2, 3)]
+
+
+def test_the_commands_of_the_page_about_environments_work_one_after_another(ten_minutes, capfd):
+    runs = commands(ten_minutes, "run")
+    assert len(runs) == 5
+    for arguments in [*runs, *commands(ten_minutes, "report")]:
+        assert main(arguments) == 0, capfd.readouterr().err
+    assert Path("results/report/index.html").exists()
+    done = sorted(path.parent.relative_to("results").as_posix() for path in Path("results").rglob("DONE"))
+    assert done == [
+        "Pendulum-v1/default/pb2/seed_0",
+        "my_envs-PENDULUM/length=0.5/pbt/seed_0",
+        "my_envs-PENDULUM/length=0.7/meta_pb2/seed_0",
+        "my_envs-PENDULUM/length=1.5,planet=moon/pb2/seed_0",
+        "sources/my_envs-PENDULUM/default/pb2/seed_0",
+        "sources/my_envs-PENDULUM/length=0.5/pb2/seed_0",
+    ]
+    frame = read_records(find_runs(Path("results/my_envs-PENDULUM")))
+    assert Path("results/my_envs-PENDULUM/length=0.7/meta_pb2/seed_0/memory.parquet").exists()
+    assert set(frame.loc[frame["method"] == "pb2", "context.planet"]) == {"moon"}

@@ -15,16 +15,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from metapbt.config import shared_dir
-from metapbt.envs import Feature, changed_features, complete_context, get_environment
+from metapbt.envs import Category, Feature, get_environment, make_context
 from metapbt.errors import MetapbtError, unknown_name
 from metapbt.files import atomic_file
-from metapbt.store.run_directory import run_directory
+from metapbt.history.context import Context, FeatureValue, shown
+from metapbt.store.run_directory import path_name, run_directory
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 #: Of the feature's default, where the user does not say which.
 MULTIPLIERS = tuple(tenths / 10 for tenths in range(1, 23))
+
+#: Values of a feature, each with what a complaint calls it.
+Named = Sequence[tuple[str, FeatureValue]]
 
 #: In every script's head, so that only what was written by ``write_scripts`` is ever removed by it.
 MARKER = "# Written by `metapbt scripts`"
@@ -37,16 +41,19 @@ class ScriptContext:
     Args:
         index: its number, counted from 1.
         value: of the feature that the contexts differ in.
-        changed: every feature that differs from its default.
+        context: with all features.
     """
 
     index: int
-    value: float
-    changed: Mapping[str, float]
+    value: FeatureValue
+    context: Context
 
 
 def write_scripts(
-    config: DictConfig, overrides: Sequence[str] = (), config_dir: str | os.PathLike[str] | None = None
+    config: DictConfig,
+    overrides: Sequence[str] = (),
+    config_dir: str | os.PathLike[str] | None = None,
+    choices: Mapping[str, str] | None = None,
 ) -> list[Path]:
     """Write ``<scripts.directory>/<env>/<feature>/context_<i>.sh`` below the current directory.
 
@@ -57,6 +64,7 @@ def write_scripts(
         config: the composed configuration.
         overrides: what the user wrote; all but ``scripts.*`` and ``cluster*`` goes on to ``metapbt run``.
         config_dir: the user's own configuration folder (``--config-dir``), which goes on to ``metapbt run`` too.
+        choices: which file of ``env`` and ``method`` was chosen; None where they are called as what is in them.
 
     Returns:
         The scripts, in the order of the contexts.
@@ -71,14 +79,18 @@ def write_scripts(
     cluster: dict[str, Any] = OmegaConf.to_container(config.cluster, resolve=True)  # type: ignore[assignment]
     others: dict[str, Any] = OmegaConf.to_container(config.get("context") or OmegaConf.create(), resolve=True)  # type: ignore[assignment]
     env, method = str(config.env), str(config.method.name)
+    name = str(config.get("name") or method)
     feature = _feature(env, asked["feature"])
     contexts = script_contexts(env, feature, asked["multipliers"], asked["values"], others)
     seeds = script_seeds(asked["seeds"])
     check_cluster(cluster)
-    carried = carried_overrides(overrides, {"env": env, "method": method}, feature.name)
+    pinned = {"env": env, "method": method}
+    if choices is not None:
+        pinned = {group: choices[group] for group in pinned}
+    carried = carried_overrides(overrides, pinned, feature.name)
 
-    folder = Path(asked["directory"]) / env / feature.name
-    log_directory = f"{cluster['log_dir']}/{env}/{feature.name}"
+    folder = Path(asked["directory"]) / path_name(env) / feature.name
+    log_directory = f"{cluster['log_dir']}/{path_name(env)}/{feature.name}"
     common = {
         "command": _comment(["metapbt", "scripts", *overrides]),
         "env": env,
@@ -103,12 +115,12 @@ def write_scripts(
             | {
                 "job": f"c{context.index}",
                 "index": context.index,
-                "value": f"{context.value:.10g}",
+                "value": shown(context.value),
                 "script": Path(os.path.relpath(path.resolve(), Path.cwd())).as_posix(),
                 "log": f"{log_directory}/c{context.index}",
-                "overrides": [*carried, f"context.{feature.name}={context.value:.10g}"],
+                "overrides": [*carried, f"context.{feature.name}={shown(context.value)}"],
                 "run_directories": [
-                    run_directory(results_dir, env, context.changed, method, seed).as_posix() for seed in seeds
+                    run_directory(results_dir, env, context.context, name, seed).as_posix() for seed in seeds
                 ],
             },
         )
@@ -120,18 +132,18 @@ def write_scripts(
 
 def script_contexts(
     env: str,
-    feature: Feature,
+    feature: Feature | Category,
     multipliers: object,
     values: object,
-    others: Mapping[str, float],
+    others: Mapping[str, FeatureValue],
 ) -> list[ScriptContext]:
     """Return the contexts that the scripts are for, every one of them legal.
 
     Args:
         env: the environment's name.
         feature: what the contexts differ in.
-        multipliers: of the feature's default; None means ``MULTIPLIERS``.
-        values: of the feature; None means multipliers.
+        multipliers: of the feature's default; None means ``MULTIPLIERS``. A category has none.
+        values: of the feature; None means multipliers, and all the choices of a category.
         others: other features that are changed, the same in every context.
 
     Raises:
@@ -139,6 +151,25 @@ def script_contexts(
     """
     if multipliers is not None and values is not None:
         raise MetapbtError("scripts.multipliers and scripts.values exclude each other; set one of them")
+    named: Named
+    if isinstance(feature, Category):
+        named = _named_choices(env, feature, multipliers, values)
+    else:
+        named = _named_numbers(env, feature, multipliers, values)
+
+    contexts: list[ScriptContext] = []
+    names: dict[FeatureValue, str] = {}
+    for index, (name, wanted) in enumerate(named, start=1):
+        context = make_context(env, {**others, feature.name: wanted})
+        value = context[feature.name]  # a feature may allow whole numbers only
+        if value in names:
+            raise MetapbtError(f"{names[value]} and {name} of {env}.{feature.name} both give {shown(value)}")
+        names[value] = name
+        contexts.append(ScriptContext(index, value, context))
+    return contexts
+
+
+def _named_numbers(env: str, feature: Feature, multipliers: object, values: object) -> Named:
     if values is None:
         factors = MULTIPLIERS if multipliers is None else _numbers("scripts.multipliers", multipliers)
         if feature.default == 0:
@@ -149,21 +180,24 @@ def script_contexts(
         named = [(f"multiplier {factor:g}", float(f"{factor * feature.default:.10g}")) for factor in factors]
     else:
         named = [(f"value {value:g}", value) for value in _numbers("scripts.values", values)]
-
-    contexts: list[ScriptContext] = []
-    names: dict[float, str] = {}
-    for index, (name, wanted) in enumerate(named, start=1):
+    for name, wanted in named:
         if not feature.low <= wanted <= feature.high:
             raise MetapbtError(
                 f"{name} of {env}.{feature.name} gives {wanted:g}, outside [{feature.low:g}, {feature.high:g}]"
             )
-        asked = {**others, feature.name: wanted}
-        value = complete_context(env, asked)[feature.name]  # a feature may allow whole numbers only
-        if value in names:
-            raise MetapbtError(f"{names[value]} and {name} of {env}.{feature.name} both give {value:g}")
-        names[value] = name
-        contexts.append(ScriptContext(index, value, changed_features(env, asked)))
-    return contexts
+    return named
+
+
+def _named_choices(env: str, feature: Category, multipliers: object, values: object) -> Named:
+    if multipliers is not None:
+        raise MetapbtError(
+            f"{env}.{feature.name} is no number and has no multiples; set scripts.values, to some of"
+            f" [{','.join(feature.choices)}], instead of scripts.multipliers"
+        )
+    if values is not None and (not isinstance(values, list) or not values):
+        raise MetapbtError(f"scripts.values must be a list like [{','.join(feature.choices)}], got {values!r}")
+    chosen = [feature.checked(value, f"scripts.values of {env}.{feature.name}") for value in values or feature.choices]
+    return [(f"value {choice}", choice) for choice in chosen]
 
 
 def script_seeds(seeds: object) -> list[int]:
@@ -236,7 +270,9 @@ def carried_overrides(overrides: Sequence[str], pinned: Mapping[str, str], featu
         if key == "seed":
             raise MetapbtError(f"{text}: a script's seeds are set with scripts.seeds")
         if key == f"context.{feature}":
-            raise MetapbtError(f"{text}: the scripts' values of {feature} are set with scripts.multipliers")
+            raise MetapbtError(
+                f"{text}: the scripts' values of {feature} are set with scripts.multipliers or scripts.values"
+            )
         if key == "resume" and override.value() is False:
             raise MetapbtError(f"{text}: a job that is requeued would start again from nothing each time")
         if override.is_sweep_override():
@@ -247,8 +283,10 @@ def carried_overrides(overrides: Sequence[str], pinned: Mapping[str, str], featu
     return [*written_out, *kept]
 
 
-def _feature(env: str, name: object) -> Feature:
+def _feature(env: str, name: object) -> Feature | Category:
     features = {feature.name: feature for feature in get_environment(env).features}
+    if not features:
+        raise MetapbtError(f"{env} has no features, so there are no contexts to write scripts for")
     if name is None or name == "???":
         raise MetapbtError(f"scripts.feature is missing: one of {', '.join(features)}")
     if name not in features:

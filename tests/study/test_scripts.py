@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -193,6 +194,18 @@ def test_a_configuration_folder_of_ones_own_goes_on_to_the_run(project: Path) ->
     assert (project / "calls").read_text().splitlines()[:3] == ["run", "--config-dir", "my conf"]
 
 
+def test_a_file_that_an_experiment_chooses_goes_on_to_the_run_by_its_own_name(project: Path) -> None:
+    for path, text in {
+        "mine/env/quick.yaml": "# @package _global_\nenv: lunar_lander\nbudget: {steps: 500}\n",
+        "mine/experiment/lander.yaml": "# @package _global_\ndefaults:\n  - override /env: quick\n",
+    }.items():
+        (project / path).parent.mkdir(parents=True)
+        (project / path).write_text(text)
+    write("--config-dir", "mine", "experiment=lander", "scripts.feature=leg_height", "scripts.values=[3]")
+    assert array(FOLDER / "context_1.sh", "overrides")[:2] == ["env=quick", "method=pb2"]
+    assert array(FOLDER / "context_1.sh", "run_directories")[0] == "results/lunar_lander/leg_height=3/pb2/seed_0"
+
+
 def test_the_front_door_is_the_same_command() -> None:
     done = shell(sys.executable, REPOSITORY / "meta_create_context_scripts.py", *LEG_HEIGHT)
     assert "wrote 22 scripts" in done.stdout
@@ -207,6 +220,113 @@ def test_scripts_and_runner_are_clean_shell(setup: str) -> None:
     for file in files:
         assert shell("bash", "-n", file).returncode == 0
     assert shell(checker, "--severity=style", *files).stdout == ""
+
+
+# ---- environments of one's own, and categories
+
+CARS = """
+from metapbt.envs import Category, Environment, Feature
+
+CAR = Environment(
+    "car",
+    (Feature("mass", "kg", 1.0, 0.1, 10.0), Category("ground", ("grass", "ice", "sand"), "grass")),
+    build=lambda context, render_mode: None,
+)
+"""
+
+
+@pytest.fixture
+def cars(project: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    (project / "my_cars.py").write_text(CARS)
+    monkeypatch.syspath_prepend(str(project))
+    yield "env=my_cars:CAR"
+    sys.modules.pop("my_cars", None)
+
+
+def test_the_contexts_of_a_category_are_its_choices(cars: str) -> None:
+    write(cars, "scripts.feature=ground", "scripts.seeds=1", "context.mass=2")
+    scripts = [Path(f"contexts/my_cars-CAR/ground/context_{i}.sh") for i in (1, 2, 3)]
+    assert sorted(Path("contexts").rglob("*.sh")) == scripts
+    assert [array(script, "overrides")[-1] for script in scripts] == [
+        "context.ground=grass",
+        "context.ground=ice",
+        "context.ground=sand",
+    ]
+    assert [array(script, "run_directories") for script in scripts] == [
+        ["results/my_cars-CAR/mass=2/pb2/seed_0"],
+        ["results/my_cars-CAR/mass=2,ground=ice/pb2/seed_0"],
+        ["results/my_cars-CAR/mass=2,ground=sand/pb2/seed_0"],
+    ]
+    assert "env=my_cars:CAR" in array(scripts[0], "overrides")
+    assert shell("bash", scripts[1]).returncode == 0
+
+
+def test_some_of_a_categorys_choices_are_chosen_with_values(cars: str) -> None:
+    write(cars, "scripts.feature=ground", "scripts.values=[sand,grass]")
+    scripts = sorted(Path("contexts/my_cars-CAR/ground").iterdir())
+    assert [array(script, "overrides")[-1] for script in scripts] == ["context.ground=sand", "context.ground=grass"]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (
+            ["scripts.multipliers=[1,2]"],
+            "my_cars:CAR.ground is no number and has no multiples; set scripts.values, to some of [grass,ice,sand],"
+            " instead of scripts.multipliers",
+        ),
+        (
+            ["scripts.values=[ice,sandd]"],
+            "scripts.values of my_cars:CAR.ground must be one of grass, ice, sand, got 'sandd'; did you mean 'sand'?",
+        ),
+        (["scripts.values=ice"], "scripts.values must be a list like [grass,ice,sand], got 'ice'"),
+        (["scripts.values=[ice,ice]"], "value ice and value ice of my_cars:CAR.ground both give ice"),
+    ],
+)
+def test_what_is_no_set_of_choices_is_said_in_one_line(
+    cars: str, overrides: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert complaint(capsys, cars, "scripts.feature=ground", *overrides) == f"metapbt: error: {message}"
+    assert not Path("contexts").exists()
+
+
+def test_an_environment_without_features_has_no_contexts(capsys: pytest.CaptureFixture[str]) -> None:
+    line = complaint(capsys, "env=Pendulum-v1", "scripts.feature=length")
+    assert line == "metapbt: error: Pendulum-v1 has no features, so there are no contexts to write scripts for"
+
+
+# ---- the example in the repository
+
+
+def test_the_committed_example_is_what_its_command_writes() -> None:
+    example = REPOSITORY / "contexts/cart_pole/pole_length"
+    (command,) = {
+        re.findall(r"^#   metapbt scripts (.*)$", script.read_text(), re.MULTILINE)[0] for script in example.iterdir()
+    }
+    write(*shlex.split(command))
+    kept, again = (
+        {path.name: (path.read_bytes(), os.access(path, os.X_OK)) for path in folder.iterdir()}
+        for folder in (example, Path("contexts/cart_pole/pole_length"))
+    )
+    assert len(kept) == 3
+    assert kept == again, f"in the repository: metapbt scripts {command}"
+
+
+def test_what_is_generated_stays_out_of_the_repository_but_for_the_example_and_the_memory_that_ships() -> None:
+    def ignored(path: str) -> bool:
+        return shell("git", "-C", REPOSITORY, "check-ignore", "--no-index", "-q", path).returncode == 0
+
+    if shell("git", "-C", REPOSITORY, "rev-parse").returncode != 0:
+        pytest.skip("not in a checkout")
+    for path in (
+        "contexts/cart_pole/gravity/context_1.sh",
+        "contexts/lunar_lander/x.sh",
+        "results/cart_pole/x",
+        "logs/x",
+    ):
+        assert ignored(path)
+    for path in ("contexts/cart_pole/pole_length/context_1.sh", "results/memory/cart_pole/default/pb2/seed_0/DONE"):
+        assert not ignored(path)
 
 
 # ---- mistakes
