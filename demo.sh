@@ -11,14 +11,14 @@ case "$env" in
   lunar_lander)
     expected="about 4 minutes on 2 cores"
     feature=leg_height
-    sources=(3.2,9.6 6.4,12.8) # 0.4, 0.8, 1.2 and 1.6 times the default of 8 px, two for each core
+    sources=("3.2,9.6" "6.4,12.8") # 0.4, 0.8, 1.2 and 1.6 times the default of 8 px, two for each core
     targets=4.8,11.2
     budget=(budget.steps=60000 budget.interval=10000 evaluation.episodes=5)
     ;;
   cart_pole)
     expected="about 3 minutes on 2 cores"
     feature=pole_length
-    sources=(0.2,0.8 0.5,1.1) # 0.4, 1, 1.6 and 2.2 times the default of 0.5 m, two for each core
+    sources=("0.2,0.8" "0.5,1.1") # 0.4, 1, 1.6 and 2.2 times the default of 0.5 m, two for each core
     targets=0.35,0.95
     budget=(budget.steps=40000 budget.interval=4000)
     ;;
