@@ -182,16 +182,19 @@ class Tuner:
         self.observe([self._record(member, env_steps, value)])
         return self.assignments[member].decision
 
-    def observe(self, records: Sequence[Record]) -> None:
+    def observe(self, records: Sequence[Record]) -> list[int]:
         """Take whole records (``tell`` makes them from bare numbers) and decide for their members.
 
         Args:
             records: one of every member or candidate (synchronous), or of one or some members (asynchronous).
+
+        Returns:
+            The members that were decided for: those of the records, or all once the candidates are screened.
         """
         self.history = self.history.extended(records)
         if self.screening:
             self.assignments = self._screened()
-            return
+            return list(self.assignments)
         reported = {record.member for record in records}
         # Draws belong to the population where all decide together, else to the member that reports.
         generation, drawer = records[0].generation + 1, -1 if len(reported) == self.population_size else min(reported)
@@ -204,6 +207,7 @@ class Tuner:
         if exploring:
             rng = seeding.generator(self.seed, generation, drawer, "explore")
             self.assignments |= self._explored(exploring, exploits, rng)
+        return [record.member for record in records]
 
     def origin(self, member: int) -> Record | None:
         """The record that a member's coming interval goes on from; None of a new agent."""
@@ -239,15 +243,6 @@ class Tuner:
         starts = {ref for a in self.assignments.values() for ref in (a.start, a.teacher) if ref is not None}
         return latest | starts | self._selection.keeps(self.history)
 
-    def decided_by(self, reported: Sequence[Record]) -> list[int]:
-        """Of the members about whom the last reports decided, those that do not go on as they are."""
-        asked = {record.member for record in reported}
-        return [
-            member
-            for member, assignment in self.assignments.items()
-            if assignment.kind != "continue" and (member in asked or asked.isdisjoint(self.assignments))
-        ]
-
     def replay(self, records: Sequence[Record], decided: Mapping[int, Mapping[str, Any] | None]) -> None:
         """Go on from what was written down, in a tuner made with the same arguments.
 
@@ -260,18 +255,19 @@ class Tuner:
             MetapbtError: it is of a population of another size.
         """
         self.history = History(tuple(records), self.history.metric, self.population_size)
-        members = {member for member in decided if member < self.population_size} or set(decided)
-        beyond = [data for member, data in decided.items() if member >= self.population_size]
-        beginning = [data for data in decided.values() if data is not None and data["kind"] == "start"]
-        foreign = any(data is not None and data["kind"] != "start" for data in beyond)  # no candidate's
-        foreign |= bool(beginning) and len(beyond) not in (0, len(decided))
-        foreign |= bool(beginning) and bool(beyond) and self._beginning not in (self.population_size, len(beyond))
-        if foreign or (members and members not in (set(range(self.population_size)), self._candidates(len(members)))):
-            raise MetapbtError(f"this is of {len(decided)} members, the tuner has {self.population_size}")
+        size = self.population_size
+        members = {member: data for member, data in decided.items() if member < size}
+        candidates = {member: data for member, data in decided.items() if member >= size}
+        if members:
+            fits = members.keys() == set(range(size)) and not any(candidates.values())  # these are screened, if any
+        else:
+            fits = candidates.keys() == set(range(size, size + len(candidates)))
+            fits = fits and (not candidates or self._beginning in (size, len(candidates)))
+        if not fits:
+            raise MetapbtError(f"this is of {len(decided)} members, the tuner has {size}")
         self.assignments = {
             member: Assignment.from_dict(data) if data is not None else self._without_exploring(member, None)
-            for member, data in sorted(decided.items())
-            if member in members
+            for member, data in sorted((members or candidates).items())
         }
 
     def state(self) -> dict[str, Any]:
@@ -289,9 +285,6 @@ class Tuner:
         """
         records = [Record.from_dict(data) for data in state["records"]]
         self.replay(records, {int(member): data for member, data in state["assignments"].items()})
-
-    def _candidates(self, count: int) -> set[int]:
-        return set(range(self.population_size, self.population_size + count))
 
     def _record(self, member: int, env_steps: int, value: float) -> Record:
         origin = self.origin(member)

@@ -137,12 +137,12 @@ def _train(
             callback.on_record(record)
         if intervals.under_way and (tuner.screening or not plan.asynchronous):
             continue
-        before, screened = tuner.history.generations, tuner.screening
+        before = tuner.history.generations
         reported = [waiting[member] for member in sorted(waiting)]
         waiting.clear()
-        tuner.observe(reported)
-        decided = tuner.decided_by(reported)
-        directory.journal.append(reported, {member: tuner.assignments[member].to_dict() for member in decided})
+        free = tuner.observe(reported)
+        changed = [member for member in free if tuner.assignments[member].kind != "continue"]
+        directory.journal.append(reported, {member: tuner.assignments[member].to_dict() for member in changed})
         if tuner.history.generations > before:
             _write_at_doubling(plan, directory, tuner.history)
             for callback in callbacks:
@@ -150,9 +150,8 @@ def _train(
             reason = stop_reason(tuner.history, plan.stop) if plan.stop else None
             if reason is not None:
                 break
-        free = list(tuner.assignments) if screened else [record.member for record in reported]
         going_on = [member for member in free if plan.goes_on(tuner, member)]
-        _tell_decisions(tuner, [member for member in going_on if member in decided], callbacks)
+        _tell_decisions(tuner, [member for member in going_on if member in changed], callbacks)
         intervals.start(tuner, going_on)
         directory.remove_checkpoints(tuner.history, tuner.keeps())
     if reason is not None:

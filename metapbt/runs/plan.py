@@ -157,7 +157,13 @@ class RunPlan:
             del plain["meta"]
         place = run_id(env, context, name, plain["seed"])
         return cls(
-            config={**plain, "context": context.changed, "features": dict(context), "versions": _versions()},
+            config={
+                **plain,
+                "name": None if plain["name"] is None else name,
+                "context": context.changed,
+                "features": dict(context),
+                "versions": _versions(),
+            },
             space=Space(plain["space"]),
             plan=Plan(
                 path=path,

@@ -6,10 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-
 from metapbt.errors import unknown_name
-from metapbt.history import Context
 from metapbt.log import LOGGER
 from metapbt.memory.cache import FOLDER, ModelCache
 from metapbt.memory.describe import Describe, by_features
@@ -24,7 +21,7 @@ from metapbt.store.run_directory import RunDirectory
 
 
 class Remembered:
-    """The sources of a run's memory, and what its method is handed of them.
+    """The sources of a run's memory, and what its method, one with memory, is handed of them.
 
     Args:
         run: the run's plan.
@@ -34,28 +31,23 @@ class Remembered:
     def __init__(self, run: RunPlan, directory: RunDirectory) -> None:
         self._run, self._directory = run, directory
         self._method = explorer_class(run.config["method"]["name"])
-        self._memory: Memory | None = None
-        self._sources: pa.Table | None = None
-        self._ancestry: frozenset[Context] = frozenset()
-        if self._method.uses_memory:
-            describe = _describe(run)
-            if directory.remembers:
-                self._sources, self._ancestry = read_memory(directory.memory)
-            else:
-                runs = _chosen(run, describe)
-                self._sources, self._ancestry = read_sources(runs), ancestry_of(runs)
-            self._memory = to_memory(run.plan.identity.context, self._sources, _metric(run), describe)
+        describe = _describe(run)
+        if directory.remembers:
+            self._sources, self._ancestry = read_memory(directory.memory)
+        else:
+            runs = _chosen(run, describe)
+            self._sources, self._ancestry = read_sources(runs), ancestry_of(runs)
+        metric = run.config["population"]["metric"]
+        self._memory = to_memory(run.plan.identity.context, self._sources, metric, describe)
 
     @property
     def settings(self) -> dict[str, Any]:
         """What the method takes beside its settings in the configuration."""
-        if self._memory is None:
-            return {}
         return {"memory": self._memory, **({"cache": self._cache} if self._cache is not None else {})}
 
     def keep(self) -> None:
         """Keep the sources beside the records, once the run has begun; and say how well they predict each other."""
-        if self._memory is None or self._directory.remembers:
+        if self._directory.remembers:
             return
         if self._cache is not None:
             LOGGER.info("%s", summary(held_out_quality(self._memory, self._run.space, self._cache)))
@@ -72,10 +64,6 @@ class Remembered:
 def nothing_remembered(run: RunPlan) -> dict[str, Any]:
     """What a method takes that has nothing to remember: to see whether its settings are right."""
     return {"memory": Memory(run.plan.identity.context)}
-
-
-def _metric(run: RunPlan) -> str:
-    return str(run.config["population"]["metric"])
 
 
 def _describe(run: RunPlan) -> Describe:

@@ -149,16 +149,16 @@ def _train(asked: RunPlan, directory: RunDirectory) -> None:
     # All that can be wrong with what was asked shows before anything is written, or removed.
     executor, callbacks = asked.plan.make_executor(), make_callbacks(asked.plan.callbacks)
     asked.plan.learner.make().check(asked.space)
-    settings, keep = {}, None
     if explorer_class(asked.config["method"]["name"]).uses_memory:
         from metapbt.runs.remembering import Remembered, nothing_remembered
 
         asked.tuner(**nothing_remembered(asked)).start()
         remembered = Remembered(asked, directory)
-        settings, keep = remembered.settings, remembered.keep
+        tuner = asked.tuner(**remembered.settings)
+        directory.begin(asked.config)
+        remembered.keep()
     else:
-        asked.tuner().start()
-    directory.begin(asked.config)
-    if keep is not None:
-        keep()
-    drive(asked.plan, directory, asked.tuner(**settings), executor, callbacks)
+        tuner = asked.tuner()
+        tuner.start()
+        directory.begin(asked.config)
+    drive(asked.plan, directory, tuner, executor, callbacks)

@@ -84,15 +84,10 @@ def read_run(run: RunInfo) -> pa.Table | None:
     Raises:
         MetapbtError: what was written cannot be read.
     """
-    directory = RunDirectory(run.path)
-    if directory.records.exists() and (run.state == "done" or not directory.journal.exists):
-        return read_table(directory.records)
-    if not directory.journal.exists:
-        return None
-    content = read_journal(directory.journal.path)
-    if not content.records:
-        return None
-    return to_table(run.identity, History(content.records, run.metric, run.size))
+    if _by_its_table(run):
+        return read_table(RunDirectory(run.path).records)
+    history = _journalled(run)
+    return to_table(run.identity, history) if len(history) else None
 
 
 def count_records(run: RunInfo) -> int:
@@ -101,11 +96,7 @@ def count_records(run: RunInfo) -> int:
     Raises:
         MetapbtError: what was written cannot be read.
     """
-    directory = RunDirectory(run.path)
-    if run.state == "done" and directory.records.exists():
-        return row_count(directory.records)
-    table = read_run(run)
-    return 0 if table is None else len(table)
+    return row_count(RunDirectory(run.path).records) if _by_its_table(run) else len(_journalled(run))
 
 
 def read_history(run: RunInfo) -> History:
@@ -114,8 +105,20 @@ def read_history(run: RunInfo) -> History:
     Raises:
         MetapbtError: what was written cannot be read.
     """
-    table = read_run(run)
-    records = tuple(record for _, record in to_records(table)) if table is not None else ()
+    if not _by_its_table(run):
+        return _journalled(run)
+    table = read_table(RunDirectory(run.path).records)
+    return History(tuple(record for _, record in to_records(table)), run.metric, run.size)
+
+
+def _by_its_table(run: RunInfo) -> bool:
+    directory = RunDirectory(run.path)
+    return directory.records.exists() and (run.state == "done" or not directory.journal.exists)
+
+
+def _journalled(run: RunInfo) -> History:
+    journal = RunDirectory(run.path).journal
+    records = read_journal(journal.path).records if journal.exists else ()
     return History(records, run.metric, run.size)
 
 

@@ -211,6 +211,7 @@ def test_a_name_keeps_variants_apart_and_stands_in_path_and_records(space):  # n
     assert set(run.records["method"]) == {"pb2"}
     other = metapbt.run(command("results"), space)
     assert other.path == Path("results/quadratic/default/pb2/seed_0")
+    assert metapbt.run(command("results", "name=123"), space).info.name == "123"
     with pytest.raises(metapbt.errors.MetapbtError, match="name must be a word"):
         metapbt.run(command("results", "name='a/b'"), space)
 
