@@ -130,6 +130,25 @@ class Space:
         """The default of every hyperparameter, whether it exists under the others' defaults or not."""
         return dict(self._defaults)
 
+    def corners(self) -> list[Hyperparameters]:
+        """Legal configurations that show at the door what training would show later: the default; every number at its
+        lowest and at its highest, alone and all together; and every category.
+        """
+        numbers = [p for p in self.parameters if p.kind != "categorical"]
+        categories = [p for p in self.parameters if p.kind == "categorical"]
+        lowest: Hyperparameters = {p.name: self._stepped(p, p.low) for p in numbers}
+        highest: Hyperparameters = {p.name: self._stepped(p, p.high) for p in numbers}
+        found = [self.unconditional_default()]
+        found += [{**self._defaults, p.name: bound[p.name]} for p in numbers for bound in (lowest, highest)]
+        for place in range(max((len(p.choices) for p in categories), default=1)):
+            chosen = {p.name: p.choices[min(place, len(p.choices) - 1)] for p in categories}
+            found += [{**lowest, **chosen}, {**highest, **chosen}]
+        distinct: list[Hyperparameters] = []
+        for configuration in map(self.active, found):
+            if configuration not in distinct:
+                distinct.append(configuration)
+        return distinct
+
     def sample(self, rng: np.random.Generator, given: Mapping[str, Value] = _NOTHING) -> Hyperparameters:
         """Draw a configuration: uniform on each scale, every integer and every category equally likely.
 

@@ -209,3 +209,21 @@ def test_given_values_are_neither_drawn_nor_rounded():
             space.check(found)
             assert {name: found[name] for name in given} == given
             assert "dropout" in found
+
+
+def test_corners_hold_every_bound_alone_and_together_and_every_category():
+    space = Space(
+        {
+            "lr": {"type": "float", "low": 0.1, "high": 0.9, "default": 0.5},
+            "n": {"type": "int", "low": 1, "high": 5, "default": 2},
+            "act": {"type": "categorical", "choices": ["tanh", "relu", "elu"]},
+            "slope": {"type": "float", "low": 0.0, "high": 1.0, "when": {"act": "elu"}},
+        }
+    )
+    corners = space.corners()
+    assert corners[0] == space.default()
+    assert all(corner in space for corner in corners)
+    assert {corner["act"] for corner in corners} == {"tanh", "relu", "elu"}
+    assert {"lr": 0.1, "n": 2, "act": "tanh"} in corners
+    assert {"lr": 0.9, "n": 5, "act": "elu", "slope": 1.0} in corners
+    assert len({str(corner) for corner in corners}) == len(corners)

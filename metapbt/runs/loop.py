@@ -3,31 +3,22 @@
 from __future__ import annotations
 
 import threading
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
-from typing import TYPE_CHECKING
 
 from metapbt import seeding
 from metapbt.callbacks import Callback, RunStart
-from metapbt.errors import MemberError, MetapbtError, one_line
+from metapbt.errors import one_line
 from metapbt.execution import Executor
-from metapbt.execution.base import Job
-from metapbt.execution.checkpoint import Outcome, read_outcome
 from metapbt.execution.trainer import evaluate
 from metapbt.history import History, Record
 from metapbt.log import LOGGER
 from metapbt.population.tuner import Tuner
+from metapbt.runs.intervals import Intervals
 from metapbt.runs.plan import Plan
 from metapbt.runs.stopping import stop_reason
 from metapbt.store.run_directory import Done, RunDirectory
 from metapbt.store.table import to_table, write_table
-
-if TYPE_CHECKING:
-    from metapbt.execution.base import Failure
-
-RETRIES = 3  # of a member that raises, in one generation
 
 
 def drive(
@@ -125,7 +116,7 @@ def _train(
     Synchronous members wait until all have reported, and then decide together. Asynchronous ones decide as they report,
     once the candidates, if there are any, have been screened together.
     """
-    intervals = _Intervals(plan, directory, executor)
+    intervals = Intervals(plan, directory, executor)
     waiting: dict[int, Record] = {}
     reason = stop_reason(tuner.history, plan.stop) if plan.stop else None
     if reason is None:
@@ -179,79 +170,3 @@ def _finish(plan: Plan, directory: RunDirectory, history: History) -> tuple[Reco
     directory.keep_checkpoints({*(record.ref for record in history.latest), history.best().ref})
     directory.mark_done(Done(history.generations, test_return, episodes, tested.ref))
     return tested, test_return
-
-
-class _Intervals:
-    """The intervals under way: each is retried where it raises, and not repeated where it was trained before a stop."""
-
-    def __init__(self, plan: Plan, directory: RunDirectory, executor: Executor) -> None:
-        self._plan = plan
-        self._directory = directory
-        self._executor = executor
-        self._under_way: set[int] = set()
-        self._trained: list[tuple[Job, Outcome]] = []  # before a stop
-        self._failures: Counter[int] = Counter()
-
-    @property
-    def under_way(self) -> int:
-        """How many intervals."""
-        return len(self._under_way)
-
-    def start(self, tuner: Tuner, members: Iterable[int]) -> None:
-        """Start the coming interval of members, those first that are likely to take longest."""
-        origins = {member: tuner.origin(member) for member in members}
-        ordered = sorted(origins, key=lambda member: -(o.wall_seconds if (o := origins[member]) else 0.0))
-        self._under_way.update(ordered)
-        jobs = [self._plan.job(self._directory, tuner, member) for member in ordered]
-        found = {job.interval.ref: outcome for job in jobs if (outcome := _adopted(job)) is not None}
-        self._trained += [(job, found[job.interval.ref]) for job in jobs if job.interval.ref in found]
-        self._executor.submit([job for job in jobs if job.interval.ref not in found])
-
-    def next(self, tuner: Tuner) -> Record:
-        """Wait for an interval to end, and return its record.
-
-        Raises:
-            MemberError: one has failed again and again; the others have ended and are saved.
-        """
-        while True:
-            job, result = self._trained.pop(0) if self._trained else self._executor.next()
-            member = job.interval.ref.member
-            if isinstance(result, Outcome):
-                self._under_way.remove(member)
-                self._failures[member] = 0
-                return tuner.record(member, **asdict(result))
-            self._failures[member] += 1
-            count = self._failures[member]
-            LOGGER.info("member %d: %s", member, result.traceback)
-            if count > RETRIES:
-                self._give_up(job, result)
-            LOGGER.warning("member %d failed, retry %d of %d: %s", member, count, RETRIES, result.error)
-            self._executor.submit([job])
-
-    def _give_up(self, job: Job, failure: Failure) -> None:
-        for _ in range(self.under_way - len(self._trained) - 1):
-            self._executor.next()
-        ref = job.interval.ref
-        raise MemberError(
-            f"member {ref.member} failed {RETRIES + 1} times in generation {ref.generation}: "
-            f"{failure.error} (traceback in {self._directory.log})"
-        )
-
-
-def _adopted(job: Job) -> Outcome | None:
-    """The outcome of an interval that was trained before a stop; None where it is to be trained.
-
-    A checkpoint that is damaged, or that is of another interval than the one decided, is trained anew.
-    """
-    if not job.save_to.exists():
-        return None
-    try:
-        outcome = read_outcome(job.save_to)
-    except MetapbtError as error:
-        LOGGER.warning("%s: its interval is trained again", error)
-        return None
-    asked = (job.interval.hyperparameters, job.interval.until_steps)
-    if (outcome.hyperparameters, outcome.until_steps) != asked:
-        LOGGER.warning("%s is of another interval than the one decided: it is trained again", job.save_to)
-        return None
-    return outcome
