@@ -5,11 +5,12 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from decimal import Decimal
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from metapbt.errors import MetapbtError
+from metapbt.errors import MetapbtError, one_line, shown, unknown_name
+from metapbt.overrides import arranged, broken_file, check_files, config_dir_of
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -47,36 +48,31 @@ def compose(overrides: Sequence[str] = (), config_dir: Path | None = None) -> Di
 
     search = [f"hydra.searchpath=['file://{config_dir.resolve()}', any-env://]"] if config_dir else []
     GlobalHydra.instance().clear()  # a composition may be asked for inside another program's Hydra
-    with readable_errors(overrides):
-        asked = hydra_overrides(overrides)
+    with readable_errors(overrides, config_dir):
+        asked = hydra_arguments(overrides, config_dir)
         with hydra.initialize_config_dir(str(shared_dir("conf")), version_base="1.3"):
             return hydra.compose("config", overrides=[*asked, *search])
 
 
-def hydra_overrides(overrides: Sequence[str]) -> list[str]:
-    """Return the user's overrides as Hydra is to read them, and make Hydra take any ``env=NAME``.
+def hydra_arguments(arguments: Sequence[str], config_dir: Path | None = None) -> list[str]:
+    """Return what the user wrote as Hydra is to read it, and make Hydra take any ``env=NAME``; see ``arranged``.
 
-    ``context.<feature>=value`` adds its key: features are checked by the environment, not by Hydra, so that a misspelt
-    one is answered with the environment's own. ``1e5`` becomes ``100000``: to Hydra it would be no integer.
+    Args:
+        arguments: options and overrides.
+        config_dir: a folder with more choices; None for the one that the options name.
+
+    Raises:
+        MetapbtError: one cannot be read, or a file that they choose cannot.
     """
     from metapbt import any_env
 
     any_env.register()
-    return [f"++{text}" if text.startswith("context.") else text for text in map(_without_exponents, overrides)]
+    check_files(config_dir or config_dir_of(arguments), arguments)
+    return arranged(arguments, _groups_of)
 
 
-def _without_exponents(override: str) -> str:
-    key, equals, value = override.partition("=")
-    if "'" in value or '"' in value:  # a text
-        return override
-    return key + equals + re.sub(r"[^][(){},:\s]+", _whole, value)
-
-
-def _whole(word: re.Match[str]) -> str:
-    if not re.fullmatch(r"-?\d+(\.\d+)?[eE]\+?\d{1,2}", word.group()):
-        return word.group()
-    number = Decimal(word.group())
-    return f"{number:.0f}" if number == number.to_integral_value() else word.group()
+def _groups_of(choice: str) -> list[str]:
+    return [path.parent.name for path in sorted(shared_dir("conf").glob("*/*.yaml")) if path.stem == choice]
 
 
 def integer(config: Mapping[str, Any], key: str, lowest: int = 0) -> int:
@@ -98,10 +94,54 @@ def integer(config: Mapping[str, Any], key: str, lowest: int = 0) -> int:
     for part in key.split("."):
         value = value.get(part) if isinstance(value, Mapping) else None
     whole = int(value) if isinstance(value, float) and value.is_integer() else value
+    wanted = {0: ">= 0", 1: "> 0"}.get(lowest, f">= {lowest}")
     if isinstance(whole, bool) or not isinstance(whole, int) or whole < lowest:
-        wanted = {0: ">= 0", 1: "> 0"}.get(lowest, f">= {lowest}")
-        raise MetapbtError(f"{key} must be {wanted} and an integer, got {'nothing' if value is None else value}")
+        raise MetapbtError(f"{key} must be {wanted} and an integer, got {'nothing' if value is None else shown(value)}")
+    if whole >= 2**63:  # what a table holds
+        raise MetapbtError(f"{key} must be {wanted} and below 2**63, got {shown(value)}")
     return whole
+
+
+def check_shape(config: Mapping[str, Any]) -> None:
+    """Check that every key of ``conf/config.yaml`` is there, and is a mapping where it is one there.
+
+    Raises:
+        MetapbtError: one is not, or a mapping has a key that nobody reads.
+    """
+    shipped = _shipped()
+    for key in ("method", "learner", "executor", "selection"):
+        choice = config.get(key)
+        if not isinstance(choice, Mapping) or not isinstance(choice.get("name"), str):
+            raise MetapbtError(f"{key} must be one of its choices, {key}=NAME, got {shown(choice)}")
+    if not isinstance(config.get("env"), str) or not config["env"]:
+        raise MetapbtError(f"env must be the name of an environment, got {shown(config.get('env'))}")
+    if "space" not in config:
+        raise MetapbtError("space is missing: choose one, space=NAME")
+    for key in shipped.keys() - {"defaults", "hydra", "scripts"}:
+        if key not in config:
+            raise MetapbtError(f"{key} is missing")
+        if not isinstance(shipped[key], Mapping):
+            continue
+        if config[key] is None and not shipped[key]:
+            continue
+        if not isinstance(config[key], Mapping):
+            raise MetapbtError(f"{key} must hold keys such as {_example(key, shipped[key])}, got {shown(config[key])}")
+        for name in shipped[key].keys() - config[key].keys():
+            raise MetapbtError(f"{key}.{name} is missing")
+        for name in config[key].keys() - shipped[key].keys() if shipped[key] else ():
+            raise unknown_name(f"key of {key}", str(name), shipped[key])
+
+
+@cache
+def _shipped() -> dict[str, Any]:
+    import yaml
+
+    found: dict[str, Any] = yaml.safe_load((shared_dir("conf") / "config.yaml").read_text(encoding="utf-8"))
+    return found
+
+
+def _example(key: str, names: Mapping[str, Any]) -> str:
+    return f"{key}.{next(iter(names), 'NAME')}"
 
 
 class readable_errors:  # noqa: N801 - used as a function: ``with readable_errors():``
@@ -109,22 +149,44 @@ class readable_errors:  # noqa: N801 - used as a function: ``with readable_error
 
     Args:
         overrides: what the user wrote: says whose features an unknown key may be meant for.
+        config_dir: a folder with more choices; None for the one that the overrides name.
     """
 
-    def __init__(self, overrides: Sequence[str] = ()) -> None:
+    def __init__(self, overrides: Sequence[str] = (), config_dir: Path | None = None) -> None:
         self._overrides = overrides
+        self._config_dir = config_dir
 
     def __enter__(self) -> None:
         pass
 
     def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
-        if error is None:
+        if error is None or isinstance(error, MetapbtError) or not isinstance(error, Exception):
             return
+        import yaml
         from hydra.errors import HydraException
         from omegaconf.errors import OmegaConfBaseException
 
-        if isinstance(error, HydraException | OmegaConfBaseException):
+        if isinstance(error, HydraException):
             raise MetapbtError(_one_line(error, self._overrides)) from error
+        # What Hydra passes on of others: of OmegaConf's, YAML's and Python's, and of its own, for method=null.
+        others = (
+            OmegaConfBaseException,
+            yaml.YAMLError,
+            OSError,
+            RecursionError,
+            ValueError,
+            TypeError,
+            AttributeError,
+        )
+        if isinstance(error, others):
+            broken = broken_file(self._config_dir or config_dir_of(self._overrides))
+            raise MetapbtError(broken or _one_line(error, self._overrides)) from error
+
+
+def _is_override(error: BaseException) -> bool:
+    from hydra.errors import OverrideParseException
+
+    return isinstance(error, OverrideParseException)
 
 
 def _one_line(error: BaseException, overrides: Sequence[str]) -> str:
@@ -133,17 +195,48 @@ def _one_line(error: BaseException, overrides: Sequence[str]) -> str:
         r"Could not find '([^']+)'\n\nAvailable options in '([^']+)':\n(.*?)\n(?:Config|$)", text, re.S
     )
     if missing_choice:
-        from metapbt.errors import unknown_name
-
         choice, group, options = missing_choice.groups()
         return str(unknown_name(group, choice.removeprefix(f"{group}/"), options.split()))
     missing_key = re.search(r"Could not override '([^']+)'", text) or re.search(r"Key '([^']+)' is not in struct", text)
     if missing_key:
         key = missing_key.group(1)
+        elsewhere = _choices_with(key)
+        if elsewhere:
+            group = key.partition(".")[0]
+            return f"unknown override '{key}'; it is a key of {' and '.join(elsewhere)}: choose {group} first"
         nearest = _nearest_key(key, _known_keys(overrides))
         hint = f"; did you mean '{nearest}'?" if nearest else ""
         return f"unknown override '{key}'{hint} (metapbt run --cfg job shows every key)"
-    return " ".join(line.strip() for line in text.splitlines() if line.strip())
+    if "Ambiguous value for argument" in text:
+        several = re.search(r"argument '([^']*)'", text)
+        written = several.group(1) if several else "key=a,b"
+        key, _, values = written.partition("=")
+        return f"{written} asks for several runs: add --multirun, or write a list as {key}=[{values}]"
+    if _is_override(error):
+        written = getattr(error, "override", None) or ""
+        reason = one_line(Exception(text.partition("See https://hydra.cc")[0]))
+        key, _, value = written.partition("=")
+        return f"{shown(written)} cannot be read ({reason}); put quotes around text: '{key}=\"{value}\"'"
+    if "Config group override must be a string" in text:
+        nulls = [written for written in overrides if written.endswith(("=null", "=", "={}"))]
+        return f"a group needs one of its choices, GROUP=NAME, got {' '.join(nulls) or 'null'}"
+    unfit = re.search(r"Error merging override (.*)", text)
+    if unfit:
+        return f"{shown(unfit.group(1))} does not fit what this key holds"
+    told = text.partition("full_key:")[0]
+    return one_line(Exception(told)) or f"the configuration cannot be read: {type(error).__name__}"
+
+
+def _choices_with(key: str) -> list[str]:
+    """The choices of a group, ``selection=multiple_frequencies``, that have a key."""
+    import yaml
+
+    group, _, name = key.partition(".")
+    return [
+        f"{group}={file.stem}"
+        for file in sorted((shared_dir("conf") / group).glob("*.yaml"))
+        if name in (yaml.safe_load(file.read_text(encoding="utf-8")) or {})
+    ]
 
 
 def _nearest_key(key: str, known: Iterable[str]) -> str | None:

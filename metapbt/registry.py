@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import importlib
 import inspect
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
 
-from metapbt.errors import MetapbtError, one_line, unknown_name
+from metapbt.errors import MetapbtError, named, one_line, unknown_name
 
 
 def settings_of(choice: Mapping[str, Any]) -> dict[str, Any]:
@@ -27,7 +28,7 @@ def lookup(kind: str, name: str, table: Mapping[str, str]) -> Any:
     Raises:
         MetapbtError: the name is unknown (with the nearest known one), or its module cannot be imported.
     """
-    if ":" not in name and name not in table:
+    if not isinstance(name, str) or (":" not in name and name not in table):
         raise unknown_name(kind, name, table)
     module_name, _, attribute = table.get(name, name).partition(":")
     try:
@@ -47,8 +48,23 @@ def import_for(kind: str, name: str, module_name: str) -> ModuleType:
     except MetapbtError:
         raise
     except Exception as error:
-        reason = one_line(error) if isinstance(error, ImportError) else f"{type(error).__name__}: {one_line(error)}"
+        reason = one_line(error) if isinstance(error, ImportError) else named(error)
         raise MetapbtError(f"{kind} '{name}' cannot be loaded: {reason}") from error
+
+
+@contextmanager
+def making(kind: str, name: object) -> Iterator[None]:
+    """Name what is being made where it cannot be, as of a setting that it cannot compute with.
+
+    Raises:
+        MetapbtError: making it failed, whatever the reason.
+    """
+    try:
+        yield
+    except MetapbtError:
+        raise
+    except Exception as error:
+        raise MetapbtError(f"{kind} '{name}' cannot be made: {type(error).__name__}: {one_line(error)}") from error
 
 
 def check_settings(

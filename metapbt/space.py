@@ -9,69 +9,35 @@ A space is written in YAML, one key for each hyperparameter; keys may nest::
     optimizer:
       momentum: {type: float, low: 0.0, high: 0.99, default: 0.9, when: {activation: tanh}}
 
-Nested names are joined by dots (``optimizer.momentum``). ``when`` makes a hyperparameter exist only while another
-one has a value (or one of a list of values). ``role: architecture`` says that a hyperparameter changes the network's
-shape, so that whoever copies weights keeps its value. Scaling and conditions are ConfigSpace's.
+Nested names are joined by dots (``optimizer.momentum``). Choices may be any plain data, of several types in one list
+(``[auto, 0.1, 5, null, [64, 64]]``). ``when`` makes a hyperparameter exist only while another one has a value (or one
+of a list of values). ``role: architecture`` says that a hyperparameter changes the network's shape, so that whoever
+copies weights keeps its value.
 """
 
 from __future__ import annotations
 
-import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
+from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
-import ConfigSpace
 import numpy as np
-from ConfigSpace.util import deactivate_inactive_hyperparameters
 from numpy.typing import NDArray
 
-from metapbt.errors import MetapbtError, unknown_name
+from metapbt.errors import MetapbtError, shown, shown_word, unknown_name
+from metapbt.parameters import Parameter, make_parameter
+from metapbt.plain import Value, key, thawed
 
-Value = float | int | str | bool
+__all__ = ["Hyperparameters", "Parameter", "Space", "UnitVector", "Value"]
+
 Hyperparameters = dict[str, Value]
 UnitVector = NDArray[np.float64]
 
-_KEYS = {
-    "float": {"low", "high", "log", "step", "default", "when", "role"},
-    "int": {"low", "high", "log", "default", "when", "role"},
-    "categorical": {"choices", "default", "when", "role"},
-}
-ROLES = ("architecture",)
 _NOTHING: Mapping[str, Value] = {}
-_ROUNDING = 1e-12  # of a coordinate on its way through a logarithm and back
-
-
-@dataclass(frozen=True)
-class Parameter:
-    """One dimension of a space, as the explorers see it."""
-
-    name: str
-    kind: str  # "float", "int" or "categorical"
-    choices: tuple[Value, ...] = ()  # of a categorical one, in the order in which they were written
-    low: float = 0.0
-    high: float = 1.0
-    step: float | None = None  # of a float that takes the values low, low + step, ... only
-    role: str | None = None  # "architecture" where it changes the network's shape
-
-    def neighbours(self, value: Value) -> tuple[Value, Value] | None:
-        """The next lower and higher legal value of a category or a stepped float; None for other numbers."""
-        if self.kind == "categorical":
-            index, last = self.choices.index(value), len(self.choices) - 1
-            return self.choices[max(index - 1, 0)], self.choices[min(index + 1, last)]
-        if self.step is not None:
-            return self.stepped(float(value) - self.step), self.stepped(float(value) + self.step)
-        return None
-
-    def stepped(self, value: float) -> float:
-        """The legal value nearest to a number: itself, unless there is a step."""
-        if self.step is None:
-            return value
-        last = math.floor((self.high - self.low) / self.step + 1e-9)
-        count = min(max(round((value - self.low) / self.step), 0), last)
-        # 0.005 + 3 * 0.0005 is 0.006500000000000001; nobody wrote that.
-        return float(f"{self.low + count * self.step:.12g}")
+_NAME = re.compile(r"[\w+-]+(\.[\w+-]+)*")
+_LONGEST_NAME = 200
+_DEEPEST = 20
 
 
 class Space:
@@ -92,22 +58,24 @@ class Space:
         Raises:
             MetapbtError: something is wrong with the specification; the message names the key.
         """
-        entries = dict(_flatten(specification))
+        if not isinstance(specification, Mapping):
+            raise MetapbtError(f"space must map names to hyperparameters, got {shown(specification)}")
+        entries: dict[str, Mapping[str, Any]] = {}
+        for name, entry in _flatten(specification):
+            if name in entries:
+                raise MetapbtError(f"space.{name} is there twice: with a dot and nested")
+            entries[name] = entry
         if not entries:
             raise MetapbtError("space: names no hyperparameters")
-        self.parameters = tuple(_parameter(name, entry) for name, entry in entries.items())
-        self._by_name = {p.name: _config_space_parameter(p, entries[p.name]) for p in self.parameters}
-        self._defaults = {p.name: _default(p, entries[p.name], self._by_name[p.name]) for p in self.parameters}
-        self._space = ConfigSpace.ConfigurationSpace()
-        self._space.add(list(self._by_name.values()))
-        for name, entry in entries.items():
-            if "when" in entry:
-                self._space.add(_condition(name, entry["when"], self._by_name))
+        self.parameters = tuple(make_parameter(name, entry) for name, entry in entries.items())
+        self._by_name = {p.name: p for p in self.parameters}
+        # For each name the hyperparameters that it depends on, each with the values under which it exists.
+        self._conditions = {name: self._condition(name, entry) for name, entry in entries.items()}
+        self._order = _ordered({name: list(conditions) for name, conditions in self._conditions.items()})
         for name in self.architecture:
-            for other in entries[name].get("when", ()):
+            for other in self._conditions[name]:
                 if other not in self.architecture:  # else a copy could lose or gain a part of its network
                     raise MetapbtError(f"space.{name}.when: {other} must have the role architecture, as {name} has")
-        self._exact = {p.name: self._exact_points(p) for p in self.parameters}
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -119,6 +87,14 @@ class Space:
         """Names of the hyperparameters that change the network's shape."""
         return tuple(p.name for p in self.parameters if p.role == "architecture")
 
+    @property
+    def conditions(self) -> dict[str, dict[str, list[Value]]]:
+        """For each name the hyperparameters that it depends on, each with the values under which it exists."""
+        return {
+            name: {other: list(allowed.values()) for other, allowed in conditions.items()}
+            for name, conditions in self._conditions.items()
+        }
+
     def __len__(self) -> int:
         return len(self.parameters)
 
@@ -128,26 +104,33 @@ class Space:
 
     def unconditional_default(self) -> Hyperparameters:
         """The default of every hyperparameter, whether it exists under the others' defaults or not."""
-        return dict(self._defaults)
+        return thawed({p.name: p.default for p in self.parameters})
 
     def corners(self) -> list[Hyperparameters]:
         """Legal configurations that show at the door what training would show later: the default; every number at its
         lowest and at its highest, alone and all together; and every category.
         """
+        defaults = self.unconditional_default()
         numbers = [p for p in self.parameters if p.kind != "categorical"]
         categories = [p for p in self.parameters if p.kind == "categorical"]
-        lowest: Hyperparameters = {p.name: self._stepped(p, p.low) for p in numbers}
-        highest: Hyperparameters = {p.name: self._stepped(p, p.high) for p in numbers}
-        found = [self.unconditional_default()]
-        found += [{**self._defaults, p.name: bound[p.name]} for p in numbers for bound in (lowest, highest)]
+        lowest: Hyperparameters = {p.name: p.extremes[0] for p in numbers}
+        highest: Hyperparameters = {p.name: p.extremes[1] for p in numbers}
+        found = [defaults]
+        found += [{**defaults, p.name: bound[p.name]} for p in numbers for bound in (lowest, highest)]
         for place in range(max((len(p.choices) for p in categories), default=1)):
             chosen = {p.name: p.choices[min(place, len(p.choices) - 1)] for p in categories}
             found += [{**lowest, **chosen}, {**highest, **chosen}]
-        distinct: list[Hyperparameters] = []
+        distinct: dict[str, Hyperparameters] = {}
         for configuration in map(self.active, found):
-            if configuration not in distinct:
-                distinct.append(configuration)
-        return distinct
+            distinct.setdefault(key(configuration), configuration)
+        # Those that exist only under some values of others may not have been there.
+        seen = {(name, key(value)) for configuration in distinct.values() for name, value in configuration.items()}
+        for p in self.parameters:
+            for value in p.extremes:
+                if (p.name, key(value)) not in seen:
+                    configuration = self.active(self._existing(defaults, p.name, value))
+                    distinct.setdefault(key(configuration), configuration)
+        return list(distinct.values())
 
     def sample(self, rng: np.random.Generator, given: Mapping[str, Value] = _NOTHING) -> Hyperparameters:
         """Draw a configuration: uniform on each scale, every integer and every category equally likely.
@@ -156,11 +139,9 @@ class Space:
             rng: the source of randomness.
             given: values that are not drawn.
         """
-        # ConfigSpace draws from NumPy's older generator. Rounding a uniform point of the unit cube would not do: the
-        # lowest and the highest integer have only half a share of it.
+        # NumPy's older generator, as in all earlier versions: the same seeds draw the same configurations.
         state = np.random.RandomState(rng.integers(2**32, dtype=np.uint32))  # noqa: NPY002
-        drawn = {p.name: _plain(self._by_name[p.name].sample_value(seed=state)) for p in self.parameters}
-        return self.active({**{p.name: self._stepped(p, drawn[p.name]) for p in self.parameters}, **given})
+        return self.active({**{p.name: p.sample(state) for p in self.parameters}, **given})
 
     def with_architecture_of(
         self, hyperparameters: Mapping[str, Value], parent: Mapping[str, Value]
@@ -181,10 +162,8 @@ class Space:
         Raises:
             MetapbtError: the configuration does not belong to this space.
         """
-        self.check(hyperparameters)
-        return np.array(
-            [self._to_unit(p, hyperparameters.get(p.name, self._defaults[p.name])) for p in self.parameters]
-        )
+        legal = {**self.unconditional_default(), **self.checked(hyperparameters)}
+        return np.array([p.to_unit(legal[p.name]) for p in self.parameters])
 
     def from_unit(self, vector: Sequence[float] | UnitVector, given: Mapping[str, Value] = _NOTHING) -> Hyperparameters:
         """Map a point of the unit cube to a configuration; bounds and defaults come out exactly as they were written.
@@ -194,26 +173,35 @@ class Space:
             given: values that are taken as they are, whatever their coordinates.
         """
         clipped = np.clip(np.asarray(vector, dtype=np.float64), 0.0, 1.0)
-        found = {p.name: self._from_unit(p, float(u)) for p, u in zip(self.parameters, clipped, strict=True)}
+        found = {p.name: p.from_unit(float(u)) for p, u in zip(self.parameters, clipped, strict=True)}
         return self.active({**found, **given})
 
-    def check(self, hyperparameters: Mapping[str, Value]) -> None:
+    def checked(self, hyperparameters: Mapping[str, object]) -> Hyperparameters:
+        """Return a copy of a configuration as plain data, each value of its hyperparameter's type.
+
+        Raises:
+            MetapbtError: a name is unknown, a value is out of its bounds, or one is missing.
+        """
+        if not isinstance(hyperparameters, Mapping):
+            raise MetapbtError(f"a configuration must map names to values, got {shown(hyperparameters)}")
+        for name in hyperparameters:
+            if name not in self._by_name:
+                raise unknown_name("hyperparameter", name, self.names)
+        legal = {name: self._by_name[name].checked(value) for name, value in hyperparameters.items()}
+        missing = self.active({**self.unconditional_default(), **legal}).keys() - legal.keys()
+        if missing:
+            raise MetapbtError(f"missing hyperparameters: {', '.join(sorted(missing))}")
+        return thawed(legal)
+
+    def check(self, hyperparameters: Mapping[str, object]) -> None:
         """Check that a configuration belongs to this space.
 
         Raises:
             MetapbtError: a name is unknown, a value is out of its bounds, or one is missing.
         """
-        for name, value in hyperparameters.items():
-            if name not in self._by_name:
-                raise unknown_name("hyperparameter", name, self.names)
-            if not self._by_name[name].legal_value(value):
-                raise MetapbtError(f"{name} must be {self._legal(name)}, got {value!r}")
-        filled = {name: hyperparameters.get(name, self._defaults[name]) for name in self.names}
-        missing = self.active(filled).keys() - hyperparameters.keys()
-        if missing:
-            raise MetapbtError(f"missing hyperparameters: {', '.join(sorted(missing))}")
+        self.checked(hyperparameters)
 
-    def __contains__(self, hyperparameters: Mapping[str, Value]) -> bool:
+    def __contains__(self, hyperparameters: Mapping[str, object]) -> bool:
         """Whether a configuration belongs to this space."""
         try:
             self.check(hyperparameters)
@@ -221,131 +209,87 @@ class Space:
             return False
         return True
 
-    def active(self, values: Hyperparameters) -> Hyperparameters:
-        """Drop, from a value for every hyperparameter, those that do not exist under the conditions."""
-        if not self._space.conditions:
-            return values
-        active = deactivate_inactive_hyperparameters(dict(values), self._space)
-        return {name: value for name, value in values.items() if name in active}
+    def active(self, values: Mapping[str, Value]) -> Hyperparameters:
+        """Drop, from a value for every hyperparameter, those that do not exist under the conditions; a copy."""
+        exists: dict[str, bool] = {}
+        for name in self._order:
+            exists[name] = all(
+                exists[other] and key(values[other]) in allowed for other, allowed in self._conditions[name].items()
+            )
+        return thawed({name: value for name, value in values.items() if exists[name]})
 
-    def _to_unit(self, parameter: Parameter, value: Value) -> float:
-        if parameter.kind == "categorical":
-            return (parameter.choices.index(value) + 0.5) / len(parameter.choices)
-        return float(self._by_name[parameter.name].to_vector(value))
+    def _existing(self, values: Hyperparameters, name: str, value: Value) -> Hyperparameters:
+        """The values with one of them changed, and those that it depends on such that it exists."""
+        changed, wanted = {**values, name: value}, {name}
+        for dependent in reversed(self._order):
+            for other, allowed in self._conditions[dependent].items() if dependent in wanted else ():
+                wanted.add(other)
+                if key(changed[other]) not in allowed:
+                    changed[other] = next(iter(allowed.values()))
+        return changed
 
-    def _from_unit(self, parameter: Parameter, coordinate: float) -> Value:
-        if parameter.kind == "categorical":
-            count = len(parameter.choices)
-            return parameter.choices[min(int(coordinate * count), count - 1)]
-        for exact, value in self._exact[parameter.name]:
-            if abs(coordinate - exact) < _ROUNDING:
-                return value
-        return self._stepped(parameter, _plain(self._by_name[parameter.name].to_value(coordinate)))
-
-    def _exact_points(self, parameter: Parameter) -> tuple[tuple[float, Value], ...]:
-        """Coordinates and values of a number's bounds and default."""
-        if parameter.kind == "categorical":
-            return ()
-        written = (parameter.low, parameter.high, self._defaults[parameter.name])
-        legal = [self._stepped(parameter, value) for value in written]
-        return tuple((self._to_unit(parameter, value), value) for value in legal)
-
-    def _stepped(self, parameter: Parameter, value: Value) -> Value:
-        return parameter.stepped(float(value)) if parameter.step is not None else value
-
-    def _legal(self, name: str) -> str:
-        parameter = next(p for p in self.parameters if p.name == name)
-        if parameter.kind == "categorical":
-            return f"one of {list(parameter.choices)}"
-        return f"{'an integer ' if parameter.kind == 'int' else ''}in [{parameter.low:g}, {parameter.high:g}]"
+    def _condition(self, name: str, entry: Mapping[str, Any]) -> dict[str, dict[str, Value]]:
+        if "when" not in entry:
+            return {}
+        where, when = f"space.{name}.when", entry["when"]
+        if not isinstance(when, Mapping) or not when:
+            raise MetapbtError(f"{where} must map a hyperparameter to its values, got {shown(when)}")
+        found = {}
+        for other, values in when.items():
+            if other not in self._by_name or other == name:
+                raise unknown_name(f"hyperparameter in {where}", other, self._by_name.keys() - {name})
+            allowed = _allowed(self._by_name[other], values, f"{where}.{other}")
+            found[str(other)] = {key(value): value for value in allowed}
+        return found
 
 
 def _flatten(specification: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:
-    for key, entry in specification.items():
-        name = f"{prefix}{key}"
+    for written, entry in specification.items():
+        name = f"{prefix}{written}"
+        if not isinstance(written, str):
+            raise MetapbtError(
+                f"space.{shown_word(name)}: a name must be text, got {shown(written)} (put quotes around it)"
+            )
+        if not _NAME.fullmatch(written) or len(name) > _LONGEST_NAME:
+            raise MetapbtError(
+                f"space: a name must be at most {_LONGEST_NAME} letters, digits, '_', '+', '-' and single dots between "
+                f"them, got {shown(name)}"
+            )
         if not isinstance(entry, Mapping):
-            raise MetapbtError(f"space.{name} must be a mapping with a type, got {entry!r}")
-        if isinstance(entry.get("type"), str):
+            raise MetapbtError(f"space.{name} must be a mapping with a type, got {shown(entry)}")
+        if "type" in entry and not isinstance(entry["type"], Mapping):
             yield name, entry
         elif entry and all(isinstance(value, Mapping) for value in entry.values()):
+            if name.count(".") >= _DEEPEST:
+                raise MetapbtError(f"space.{name} nests too deep")
             yield from _flatten(entry, f"{name}.")
         else:
-            raise MetapbtError(f"space.{name}.type is missing; it must be one of {', '.join(_KEYS)}")
+            raise MetapbtError(f"space.{name}.type is missing; it must be one of float, int, categorical")
 
 
-def _parameter(name: str, entry: Mapping[str, Any]) -> Parameter:
-    kind, key, role = entry["type"], f"space.{name}", entry.get("role")
-    if kind not in _KEYS:
-        raise unknown_name(f"{key}.type", kind, _KEYS)
-    for unknown in entry.keys() - {"type"} - _KEYS[kind]:
-        raise unknown_name(f"key of {key}", unknown, _KEYS[kind] | {"type"})
-    if role is not None and role not in ROLES:
-        raise unknown_name(f"{key}.role", str(role), ROLES)
-    if kind == "categorical":
-        choices = entry.get("choices")
-        if not isinstance(choices, Sequence) or isinstance(choices, str) or len(choices) == 0:
-            raise MetapbtError(f"{key}.choices must be a list of at least one value, got {choices!r}")
-        if len(set(map(repr, choices))) < len(choices):
-            raise MetapbtError(f"{key}.choices must differ from each other, got {list(choices)}")
-        return Parameter(name, kind, tuple(choices), role=role)
-    low, high = _number(key, "low", entry, kind), _number(key, "high", entry, kind)
-    if low >= high:
-        raise MetapbtError(f"{key}.low must be < high, got low {low:g} and high {high:g}")
-    if entry.get("log") and low <= 0:
-        raise MetapbtError(f"{key}.low must be > 0 for a log scale, got {low:g}")
-    step = _number(key, "step", entry, kind) if entry.get("step") is not None else None
-    if step is not None and not 0 < step <= high - low:
-        raise MetapbtError(f"{key}.step must be > 0 and at most high - low, got {step:g}")
-    return Parameter(name, kind, low=low, high=high, step=step, role=role)
+def _allowed(other: Parameter, values: Any, where: str) -> list[Value]:
+    """The values that a condition names: one, or a list of them (which may itself be a value)."""
+
+    def legal(value: Any) -> list[Value]:
+        try:
+            return [other.checked(value)]
+        except MetapbtError:
+            return []
+
+    several = isinstance(values, Sequence) and not isinstance(values, str) and not legal(values)
+    listed = list(values) if several else [values]
+    if not listed:
+        raise MetapbtError(f"{where} names no value")
+    for value in listed:
+        if not legal(value):
+            raise MetapbtError(f"{where} can never be {shown(value)}")
+    return [value for written in listed for value in legal(written)]
 
 
-def _number(key: str, bound: str, entry: Mapping[str, Any], kind: str) -> float:
-    value = entry.get(bound)
-    if isinstance(value, bool) or not isinstance(value, int | float) or (kind == "int" and value != int(value)):
-        wanted = "an integer" if kind == "int" else "a number"
-        raise MetapbtError(f"{key}.{bound} must be {wanted}, got {value!r}")
-    return int(value) if kind == "int" else float(value)
-
-
-def _config_space_parameter(parameter: Parameter, entry: Mapping[str, Any]) -> Any:
-    name, default = parameter.name, entry.get("default")
-    if parameter.kind == "categorical":
-        legal, make = list(parameter.choices), partial(ConfigSpace.Categorical, name, parameter.choices)
-    else:
-        legal = [parameter.low, parameter.high]
-        kind: Any = ConfigSpace.Float if parameter.kind == "float" else ConfigSpace.Integer
-        make = partial(kind, name, (parameter.low, parameter.high), log=bool(entry.get("log", False)))
-    if default is None:
-        return make()
-    if not make().legal_value(default):
-        raise MetapbtError(f"space.{name}.default must be within {legal}, got {default!r}")
-    return make(default=default)
-
-
-def _default(parameter: Parameter, entry: Mapping[str, Any], twin: Any) -> Value:
-    """The default as it was written, or the middle of the range: ConfigSpace's own went through a logarithm."""
-    written: Value | None = entry.get("default")
-    if written is None:
-        return _plain(twin.default_value)
-    return float(written) if parameter.kind == "float" else written
-
-
-def _condition(name: str, when: Any, by_name: Mapping[str, Any]) -> Any:
-    if not isinstance(when, Mapping) or not when:
-        raise MetapbtError(f"space.{name}.when must map a hyperparameter to its values, got {when!r}")
-    conditions = []
-    for parent, values in when.items():
-        if parent not in by_name or parent == name:
-            raise unknown_name(f"hyperparameter in space.{name}.when", parent, by_name.keys() - {name})
-        allowed = list(values) if isinstance(values, Sequence) and not isinstance(values, str) else [values]
-        for value in allowed:
-            if not by_name[parent].legal_value(value):
-                raise MetapbtError(f"space.{name}.when.{parent} can never be {value!r}")
-        conditions.append(ConfigSpace.InCondition(by_name[name], by_name[parent], allowed))
-    return conditions[0] if len(conditions) == 1 else ConfigSpace.AndConjunction(*conditions)
-
-
-def _plain(value: Any) -> Value:
-    """A NumPy scalar as the Python value it stands for, so that records and YAML hold plain data."""
-    plain: Value = value.item() if isinstance(value, np.generic) else value
-    return plain
+def _ordered(depends_on: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
+    """The names in an order in which each comes after those that it depends on."""
+    try:
+        return tuple(TopologicalSorter(depends_on).static_order())
+    except CycleError as error:
+        circle = " -> ".join(error.args[1])
+        raise MetapbtError(f"space: conditions go round in a circle: {circle}") from error

@@ -138,7 +138,7 @@ def test_an_integer_may_be_a_float_of_a_file_that_is_whole(value: object, whole:
         return
     with pytest.raises(MetapbtError) as error:
         integer(config, "budget.steps", lowest=1)
-    assert str(error.value) == f"budget.steps must be > 0 and an integer, got {value}"
+    assert str(error.value) == f"budget.steps must be > 0 and an integer, got {value!r}"
 
 
 def test_an_integer_that_is_missing_is_named() -> None:

@@ -11,11 +11,11 @@ import re
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from numbers import Real
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from metapbt.errors import MetapbtError, unknown_name
+from metapbt.errors import MetapbtError, shown, unknown_name
 from metapbt.history.context import Context, FeatureValue
+from metapbt.plain import number
 
 if TYPE_CHECKING:
     import gymnasium
@@ -66,14 +66,14 @@ class Feature:
         Raises:
             MetapbtError: ``value`` is no number, or is outside ``[low, high]``.
         """
-        if isinstance(value, bool) or not isinstance(value, Real):
-            raise MetapbtError(f"{where} must be a number, got {value!r}")
-        number = float(value)
-        if self.whole and math.isfinite(number):
-            number = float(round(number))
-        if not self.low <= number <= self.high:
-            raise MetapbtError(f"{where} must be in [{self.low:g}, {self.high:g}], got {float(value):.15g}")
-        return number
+        found = None if isinstance(value, str) else number(value)
+        if found is None:
+            raise MetapbtError(f"{where} must be a number, got {shown(value)}")
+        written = float(found) if not abs(found) >= 2**1023 else math.inf
+        rounded = float(round(written)) if self.whole and math.isfinite(written) else written
+        if not self.low <= rounded <= self.high:
+            raise MetapbtError(f"{where} must be in [{self.low:g}, {self.high:g}], got {written:.15g}")
+        return rounded + 0.0  # -0.0 is 0.0: one context, one path
 
 
 @dataclass(frozen=True)
@@ -122,10 +122,10 @@ class Category:
         """
         # `context.robot=3` is a number to Hydra, whatever the choices are.
         word = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
-        if word not in self.choices:
+        if not isinstance(word, str) or word not in self.choices:
             nearest = difflib.get_close_matches(str(word), self.choices, n=1)
             hint = f"; did you mean '{nearest[0]}'?" if nearest else ""
-            raise MetapbtError(f"{where} must be one of {', '.join(self.choices)}, got {value!r}{hint}")
+            raise MetapbtError(f"{where} must be one of {', '.join(self.choices)}, got {shown(value)}{hint}")
         return str(word)
 
 
@@ -193,6 +193,8 @@ class Environment:
             MetapbtError: a feature is unknown, of the wrong type, or out of its range.
         """
         known = {feature.name: feature for feature in self.features}
+        if not isinstance(changed, Mapping):
+            raise MetapbtError(f"context must map features of {self.name} to values, got {shown(changed)}")
         for name in changed:
             if not known:
                 raise MetapbtError(

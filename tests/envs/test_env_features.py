@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import math
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from metapbt.envs import (
     make_context,
     make_env,
 )
+from metapbt.envs.base import Feature
 from metapbt.errors import MetapbtError
 
 FEATURES = [(name, feature) for name in ENVIRONMENTS for feature in get_environment(name).features]
@@ -135,3 +137,24 @@ def test_quadratic_has_a_context_but_no_gymnasium_environment() -> None:
     assert make_context("quadratic", {"optimum_shift": 0.5}) == {"optimum_shift": 0.5}
     with pytest.raises(MetapbtError, match="quadratic is a toy without a Gymnasium environment"):
         make_env("quadratic")
+
+
+@pytest.mark.parametrize(
+    "value",
+    [math.nan, math.inf, -math.inf, 10**400, 1e300, True, np.True_, None, "x", "1.0", [1.0], {}, 1j, np.ones(1)],
+)
+def test_a_value_that_no_context_can_have_is_one_line(value):
+    with pytest.raises(MetapbtError, match="^cart_pole.pole_length must be ") as refused:
+        make_context("cart_pole", {"pole_length": value})
+    assert len(str(refused.value)) < 300
+
+
+@pytest.mark.parametrize("one", [1, np.int64(1), np.float32(1.0), np.array(1.0), Fraction(1)])
+def test_contexts_with_equal_numbers_are_one_context_with_one_path(one):
+    first, second = (make_context("cart_pole", {"pole_length": value}) for value in (1.0, one))
+    assert (first, hash(first), first.label, type(second["pole_length"])) == (second, hash(second), second.label, float)
+
+
+def test_minus_nothing_is_nothing():
+    shift = Feature("shift", "1", default=1.0, low=-1.0, high=1.0)
+    assert str(shift.checked(-0.0, "shift")) == "0.0"

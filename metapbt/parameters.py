@@ -1,0 +1,289 @@
+"""One hyperparameter of a search space: its legal values, its way to the unit interval and back, when it exists."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from operator import itemgetter
+from typing import Any
+
+import ConfigSpace
+import numpy as np
+from numpy.typing import NDArray
+
+from metapbt.errors import MetapbtError, shown, unknown_name
+from metapbt.plain import Value, key, plain, written_number
+
+_KEYS = {
+    "float": {"low", "high", "log", "step", "default", "when", "role"},
+    "int": {"low", "high", "log", "default", "when", "role"},
+    "categorical": {"choices", "default", "when", "role"},
+}
+ROLES = ("architecture",)
+_ROUNDING = 1e-12  # of a coordinate on its way through a logarithm and back
+_FINEST = 1e-9  # of its bounds' size: what a step is at least, so that 12 digits tell its values apart
+_LARGEST_INTEGER = 2**53  # beyond, not every integer is a float
+_SMALL = 1e-6  # ranges between it and its inverse keep their digits in ConfigSpace
+_NARROWEST, _WIDEST = 1e-12, 1e250  # ranges in which floats can be told apart, and scaled
+_OFF_STEP = 1e-6  # of a step: how far from one of its values a number may be
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One dimension of a space, as the explorers see it."""
+
+    name: str
+    kind: str  # "float", "int" or "categorical"
+    choices: tuple[Value, ...] = ()  # of a categorical one, in the order in which they were written
+    low: float = 0.0
+    high: float = 1.0
+    step: float | None = None  # of a float that takes the values low, low + step, ... only
+    role: str | None = None  # "architecture" where it changes the network's shape
+    log: bool = False
+    written_default: tuple[Value, ...] = field(default=(), repr=False)  # none or one
+
+    def neighbours(self, value: Value) -> tuple[Value, Value] | None:
+        """The next lower and higher legal value of a category or a stepped float; None for other numbers."""
+        if self.kind == "categorical":
+            index, last = self.place(value), len(self.choices) - 1
+            return self.choices[max(index - 1, 0)], self.choices[min(index + 1, last)]
+        if self.step is not None:
+            here = written_number(value) or 0.0
+            return self.stepped(here - self.step), self.stepped(here + self.step)
+        return None
+
+    def stepped(self, value: float) -> float:
+        """The legal value nearest to a number: itself, unless there is a step."""
+        if self.step is None:
+            return value
+        last = math.floor((self.high - self.low) / self.step + 1e-9)
+        count = min(max(round((value - self.low) / self.step), 0), last)
+        # 0.005 + 3 * 0.0005 is 0.006500000000000001; nobody wrote that.
+        rounded = float(f"{self.low + count * self.step:.12g}")
+        return min(rounded, self.high) if count else self.low
+
+    def place(self, value: Value) -> int:
+        """Which of the choices a value is, counted from 0; True is not 1, but 16.0 is 16 where it is nothing else.
+
+        Raises:
+            MetapbtError: it is none of them.
+        """
+        place = self._places.get(key(value))
+        if place is None and isinstance(value, int | float) and not isinstance(value, bool):
+            equal = [i for i, other in enumerate(self.choices) if not isinstance(other, bool) and other == value]
+            place = equal[0] if equal else None
+        if place is None:
+            raise self._illegal(value)
+        return place
+
+    @cached_property
+    def _places(self) -> dict[str, int]:
+        return {key(choice): place for place, choice in enumerate(self.choices)}
+
+    def checked(self, value: object) -> Value:
+        """Return the legal value that ``value`` stands for, as plain data and of this parameter's type.
+
+        Raises:
+            MetapbtError: it stands for none.
+        """
+        if self.kind == "categorical":
+            return self.choices[self.place(plain(value, self.name))]
+        found = written_number(value)
+        if found is None or not self.low <= found <= self.high:
+            raise self._illegal(value)
+        if self.kind == "int":
+            if found != int(found):
+                raise self._illegal(value)
+            return int(found)
+        legal = self.stepped(float(found))
+        if self.step is not None:
+            if abs(legal - found) > _OFF_STEP * self.step:
+                raise self._illegal(value)
+            return legal
+        return float(found) + 0.0  # -0.0 is 0.0
+
+    @cached_property
+    def default(self) -> Value:
+        """The default as it was written, else the first choice or the middle of the range."""
+        if self.written_default:
+            return self.written_default[0]
+        if self.kind == "categorical":
+            return self.choices[0]
+        middle = self._scaled(0.5)
+        # Nobody minds the digits behind the ninth of a middle.
+        return self._legal_number(middle if self.kind == "int" else float(f"{middle:.9g}"))
+
+    def sample(self, state: np.random.RandomState) -> Value:
+        """Draw a value: uniform on its scale, every integer and every category equally likely."""
+        # Rounding a uniform coordinate would not do: the lowest and the highest integer have half a share of it.
+        drawn = self._twin.sample_value(seed=state)
+        return self.choices[int(drawn)] if self.kind == "categorical" else self._legal_number(drawn / self._factor)
+
+    def to_unit(self, value: Value) -> float:
+        """The coordinate of a legal value: the middle of its share for a category."""
+        if self.kind == "categorical":
+            return (self.place(value) + 0.5) / len(self.choices)
+        return float(self._scaled_down(np.array([written_number(value)], dtype=np.float64))[0])
+
+    def coordinates(self, values: Sequence[object] | NDArray[Any]) -> NDArray[np.float64]:
+        """The coordinates of many values, ``n``; NaN of those that are not legal.
+
+        An array of numbers takes next to no time, however long it is.
+        """
+        if self.kind == "categorical" or not isinstance(values, np.ndarray):
+            return np.array([self._coordinate(value) for value in values], dtype=np.float64)
+        found = np.asarray(values, dtype=np.float64) + 0.0
+        with np.errstate(invalid="ignore"):
+            legal = (found >= self.low) & (found <= self.high)
+            if self.kind == "int":
+                legal &= found == np.floor(found)
+            if self.step is not None:
+                legal &= np.abs((found - self.low) / self.step % 1 - 0.5) > 0.49
+        coordinates = np.full(len(found), np.nan)
+        if self.step is not None:  # its legal values are few
+            distinct, where = np.unique(found[legal], return_inverse=True)
+            coordinates[legal] = np.array([self._coordinate(float(value)) for value in distinct])[where]
+        else:
+            coordinates[legal] = self._scaled_down(found[legal])
+        return coordinates
+
+    def _coordinate(self, value: object) -> float:
+        try:
+            return self.to_unit(self.checked(value))
+        except MetapbtError:
+            return math.nan
+
+    def from_unit(self, coordinate: float) -> Value:
+        """The legal value at a coordinate in [0, 1]; bounds and default come out exactly as they were written."""
+        if self.kind == "categorical":
+            return self.choices[min(int(coordinate * len(self.choices)), len(self.choices) - 1)]
+        if self.kind == "float" or self.log:
+            distance, value = min(((abs(coordinate - exact), value) for exact, value in self._exact), key=itemgetter(0))
+            if distance < _ROUNDING:
+                return value
+        return self._legal_number(self._scaled(coordinate))
+
+    @property
+    def extremes(self) -> tuple[Value, ...]:
+        """Every choice of a category; the lowest and the highest legal number."""
+        return self.choices if self.kind == "categorical" else (self.low, self.stepped(self.high))
+
+    @cached_property
+    def _twin(self) -> Any:
+        """What scales and draws: ConfigSpace's, over the numbers times a factor, or over the places of the choices."""
+        if self.kind == "categorical":
+            return ConfigSpace.Categorical(self.name, range(len(self.choices)))
+        low, high = self.low * self._factor, self.high * self._factor
+        made_by: Any = ConfigSpace.Float if self.kind == "float" else ConfigSpace.Integer
+        return made_by(self.name, (low, high), log=self.log, default=low)
+
+    @cached_property
+    def _factor(self) -> float:
+        """A power of two that brings a float's range near 1, where it is not: ConfigSpace rounds to 13 decimals."""
+        size = self.low if self.log else self.high - self.low
+        if self.kind == "int" or (size >= _SMALL and self.high <= 1 / _SMALL):
+            return 1
+        return 2.0 ** -math.floor(math.log2(size))
+
+    def _scaled_down(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        found: NDArray[np.float64] = np.clip(self._twin.to_vector(values * self._factor), 0.0, 1.0)
+        return found
+
+    @cached_property
+    def _exact(self) -> tuple[tuple[float, Value], ...]:
+        return tuple((self.to_unit(value), value) for value in (*self.extremes, self.default))
+
+    def _scaled(self, coordinate: float) -> float:
+        return float(self._twin.to_value(coordinate)) / self._factor
+
+    def _legal_number(self, found: float) -> float:
+        within = min(max(found, self.low), self.high)
+        return round(within) if self.kind == "int" else self.stepped(within)
+
+    def _illegal(self, value: object) -> MetapbtError:
+        if self.kind == "categorical":
+            legal = f"one of {shown(list(self.choices), 200)}"
+        else:
+            step = f"{self.low:g} plus a multiple of {self.step:g}, " if self.step is not None else ""
+            legal = f"{step}{'an integer ' if self.kind == 'int' else ''}in [{self.low:g}, {self.high:g}]"
+        return MetapbtError(f"{self.name} must be {legal}, got {shown(value)}")
+
+
+def make_parameter(name: str, entry: Mapping[str, Any]) -> Parameter:
+    """Make a parameter of its entry in a specification.
+
+    Raises:
+        MetapbtError: something is wrong with it; the message names the key.
+    """
+    kind, where, role = entry["type"], f"space.{name}", entry.get("role")
+    if not isinstance(kind, str) or kind not in _KEYS:
+        raise unknown_name(f"{where}.type", kind, _KEYS)
+    for unknown in sorted(map(str, entry.keys() - {"type"} - _KEYS[kind])):
+        raise unknown_name(f"key of {where}", unknown, _KEYS[kind] | {"type"})
+    if role is not None and (not isinstance(role, str) or role not in ROLES):
+        raise unknown_name(f"{where}.role", role, ROLES)
+    made = _category(name, where, entry, role) if kind == "categorical" else _number(name, where, entry, role)
+    return _with_default(made, where, entry)
+
+
+def _category(name: str, where: str, entry: Mapping[str, Any], role: str | None) -> Parameter:
+    written = entry.get("choices")
+    choices = plain(written, f"{where}.choices") if isinstance(written, Sequence | np.ndarray) else written
+    if not isinstance(choices, list) or not choices:
+        raise MetapbtError(f"{where}.choices must be a list of at least one value, got {shown(written)}")
+    if len(set(map(key, choices))) < len(choices):
+        raise MetapbtError(f"{where}.choices must differ from each other, got {shown(choices, 200)}")
+    return Parameter(name, "categorical", tuple(choices), role=role)
+
+
+def _number(name: str, where: str, entry: Mapping[str, Any], role: str | None) -> Parameter:
+    kind = entry["type"]
+    low, high = _bound(where, "low", entry), _bound(where, "high", entry)
+    log = entry.get("log", False)
+    if not isinstance(log, bool | np.bool_):
+        raise MetapbtError(f"{where}.log must be true or false, got {shown(log)}")
+    if low >= high:
+        raise MetapbtError(f"{where}.low must be < high, got low {low:g} and high {high:g}")
+    if log and low < 1 / _WIDEST:
+        raise MetapbtError(f"{where}.low must be > 0 for a log scale, got {low:g}")
+    if log and kind == "float" and not _NARROWEST < high / low - 1 <= _WIDEST:
+        raise MetapbtError(f"{where}.low and high are too near or too far apart for a log scale: {low!r} and {high!r}")
+    if not log and not max(_NARROWEST * max(abs(low), abs(high)), 1 / _WIDEST) < high - low <= _WIDEST:
+        raise MetapbtError(f"{where}.low and high are too near or too far apart: {low!r} and {high!r}")
+    step = _bound(where, "step", entry) if entry.get("step") is not None else None
+    if step is not None and not 0 < step <= high - low:
+        raise MetapbtError(f"{where}.step must be > 0 and at most high - low, got {step:g}")
+    if step is not None and step < _FINEST * max(abs(low), abs(high)):
+        raise MetapbtError(f"{where}.step is too fine to tell its values apart, got {step:g}; leave it out")
+    return Parameter(name, kind, low=low, high=high, step=step, role=role, log=bool(log))
+
+
+def _bound(where: str, bound: str, entry: Mapping[str, Any]) -> float:
+    written, whole = entry.get(bound), entry["type"] == "int"
+    value = written_number(written)
+    if value is None or (whole and value != value // 1):
+        raise MetapbtError(f"{where}.{bound} must be {'an integer' if whole else 'a number'}, got {shown(written)}")
+    if whole and not abs(value) <= _LARGEST_INTEGER:
+        raise MetapbtError(f"{where}.{bound} must be from -2**53 to 2**53, got {shown(written)}")
+    try:
+        found = int(value) if whole else float(value) + 0.0
+    except OverflowError:
+        found = math.inf
+    if not math.isfinite(found):
+        raise MetapbtError(f"{where}.{bound} must be a finite number, got {shown(written)}")
+    return found
+
+
+def _with_default(made: Parameter, where: str, entry: Mapping[str, Any]) -> Parameter:
+    written = entry.get("default")
+    may_be_none = made.kind == "categorical" and key(None) in made._places
+    if "default" not in entry or (written is None and not may_be_none):
+        return made
+    try:
+        return replace(made, written_default=(made.checked(written),))
+    except MetapbtError:
+        legal = list(made.choices) if made.kind == "categorical" else [made.low, made.high]
+        step = "" if made.step is None else f" and a multiple of {made.step:g} above {made.low:g}"
+        raise MetapbtError(f"{where}.default must be within {shown(legal, 200)}{step}, got {shown(written)}") from None
