@@ -114,7 +114,7 @@ class History:
         return record.value(self.metric)
 
     def best(self) -> Record:
-        """The best agent that the run ever had: the record with the highest value, the earliest on ties."""
+        """The best agent that the run ever had: the record with the highest finite value, the earliest on ties."""
         return self._best_ever
 
     @cached_property
@@ -173,4 +173,4 @@ class History:
 
 
 def _comparable(value: float) -> float:
-    return -math.inf if math.isnan(value) else value
+    return value if math.isfinite(value) else -math.inf

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-if TYPE_CHECKING:  # its module loads ConfigSpace, and contexts are read where nothing is tuned
+if TYPE_CHECKING:  # contexts are read where nothing is tuned
     from metapbt.space import Hyperparameters
 
 
@@ -27,6 +28,22 @@ class Budget:
 
     steps: int
     interval: int
+
+    @property
+    def generations(self) -> int:
+        """How many intervals that makes."""
+        return math.ceil(self.steps / self.interval)
+
+    def end_after(self, steps: int, excess: int, asked: int | None) -> int:
+        """Environment steps at which an interval is asked to end: a usual one more, less what rounding gave too much.
+
+        Args:
+            steps: environment steps of the line of descent so far; 0 for a new agent.
+            excess: of these, what the interval before gave too much.
+            asked: where a decision says when it ends; never beyond the budget.
+        """
+        usual = steps - excess + self.interval
+        return max(min(usual if asked is None else asked, self.steps), steps + 1)
 
 
 @dataclass(frozen=True, slots=True)

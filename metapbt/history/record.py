@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
+from types import NoneType
 from typing import TYPE_CHECKING, Any
 
+from metapbt.errors import MetapbtError, shown
 from metapbt.history.interval import Ref
+from metapbt.plain import thawed
 
-if TYPE_CHECKING:  # its module loads ConfigSpace, and contexts are read where nothing is tuned
+if TYPE_CHECKING:  # contexts are read where nothing is tuned
     from metapbt.space import Hyperparameters
+
+#: What returns of any larger size count as where they are computed with: differences, variances and their ratios stay
+#: finite.
+HUGE = 1e100
+#: Whole numbers are below it: from there on a float, as data frames have them, cannot tell every one from the next.
+MOST = 2**53
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,18 +76,26 @@ class Record:
         return Ref(self.generation - 1 if self.parent_generation is None else self.parent_generation, self.parent)
 
     @property
+    def teacher(self) -> Ref | None:
+        """The record of the agent that a new one learned from; None without."""
+        if self.teacher_generation is None or self.teacher_member is None:
+            return None
+        return Ref(self.teacher_generation, self.teacher_member)
+
+    @property
     def excess(self) -> int:
         """Environment steps that the interval trained more than it was asked to."""
         return 0 if self.until_steps is None else self.env_steps - self.until_steps
 
     def value(self, metric: str = "train_return") -> float:
-        """The return that selection looks at: ``metric``, or the other one where that is NaN.
+        """The return that selection looks at: ``metric``, or the other one where that is not finite; NaN without any.
 
-        An agent that survives the whole interval ends no episode; its evaluation then speaks for it.
+        An agent that survives the whole interval ends no episode; its evaluation then speaks for it. An infinite return
+        says no more than NaN: the agent has diverged.
         """
         wanted: float = getattr(self, metric)
         other = self.eval_return if metric == "train_return" else self.train_return
-        return other if math.isnan(wanted) else wanted
+        return next((number for number in (wanted, other) if math.isfinite(number)), math.nan)
 
     @property
     def reached(self) -> float:
@@ -86,15 +103,47 @@ class Record:
 
         That is its evaluation. The training return is a mean over the interval, so what an agent learns in one interval
         shows mostly in the next, where the next hyperparameters would get the credit. It stands in where there is no
-        evaluation, as for a ``Tuner`` that is told one return only.
+        evaluation, as for a ``Tuner`` that is told one return only. Beyond ``HUGE`` it counts as that, for its square
+        would be no number any more.
         """
-        return self.value("eval_return")
+        value = self.value("eval_return")
+        return value if math.isnan(value) else min(max(value, -HUGE), HUGE)
 
     def to_dict(self) -> dict[str, Any]:
         """This record as plain data."""
-        return asdict(self)
+        return {**asdict(self), "hyperparameters": thawed(self.hyperparameters)}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Record:
-        """The record that ``to_dict`` wrote down."""
-        return cls(**{"parent": None, **{f.name: data[f.name] for f in fields(cls) if f.name in data}})
+        """The record that ``to_dict`` wrote down; what a later version says beside is passed over.
+
+        Raises:
+            MetapbtError: a field is missing, or is of another type or out of its range.
+        """
+        if not isinstance(data, Mapping) or not data.keys() >= _NEEDED:
+            raise MetapbtError(f"a record must have {', '.join(sorted(_NEEDED))}, got {shown(data)}")
+        known: dict[str, Any] = {"parent": None}
+        for name, value in data.items():
+            if name in _LEGAL:
+                kinds, lowest, words = _LEGAL[name]
+                kind = type(value)
+                if kind not in kinds or (kind is int and not lowest <= value < MOST):
+                    raise MetapbtError(f"{name} must be {words}, got {shown(value)}")
+                known[name] = value
+        return cls(**known)
+
+
+_NEEDED = {"generation", "member", "source", "hyperparameters", "env_steps", "train_return"}
+#: Of each field its types, the lowest of its whole numbers, and all that in words.
+_LEGAL: Mapping[str, tuple[tuple[type, ...], int, str]] = {
+    **dict.fromkeys(("generation", "member", "episodes"), ((int,), 0, "an integer >= 0")),
+    **dict.fromkeys(
+        ("parent", "parent_generation", "teacher_generation", "teacher_member", "until_steps"),
+        ((int, NoneType), 0, "an integer >= 0, or nothing"),
+    ),
+    **dict.fromkeys(("env_steps", "wall_seconds"), ((int, float), 0, "a number >= 0")),
+    **dict.fromkeys(("train_return", "eval_return"), ((int, float), -MOST, "a number")),
+    "source": ((str,), 0, "a word"),
+    "hyperparameters": ((dict,), 0, "a mapping"),
+    "restart": ((bool,), 0, "true or false"),
+}

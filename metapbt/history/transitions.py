@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:  # its module loads ConfigSpace, and contexts are read where nothing is tuned
+if TYPE_CHECKING:  # contexts are read where nothing is tuned
     from metapbt.space import Hyperparameters
 
 

@@ -22,7 +22,7 @@ from metapbt.errors import MetapbtError
 from metapbt.history import Context, FeatureValue
 from metapbt.population.explorers import METHODS
 from metapbt.report.statistics import Array, area_under_curve, final_score
-from metapbt.store.results import RunInfo, find_runs, read_records
+from metapbt.store.results import OnProblem, RunInfo, count_records, find_runs, read_records, warn
 
 #: Rounding to whole rollouts makes runs of one budget differ a little in length.
 LIKE_LENGTHS = 1.02
@@ -188,19 +188,27 @@ class Group:
         return {"env": self.env, "learner": self.learner, **values, "context": self.labels[context]}
 
 
-def load_groups(results: Path) -> list[Group]:
-    """Read every run under ``results``.
+def load_groups(results: Path, on_problem: OnProblem = warn) -> list[Group]:
+    """Read every run under ``results``; ``on_problem`` is told of what cannot be read.
 
     Raises:
         MetapbtError: there is none, or none has finished a generation.
     """
-    infos = find_runs(results) if results.is_dir() else []
+    infos = find_runs(results, on_problem)
     if not infos:
         raise MetapbtError(f"no runs found in {results}: give a directory that `metapbt run` has written to")
-    records = read_records(infos)
+    records = read_records(infos, on_problem)
     if records.empty:
         raise MetapbtError(f"no records in {results} yet: none of its {len(infos)} runs finished a generation")
-    return group_runs(infos, records, results)
+    read = set(records["run_dir"])  # what cannot be read has been passed over; that is no run without records
+    return group_runs([info for info in infos if str(info.path) in read or _is_empty(info)], records, results)
+
+
+def _is_empty(info: RunInfo) -> bool:
+    try:
+        return not count_records(info)
+    except MetapbtError:
+        return False
 
 
 def group_runs(infos: Sequence[RunInfo], records: pd.DataFrame, results: Path) -> list[Group]:
@@ -312,7 +320,8 @@ def _run(info: RunInfo, rows: pd.DataFrame | None) -> Run:
         spent = rows["spent_steps"].to_numpy(dtype=np.float64, na_value=math.nan) / info.size
         own = rows["env_steps"].to_numpy(dtype=np.float64)
         steps = np.where(np.isnan(spent), own, spent)  # old results say only the latter; they had no candidates
-        scores = rows["eval_return"].to_numpy(dtype=np.float64)
+        scores = rows["eval_return"].to_numpy(dtype=np.float64, copy=True)
+        scores[~np.isfinite(scores)] = math.nan  # what has no finite return is absent, as in the run itself
     return Run(
         info.context,
         info.name,

@@ -4,20 +4,28 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pyarrow import parquet
+from rich.cells import cell_len
 from rich.console import Console
+from rich.progress import track
 from rich.table import Table
+from rich.text import Text
 
 from metapbt.errors import MetapbtError
 from metapbt.files import atomic_file
 from metapbt.history import Context
 from metapbt.log import counted
 from metapbt.store.check import problem
-from metapbt.store.results import RunInfo, count_records, find_runs, read_records
+from metapbt.store.reading import Unreadable
+from metapbt.store.results import RunInfo, count_records, find_runs, from_frame, read_history, read_records
 from metapbt.store.run_directory import RunDirectory
+
+_TOGETHER = 100  # rows
 
 
 @dataclass(frozen=True)
@@ -47,16 +55,29 @@ def missing_runs(runs: Sequence[RunInfo]) -> list[Missing]:
     return gaps
 
 
-def print_status(results: Path) -> None:
-    """Print, for each context and method, how many seeds are done, and which are not."""
-    runs = _some_runs(results)
+def tell(problems: Sequence[MetapbtError]) -> int:
+    """Name on stderr what could not be read, each file once; return the command's exit status."""
+    files = {error.path if isinstance(error, Unreadable) else str(error): error for error in problems}
+    for error in files.values():
+        print(f"metapbt: {error}", file=sys.stderr)
+    return 1 if problems else 0
+
+
+def print_status(results: Path) -> int:
+    """Print, for each context and method, how many seeds are done, and which are not; return the exit status.
+
+    Here and below, what cannot be read is named, the rest is shown all the same, and the status is 1.
+    """
+    problems: list[MetapbtError] = []
+    runs = _some_runs(results, problems)
     gaps = missing_runs(runs)
     table = _table("env", "context", "method", "done", "not done")
     key = lambda run: (run.env, run.context.label, run.name)  # noqa: E731
     for (env, context, method), group in itertools.groupby(sorted(runs, key=key), key):
         members = list(group)
         seeds = {
-            state: [run.seed for run in members if run.state == state] for state in ("running", "failed", "stopped")
+            state: [run.seed for run in members if run.state == state]
+            for state in ("running", "failed", "stopped", "unknown")
         }
         seeds["missing"] = [g.seed for g in gaps if (g.env, g.context, g.method) == (env, context, method)]
         done = sum(run.state == "done" for run in members)
@@ -72,34 +93,45 @@ def print_status(results: Path) -> None:
     for run in runs:
         if run.error:
             console.print(f"{run.path}: {run.error}", markup=False, soft_wrap=True)
+    return tell(problems)
 
 
-def print_runs(results: Path) -> None:
+def print_runs(results: Path) -> int:
     """Print one line for each run; its score is the test return, or the last evaluation where there is none."""
-    table = _table("run", "state", "generations", "env_steps", "score")
-    for run in _some_runs(results):
-        frame = read_records([run])
-        if frame.empty:
-            table.add_row(str(run.path), run.state, f"0/{run.generations}", "-", "-")
-            continue
-        last = frame[frame["best"]].sort_values("generation").iloc[-1]
-        score = last["eval_return"] if run.test_return is None else run.test_return
-        table.add_row(
-            str(run.path),
-            run.state,
-            f"{last['generation'] + 1}/{run.generations}",
-            f"{last['env_steps']:,}",
-            f"{score:.2f}",
-        )
-    _console().print(table)
+    problems: list[MetapbtError] = []
+    rows = []
+    for run in _some_runs(results, problems):
+        try:
+            generations, steps, score = _came_to(run)
+        except MetapbtError as error:
+            problems.append(error)
+            generations, steps, score = "?", "?", "?"
+        rows.append((str(run.path), run.state, f"{generations}/{run.generations}", steps, score))
+    _print_rows(("run", "state", "generations", "env_steps", "score"), rows)
+    return tell(problems)
 
 
-def print_records(results: Path) -> None:
+def _came_to(run: RunInfo) -> tuple[str, str, str]:
+    """The generations, steps and score of a run, in words."""
+    done = run.done
+    if done is not None and done.env_steps is not None and done.eval_return is not None:
+        generations, steps, score = done.generations, done.env_steps, done.eval_return
+    else:
+        history = read_history(run)
+        if not len(history):
+            return "0", "-", "-"
+        last = history.best_of(max(record.generation for record in history))
+        generations, steps, score = last.generation + 1, last.env_steps, last.eval_return
+    return str(generations), f"{steps:,}", f"{score if run.test_return is None else run.test_return:.2f}"
+
+
+def print_records(results: Path) -> int:
     """Print what was recorded, in numbers: rows, contexts, and the range of each return and hyperparameter."""
-    runs = _some_runs(results)
-    frame = read_records(runs)
+    problems: list[MetapbtError] = []
+    runs = _some_runs(results, problems)
+    frame = read_records(runs, problems.append)
     if frame.empty:
-        raise MetapbtError(f"no generation has finished yet under {results}")
+        raise _nothing_recorded(results, problems)
     console = _console()
     for env, rows in frame.groupby("env"):
         contexts = {run.context for run in runs if str(run.path) in set(rows["run_dir"])}
@@ -120,9 +152,10 @@ def print_records(results: Path) -> None:
                 column = numbers[name].dropna()
                 table.add_row(name, f"{len(column):,}", *map(_number, (column.min(), column.median(), column.max())))
         console.print(table)
+    return tell(problems)
 
 
-def print_memory(results: Path) -> None:
+def print_memory(results: Path) -> int:
     """Print how well a memory of these runs predicts each of their contexts, held out in turn.
 
     Against a plain GP with context inputs, and against no memory; see ``metapbt.memory.quality``. What is trained for
@@ -130,17 +163,24 @@ def print_memory(results: Path) -> None:
     """
     from metapbt.memory.cache import FOLDER, ModelCache
     from metapbt.memory.quality import held_out_quality
-    from metapbt.memory.sources import read_sources, to_memory
+    from metapbt.memory.reading import read_sources
+    from metapbt.memory.source_runs import Memory
     from metapbt.space import Space
 
-    runs = [run for run in _some_runs(results) if count_records(run)]
+    problems: list[MetapbtError] = []
     console = _console()
-    # A configuration is slow to read: each once.
-    keyed = [((run.env, run.learner, json.dumps(RunDirectory(run.path).config()["space"])), run) for run in runs]
+    keyed = []
+    for run in _some_runs(results, problems):
+        try:
+            if count_records(run):
+                config = RunDirectory(run.path).config()
+                keyed.append(((run.env, run.learner, json.dumps(config.get("space"))), run))
+        except MetapbtError as error:
+            problems.append(error)
     keyed.sort(key=lambda pair: pair[0])
     for (env, learner, space), group in itertools.groupby(keyed, lambda pair: pair[0]):
         members = [run for _, run in group]
-        memory = to_memory(members[0].context, read_sources(members), members[0].metric)
+        memory = Memory(members[0].context, read_sources(members))
         with console.status(f"{env}, {learner}: holding out each context in turn"):
             qualities = held_out_quality(memory, Space(json.loads(space)), ModelCache(results / FOLDER))
         if not qualities:
@@ -159,47 +199,69 @@ def print_memory(results: Path) -> None:
                 table.add_row(label, rows, model, *numbers)
                 label = rows = ""
         console.print(table)
+    return tell(problems)
 
 
 def print_check(results: Path) -> int:
     """Check that every run's files are whole and fit together; return 1 if one does not, else 0."""
-    problems = 0
-    runs = _some_runs(results)
-    for run in runs:
+    unreadable: list[MetapbtError] = []
+    runs = _some_runs(results, unreadable)
+    checked = {run.path for run in runs}  # which says the same of their files, and more
+    unreadable = [error for error in unreadable if not (isinstance(error, Unreadable) and error.path.parent in checked)]
+    problems = len(unreadable)
+    for error in unreadable:
+        print(error)
+    for run in _with_a_bar(runs):
         found = problem(run)
         if found:
             problems += 1
             print(f"{run.path}: {found}")
-    print(f"{counted(len(runs), 'run')} checked, {problems} with problems")
+    print(f"{counted(len(runs) + len(unreadable), 'run')} checked, {problems} with problems")
     return 1 if problems else 0
 
 
-def export(results: Path, file: Path) -> None:
+def _with_a_bar(runs: Sequence[RunInfo]) -> Iterable[RunInfo]:
+    """The runs, with a bar that tells how many have been had, where somebody sees it."""
+    console = Console(stderr=True)
+    return track(runs, "checking", console=console, transient=True) if console.is_terminal else runs
+
+
+def export(results: Path, file: Path) -> int:
     """Write all records as one table: CSV, Parquet or JSON (a list of rows), by the file's ending.
+
+    What Parquet has no type for, such as a hyperparameter that is a number or a word, is JSON in it.
 
     Raises:
         MetapbtError: the ending is another one, or there are no records.
     """
     if file.suffix not in (".csv", ".parquet", ".json"):
         raise MetapbtError(f"--to must end in .csv, .parquet or .json, got {file}")
-    frame = read_records(_some_runs(results))
+    problems: list[MetapbtError] = []
+    frame = read_records(_some_runs(results, problems), problems.append)
     if frame.empty:
-        raise MetapbtError(f"no generation has finished yet under {results}")
+        raise _nothing_recorded(results, problems)
     with atomic_file(file) as temporary:
         if file.suffix == ".csv":
             frame.to_csv(temporary, index=False)
         elif file.suffix == ".parquet":
-            frame.to_parquet(temporary, index=False)
+            parquet.write_table(from_frame(frame), temporary)
         else:
             frame.to_json(temporary, orient="records", indent=1)
     print(f"{file}: {counted(len(frame), 'record')}")
+    return tell(problems)
 
 
-def _some_runs(results: Path) -> list[RunInfo]:
-    runs = find_runs(results)
-    if not runs:
+def _some_runs(results: Path, problems: list[MetapbtError]) -> list[RunInfo]:
+    """The runs that can be read; what is wrong with the others is added to ``problems``."""
+    runs = find_runs(results, problems.append)
+    if not runs and not problems:
         raise MetapbtError(f"no runs under {results}")
     return runs
+
+
+def _nothing_recorded(results: Path, problems: Sequence[MetapbtError]) -> MetapbtError:
+    tell(problems)
+    return MetapbtError(f"no generation has finished yet under {results}")
 
 
 def _table(*headings: str, title: str | None = None) -> Table:
@@ -208,6 +270,16 @@ def _table(*headings: str, title: str | None = None) -> Table:
     for heading in headings:
         table.add_column(heading, overflow="fold")
     return table
+
+
+def _print_rows(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table that may be long: where nothing is folded, many rows are one to Rich, which takes long for each."""
+    console, table = _console(), _table(*headings)
+    widths = [max(map(cell_len, column)) + 3 for column in zip(headings, *rows, strict=True)]
+    together = _TOGETHER if sum(widths) < console.width else 1
+    for start in range(0, len(rows), together):
+        table.add_row(*(Text("\n".join(cells)) for cells in zip(*rows[start : start + together], strict=True)))
+    console.print(table)
 
 
 def _number(value: float) -> str:

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from metapbt.errors import MetapbtError
 from metapbt.files import write_text_atomically
 from metapbt.report.comparison import comparison_data
 from metapbt.report.figures.comparison import draw_comparison
@@ -17,6 +18,7 @@ from metapbt.report.figures.final_returns import draw_final, final_data, runs_da
 from metapbt.report.figures.heatmap import draw_heatmap, heatmap_data
 from metapbt.report.figures.style import figure_style, save_figure
 from metapbt.report.groups import Group, load_groups
+from metapbt.report.overview import tell
 from metapbt.report.page.page import Section, render_page
 from metapbt.report.verdict import verdict
 from metapbt.report.wording import format_estimate, seeds_line
@@ -32,10 +34,12 @@ class Report(NamedTuple):
         page: the path of ``index.html``. Beside it, ``<env>/<feature>/`` holds every figure as PNG and PDF and its
             numbers as CSV.
         sections: what is said of each environment and feature.
+        problems: what is wrong with the runs that could not be read, and that the report is without.
     """
 
     page: Path
     sections: tuple[Section, ...]
+    problems: tuple[MetapbtError, ...] = ()
 
 
 def write_report(results: Path, out: Path | None = None) -> Report:
@@ -50,20 +54,27 @@ def write_report(results: Path, out: Path | None = None) -> Report:
     """
     results = Path(results)
     out = Path(out) if out is not None else results / "report"
+    problems: list[MetapbtError] = []
+    try:
+        groups = load_groups(results, problems.append)
+    except MetapbtError:
+        tell(problems)
+        raise
     with figure_style():
-        sections = tuple(_write_section(group, out) for group in load_groups(results))
+        sections = tuple(_write_section(group, out) for group in groups)
     write_text_atomically(out / "index.html", render_page(sections))
-    return Report(out / "index.html", sections)
+    return Report(out / "index.html", sections, tuple(problems))
 
 
-def print_report(report: Report, console: Console) -> None:
-    """Print the verdicts, then the final returns behind them, then where the page is."""
+def print_report(report: Report, console: Console) -> int:
+    """Print the verdicts, then the final returns behind them, then where the page is; return the exit status."""
     for section in report.sections:
         console.print(Text(section.group.title, style="bold"))
         console.print(Text(section.verdict), soft_wrap=not console.is_terminal)
         console.print()
     console.print(_final_returns(report))
     console.print(str(report.page), markup=False, highlight=False, soft_wrap=True)
+    return tell(report.problems)
 
 
 def _final_returns(report: Report) -> Table:

@@ -2,68 +2,215 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+import pyarrow as pa
+
 from metapbt.errors import MetapbtError
+from metapbt.files import leftovers
 from metapbt.history import History, Ref
-from metapbt.store.journal import read_journal
-from metapbt.store.results import RunInfo, read_history
+from metapbt.plain import same
+from metapbt.store.checkpoint import read_outcome
+from metapbt.store.description import Description
+from metapbt.store.done import Done
+from metapbt.store.journal import Content, read_journal
+from metapbt.store.memory_table import read_memory
+from metapbt.store.plausible import implausible
+from metapbt.store.reading import Absent
+from metapbt.store.results import RunInfo, describe, undisturbed
 from metapbt.store.run_directory import RunDirectory
+from metapbt.store.table import contexts_in, differing_column, read_table, to_records, to_table
+
+_Read = TypeVar("_Read")
+_PLAUSIBLE = 5.0  # how far from the records' returns a test return may lie, in units of their range or size
 
 
 def problem(run: RunInfo) -> str | None:
     """What is wrong with a run's files, in words; None where nothing is. A run that goes on may lack what is to come.
 
-    Records stand in the order of reports: in an asynchronous run some members are ahead of others. Sound are those
-    whose members train one generation after the other, and go on from records that stand before their own.
+    Whoever changes a file and leaves its checksum is always found out; whoever makes a new checksum, too, only where
+    what the files say of one another does not fit.
     """
+    directory = RunDirectory(run.path)
     try:
-        history = read_history(run)
-        if run.state == "done" and not len(history):
-            return "DONE, but there are no records"
-        return _damage(run, history) or _disorder(history) or _wrong_length(run, history)
+        undisturbed(directory, lambda: _check(directory))
     except MetapbtError as error:
-        return str(error)
+        return str(error) if directory.exists else None  # removed meanwhile
+    return None
 
 
-def _damage(run: RunInfo, history: History) -> str | None:
-    journal = RunDirectory(run.path).journal
-    if not journal.exists:
-        return None
-    content = read_journal(journal.path)
+def _check(directory: RunDirectory) -> None:
+    # In the order that is the reverse of writing: what is read later may be longer, but not shorter.
+    run = describe(directory)
+    if run.state == "done" and directory.failure is not None:
+        raise MetapbtError("there are both DONE and FAILED")
+    table = _if_there(lambda: read_table(directory.records))
+    content = _if_there(lambda: read_journal(directory.journal.path))
+    config = directory.config()
+    if run.state == "done" and table is None and content is None:
+        raise MetapbtError("DONE, but there are no records")
+    _check_identity(run, config)
+    _check_place(run)
+    _check_memory(directory, run, config)
+    if content is not None:
+        _check_journal(run, content, table)
+    elif run.done is not None and run.done.journal is not None:
+        raise Absent(directory.journal.path)
+    history = _history(run, content, table)
+    decisions = content.decisions if content is not None and "run" in content.head else ()
+    wrong = implausible(history, decisions, config)
+    if wrong is not None:
+        raise MetapbtError(wrong)
+    if run.done is not None:
+        _check_done(run.done, history, config)
+        if content is not None:
+            _check_end(run, content, history, config)
+    if content is not None and "run" in content.head and run.state in ("done", "failed", "stopped"):
+        _check_checkpoints(directory, run, history)
+        if run.state != "stopped":  # by a kill, which leaves what the next start removes
+            _check_leftovers(directory)
+
+
+def _check_identity(run: RunInfo, config: Mapping[str, Any]) -> None:
+    path = run.path / "config.yaml"
+    asked = Description.of_config(config, path).to_dict()
+    for name, value in asked.items():
+        said = dict(run.context) if name == "features" else list(run.context.changed) if name == "changed" else ...
+        if (getattr(run, name) if said is ... else said) != value:
+            raise MetapbtError(f"config.yaml says another {name} than the journal's first entry")
+    if dict(config["context"] or {}) != run.context.changed:
+        raise MetapbtError("config.yaml says that other features were changed than its context has")
+
+
+def _check_place(run: RunInfo) -> None:
+    """A run that was moved keeps what it is called; one that was renamed in its place is not what it says."""
+    said, found = run.identity.run_id.split("/"), run.path.absolute().parts[-4:]
+    alike = sum(map(str.__eq__, said, found))
+    if len(found) == 4 and 2 <= alike < 4:
+        raise MetapbtError(f"its path is {'/'.join(found)}, and it says that it is {run.identity.run_id}")
+
+
+def _check_journal(run: RunInfo, content: Content, table: pa.Table | None) -> None:
     # A stop, or a writer at work, leaves an unfinished last entry: nothing that had been finished is lost.
     if content.damage is not None and not (content.cut and run.state != "done"):
-        return content.damage
-    if run.state == "running":
+        raise MetapbtError(content.damage)
+    count = len(content.records)
+    if table is None:
+        if run.state == "done":
+            raise Absent(run.path / "records.parquet")
+        return
+    if len(table) > count or (run.state == "done" and len(table) != count):
+        raise MetapbtError(f"records.parquet has {len(table)} records, and the journal {count}")
+    known = History(content.records[: len(table)], run.metric, run.size)
+    column = differing_column(table, to_table(run.identity, known), () if "run" in content.head else ("run_id",))
+    if column is not None:
+        raise MetapbtError(f"records.parquet has another {column} than the journal")
+
+
+def _history(run: RunInfo, content: Content | None, table: pa.Table | None) -> History:
+    if content is not None or table is None:
+        return History(content.records if content else (), run.metric, run.size)
+    rows = to_records(table)
+    for identity, _ in rows:
+        for name in ("env", "context", "method", "learner", "seed"):
+            if getattr(identity, name) != getattr(run.identity, name):
+                raise MetapbtError(f"records.parquet says another {name} than config.yaml")
+    history = History(tuple(record for _, record in rows), run.metric, run.size)
+    spent = table["spent_steps"].to_pylist()
+    if None not in spent and tuple(spent) != history.spent_steps:
+        raise MetapbtError("records.parquet has other spent_steps than its env_steps make")
+    return history
+
+
+def _check_done(done: Done, history: History, config: Mapping[str, Any]) -> None:
+    if not len(history):
+        raise MetapbtError("DONE, but there are no records")
+    if history.generations != done.generations:
+        raise MetapbtError(f"DONE after {done.generations} generations, but there are records of {history.generations}")
+    best = history.best()
+    if done.best is not None and done.best != best.ref:
+        raise MetapbtError(f"DONE says that the best is {tuple(done.best)}, and the records say {tuple(best.ref)}")
+    made = Done.of(history, best.ref, 0.0, 0)
+    for name in ("records", "env_steps", "eval_return"):
+        if getattr(done, name) is not None and not same(getattr(done, name), getattr(made, name)):
+            raise MetapbtError(f"DONE says another {name} than the records")
+    episodes = (config.get("evaluation") or {}).get("test_episodes")
+    if episodes is not None and done.test_episodes not in (0, episodes):
+        raise MetapbtError(f"DONE says {done.test_episodes} test episodes, and config.yaml {episodes}")
+    _check_test_return(done, history)
+
+
+def _check_test_return(done: Done, history: History) -> None:
+    if done.test_return is None:
+        return
+    returns = [value for record in history for value in (record.train_return, record.eval_return)]
+    finite = [value for value in returns if math.isfinite(value)] or [0.0]
+    slack = _PLAUSIBLE * max(max(finite) - min(finite), abs(max(finite)), abs(min(finite)), 1.0)
+    if not min(finite) - slack <= done.test_return <= max(finite) + slack:
+        span = f"{min(finite):g} to {max(finite):g}"
+        raise MetapbtError(f"DONE says a test return of {done.test_return:g}, and the records' returns are {span}")
+
+
+def _check_end(run: RunInfo, content: Content, history: History, config: Mapping[str, Any]) -> None:
+    """Whether nobody has anything left to train, where nothing else was to end the run."""
+    if "stop" not in config or any(value is not None for value in (config["stop"] or {}).values()):
+        return
+    for member in range(run.size):
+        if member not in history.members:
+            raise MetapbtError(f"DONE, but there are no records of member {member}")
+        decided, last = content.assignments.get(member), history.last(member)
+        start = last.ref if decided is None else decided.get("start")
+        origin = None if start is None else history.at(Ref(*start))
+        # Who goes on from an agent that is ahead has less to train, or nothing.
+        steps = origin.env_steps if origin is not None else 0
+        if steps < config["budget"]["steps"] and last.generation + 1 < run.generations:
+            raise MetapbtError(f"DONE, but member {member} could train on after {steps} steps")
+
+
+def _check_checkpoints(directory: RunDirectory, run: RunInfo, history: History) -> None:
+    """Those that are there are of their records; in a finished run, the last ones and the best are."""
+    found = directory.checkpoints()
+    if run.state == "done":
+        for ref in (*(record.ref for record in history.latest), history.best().ref):
+            if ref not in found:
+                raise Absent(directory.checkpoint(ref))
+    for ref, path in found.items():
+        record = history.at(ref)
+        outcome = read_outcome(path)
+        name = None if record is None else outcome.differing_field(record)
+        if name is not None:
+            raise MetapbtError(f"{path} says another {name} than its record")
+
+
+def _check_memory(directory: RunDirectory, run: RunInfo, config: Mapping[str, Any]) -> None:
+    found = _if_there(lambda: read_memory(directory.memory))
+    if found is None:
+        if run.ancestry or ("meta" in config and run.state == "done"):
+            raise Absent(directory.memory)
+        return
+    table, ancestry = found
+    if ancestry != run.ancestry:
+        raise MetapbtError("memory.parquet has another ancestry than the journal's first entry")
+    for context in contexts_in(table):
+        if context not in ancestry:
+            raise MetapbtError(f"memory.parquet has records of a context that is not in its ancestry: {dict(context)}")
+    for name in ("env", "learner"):
+        if set(table[name].to_pylist()) - {getattr(run, name)}:
+            raise MetapbtError(f"memory.parquet has records of another {name} than the run's")
+    if run.context in ancestry and not (config.get("meta") or {}).get("include_target"):
+        raise MetapbtError("memory.parquet has the run's own context in its ancestry")
+
+
+def _check_leftovers(directory: RunDirectory) -> None:
+    for folder in (directory.path, directory.path / "checkpoints"):
+        for path in leftovers(folder):
+            raise MetapbtError(f"{path} is left over from a writer that was stopped")
+
+
+def _if_there(read: Callable[[], _Read]) -> _Read | None:
+    try:
+        return read()
+    except Absent:
         return None
-    if {record.ref for record in content.records} != {record.ref for record in history}:
-        return f"records.parquet has {len(history)} records, and the journal {len(content.records)}"
-    return None
-
-
-def _disorder(history: History) -> str | None:
-    seen: set[Ref] = set()
-    following: dict[int, int] = {}  # the generation that each member trains next
-    for record in history:
-        name = f"generation {record.generation} of member {record.member}"
-        if record.ref in seen:
-            return f"there are two records of {name}"
-        due = following.get(record.member, record.generation)
-        if record.generation != due:
-            return f"the records lack generation {due} of member {record.member}"
-        if record.origin is not None and record.origin not in seen:
-            return f"{name} goes on from generation {record.origin.generation} of member {record.origin.member}, " + (
-                "which has no record before it"
-            )
-        if record.teacher_generation is not None and record.teacher_member is not None:
-            teacher = Ref(record.teacher_generation, record.teacher_member)
-            if teacher not in seen:
-                return f"the teacher of {name} has no record before it"
-        seen.add(record.ref)
-        following[record.member] = record.generation + 1
-    return None
-
-
-def _wrong_length(run: RunInfo, history: History) -> str | None:
-    done = RunDirectory(run.path).finished()
-    if done is not None and history.generations != done.generations:
-        return f"DONE after {done.generations} generations, but there are records of {history.generations}"
-    return None

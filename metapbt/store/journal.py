@@ -1,9 +1,9 @@
 """The journal: the one truth of a run, appended to as things happen.
 
 Each line is an entry: eight hexadecimal digits of the CRC-32 of what follows, a space, and JSON. The first entry says
-what the file is and what was decided for the first generation; each further one holds the records of members that
-reported, in their order, and what was decided for these (who is not named goes on). So everything that a tuner knows is
-a replay of the file, and its cost grows with what happened.
+what the file is, what the run is, and what was decided for the first generation; each further one holds the records of
+members that reported, in their order, and what was decided for these (who is not named goes on). So everything that a
+tuner knows is a replay of the file, and its cost grows with what happened.
 """
 
 from __future__ import annotations
@@ -11,15 +11,20 @@ from __future__ import annotations
 import json
 import os
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
 from metapbt.errors import MetapbtError, one_line
+from metapbt.files import flush_folder
 from metapbt.history import Record
+from metapbt.store.reading import Absent, Unreadable, read_file, read_first_line
 
 VERSION = 1
+MOST_BYTES = 256 * 2**20
 
 
 @dataclass(frozen=True)
@@ -28,14 +33,19 @@ class Content:
 
     Attributes:
         records: in the order in which members reported.
-        assignments: the last decision for each member, as plain data; without those of members that go on as they are.
+        decisions: what had been decided for the interval of each record, as plain data; None where a member went on as
+            it was.
+        assignments: the last decision for each member, in the same way.
+        head: what its first entry says of the run; see :meth:`Journal.head`.
         whole_bytes: up to where its entries are whole.
         damage: what is wrong behind that, if something is.
         cut: whether that is no more than an unfinished last entry, as a stop leaves behind.
     """
 
     records: tuple[Record, ...] = ()
+    decisions: tuple[Mapping[str, Any] | None, ...] = ()
     assignments: Mapping[int, Mapping[str, Any] | None] = field(default_factory=dict)
+    head: Mapping[str, Any] = field(default_factory=dict)
     whole_bytes: int = 0
     damage: str | None = None
     cut: bool = False
@@ -46,22 +56,51 @@ class Journal:
 
     Args:
         path: of the file.
+        describe: what its first entry is to say of the run.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, describe: Callable[[], Mapping[str, Any]] = dict) -> None:
         self.path = path
+        self._describe = describe
 
     @property
     def exists(self) -> bool:
         """Whether the run has begun."""
-        return self.path.exists()
+        return os.path.exists(self.path)  # noqa: PTH110 - which raises nothing where nobody may look
 
     def begin(self, assignments: Mapping[int, Mapping[str, Any]]) -> None:
-        """Write the first entry: what was decided for the first generation."""
-        self._append({"journal": VERSION, "decisions": {str(m): a for m, a in assignments.items()}})
+        """Write the first entry: what the run is, and what was decided for the first generation.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        decisions = {str(member): assignment for member, assignment in assignments.items()}
+        self._append({"journal": VERSION, **self._describe(), "decisions": decisions}, begin=True)
+        flush_folder(self.path.parent)
+
+    def head(self) -> dict[str, Any] | None:
+        """The first entry; None while it is not written whole.
+
+        It says what the run is (``run``) and the CRC-32 of its ``config.yaml`` (``config``), but in journals of earlier
+        versions and of replays. ``crc32`` is its own.
+
+        Raises:
+            MetapbtError: it is damaged, or cannot be read.
+        """
+        line = read_first_line(self.path, _MOST_OF_AN_ENTRY, MOST_BYTES)
+        if line is None or not line[1]:
+            return None
+        entry = _entry(line[0])
+        if entry is None:
+            raise Unreadable(self.path, "is damaged at entry 1")
+        return _head(entry, line[0], self.path)
 
     def append(self, records: Sequence[Record], assignments: Mapping[int, Mapping[str, Any]]) -> None:
-        """Write down what members reported and what was decided for those that do not go on as they are."""
+        """Write down what members reported and what was decided for those that do not go on as they are.
+
+        Raises:
+            OSError: it cannot be written, or the file is gone; what stands in it stays as it was.
+        """
         entry: dict[str, Any] = {"records": [_brief(record) for record in records]}
         if assignments:
             entry["decisions"] = {str(member): assignment for member, assignment in assignments.items()}
@@ -82,16 +121,29 @@ class Journal:
                 os.fsync(file.fileno())
         return content
 
-    def _append(self, entry: Mapping[str, Any]) -> None:
+    def _append(self, entry: Mapping[str, Any], begin: bool = False) -> None:
         text = json.dumps(entry, separators=(",", ":")).encode()
-        with self.path.open("ab") as file:
-            write_through(file, b"%08x %s\n" % (zlib.crc32(text), text))
+        try:
+            # Unbuffered, for a buffer would be written once more where the file is closed after an error. And a journal
+            # that is gone is not made again with what happened last.
+            with self.path.open("ab" if begin else "r+b", buffering=0) as file:
+                before = file.seek(0, os.SEEK_END)
+                try:
+                    write_through(file, b"%08x %s\n" % (zlib.crc32(text), text))
+                except OSError:
+                    with suppress(OSError):  # what stays is cut off when the run goes on
+                        file.truncate(before)
+                        os.fsync(file.fileno())
+                    raise
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(self.path)) from error
 
 
-def write_through(file: Any, data: bytes) -> None:
-    """Write to an open file, down to the disk."""
-    file.write(data)
-    file.flush()
+def write_through(file: FileIO, data: bytes) -> None:
+    """Write to an unbuffered file, down to the disk."""
+    left = memoryview(data)
+    while left:
+        left = left[file.write(left) :]
     os.fsync(file.fileno())
 
 
@@ -101,34 +153,69 @@ def read_journal(path: Path) -> Content:
     Raises:
         MetapbtError: the file cannot be read, or a newer version wrote it.
     """
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise MetapbtError(f"{path} cannot be read: {error.strerror or error}") from error
+    data = read_file(path, MOST_BYTES)
+    if data is None:
+        raise Absent(path)
     records: list[Record] = []
     assignments: dict[int, Mapping[str, Any] | None] = {}
+    decisions: list[Mapping[str, Any] | None] = []
+    head: dict[str, Any] = {}
     place, number = 0, 0
     while place < len(data):
         end = data.find(b"\n", place)
-        entry = _entry(data[place:end]) if end >= 0 else None
+        line = data[place:end] if end >= 0 else data[place:]
+        entry = _entry(line) if end >= 0 else None
         number += 1
         if entry is None:
-            rest = "is cut" if end < 0 else "is damaged"
-            damage = f"{path} {rest} at entry {number}: read up to there"
-            return Content(tuple(records), assignments, place, damage, cut=end < 0)
-        if number == 1 and entry.get("journal") != VERSION:
-            raise MetapbtError(
-                f"{path} is no journal that this metapbt reads (version {VERSION}): {entry.get('journal')!r}"
-            )
+            # What a stop leaves behind is a beginning; a whole entry that ends otherwise has been changed.
+            cut = end < 0 and _entry(line[:-1]) is None
+            damage = f"{path} {'is cut' if cut else 'is damaged'} at entry {number}: read up to there"
+            return Content(tuple(records), tuple(decisions), assignments, head, place, damage, cut)
+        if number == 1:
+            head = _head(entry, line, path)
         try:
-            reported = [Record.from_dict(record) for record in entry.get("records", ())]
-            decided = {int(member): assignment for member, assignment in entry.get("decisions", {}).items()}
-        except (TypeError, ValueError, KeyError, AttributeError) as error:
+            reported = [_record(record) for record in entry.get("records", ())]
+            decided = {int(member): _decision(found) for member, found in entry.get("decisions", {}).items()}
+        except (MetapbtError, TypeError, ValueError, AttributeError) as error:
             raise MetapbtError(f"{path}: entry {number} is none of a journal: {one_line(error)}") from error
         records += reported
-        assignments |= {record.member: None for record in reported} | decided
+        decisions += [assignments.get(record.member) for record in reported]
+        assignments |= {record.member: None for record in reported}
+        assignments |= decided
         place = end + 1
-    return Content(tuple(records), assignments, place, None if number else f"{path} is empty", cut=not number)
+    return Content(
+        tuple(records),
+        tuple(decisions),
+        assignments,
+        head,
+        place,
+        None if number else f"{path} is empty",
+        cut=not number,
+    )
+
+
+def _head(entry: dict[str, Any], line: bytes, path: Path) -> dict[str, Any]:
+    if entry.get("journal") != VERSION:
+        raise MetapbtError(
+            f"{path} is no journal that this metapbt reads (version {VERSION}): {entry.get('journal')!r}"
+        )
+    return {name: value for name, value in entry.items() if name != "decisions"} | {"crc32": line[:8].decode().lower()}
+
+
+def _record(data: Any) -> Record:
+    record = Record.from_dict(data)
+    if type(record.env_steps) is not int:
+        raise TypeError(f"env_steps is {record.env_steps!r:.50}")
+    return record
+
+
+def _decision(found: Any) -> Mapping[str, Any]:
+    if not isinstance(found, Mapping):
+        raise TypeError(f"a decision is {found!r:.50}")
+    return found
+
+
+_MOST_OF_AN_ENTRY = 2**26
 
 
 def _entry(line: bytes) -> dict[str, Any] | None:
@@ -136,7 +223,7 @@ def _entry(line: bytes) -> dict[str, Any] | None:
     try:
         whole = len(checksum) == 8 and int(checksum, 16) == zlib.crc32(text)
         entry = json.loads(text) if whole else None
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return entry if isinstance(entry, dict) else None
 

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import json
+import math
+import os
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
+import pyarrow.compute as pc
 
 from metapbt.errors import MetapbtError
 from metapbt.history import Context
-from metapbt.store.table import read_table, to_records, write_table
+from metapbt.store.parquet import read_metadata
+from metapbt.store.reading import Absent
+from metapbt.store.table import contexts_in, read_table, write_table
 
 ANCESTRY = b"metapbt.ancestry"  # key of the Parquet schema's metadata
 
@@ -24,8 +30,7 @@ def write_memory(path: Path, table: pa.Table, ancestry: Iterable[Context]) -> No
         table: records of the source runs; its ``run_id`` says where each run is.
         ancestry: contexts of the source runs, of their own sources, and so on.
     """
-    contexts = sorted((dict(sorted(context.items())) for context in ancestry), key=repr)
-    metadata = {**(table.schema.metadata or {}), ANCESTRY: json.dumps(contexts).encode()}
+    metadata = {**(table.schema.metadata or {}), ANCESTRY: json.dumps(ancestry_to_plain(ancestry)).encode()}
     write_table(path, table.replace_schema_metadata(metadata))
 
 
@@ -35,7 +40,9 @@ def read_memory(path: Path) -> tuple[pa.Table, frozenset[Context]]:
     Raises:
         MetapbtError: the file is no Parquet, not of this schema, or its ancestry is damaged.
     """
-    return read_table(path), read_ancestry(path)
+    table = read_table(path)  # opened once: both are of one version
+    contexts, sources = _behind(path, table)
+    return table, contexts | _ancestry(sources, {_place(path)})
 
 
 def read_ancestry(path: Path) -> frozenset[Context]:
@@ -47,35 +54,67 @@ def read_ancestry(path: Path) -> frozenset[Context]:
     Raises:
         MetapbtError: a file cannot be read, or its ancestry is damaged.
     """
-    return _ancestry(path, set())
+    return _ancestry([path], set())
 
 
-def _ancestry(path: Path, seen: set[Path]) -> frozenset[Context]:
-    if path.resolve() in seen or not path.exists():
-        return frozenset()
-    seen.add(path.resolve())
+def ancestry_to_plain(ancestry: Iterable[Context]) -> list[dict[str, Any]]:
+    """Contexts as plain data, in an order of their own."""
+    return sorted((dict(sorted(context.items())) for context in ancestry), key=repr)
+
+
+def ancestry_of_plain(contexts: Any, path: Path) -> frozenset[Context]:
+    """The contexts that :func:`ancestry_to_plain` wrote down.
+
+    Raises:
+        MetapbtError: they are damaged; ``path`` is the file that holds them.
+    """
+    if not isinstance(contexts, list) or not all(
+        isinstance(context, dict) and all(map(_is_feature, context.values())) for context in contexts
+    ):
+        raise MetapbtError(f"{path}: the ancestry in its metadata is damaged; it must be a JSON list of contexts")
+    return frozenset(Context(context) for context in contexts)
+
+
+def _is_feature(value: object) -> bool:
     try:
-        metadata = pq.read_schema(path).metadata or {}
-    except (OSError, pa.ArrowException) as error:
-        raise MetapbtError(f"{path} cannot be read: {error}") from error
+        return isinstance(value, str) or (isinstance(value, int | float) and math.isfinite(value))
+    except OverflowError:  # an integer that is no float
+        return False
+
+
+def _ancestry(waiting: list[Path], seen: set[str]) -> frozenset[Context]:
+    """What is behind memories, over any number of hops; one that is not there has nothing behind it."""
+    found: frozenset[Context] = frozenset()
+    while waiting:
+        path = waiting.pop()
+        if _place(path) in seen:
+            continue
+        seen.add(_place(path))
+        metadata = read_metadata(path) or {}
+        with suppress(Absent):
+            contexts, sources = (
+                (_parsed(metadata[ANCESTRY], path), []) if ANCESTRY in metadata else _behind(path, read_table(path))
+            )
+            found |= contexts
+            waiting += sources
+    return found
+
+
+def _behind(path: Path, table: pa.Table) -> tuple[frozenset[Context], list[Path]]:
+    """The contexts behind a memory, and the memories whose own are yet to be added."""
+    metadata = table.schema.metadata or {}
     if ANCESTRY in metadata:
-        return _parsed(metadata[ANCESTRY], path)
-    table = read_table(path)
-    found = {identity.context for identity, _ in to_records(table)}
-    for run in dict.fromkeys(table["run_id"].to_pylist()):
-        found |= _ancestry(Path(run) / path.name, seen)
-    return frozenset(found)
+        return _parsed(metadata[ANCESTRY], path), []
+    return frozenset(contexts_in(table)), [Path(run) / path.name for run in pc.unique(table["run_id"]).to_pylist()]
 
 
 def _parsed(text: bytes, path: Path) -> frozenset[Context]:
-    damaged = MetapbtError(f"{path}: the ancestry in its metadata is damaged; it must be a JSON list of contexts")
     try:
         contexts = json.loads(text)
-    except ValueError as error:
-        raise damaged from error
-    if not isinstance(contexts, list):
-        raise damaged
-    for context in contexts:
-        if not isinstance(context, dict) or not all(isinstance(v, str | int | float) for v in context.values()):
-            raise damaged
-    return frozenset(Context(context) for context in contexts)
+    except (ValueError, RecursionError):
+        contexts = None
+    return ancestry_of_plain(contexts, path)
+
+
+def _place(path: Path) -> str:
+    return os.path.abspath(path)  # noqa: PTH100 - what another user's file names is not looked up

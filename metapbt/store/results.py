@@ -2,24 +2,47 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
-from collections.abc import Iterator, Sequence
+import stat
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pyarrow as pa
 
 from metapbt.errors import MetapbtError
 from metapbt.history import Context, History
-from metapbt.store.journal import read_journal
-from metapbt.store.memory_table import read_ancestry
+from metapbt.log import LOGGER
+from metapbt.store.concatenate import concatenated
+from metapbt.store.done import Done
+from metapbt.store.journal import Content, Journal, read_journal
+from metapbt.store.parquet import check_ends, row_count
+from metapbt.store.reading import Absent, Unreadable
 from metapbt.store.run_directory import RunDirectory, run_id
-from metapbt.store.table import Identity, read_table, row_count, to_records, to_table
+from metapbt.store.table import (
+    AS_JSON,
+    CONTEXT,
+    HYPERPARAMETER,
+    NULLABLE,
+    Identity,
+    json_columns,
+    read_table,
+    to_records,
+    to_table,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
+
+#: Is told of each file, run or directory that cannot be read.
+OnProblem = Callable[[MetapbtError], None]
+_Read = TypeVar("_Read")
+_TRIES = 30  # of reading a run whose files are replaced again and again
 
 
 @dataclass(frozen=True)
@@ -34,13 +57,15 @@ class RunInfo:
         learner: the learner's name.
         seed: of the run.
         context: of the environment.
-        state: ``done``, ``running`` (on this machine), ``failed``, or ``stopped`` (the same command goes on).
+        state: ``done``, ``running`` (on this machine), ``failed``, ``stopped`` (the same command goes on), or
+            ``unknown``: whether somebody works on it cannot be seen, as in another user's directory.
         error: what ended a failed run.
         generations: planned generations.
         metric: the return that selection looks at.
         size: members of the population.
         ancestry: the contexts that its memory is made of, over any number of hops.
         test_return: of the best agent, over episodes that no decision saw; None until the run is done.
+        done: what the finished run says of itself; None until then.
     """
 
     path: Path
@@ -57,6 +82,7 @@ class RunInfo:
     size: int
     ancestry: frozenset[Context]
     test_return: float | None
+    done: Done | None = None
 
     @property
     def identity(self) -> Identity:
@@ -65,15 +91,41 @@ class RunInfo:
         return Identity(place, self.env, self.context, self.method, self.name, self.learner, self.seed)
 
 
-def find_runs(results: Path) -> list[RunInfo]:
+def warn(error: MetapbtError) -> None:
+    """Say in the log what cannot be read."""
+    LOGGER.warning("%s", error)
+
+
+def find_runs(results: Path, on_problem: OnProblem = warn) -> list[RunInfo]:
     """Find every run under a directory, sorted by path; hidden directories are passed over.
 
+    Args:
+        results: a directory that holds run directories, at any depth.
+        on_problem: is told of what cannot be read; without it the log is. A run is left out only where it cannot be
+            told what it is.
+
     Raises:
-        MetapbtError: the directory does not exist, or a run's configuration is damaged.
+        MetapbtError: the directory does not exist.
     """
-    if not results.is_dir():
+    try:
+        mode = results.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        mode = 0
+    except OSError as error:
+        raise MetapbtError(f"{results} cannot be read: {error.strerror or error}") from error
+    if not stat.S_ISDIR(mode):
         raise MetapbtError(f"{results} is no directory")
-    return [describe(RunDirectory(path)) for path in sorted(_run_paths(results))]
+    found = []
+    for path in sorted(_run_paths(results, on_problem)):
+        directory = RunDirectory(Path(path))
+        try:
+            found.append(describe(directory))
+            for file in (directory.records, directory.memory):
+                undisturbed(directory, partial(check_ends, file))
+        except MetapbtError as error:
+            if directory.exists:  # and has not been removed meanwhile
+                on_problem(error)
+    return found
 
 
 def read_run(run: RunInfo) -> pa.Table | None:
@@ -84,8 +136,9 @@ def read_run(run: RunInfo) -> pa.Table | None:
     Raises:
         MetapbtError: what was written cannot be read.
     """
-    if _by_its_table(run):
-        return read_table(RunDirectory(run.path).records)
+    table = _table(run)
+    if table is not None:
+        return table
     history = _journalled(run)
     return to_table(run.identity, history) if len(history) else None
 
@@ -96,7 +149,11 @@ def count_records(run: RunInfo) -> int:
     Raises:
         MetapbtError: what was written cannot be read.
     """
-    return row_count(RunDirectory(run.path).records) if _by_its_table(run) else len(_journalled(run))
+    if run.done is not None and run.done.records is not None:
+        return run.done.records
+    directory = RunDirectory(run.path)
+    count = row_count(directory.records) if run.state == "done" or not directory.journal.exists else None
+    return len(_journalled(run)) if count is None else count
 
 
 def read_history(run: RunInfo) -> History:
@@ -105,86 +162,178 @@ def read_history(run: RunInfo) -> History:
     Raises:
         MetapbtError: what was written cannot be read.
     """
-    if not _by_its_table(run):
+    table = _table(run)
+    if table is None:
         return _journalled(run)
-    table = read_table(RunDirectory(run.path).records)
     return History(tuple(record for _, record in to_records(table)), run.metric, run.size)
 
 
-def _by_its_table(run: RunInfo) -> bool:
+def _table(run: RunInfo) -> pa.Table | None:
+    """The table of a run, if that is what its records are to be read from, and if it is there."""
     directory = RunDirectory(run.path)
-    return directory.records.exists() and (run.state == "done" or not directory.journal.exists)
+    if run.state != "done" and directory.journal.exists:
+        return None
+    try:
+        table = undisturbed(directory, lambda: read_table(directory.records))
+    except Absent:
+        return None
+    count = run.done.records if run.done else None
+    # A run may have been begun anew in the place of the one that was found: then its journal is the truth.
+    return table if count is None or len(table) == count else None
 
 
 def _journalled(run: RunInfo) -> History:
-    journal = RunDirectory(run.path).journal
-    records = read_journal(journal.path).records if journal.exists else ()
+    directory = RunDirectory(run.path)
+    records = undisturbed(directory, lambda: _content(directory.journal)).records
     return History(records, run.metric, run.size)
 
 
-def read_records(runs: Sequence[RunInfo]) -> pd.DataFrame:
+def _content(journal: Journal) -> Content:
+    try:
+        return read_journal(journal.path)
+    except Absent:
+        return Content()
+
+
+def read_records(runs: Sequence[RunInfo], on_problem: OnProblem = warn) -> pd.DataFrame:
     """Read the records of runs into one data frame, as far as they are written.
 
     Columns: those of ``records.parquet``, ``run_dir`` (a string), and ``best``: true for the best member of its
     generation, that with the best return by the run's metric.
+
+    Args:
+        runs: whose records.
+        on_problem: is told of each run whose records cannot be read; without it the log is.
     """
+    import numpy as np
     import pandas as pd
 
-    frames = []
+    tables, metrics = [], []
     for run in runs:
-        table = read_run(run)
-        if table is None:
+        try:
+            table = read_run(run)
+        except MetapbtError as error:
+            on_problem(error)
             continue
-        frame = to_frame(table)
-        frame["run_dir"] = str(run.path)
-        other = "eval_return" if run.metric == "train_return" else "train_return"
-        values = frame[run.metric].fillna(frame[other]).fillna(-math.inf)
-        frame["best"] = values.groupby(frame["generation"]).rank(method="first", ascending=False) == 1
-        frames.append(frame)
-    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+        if table is not None:
+            tables.append(table.append_column("run_dir", pa.array([str(run.path)] * len(table), pa.string())))
+            metrics += [run.metric == "train_return"] * len(table)
+    if not tables:
+        return pd.DataFrame()
+    frame = to_frame(concatenated(tables))
+    returns = {name: frame[name].where(np.isfinite(frame[name])) for name in ("train_return", "eval_return")}
+    trained, evaluated = returns["train_return"], returns["eval_return"]
+    values = trained.fillna(evaluated).where(np.array(metrics), evaluated.fillna(trained)).fillna(-math.inf)
+    # Of equal ones the first, as a run itself does.
+    order = values.groupby([frame["run_dir"], frame["generation"]]).rank(method="first", ascending=False)
+    frame["best"] = order == 1
+    return frame
 
 
 def to_frame(table: pa.Table) -> pd.DataFrame:
     """A table of records as a data frame."""
+    import pandas as pd
+
     frame: pd.DataFrame = table.to_pandas()
-    nullable = ("parent", "parent_generation", "teacher_member", "teacher_generation", "until_steps", "spent_steps")
-    return frame.astype(dict.fromkeys(nullable, "Int64"))
+    for name in json_columns(table):
+        values = [None if text is None else json.loads(text) for text in table[name].to_pylist()]
+        numbers = all(value is None or _is_float(value) for value in values)
+        frame[name] = pd.Series(values, index=frame.index, dtype=float if numbers else object)
+    return frame.astype(dict.fromkeys(NULLABLE, "Int64"))
 
 
-def _run_paths(results: Path) -> Iterator[Path]:
-    for folder, inner, files in os.walk(results):
-        inner[:] = [name for name in inner if not name.startswith(".")]
-        if "config.yaml" in files:
+def _is_float(value: object) -> bool:
+    return type(value) is float or (type(value) is int and abs(value) <= sys.float_info.max)
+
+
+def from_frame(frame: pd.DataFrame) -> pa.Table:
+    """A data frame of records as a table, which :func:`to_frame` reads back: values of several types are JSON in it."""
+    texts: dict[str, Any] = {}
+    fields: dict[str, pa.Field] = {}
+    for name in frame.columns:
+        if name.startswith((CONTEXT, HYPERPARAMETER)) and frame[name].dtype == object:
+            kinds = {type(value) for value in frame[name] if value is not None}
+            if kinds not in (set(), {str}, {bool}):
+                texts[name] = [None if value is None else json.dumps(value) for value in frame[name]]
+                fields[name] = pa.field(name, pa.string(), metadata=AS_JSON)
+    table = pa.Table.from_pandas(frame.assign(**texts), preserve_index=False)
+    return table.cast(pa.schema([fields.get(field.name, field) for field in table.schema], table.schema.metadata))
+
+
+def _run_paths(results: Path, on_problem: OnProblem) -> Iterator[str]:
+    def unreadable(error: OSError) -> None:
+        if not isinstance(error, FileNotFoundError | NotADirectoryError):  # removed meanwhile
+            on_problem(MetapbtError(f"{error.filename} cannot be read: {error.strerror}"))
+
+    for folder, inner, files in os.walk(results, onerror=unreadable):
+        if "config.yaml" in files or "config.yaml" in inner or ("journal" in files and _is_of_a_run(Path(folder))):
             inner.clear()
-            yield Path(folder)
+            yield folder
+        else:
+            inner[:] = [name for name in inner if not name.startswith(".")]
+
+
+def _is_of_a_run(folder: Path) -> bool:
+    """Whether a journal without a configuration says that it had one; a replay's does not."""
+    try:
+        return "run" in (RunDirectory(folder).journal.head() or {})
+    except MetapbtError:
+        return False
 
 
 def describe(directory: RunDirectory) -> RunInfo:
     """What can be known of a run without its records.
 
     Raises:
-        MetapbtError: its configuration is damaged.
+        MetapbtError: its configuration, or what tells how far it came, is damaged.
     """
-    config = directory.config()
-    try:
-        env, budget, method = config["env"], config["budget"], config["method"]["name"]
-        failure, done = directory.failure, directory.finished()
-        state = "done" if done else "running" if directory.busy else "failed" if failure else "stopped"
-        return RunInfo(
-            path=directory.path,
-            env=env,
-            method=method,
-            name=config.get("name") or method,
-            learner=config["learner"]["name"],
-            seed=config["seed"],
-            context=Context(config["features"], config["context"]),
-            state=state,
-            error=failure if state == "failed" else None,
-            generations=math.ceil(budget["steps"] / budget["interval"]),
-            metric=config["population"]["metric"],
-            size=config["population"]["size"],
-            ancestry=read_ancestry(directory.memory),
-            test_return=done.test_return if done else None,
-        )
-    except (KeyError, TypeError) as error:
-        raise MetapbtError(f"{directory.path}/config.yaml is no configuration of a run: {error!r}") from error
+    return undisturbed(directory, lambda: _described(directory))
+
+
+def undisturbed(directory: RunDirectory, read: Callable[[], _Read]) -> _Read:
+    """Read files of a run; again, where that fails while one of them is put in another's place.
+
+    Raises:
+        MetapbtError: as ``read`` does, though nothing was replaced.
+    """
+    before = None
+    for _ in range(_TRIES):
+        try:
+            return read()
+        except MetapbtError:
+            if directory.stamp == before:
+                raise
+            before = directory.stamp
+    return read()
+
+
+def _described(directory: RunDirectory) -> RunInfo:
+    busy: bool | None = False
+    done = directory.finished()
+    if done is None:
+        busy = directory.busy
+        done = directory.finished()  # it says so before it lets go
+    failure = None if done else directory.failure
+    head = directory.journal.head() or {}
+    if done is not None and done.journal is not None and directory.journal.exists and done.journal != head.get("crc32"):
+        raise Unreadable(directory.journal.path, "is cut at entry 1, or of another run than DONE")
+    found, ancestry = directory.describe(head)
+    idle = "failed" if failure is not None else "stopped" if busy is False else "unknown"
+    state = "done" if done else "running" if busy else idle
+    return RunInfo(
+        path=directory.path,
+        env=found.env,
+        method=found.method,
+        name=found.name,
+        learner=found.learner,
+        seed=found.seed,
+        context=found.context,
+        state=state,
+        error=failure if state == "failed" else None,
+        generations=found.generations,
+        metric=found.metric,
+        size=found.size,
+        ancestry=ancestry,
+        test_return=done.test_return if done else None,
+        done=done,
+    )

@@ -2,22 +2,35 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
+import os
+import re
 import shutil
+import zlib
 from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass
+from contextlib import suppress
+from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import yaml
 from filelock import FileLock, Timeout
 
-from metapbt.errors import MetapbtError, one_line
-from metapbt.files import write_text_atomically
+from metapbt.errors import MetapbtError, one_line, shown
+from metapbt.files import Held, make_folder, remove_leftovers, write_text_atomically
 from metapbt.history import Context, History, Ref
+from metapbt.store.description import Description
+from metapbt.store.done import Done, failure_text, read_failure
 from metapbt.store.journal import Journal
+from metapbt.store.memory_table import ancestry_of_plain, ancestry_to_plain, read_ancestry
+from metapbt.store.reading import Absent, Unreadable, parse_yaml, read_file
 
-# Of the configuration, what may differ between the parts of one run: where and how it is computed, not what.
 _LOCK_SECONDS = 1.0  # longer than those take who only look whether somebody works here
+_MOST_BYTES = 2**20  # of config.yaml
+_CHECKPOINT = r"generation_(\d+)_member_(\d+)\.npz"
+# Of the configuration, what may differ between the parts of one run: where and how it is computed, not what.
 _IRRELEVANT = {"executor", "results_dir", "resume", "scripts", "cluster", "versions", "callbacks", "name"}
 
 
@@ -44,23 +57,6 @@ def path_name(name: str) -> str:
     return name.replace("/", "-").replace(":", "-")
 
 
-@dataclass(frozen=True)
-class Done:
-    """What a finished run says of itself.
-
-    Attributes:
-        generations: how many every member finished; the run may have stopped early.
-        test_return: mean return of the best agent kept, over episodes that no decision saw; None in old results.
-        test_episodes: how many.
-        best: which record that agent's is.
-    """
-
-    generations: int
-    test_return: float | None = None
-    test_episodes: int = 0
-    best: Ref | None = None
-
-
 class RunDirectory:
     """The files of one run. While it is open nobody else can open it.
 
@@ -70,11 +66,14 @@ class RunDirectory:
         records: ``records.parquet``, its table: one row for each member and generation.
         memory: ``memory.parquet``, the source contexts' records that this run learned from.
         log: ``run.log``.
+        held: once it is open, what tells it from a directory that has taken its place.
     """
+
+    held: Held
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.journal = Journal(path / "journal")
+        self.journal = Journal(path / "journal", self._said_of_itself)
         self.records = path / "records.parquet"
         self.memory = path / "memory.parquet"
         self.log = path / "run.log"
@@ -82,8 +81,12 @@ class RunDirectory:
         self._checkpoints = path / "checkpoints"
         self._done = path / "DONE"
         self._error = path / "FAILED"
-        self._lock = FileLock(path / ".lock")
+        self._descriptor: int | None = None  # of the lock, once it is taken
         self._replacing = False
+
+    @cached_property
+    def _lock(self) -> FileLock:
+        return FileLock(self.path / ".lock")  # costs more than all that is read of a run at a glance
 
     def open(self, config: Mapping[str, Any], resume: bool) -> None:
         """Take the directory for a run, without writing or removing anything yet.
@@ -93,32 +96,51 @@ class RunDirectory:
             resume: go on with what is there; else ``begin`` replaces it.
 
         Raises:
-            MetapbtError: another process works on it, or what it holds cannot be gone on with.
+            MetapbtError: it cannot be made or locked, another process works on it, or what it holds cannot be gone on
+                with.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
         try:
+            make_folder(self.path)
             self._lock.acquire(timeout=_LOCK_SECONDS)
-        except Timeout as error:
-            raise MetapbtError(f"{self.path} is being worked on by another process") from error
-        self._replacing = not resume
-        try:
+            self._descriptor = os.open(self.path / ".lock", os.O_RDONLY | os.O_CLOEXEC)
+            self.held = Held.of(self.path / ".lock", self._descriptor)
+            self._replacing = not resume
             if resume:
                 self._check_resumable(config)
-        except BaseException:
+        except BaseException as error:
             self.release()
+            if isinstance(error, Timeout):
+                raise MetapbtError(f"{self.path} is being worked on by another process") from error
+            if isinstance(error, OSError | NotImplementedError):
+                raise MetapbtError(_unusable(self.path, error)) from error
             raise
 
-    def begin(self, config: Mapping[str, Any]) -> None:
-        """Say what the run is, once it has turned out that it can be started; what it replaces is removed now."""
+    def begin(self, config: Mapping[str, Any] | None) -> None:
+        """Say what the run is, once it has turned out that it can be started; what it replaces is removed now.
+
+        Args:
+            config: what is written to ``config.yaml`` where there is none; None for none.
+
+        Raises:
+            MetapbtError: the directory is no more what was opened.
+            OSError: it cannot be written.
+        """
+        self.held.check()
         if self._replacing:
             self._clear()
             self._replacing = False
-        if not self._config.exists():
-            write_text_atomically(self._config, yaml.safe_dump(dict(config), sort_keys=False))
+        for folder in (self.path, self._checkpoints):
+            remove_leftovers(folder)  # of writers that were killed: the lock says that nobody else is at work
+        make_folder(self._checkpoints)
+        if config is not None and not self._config.exists():
+            write_text_atomically(self._config, yaml.safe_dump(dict(config), sort_keys=False), parents=False)
         self._error.unlink(missing_ok=True)
 
     def release(self) -> None:
         """Let others open the directory."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
         self._lock.release()
 
     @property
@@ -133,33 +155,103 @@ class RunDirectory:
 
     @property
     def failure(self) -> str | None:
-        """The error that ended the run's last part, if one did."""
-        return self._error.read_text(encoding="utf-8").strip() if self._error.exists() else None
+        """The error that ended the run's last part, if one did.
+
+        Raises:
+            MetapbtError: the file is damaged, or cannot be read.
+        """
+        return read_failure(self._error)
 
     @property
-    def busy(self) -> bool:
-        """Whether a process on this machine works on it."""
-        if not (self.path / ".lock").exists():
-            return False
+    def busy(self) -> bool | None:
+        """Whether a process on this machine works on it; None where that cannot be known.
+
+        Nothing is written, and who begins to work on it meanwhile waits no longer than a blink.
+        """
         try:
-            with self._lock.acquire(timeout=0):
-                return False
-        except Timeout:
-            return True
+            descriptor = os.open(self.path / ".lock", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        except OSError:
+            return None
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            return False
+        except OSError as error:
+            return True if error.errno in (errno.EACCES, errno.EAGAIN, errno.EWOULDBLOCK) else None
+        finally:
+            os.close(descriptor)
 
     def config(self) -> dict[str, Any]:
         """All that was asked.
 
         Raises:
-            MetapbtError: ``config.yaml`` is missing or damaged.
+            MetapbtError: ``config.yaml`` is missing or damaged, or is not what the run began with.
         """
-        try:
-            loaded = yaml.safe_load(self._config.read_text(encoding="utf-8"))
-        except (OSError, yaml.YAMLError) as error:
-            raise MetapbtError(f"{self._config} cannot be read: {' '.join(str(error).split())}") from error
+        loaded = parse_yaml(self.config_bytes(self.journal.head() or {}), self._config)
         if not isinstance(loaded, dict):
-            raise MetapbtError(f"{self._config} is no configuration of a run")
+            raise Unreadable(self._config, "is no configuration of a run")
         return loaded
+
+    def config_bytes(self, head: Mapping[str, Any]) -> bytes:
+        """What ``config.yaml`` holds.
+
+        Args:
+            head: of the journal, which has its checksum.
+
+        Raises:
+            MetapbtError: it is missing, cannot be read, or has changed since the run began.
+        """
+        data = read_file(self._config, _MOST_BYTES)
+        if data is None:
+            raise Absent(self._config)
+        if "config" in head and head["config"] != f"{zlib.crc32(data):08x}":
+            Description.of_config(parse_yaml(data, self._config), self._config)  # may say more
+            raise Unreadable(self._config, "is damaged: it is not what the run began with")
+        return data
+
+    def describe(self, head: Mapping[str, Any]) -> tuple[Description, frozenset[Context]]:
+        """What the run is, and its memory's ancestry: as the journal's first entry says, else as the files do.
+
+        Raises:
+            MetapbtError: ``config.yaml`` or the memory is damaged.
+        """
+        data = self.config_bytes(head)
+        if "run" in head:
+            path = self.journal.path
+            return Description.from_dict(head["run"], path), ancestry_of_plain(head.get("ancestry", []), path)
+        return Description.of_config(parse_yaml(data, self._config), self._config), read_ancestry(self.memory)
+
+    def _said_of_itself(self) -> dict[str, Any]:
+        """What the journal's first entry says of the run; nothing of a replay, which has no configuration."""
+        if not self._config.exists():
+            return {}
+        data = self.config_bytes({})
+        description, ancestry = self.describe({})
+        return {
+            "run": description.to_dict(),
+            **({"ancestry": ancestry_to_plain(ancestry)} if ancestry else {}),
+            "config": f"{zlib.crc32(data):08x}",
+        }
+
+    @property
+    def stamp(self) -> tuple[object, ...]:
+        """Changes whenever another version of one of the run's files is put in place; not with what is appended."""
+        found: list[object] = []
+        for path in (self.path, self._config, self.journal.path, self.records, self.memory, self._done, self._error):
+            try:
+                status = path.lstat()
+            except OSError as error:
+                found.append(error.errno)
+            else:
+                appended = path in (self.path, self.journal.path)
+                found.append((status.st_ino, 0 if appended else status.st_mtime_ns))
+        return tuple(found)
+
+    @property
+    def exists(self) -> bool:
+        """Whether a run is here, whole or not."""
+        return os.path.lexists(self._config) or os.path.lexists(self.journal.path)
 
     def checkpoint(self, ref: Ref) -> Path:
         """Where the checkpoint of a record is."""
@@ -173,54 +265,73 @@ class RunDirectory:
         Args:
             history: everything that is in the journal.
             kept: of these records, those whose checkpoints must stay.
+
+        Raises:
+            MetapbtError: the directory is no more what was opened.
         """
-        for ref, path in self._found().items():
+        self.held.check()
+        for ref, path in self.checkpoints().items():
             if ref not in kept and history.at(ref) is not None:
                 path.unlink()
 
     def keep_checkpoints(self, kept: Collection[Ref]) -> None:
-        """Remove all others, once the run has ended and nobody trains any more."""
-        for ref, path in self._found().items():
+        """Remove all others, once the run has ended and nobody trains any more.
+
+        Raises:
+            MetapbtError: the directory is no more what was opened.
+        """
+        self.held.check()
+        for ref, path in self.checkpoints().items():
             if ref not in kept:
                 path.unlink()
 
-    def _found(self) -> dict[Ref, Path]:
-        names = ((path, path.stem.split("_")) for path in self._checkpoints.glob("generation_*_member_*.npz"))
-        return {Ref(int(generation), int(member)): path for path, (_, generation, _, member) in names}
+    def checkpoints(self) -> dict[Ref, Path]:
+        """The checkpoints that are there, whole or not."""
+        named = ((re.fullmatch(_CHECKPOINT, path.name), path) for path in self._checkpoints.glob("*.npz"))
+        return {Ref(int(name[1]), int(name[2])): path for name, path in named if name}
+
+    def set_aside(self, checkpoint: Path) -> Path:
+        """Give a damaged checkpoint a name under which nobody goes on from it; returns that."""
+        self.held.check()
+        return checkpoint.replace(checkpoint.with_name(f"{checkpoint.name}.damaged"))
 
     def mark_done(self, done: Done) -> None:
-        """Say that the run has finished."""
-        found = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(done).items()}
-        write_text_atomically(self._done, yaml.safe_dump(found, sort_keys=False))
+        """Say that the run has finished.
+
+        Raises:
+            MetapbtError: the directory is no more what was opened.
+        """
+        if self._descriptor is not None:
+            self.held.check()
+        head = self.journal.head()
+        text = replace(done, journal=head["crc32"] if head else None).to_text()
+        write_text_atomically(self._done, text, parents=False)
+
+    def withdraw_done(self) -> None:
+        """Say no more that the run has finished."""
+        self.held.check()
+        self._done.unlink()
 
     def finished(self) -> Done | None:
-        """What the finished run says of itself; None while it has not finished.
+        """What the finished run says of itself; None while it has not finished, or where it is to be replaced.
 
         Raises:
             MetapbtError: the file is damaged.
         """
-        if not self.done:
-            return None
-        try:
-            found = yaml.safe_load(self._done.read_text(encoding="utf-8"))
-            if isinstance(found, int):  # of an earlier version
-                return Done(found)
-            best = found.get("best")
-            return Done(
-                int(found["generations"]), found.get("test_return"), found.get("test_episodes", 0), best and Ref(*best)
-            )
-        except (OSError, ValueError, yaml.YAMLError, TypeError, KeyError, AttributeError) as error:
-            raise MetapbtError(f"{self._done} is damaged: {one_line(error)}") from error
+        return None if self._replacing else Done.read(self._done)
 
     def mark_failed(self, error: str) -> None:
-        """Say what ended the run."""
-        write_text_atomically(self._error, f"{error}\n")
+        """Say what ended the run; nothing where that is what keeps it from being said, or where it has finished."""
+        with suppress(OSError):
+            if self.held.in_place and not self.done:  # DONE may be there before what was to come after it failed
+                write_text_atomically(self._error, failure_text(error), parents=False)
 
     def _clear(self) -> None:
         """Remove what is there, the log excepted; the configuration last, so that a stop on the way mixes no runs."""
+        self._done.unlink(missing_ok=True)  # first, lest somebody takes what is left for a finished run
         entries = [entry for entry in self.path.iterdir() if entry not in (self._config, self.log)]
         for entry in entries:
-            if entry.is_dir():
+            if entry.is_dir() and not entry.is_symlink():
                 shutil.rmtree(entry)
             elif entry.name != ".lock":
                 entry.unlink()
@@ -235,11 +346,13 @@ class RunDirectory:
             raise MetapbtError(f"{self.path} has no config.yaml, which was lost; {replace}")
         if self._config.exists():
             self._check_same(config)
+        if self.journal.exists and "meta" in config and not (self.memory.exists() or self.done):
+            raise MetapbtError(f"{self.path} has no memory.parquet, which was lost; {replace}")
 
     def _check_same(self, config: Mapping[str, Any]) -> None:
         before, now = _relevant(self.config()), _relevant(config)
         differing = [
-            f"{key} (was {_short(before.get(key))}, now {_short(now.get(key))})"
+            f"{key} (was {shown(before.get(key), 24)}, now {shown(now.get(key), 24)})"
             for key in sorted(before.keys() | now.keys())
             if before.get(key) != now.get(key)
         ]
@@ -249,6 +362,17 @@ class RunDirectory:
                 f"{self.path} holds a run of another configuration: {'; '.join(differing[:2])}{more}. "
                 "Choose name=LABEL, another results_dir, or resume=false, which replaces it"
             )
+
+
+def _unusable(path: Path, error: Exception) -> str:
+    """Why a run directory cannot be made or locked, and what to do."""
+    why, file = getattr(error, "strerror", None) or one_line(error), getattr(error, "filename", None) or path
+    if getattr(error, "errno", None) in (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, None):
+        file = "its filesystem must support locks"
+    return (
+        f"{path} cannot be worked on: {why} ({file}); mend that, or choose another place: results_dir=DIR, "
+        "or --out DIR of a replay"
+    )
 
 
 def _relevant(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -266,8 +390,3 @@ def _relevant(config: Mapping[str, Any]) -> dict[str, Any]:
     # Where memory was looked for does not matter once it was found: memory.parquet holds it.
     flat.pop("meta.results_dir", None)
     return flat
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 24 else f"{text[:21]}..."

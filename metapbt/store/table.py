@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
+import pyarrow.compute as pc
 
-from metapbt.errors import MetapbtError, one_line
-from metapbt.files import atomic_file
+from metapbt.errors import one_line
 from metapbt.history import Context, History, Record
+from metapbt.history.record import MOST
+from metapbt.store.parquet import read_parquet, write_parquet
+from metapbt.store.reading import Absent, Unreadable
 
 SCHEMA_VERSION = 3
 
@@ -45,6 +49,11 @@ SCHEMA = pa.schema(
 )
 CONTEXT = "context."
 HYPERPARAMETER = "hp."
+#: What a column's field says whose values are of several types, or lists: they are kept as JSON.
+AS_JSON = {b"metapbt.encoding": b"json"}
+#: What a row may lack.
+NULLABLE = {"parent", "parent_generation", "teacher_member", "teacher_generation", "until_steps", "spent_steps"}
+_COUNTS = {f.name for f in SCHEMA if f.type == pa.int64()} - {"schema_version", "seed"}
 _RECORD_COLUMNS = [f.name for f in fields(Record) if f.name != "hyperparameters"]
 
 
@@ -90,74 +99,155 @@ def to_table(identity: Identity, history: History) -> pa.Table:
     for name, value in identity.context.items():
         table = table.append_column(f"{CONTEXT}{name}", pa.array([value] * len(records)))
     for name in dict.fromkeys(name for record in records for name in record.hyperparameters):
-        values = [record.hyperparameters.get(name) for record in records]
-        table = table.append_column(f"{HYPERPARAMETER}{name}", pa.array(values))
+        field, array = _encoded(f"{HYPERPARAMETER}{name}", [record.hyperparameters for record in records], name)
+        table = table.append_column(field, array)
     return table
 
 
 def write_table(path: Path, table: pa.Table) -> None:
     """Write a table whole or not at all."""
-    with atomic_file(path) as temporary:
-        pq.write_table(table, temporary)
+    write_parquet(path, table)
 
 
 def read_table(path: Path) -> pa.Table:
     """Read a table of records; those of earlier versions get the columns of today.
 
     Raises:
-        MetapbtError: the file is no Parquet, or not of this schema.
+        Absent: there is no such file.
+        MetapbtError: it is no Parquet, or not of this schema.
     """
-    try:
-        # Opened once: a writer may put another file in its place meanwhile.
-        with pa.OSFile(str(path), "rb") as file:
-            table = pq.read_table(file)
-    except (OSError, pa.ArrowException) as error:
-        raise MetapbtError(f"{path} cannot be read: {one_line(error)}") from error
+    table = read_parquet(path)
+    if table is None:
+        raise Absent(path)
     if "schema_version" not in table.column_names:
-        raise MetapbtError(f"{path} is no table of records: it lacks the columns {', '.join(SCHEMA.names)}")
-    newest = max(table["schema_version"].to_pylist(), default=SCHEMA_VERSION)
+        raise Unreadable(path, f"is no table of records: it lacks the columns {', '.join(SCHEMA.names)}")
+    newest = pc.max(table["schema_version"]).as_py() if pa.types.is_integer(table["schema_version"].type) else None
+    if newest is None:
+        newest = SCHEMA_VERSION
     if newest > SCHEMA_VERSION:
-        raise MetapbtError(f"{path} has schema version {newest}; this metapbt reads up to {SCHEMA_VERSION}")
+        raise Unreadable(path, f"has schema version {newest}; this metapbt reads up to {SCHEMA_VERSION}")
     if newest < SCHEMA_VERSION:
         table = _upgraded(table)
-    missing = [name for name in SCHEMA.names if name not in table.column_names]
+    there = set(table.column_names)
+    missing = [name for name in SCHEMA.names if name not in there]
     if missing:
-        raise MetapbtError(f"{path} is no table of records: it lacks the columns {', '.join(missing)}")
+        raise Unreadable(path, f"is no table of records: it lacks the columns {', '.join(missing)}")
+    wrong = _wrong(table)
+    if wrong:
+        raise Unreadable(path, f"is no table of records: {wrong}")
     return table
-
-
-def row_count(path: Path) -> int:
-    """How many rows a table has, without reading them.
-
-    Raises:
-        MetapbtError: the file is no Parquet.
-    """
-    try:
-        return int(pq.read_metadata(path).num_rows)
-    except (OSError, pa.ArrowException) as error:
-        raise MetapbtError(f"{path} cannot be read: {one_line(error)}") from error
 
 
 def to_records(table: pa.Table) -> list[tuple[Identity, Record]]:
     """Read the rows of a table back, each with the identity of its run."""
     identities: dict[str, Identity] = {}
     found = []
+    encoded = json_columns(table)
     for row in table.to_pylist():
         if row["run_id"] not in identities:
             identities[row["run_id"]] = _identity(row)
-        found.append((identities[row["run_id"]], _record(row)))
+        found.append((identities[row["run_id"]], _record(row, encoded)))
     return found
 
 
-def _identity(row: Mapping[str, Any]) -> Identity:
+def json_columns(table: pa.Table) -> set[str]:
+    """The columns whose values are kept as JSON."""
+    return {field.name for field in table.schema if is_json(field)}
+
+
+def is_json(field: pa.Field) -> bool:
+    """Whether a column's values are kept as JSON."""
+    return field.metadata is not None and field.metadata.items() >= AS_JSON.items()
+
+
+def context_of(row: Mapping[str, Any]) -> Context:
+    """The context of a row; it lacks what is null there."""
     features = {name.removeprefix(CONTEXT): value for name, value in row.items() if name.startswith(CONTEXT)}
+    return Context({name: value for name, value in features.items() if value is not None})
+
+
+def contexts_in(table: pa.Table) -> list[Context]:
+    """The contexts that a table has records of, each once."""
+    names = [name for name in table.column_names if name.startswith(CONTEXT)]
+    rows = table.group_by(names).aggregate([]).to_pylist() if names else [{}] * min(len(table), 1)
+    return [context_of(row) for row in rows]
+
+
+def differing_column(table: pa.Table, other: pa.Table, ignored: Collection[str] = ()) -> str | None:
+    """The first column that is not the same in both, in any of its rows; NaN is the same as NaN.
+
+    Args:
+        table: the columns may be in another order.
+        other: what it should be.
+        ignored: columns that are not looked at.
+    """
+    unlike = set(table.column_names) ^ set(other.column_names) or json_columns(table) ^ json_columns(other)
+    if unlike:
+        return str(sorted(unlike)[0])
+    for name in other.column_names:
+        one, two = table[name], other[name]
+        if name in ignored or one.equals(two):
+            continue
+        if one.type != two.type or not pa.types.is_floating(one.type) or one.null_count != two.null_count:
+            return str(name)
+        if not np.array_equal(one.to_numpy(), two.to_numpy(), equal_nan=True):
+            return str(name)
+    return None
+
+
+def _encoded(column: str, rows: Sequence[Mapping[str, Any]], name: str) -> tuple[pa.Field, pa.Array]:
+    """A hyperparameter's column: of its values' type if they have one, else of JSON."""
+    values = [row[name] for row in rows if name in row]
+    kinds = {type(value) for value in values}
+    if len(kinds) == 1 and kinds <= {bool, int, float, str}:
+        try:
+            array = pa.array([row.get(name) for row in rows])
+            return pa.field(column, array.type), array
+        except (OverflowError, UnicodeEncodeError, pa.ArrowException):  # such as 2**64, or half a surrogate pair
+            pass
+    texts = [json.dumps(row[name]) if name in row else None for row in rows]
+    return pa.field(column, pa.string(), metadata=AS_JSON), pa.array(texts, pa.string())
+
+
+def _wrong(table: pa.Table) -> str | None:
+    """What the columns are that those of records are not."""
+    for expected in SCHEMA:
+        column = table[expected.name]
+        if column.type != expected.type and not (pa.types.is_null(column.type) and expected.name in NULLABLE):
+            return f"{expected.name} is {column.type}, not {expected.type}"
+        if column.null_count and expected.name not in NULLABLE:
+            return f"{expected.name} lacks values"
+        if expected.name in _COUNTS and column.null_count < len(column):
+            found = pc.min_max(column).as_py()
+            if found["min"] < 0 or found["max"] >= MOST:
+                return f"{expected.name} goes from {found['min']} to {found['max']}"
+    as_json = json_columns(table)
+    for field in table.schema:
+        if not field.name.startswith((CONTEXT, HYPERPARAMETER)):
+            continue
+        kind = field.type
+        if not any(is_kind(kind) for is_kind in _SCALARS) or (field.name in as_json and not pa.types.is_string(kind)):
+            return f"{field.name} is {kind}"
+        if field.name in as_json:
+            try:
+                for text in set(table[field.name].to_pylist()) - {None}:
+                    json.loads(text)
+            except (ValueError, RecursionError) as error:
+                return f"{field.name} is no JSON: {one_line(error)}"
+    return None
+
+
+_SCALARS = (pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean, pa.types.is_string, pa.types.is_null)
+
+
+def _identity(row: Mapping[str, Any]) -> Identity:
     known = {name: row[name] for name in ("run_id", "env", "method", "name", "learner", "seed")}
-    return Identity(context=Context({name: value for name, value in features.items() if value is not None}), **known)
+    return Identity(context=context_of(row), **known)
 
 
-def _record(row: Mapping[str, Any]) -> Record:
+def _record(row: Mapping[str, Any], encoded: Collection[str]) -> Record:
     hyperparameters = {
-        name.removeprefix(HYPERPARAMETER): value
+        name.removeprefix(HYPERPARAMETER): json.loads(value) if name in encoded else value
         for name, value in row.items()
         if name.startswith(HYPERPARAMETER) and value is not None
     }

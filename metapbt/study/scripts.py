@@ -19,6 +19,7 @@ from metapbt.envs import Category, Feature, get_environment, make_context
 from metapbt.errors import MetapbtError, unknown_name
 from metapbt.files import atomic_file
 from metapbt.history.context import Context, FeatureValue, shown
+from metapbt.plain import whole_number
 from metapbt.store.run_directory import path_name, run_directory
 
 if TYPE_CHECKING:
@@ -230,11 +231,8 @@ def check_cluster(cluster: Mapping[str, Any]) -> None:
     ):
         raise MetapbtError(f"cluster.time must be like '04:00:00' or '2-00:00:00', quoted, got {cluster.get('time')!r}")
     for key, lowest, optional in (("cpus", 1, False), ("stop_seconds", 1, False), ("max_parallel", 1, True)):
-        number = cluster.get(key)
-        if optional and number is None:
-            continue
-        if isinstance(number, bool) or not isinstance(number, int) or number < lowest:
-            raise MetapbtError(f"cluster.{key} must be an integer >= {lowest}, got {number!r}")
+        if not (optional and cluster.get(key) is None):
+            whole_number(f"cluster.{key}", cluster.get(key), lowest)
     for key, optional in (
         ("template", False), ("memory", False), ("log_dir", False), ("partition", True), ("account", True)
     ):  # fmt: skip
@@ -290,7 +288,7 @@ def _feature(env: str, name: object) -> Feature | Category:
     if name is None or name == "???":
         raise MetapbtError(f"scripts.feature is missing: one of {', '.join(features)}")
     if name not in features:
-        raise unknown_name(f"feature of {env}", str(name), features)
+        raise unknown_name(f"feature of {env}", name, features)
     return features[str(name)]
 
 

@@ -68,3 +68,46 @@ def test_a_record_survives_plain_data():
     for one in TWO_GENERATIONS:
         assert Record.from_dict(one.to_dict()) == one or math.isnan(one.eval_return)
         assert str(Record.from_dict(one.to_dict())) == str(one)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("generation", True, "generation must be an integer >= 0, got True"),
+        ("member", -1, "member must be an integer >= 0, got -1"),
+        ("episodes", 2**53, "episodes must be an integer >= 0"),
+        ("parent", 0.5, "parent must be an integer >= 0, or nothing, got 0.5"),
+        ("eval_return", "high", "eval_return must be a number, got 'high'"),
+        ("train_return", 10**400, "train_return must be a number, got 1000"),
+        ("hyperparameters", [], "hyperparameters must be a mapping"),
+        ("restart", 1, "restart must be true or false, got 1"),
+    ],
+)
+def test_a_record_whose_fields_are_of_other_kinds_is_refused(field, value, message):
+    plain = record(0, 0, 1.0).to_dict()
+    with pytest.raises(MetapbtError, match=f"^{message}"):
+        Record.from_dict({**plain, field: value})
+    assert Record.from_dict({**plain, "of_a_later_version": value}) == Record.from_dict(plain)
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_what_is_not_finite_is_as_if_it_were_not_there(bad):
+    assert record(0, 0, bad, evaluation=5.0).value() == 5.0
+    assert record(0, 0, 5.0, evaluation=bad).value("eval_return") == 5.0
+    assert record(0, 0, 5.0, evaluation=bad).reached == 5.0
+    assert math.isnan(record(0, 0, bad, evaluation=bad).value())
+    assert math.isnan(record(0, 0, bad, evaluation=bad).reached)
+    history = History((record(0, 0, bad), record(0, 1, -1e300), record(1, 0, 2.0), record(1, 1, bad)))
+    assert (history.best().ref, history.best_of(0).ref, history.leader().ref) == ((1, 0), (0, 1), (1, 0))
+    longer = History(history.records[:2]).extended(history.records[2:])
+    assert longer.best() == history.best()
+    # Only the second record has a finite return before and after; the third's origin has none.
+    assert [(row.generation, row.return_after) for row in history.transitions()] == [(0, -1e100)]
+
+
+def test_what_is_computed_with_stays_finite_whatever_the_returns():
+    history = History((record(0, 0, -1.7e308), record(0, 1, 1.7e308), record(1, 0, 1.7e308), record(1, 1, -1.7e308)))
+    assert history.best().train_return == 1.7e308
+    slopes = [row.slope for row in history.transitions()]
+    assert all(math.isfinite(slope * slope) for slope in slopes)
+    assert slopes == [0.0, 2e99, 2e99, -2e99]

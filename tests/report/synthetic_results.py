@@ -14,8 +14,9 @@ import yaml
 from metapbt.envs import ENVIRONMENTS, make_context
 from metapbt.history import Context, History, Record
 from metapbt.report.groups import Group, group_runs
+from metapbt.store.done import Done
 from metapbt.store.results import RunInfo
-from metapbt.store.run_directory import Done, RunDirectory, run_directory
+from metapbt.store.run_directory import RunDirectory, run_directory
 from metapbt.store.table import to_table, write_table
 
 RESULTS = Path("/somewhere/private/results")

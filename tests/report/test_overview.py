@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from synthetic_results import SyntheticRun, make_run, store_runs
 
+from metapbt.history import Context, History, Record
 from metapbt.report import overview
+from metapbt.store.results import find_runs
+from metapbt.store.table import to_table, write_table
 
 LONG = {"pole_length": 0.8}
 
@@ -75,3 +80,17 @@ def test_check_counts_runs_and_problems(tmp_path: Path, capsys: pytest.CaptureFi
     store_runs(tmp_path, [make_run()])
     assert overview.print_check(tmp_path) == 0
     assert capsys.readouterr().out == "1 run checked, 0 with problems\n"
+
+
+@pytest.mark.parametrize("ending", ["csv", "json", "parquet"])
+def test_values_of_several_types_are_exported_together(tmp_path: Path, ending: str) -> None:
+    store_runs(tmp_path, [make_run("pb2", seed, scores=[1.0]) for seed in range(2)])
+    # A number in one run, a word and a list in the other; a feature that is a number here and a word there.
+    for run, values, gravity in zip(find_runs(tmp_path), ([1, 2], ["auto", [64, 64]]), (9.8, "low"), strict=True):
+        records = tuple(Record(0, m, None, "random", {"x": value}, 10, 1.0) for m, value in enumerate(values))
+        identity = replace(run.identity, context=Context({"gravity": gravity}))
+        write_table(run.path / "records.parquet", to_table(identity, History(records)))
+    assert overview.export(tmp_path, tmp_path / f"all.{ending}") == 0
+    read = {"csv": pd.read_csv, "json": pd.read_json, "parquet": pd.read_parquet}[ending](tmp_path / f"all.{ending}")
+    assert [str(value).strip('"') for value in read["hp.x"]] == ["1", "2", "auto", "[64, 64]"]
+    assert [str(value).strip('"') for value in read["context.gravity"]] == ["9.8", "9.8", "low", "low"]

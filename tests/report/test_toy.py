@@ -29,7 +29,8 @@ from metapbt.report.toy.trajectories import Jump, trajectories
 from metapbt.report.toy.write import MAX_RUNS, write_toy_figures
 from metapbt.store import find_runs
 from metapbt.store.check import problem
-from metapbt.store.run_directory import Done, RunDirectory, run_directory
+from metapbt.store.done import Done
+from metapbt.store.run_directory import RunDirectory, run_directory
 from metapbt.store.table import Identity, read_table, to_records, to_table, write_table
 
 PAGE = Path(__file__).parents[2] / "docs" / "visualising_pbt.md"

@@ -11,8 +11,10 @@ import yaml
 from metapbt.envs import make_context
 from metapbt.history import History, Record
 from metapbt.store.check import problem
+from metapbt.store.checkpoint import Outcome, save_checkpoint
+from metapbt.store.done import Done
 from metapbt.store.results import find_runs
-from metapbt.store.run_directory import Done, RunDirectory
+from metapbt.store.run_directory import RunDirectory
 from metapbt.store.table import Identity, to_table, write_table
 
 
@@ -26,7 +28,7 @@ def said_of(folder: Path, records: list[Record], generations: int | None = None,
         "env": "quadratic",
         "context": {},
         "features": dict(context),
-        "budget": {"steps": 12, "interval": 4},
+        "budget": {"steps": 16, "interval": 4},
         "method": {"name": "pbt"},
         "learner": {"name": "quadratic"},
         "population": {"metric": "train_return", "size": size},
@@ -50,8 +52,8 @@ ASYNCHRONOUS = [
     record(1, 0),
     record(0, 1),
     record(2, 0),
-    record(1, 1, parent=0, parent_generation=2),
-    record(2, 1),
+    replace(record(1, 1, parent=0, parent_generation=2), env_steps=16),
+    replace(record(2, 1), env_steps=20),
 ]
 CANDIDATES = [
     *(record(0, member) for member in range(5)),
@@ -134,3 +136,33 @@ def test_a_run_that_goes_on_is_known_by_its_journal(tmp_path: Path) -> None:
     assert said_of(tmp_path, []) is None
     journal.append([ASYNCHRONOUS[0]], {})
     assert said_of(tmp_path, []) == "there are two records of generation 0 of member 0"
+
+
+@pytest.mark.parametrize(("copied", "words"), [(3, None), (2, "member 1 could train on after")])
+def test_who_copies_one_that_is_ready_is_ready_too(tmp_path: Path, copied: int, words: str | None) -> None:
+    assert said_of(tmp_path, []) is None
+    config = tmp_path / "config.yaml"
+    config.write_text(config.read_text(encoding="utf-8") + "stop: {}\n", encoding="utf-8")
+    journal = RunDirectory(tmp_path).journal
+    start = {"kind": "start", "hyperparameters": {"h0": 1.0}, "source": "random"}
+    journal.begin({0: start, 1: start})
+    first, second = record(0, 0), record(0, 1)
+    on = [replace(record(generation, 0), source="continued") for generation in (1, 2, 3)]
+    copy = {**start, "kind": "copy", "source": "perturbed", "start": [copied, 0]}
+    last = replace(record(1, 1), source="continued")
+    journal.append([first, second], {})
+    for each in on:
+        journal.append([each], {})
+    journal.append([last], {1: copy})
+    history = History((first, second, *on, last), size=2)
+    identity = find_runs(tmp_path)[0].identity
+    write_table(tmp_path / "records.parquet", to_table(identity, history))
+    for each in (history.latest[0], history.latest[1], history.best()):
+        path = RunDirectory(tmp_path).checkpoint(each.ref)
+        path.parent.mkdir(exist_ok=True)
+        outcome = ("hyperparameters", "env_steps", "until_steps", "train_return", "eval_return", "episodes")
+        brought = {name: getattr(each, name) for name in outcome}
+        save_checkpoint(path, {}, Outcome(**brought, wall_seconds=0.0))
+    RunDirectory(tmp_path).mark_done(Done.of(history, history.best().ref, 0.0, 1))
+    found = problem(find_runs(tmp_path)[0])
+    assert found is None if words is None else found is not None and words in found

@@ -92,7 +92,7 @@ def test_what_a_stop_left_unfinished_is_cut_off_and_the_next_entry_follows(journ
 
 def test_another_version_is_refused(tmp_path):
     journal = Journal(tmp_path / "journal")
-    journal._append({"journal": 99})
+    journal._append({"journal": 99}, begin=True)
     with pytest.raises(MetapbtError, match=r"no journal that this metapbt reads \(version 1\): 99"):
         read_journal(journal.path)
 

@@ -1,14 +1,26 @@
 """Records on disk: what is written is what is read, also by earlier versions."""
 
 import math
+import os
+import random
+import subprocess
+import sys
+import zlib
+from dataclasses import replace
+from pathlib import Path
 
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from metapbt.errors import MetapbtError
 from metapbt.history import Context, History, Record
-from metapbt.store.table import SCHEMA, Identity, read_table, row_count, to_records, to_table, write_table
+from metapbt.store.concatenate import concatenated
+from metapbt.store.footer import codecs
+from metapbt.store.parquet import row_count
+from metapbt.store.results import from_frame, to_frame
+from metapbt.store.table import SCHEMA, Identity, read_table, to_records, to_table, write_table
 
 IDENTITY = Identity(
     "cart_pole/pole_length=0.8/pbt/seed_1",
@@ -73,3 +85,191 @@ def test_other_files_are_refused(tmp_path):
     write_table(tmp_path / "newer", newer)
     with pytest.raises(MetapbtError, match="schema version 99; this metapbt reads up to 3"):
         read_table(tmp_path / "newer")
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        ["auto", 0.05, None], [True, 1, 1.0], [[64, 64], [32], []], [{"a": 1}, None], [True, False, True], [1, 2, 3],
+        [1, 0.5, 2], [2**70, 1, 2], ["\ud800", "a", "b"], [None, None, None], [math.inf, 1.0, -math.inf],
+    ],
+    ids=repr,
+)  # fmt: skip
+def test_values_of_any_type_come_back_as_they_were(tmp_path, values):
+    records = [Record(0, m, None, "random", {"x": value}, 4, 1.0) for m, value in enumerate(values)]
+    records.append(Record(0, len(values), None, "random", {}, 4, 1.0))
+    write_table(tmp_path / "records.parquet", to_table(IDENTITY, History(tuple(records))))
+    found = [record.hyperparameters for _, record in to_records(read_table(tmp_path / "records.parquet"))]
+    assert repr(found) == repr([{"x": value} for value in values] + [{}])
+    frame = to_frame(read_table(tmp_path / "records.parquet"))
+    assert len(frame["hp.x"]) == len(values) + 1
+    numbers = all(type(value) in (int, float) for value in values)
+    assert pd.api.types.is_numeric_dtype(frame["hp.x"]) or not numbers
+
+
+def test_tables_whose_columns_differ_in_type_are_put_together(tmp_path):
+    kinds = [[0.5, 0.25], ["auto", "off"], ["auto", 1], [True, None]]
+    tables = [
+        to_table(IDENTITY, History(tuple(Record(0, m, None, "random", {"x": x}, 4, 1.0) for m, x in enumerate(values))))
+        for values in kinds
+    ]
+    rows = to_records(concatenated([*tables, SCHEMA.empty_table()]))
+    assert [record.hyperparameters["x"] for _, record in rows] == [x for values in kinds for x in values]
+
+
+def crafted(path, rows, columns=None, **more):
+    """A table whose columns say one thing over and over."""
+    names = {
+        "schema_version": 3, "run_id": "r", "env": "e", "method": "m", "name": "n", "learner": "l", "seed": 0,
+        "generation": 0, "member": 0, "parent": 0, "parent_generation": 0, "teacher_member": 0, "teacher_generation": 0,
+        "restart": False, "source": "random", "env_steps": 1, "until_steps": 1, "spent_steps": 1, "train_return": 0.0,
+        "eval_return": 0.0, "episodes": 1, "wall_seconds": 0.0, **(columns or {}),
+    }  # fmt: skip
+    whole = pa.schema([*SCHEMA, *((name, pa.string()) for name in columns or ())])
+    texts = {field.name for field in whole if pa.types.is_string(field.type)}
+    schema = pa.schema([(f.name, pa.dictionary(pa.int32(), pa.string()) if f.name in texts else f.type) for f in whole])
+    with pq.ParquetWriter(path, schema, store_schema=False, **more) as writer:
+        for start in range(0, rows, 500_000):
+            count = min(500_000, rows - start)
+            places = pa.repeat(pa.scalar(0, pa.int32()), count)
+            arrays = {
+                name: pa.DictionaryArray.from_arrays(places, [value])
+                if name in texts
+                else pa.repeat(pa.scalar(value, whole.field(name).type), count)
+                for name, value in names.items()
+            }
+            writer.write_table(pa.table(arrays, schema))
+
+
+def measured(path):
+    """What reading a table says, the seconds it takes, and the MB that its process comes to need for it."""
+    code = (
+        "import sys, time, resource; from pathlib import Path; from metapbt.store.table import read_table\n"
+        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss; began = time.process_time()\n"
+        "try: read_table(Path(sys.argv[1])); print('read')\n"
+        "except Exception as error: print(type(error).__name__, error)\n"
+        "print(time.process_time() - began, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    ran = subprocess.run(
+        [sys.executable, "-c", code, path], env=environment, capture_output=True, text=True, check=True
+    )
+    *said, numbers = ran.stdout.splitlines()
+    return said, *map(float, numbers.split())
+
+
+@pytest.mark.parametrize(
+    ("rows", "columns", "more", "words"),
+    [
+        (6_000_000, {}, {}, "rows of 22 columns are no run's records"),
+        (4_500_000, {}, {}, "rows of 22 columns are too many for records"),
+        (300_000, {"hp.x": "x" * 100_000}, {}, "texts are too long for records"),
+        (1000, {"hp.x": "x"}, {"compression": "zstd"}, "its compression is not SNAPPY"),
+        (1, {f"hp.x{n}": "x" for n in range(3000)}, {}, "1 rows of 3,022 columns are no run's records"),
+    ],
+    ids=["rows", "cells", "texts", "compression", "columns"],
+)
+def test_crafted_tables_take_little_time_and_memory_and_are_refused(tmp_path, rows, columns, more, words):
+    crafted(tmp_path / "crafted.parquet", rows, columns, **more)
+    assert (tmp_path / "crafted.parquet").stat().st_size < 5_000_000
+    (said,), seconds, megabytes = measured(tmp_path / "crafted.parquet")
+    assert said.startswith("Unreadable")
+    assert words in said
+    assert seconds < 5
+    assert megabytes < 700
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "words"),
+    [
+        ("generation", pa.array([0.0, 1.0]), "generation is double, not int64"),
+        ("generation", pa.array([0, None]), "generation lacks values"),
+        ("member", pa.array([0, -1]), "member goes from -1 to 0"),
+        ("member", pa.array([0, 2**60]), "member goes from 0 to"),
+        ("env", pa.array([b"\xff", b"a"], pa.binary()).view(pa.string()), "Invalid UTF8"),
+        ("hp.x", pa.array([[1], [2]]), "hp.x is list"),
+        ("context.y", pa.array([[[1]], [[2]]]), "context.y is list"),
+    ],
+)
+def test_columns_of_other_kinds_are_refused(tmp_path, column, values, words):
+    table = to_table(IDENTITY, History(RECORDS[:2]))
+    place = table.schema.get_field_index(column)
+    write_table(
+        tmp_path / "records.parquet",
+        table.append_column(column, values) if place < 0 else table.set_column(place, column, values),
+    )
+    with pytest.raises(MetapbtError, match=words):
+        read_table(tmp_path / "records.parquet")
+
+
+@pytest.mark.parametrize("codec", ["none", "snappy", "gzip", "brotli", "lz4", "zstd"])
+def test_codecs_are_read_from_the_footer(tmp_path, codec):
+    crafted(tmp_path / "file", 10, {"hp.x": "x"}, compression=codec)
+    numbers = {"none": 0, "snappy": 1, "gzip": 2, "brotli": 4, "zstd": 6, "lz4": 7}
+    assert codecs((tmp_path / "file").read_bytes()) == {numbers[codec]}
+
+
+def test_mutated_footers_end_in_one_line_or_in_the_table(tmp_path):
+    """With a checksum that was made right again. Of every few hundred, one made Arrow end the process."""
+    write_table(tmp_path / "whole", to_table(IDENTITY, History(RECORDS)))
+    whole, draw = (tmp_path / "whole").read_bytes(), random.Random(0)
+    footer = len(whole) - 8 - int.from_bytes(whole[-8:-4], "little")
+    code = """if True:
+        import sys, collections
+        from pathlib import Path
+        from metapbt.errors import MetapbtError
+        from metapbt.store.table import read_table, to_records
+        ends = collections.Counter()
+        for path in sorted(Path(sys.argv[1]).glob("mutated_*")):
+            try:
+                to_records(read_table(path))
+                ends["read"] += 1
+            except MetapbtError as error:
+                assert "\\n" not in str(error)
+                ends["refused"] += 1
+        print(ends["read"], ends["refused"])
+    """
+    for number in range(600):
+        data = bytearray(whole)
+        for _ in range(draw.choice([1, 1, 2, 5])):
+            data[draw.randrange(footer if draw.random() < 0.8 else 0, len(data))] = draw.randrange(256)
+        if (place := data.rfind(b"metapbt.crc32") + 15) > 14:
+            data[place : place + 8] = b"00000000"
+            data[place : place + 8] = b"%08x" % zlib.crc32(data)
+        (tmp_path / f"mutated_{number}").write_bytes(data)
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    command = [sys.executable, "-c", code, tmp_path]
+    ran = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr[-1000:]
+    read, refused = map(int, ran.stdout.split())
+    assert read + refused == 600
+    assert read > 20
+
+
+def test_a_frame_of_mixed_values_is_a_table_that_reads_the_same() -> None:
+    mixed = ["auto", 0.05, True, [64, 64], {"a": 1}, 3]
+    rows = [
+        Record(0, member, None, "random", {"mix": value, "lr": 0.1, "word": "x", "flag": True}, 4, 0.0, 0.0)
+        for member, value in enumerate(mixed)
+    ]
+    one = to_table(IDENTITY, History(tuple(rows)))
+    other = to_table(IDENTITY, History((Record(0, 9, None, "random", {"own": "x"}, 4, 0.0, 0.0),)))
+    frame = to_frame(concatenated([one, other]))
+    again = to_frame(from_frame(frame))
+    assert list(again["hp.mix"])[: len(mixed)] == mixed
+    assert again.to_json() == frame.to_json()
+
+
+def test_whatever_values_runs_have_they_are_read_together() -> None:
+    def run(feature: object, value: object) -> pa.Table:
+        identity = replace(IDENTITY, context=Context({"f": feature}))
+        return to_table(identity, History((Record(0, 0, None, "random", {"x": value}, 4, 0.0, 0.0),)))
+
+    values = [1, 2.5, "a", True, [1], 10**400, 2**64]
+    features = ["robot", 3, 2.5, "x", "y", 0.0, 1]
+    frame = to_frame(concatenated([run(*pair) for pair in zip(features, values, strict=True)]))
+    assert list(frame["hp.x"]) == values
+    assert list(frame["context.f"]) == features
+    frame = to_frame(concatenated([run(feature, 10**400) for feature in (1, 2.5)]))
+    assert list(frame["context.f"]) == [1.0, 2.5]
+    assert list(to_frame(from_frame(frame))["hp.x"]) == [10**400] * 2

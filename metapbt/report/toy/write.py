@@ -11,17 +11,18 @@ from metapbt.report.figures.style import figure_style, save_figure
 from metapbt.report.toy.animation import mp4_possible, write_animation
 from metapbt.report.toy.figures import draw_history, draw_trajectories
 from metapbt.report.toy.trajectories import ENV, trajectories
-from metapbt.store.results import find_runs, read_history
+from metapbt.store.results import OnProblem, RunInfo, find_runs, read_history, warn
 
 MAX_RUNS = 12
 
 
-def write_toy_figures(results: Path, out: Path | None = None) -> list[Path]:
+def write_toy_figures(results: Path, out: Path | None = None, on_problem: OnProblem = warn) -> list[Path]:
     """Draw every run of ``env=quadratic`` under ``results``: trajectories, history of Q, animations.
 
     Args:
         results: a directory that holds run directories, at any depth.
         out: where the figures go; ``<results>/figures`` if not given.
+        on_problem: is told of what cannot be read; without it the log is.
 
     Returns:
         The files, all written anew: ``trajectories`` and ``history`` as PNG and PDF, with a panel for each run; and
@@ -33,7 +34,7 @@ def write_toy_figures(results: Path, out: Path | None = None) -> list[Path]:
     """
     results = Path(results)
     out = Path(out) if out is not None else results / "figures"
-    runs = [run for run in find_runs(results) if run.env == ENV and len(read_history(run))]
+    runs = [run for run in find_runs(results, on_problem) if run.env == ENV and _has_records(run, on_problem)]
     if not runs:
         raise MetapbtError(f"{results} holds no run of env={ENV} with records yet")
     if len(runs) > MAX_RUNS:
@@ -59,6 +60,14 @@ def write_toy_figures(results: Path, out: Path | None = None) -> list[Path]:
     if any(of_run.copies for of_run in shown) and not mp4_possible():
         LOGGER.warning("the animations are GIF only: for MP4 too, ffmpeg must be on the PATH")
     return written
+
+
+def _has_records(run: RunInfo, on_problem: OnProblem) -> bool:
+    try:
+        return len(read_history(run)) > 0
+    except MetapbtError as error:
+        on_problem(error)
+        return False
 
 
 def _titles(paths: Sequence[Sequence[str]], methods: Sequence[str]) -> list[str]:

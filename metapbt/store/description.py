@@ -1,0 +1,102 @@
+"""What a run is, apart from what became of it: said by its configuration, and again by its journal's first entry."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from metapbt.history import Budget, Context
+from metapbt.store.reading import Unreadable
+
+
+@dataclass(frozen=True)
+class Description:
+    """What a run is.
+
+    Attributes:
+        env: the environment's name.
+        context: of the environment.
+        method: the method's name.
+        name: what the run is called in its path and in reports: the method, unless it was given another name.
+        learner: the learner's name.
+        seed: of the run.
+        generations: planned generations.
+        metric: the return that selection looks at.
+        size: members of the population.
+    """
+
+    env: str
+    context: Context
+    method: str
+    name: str
+    learner: str
+    seed: int
+    generations: int
+    metric: str
+    size: int
+
+    @classmethod
+    def of_config(cls, config: Mapping[str, Any], path: Path) -> Description:
+        """What a configuration says.
+
+        Args:
+            config: the configuration.
+            path: of its file, for messages.
+
+        Raises:
+            MetapbtError: it is no configuration of a run.
+        """
+        try:
+            method, budget, population = config["method"]["name"], config["budget"], config["population"]
+            found = cls(
+                env=config["env"],
+                context=_context(config["features"], config["context"]),
+                method=method,
+                name=config.get("name") or method,
+                learner=config["learner"]["name"],
+                seed=config["seed"],
+                generations=Budget(budget["steps"], budget["interval"]).generations,
+                metric=population["metric"],
+                size=population["size"],
+            )
+            return found._checked()
+        except (KeyError, TypeError, ValueError, ArithmeticError, AttributeError) as error:
+            raise Unreadable(path, f"is no configuration of a run: {error!r}") from error
+
+    def to_dict(self) -> dict[str, Any]:
+        """This description as plain data."""
+        plain = {name: getattr(self, name) for name in self.__dataclass_fields__ if name != "context"}
+        return {**plain, "features": dict(self.context), "changed": list(self.context.changed)}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any], path: Path) -> Description:
+        """The description that ``to_dict`` wrote down.
+
+        Raises:
+            MetapbtError: it is none.
+        """
+        try:
+            plain = {name: data[name] for name in cls.__dataclass_fields__ if name != "context"}
+            return cls(context=_context(data["features"], data["changed"]), **plain)._checked()
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise Unreadable(path, f"does not say what run it is of: {error!r}") from error
+
+    def _checked(self) -> Description:
+        for name in ("env", "method", "name", "learner"):
+            if not isinstance(getattr(self, name), str):
+                raise TypeError(f"{name} is {getattr(self, name)!r:.50}")
+        for name in ("seed", "generations", "size"):
+            if type(getattr(self, name)) is not int:
+                raise TypeError(f"{name} is {getattr(self, name)!r:.50}")
+        if self.metric not in ("train_return", "eval_return"):
+            raise ValueError(f"metric is {self.metric!r:.50}")
+        return self
+
+
+def _context(features: Mapping[str, Any], changed: Any) -> Context:
+    for name, value in features.items():
+        if not isinstance(name, str) or not isinstance(value, str | float | int) or isinstance(value, bool):
+            raise TypeError(f"the context has {name!r:.50}: {value!r:.50}")
+    return Context(features, changed)

@@ -1,0 +1,136 @@
+"""What cannot be read is named, and everything else is shown all the same, by every command."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from finished_runs import GOOD, TARGET
+
+from metapbt.cli import main
+from metapbt.report.groups import load_groups
+from metapbt.report.toy import write
+from metapbt.store import find_runs
+
+FILES = ["config.yaml", "journal", "records.parquet", "memory.parquet", "DONE"]
+
+
+def content(data: bytes) -> Callable[[Path], None]:
+    def harm(path: Path) -> None:
+        path.unlink()
+        path.write_bytes(data)
+
+    return harm
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def directory(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+def pipe(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
+def loop(path: Path) -> None:
+    path.unlink()
+    path.symlink_to(path.name)
+
+
+def sparse(path: Path) -> None:
+    os.truncate(path, 2**40)
+
+
+LAUGHS = b"a: &a [x, x]\n" + b"".join(b"%c: &%c [*%c, *%c]\n" % (c, c, c - 1, c - 1) for c in range(98, 122))
+HARMS = {
+    "empty": content(b""),
+    "text": content(b"damaged"),
+    "undecodable": content(b"\xff\xfe\x80\n" * 9),
+    "zeros": content(bytes(100)),
+    "deep": content(b"[" * 20_000),
+    "deep blocks": content(b"- " * 20_000),
+    "number": content(b"7" * 5000 + b"\n"),
+    "laughs": content(LAUGHS),
+    "list": content(b"- 1\n- 2\n"),
+    "cut": cut,
+    "directory": directory,
+    "pipe": pipe,
+    "loop": loop,
+    "a terabyte of nothing": sparse,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_whatever_a_file_is_every_command_names_it_and_shows_the_rest(
+    study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], file: str
+) -> None:
+    for name, harm in HARMS.items():
+        results = tmp_path / name
+        shutil.copytree(study, results)
+        harm(results / TARGET / file)
+        to = ["--to", str(tmp_path / "table.csv")]
+        ran = {
+            command: main([*command.split(), str(results), *to * command.endswith("export")])
+            for command in ("status", "data ls", "data show", "data export", "data check")
+        }  # fmt: skip
+        said = capsys.readouterr()
+        wanted = dict.fromkeys(ran, 1)
+        if (file, name) == ("DONE", "number"):  # what an earlier version wrote, but for its size
+            wanted = ran | {"data check": 1}
+        if (file, name) == ("journal", "cut"):  # shows only to who reads it to its end
+            wanted = dict.fromkeys(ran, 0) | {"data check": 1}
+        assert ran == wanted, (name, said)
+        assert str(results / TARGET) in said.err + said.out, name
+        assert str(results / GOOD) in said.out, name
+        assert said.out.endswith("3 runs checked, 1 with problems\n"), name
+        assert "Traceback" not in said.err, name
+        problems: list[str] = []
+        (group,) = load_groups(results, lambda error, problems=problems: problems.append(str(error)))
+        assert len(group.runs) >= 2, name
+        assert problems or name == "cut", name
+
+
+def test_the_report_and_the_toy_are_made_of_what_can_be_read(
+    study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(write, "write_animation", lambda *_: [])  # slow, and nothing that is read here
+    results = tmp_path / "results"
+    shutil.copytree(study, results)
+    (results / TARGET / "records.parquet").write_bytes(b"PAR1 damaged between its ends \x00\x00\x00\x00PAR1")
+    for command in ("report", "toy"):
+        assert main([command, str(results)]) == 1
+        said = capsys.readouterr()
+        assert said.err.count("records.parquet cannot be read") == 1
+    assert (results / "report" / "index.html").exists()
+    assert (results / "figures" / "history.png").exists()
+
+
+def test_a_run_whose_configuration_is_lost_is_named(study: Path, tmp_path: Path) -> None:
+    shutil.copytree(study, tmp_path / "results")
+    (tmp_path / "results" / TARGET / "config.yaml").unlink()
+    problems: list[str] = []
+    assert len(find_runs(tmp_path / "results", lambda error: problems.append(str(error)))) == 2
+    assert [problem.rpartition("/")[2] for problem in problems] == ["config.yaml cannot be read: there is no such file"]
+
+
+def test_a_failed_run_whose_error_cannot_be_read_is_named(
+    study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(study, tmp_path / "results")
+    run = tmp_path / "results" / TARGET
+    (run / "DONE").unlink()
+    for harm in ("text", "undecodable", "directory", "pipe", "loop"):
+        (run / "FAILED").touch()
+        HARMS[harm](run / "FAILED")
+        status = main(["status", str(tmp_path / "results")])
+        said = capsys.readouterr().err
+        assert (status, "seed_0/FAILED " in said) == ((0, False) if harm == "text" else (1, True)), (harm, said)
+        shutil.rmtree(run / "FAILED") if harm == "directory" else (run / "FAILED").unlink()
