@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from metapbt.callbacks.bar import BarCallback
 from metapbt.callbacks.base import Callback, RunStart
 from metapbt.callbacks.log import LogCallback
-from metapbt.errors import MetapbtError
-from metapbt.registry import lookup
+from metapbt.errors import MetapbtError, shown
+from metapbt.registry import lookup, making
 
 __all__ = ["Callback", "RunStart", "make_callbacks"]
 
@@ -22,12 +22,11 @@ def make_callbacks(names: Sequence[str]) -> list[Callback]:
     Raises:
         MetapbtError: one cannot be imported or made.
     """
-    if isinstance(names, str):
-        raise MetapbtError(f"callbacks must be a list, [my_module:MyCallback], got {names!r}")
+    if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
+        raise MetapbtError(f"callbacks must be a list, [my_module:MyCallback], got {shown(names)}")
     made: list[Callback] = [LogCallback(), BarCallback()]
     for name in names:
-        try:
-            made.append(lookup("callback", name, {})())
-        except TypeError as error:
-            raise MetapbtError(f"callback '{name}': {error}") from error
+        made_by = lookup("callback", name, {})
+        with making("callback", name):
+            made.append(made_by())
     return made

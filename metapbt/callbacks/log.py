@@ -95,8 +95,10 @@ def duration(seconds: float) -> str:
 
 
 def shown(value: object) -> str:
-    """A hyperparameter for people: four significant digits."""
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    """A hyperparameter for people, in one line: four significant digits."""
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return value if isinstance(value, str) and value.isprintable() else repr(value)
 
 
 def _returns(record: Record) -> str:

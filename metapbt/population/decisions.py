@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from metapbt.history import Ref
+from metapbt.plain import thawed
 from metapbt.space import Hyperparameters
 
 
@@ -87,14 +88,14 @@ class Assignment:
         if self.kind == "continue":
             return Continue(self.until_steps)
         if self.start is None:
-            return Restart(dict(self.hyperparameters), self.teacher, self.until_steps)
-        return Copy(self.start, dict(self.hyperparameters), self.until_steps)
+            return Restart(thawed(self.hyperparameters), self.teacher, self.until_steps)
+        return Copy(self.start, thawed(self.hyperparameters), self.until_steps)
 
     def to_dict(self) -> dict[str, Any]:
         """This assignment as plain data, without what has its usual value."""
         return {
             "kind": self.kind,
-            "hyperparameters": dict(self.hyperparameters),
+            "hyperparameters": thawed(self.hyperparameters),
             "source": self.source,
             **{
                 name: list(value) if isinstance(value, tuple) else value
@@ -103,14 +104,19 @@ class Assignment:
             },
         }
 
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Assignment:
-        """The assignment that ``to_dict`` wrote down."""
-        refs = {name: Ref(*data[name]) if name in data else None for name in ("start", "teacher")}
-        return cls(
-            kind=data["kind"],
-            hyperparameters=dict(data["hyperparameters"]),
-            source=data["source"],
-            until_steps=data.get("until_steps"),
-            **refs,  # type: ignore[arg-type]
-        )
+
+class Assignments(Mapping[int, Assignment]):
+    """Assignments by member, to look at: what is done to one changes none."""
+
+    def __init__(self, assignments: Mapping[int, Assignment]) -> None:
+        self._assignments = assignments
+
+    def __getitem__(self, member: int) -> Assignment:
+        assignment = self._assignments[member]
+        return replace(assignment, hyperparameters=thawed(assignment.hyperparameters))
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._assignments)
+
+    def __len__(self) -> int:
+        return len(self._assignments)

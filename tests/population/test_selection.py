@@ -3,6 +3,7 @@ import math
 import numpy as np
 import pytest
 
+from metapbt import Tuner
 from metapbt.errors import MetapbtError
 from metapbt.history import History, Record, Ref
 from metapbt.population.selection import SELECTIONS, Exploit, make_selection
@@ -143,3 +144,42 @@ def test_with_backtracking_whoever_copies_starts_from_the_best_checkpoint_ever(n
 def test_the_best_agent_that_there_ever_was_is_kept_by_every_selection():
     for name in SELECTIONS:
         assert make_selection({"name": name}, 8, 0.25).keeps(fallen()) == {Ref(0, 1)}
+
+
+NAN, INF = math.nan, math.inf
+
+
+@pytest.mark.parametrize("bad", [NAN, INF, -INF])
+@pytest.mark.parametrize("name", SELECTIONS)
+@pytest.mark.parametrize("backtrack", [False, True])
+@pytest.mark.parametrize("metric", ["train_return", "eval_return"])
+def test_who_has_no_finite_return_is_never_copied_while_another_has_one(name, bad, backtrack, metric):
+    settings = {"periods": [1, 2]} if name == "multiple_frequencies" else {}
+    selection = make_selection({"name": name, "backtrack": backtrack, **settings}, 8, 0.5)
+    rng = np.random.default_rng(0)
+    for finite in [{7}, {0}, {3, 4}, {4, 5, 6, 7}, {1, 2, 3, 5}, set(range(7))]:
+        values = [float(member) if member in finite else bad for member in range(8)]
+        records = [Record(1, m, None, "random", {}, 1, v, v) for m, v in enumerate(values)]
+        history = History(tuple(records), metric, 8)
+        exploits = selection.select(history, set(range(8)), rng)
+        assert {exploit.start.member for exploit in exploits.values()} <= finite
+        assert {e.hyperparameters_of.member for e in exploits.values() if e.hyperparameters_of} <= finite
+        assert exploits.keys().isdisjoint({max(finite)})
+        assert exploits
+        assert history.best().member == history.leader().member == history.best_of(1).member == max(finite)
+        assert selection.keeps(history) == {Ref(1, max(finite))}
+
+
+@pytest.mark.parametrize("name", SELECTIONS)
+def test_where_nobody_has_a_finite_return_everything_goes_on(name):
+    settings = {"periods": [1, 2]} if name == "multiple_frequencies" else {}
+    exploits = select(make_selection({"name": name, **settings}, 8, 0.25), [NAN, INF, -INF, NAN] * 2, generation=1)
+    assert all(0 <= exploit.start.member < 8 for exploit in exploits.values())
+
+
+def test_the_screened_candidates_are_those_with_finite_returns_even_where_these_are_few():
+    tuner = Tuner({"x": {"type": "float", "low": 0.0, "high": 1.0}}, "pbt", 4, candidates=8)
+    configurations = tuner.start()
+    tuner.tell([1] * 8, [NAN, INF, 3.0, -INF, 5.0, NAN, INF, 4.0])
+    assert [a.start.member for a in tuner.assignments.values()] == [8, 11, 6, 8]
+    assert [a.hyperparameters for a in tuner.assignments.values()] == [configurations[i] for i in (4, 7, 2, 4)]

@@ -134,6 +134,25 @@ def test_what_others_are_training_counts_as_pending():
     assert all(math.isnan(value) for value, _ in pending[1:])
 
 
+def test_who_was_just_decided_to_go_on_is_pending_from_where_it_got_to():
+    seen = []
+
+    class Watching(RandomExplorer):
+        copies = True
+
+        def propose(self, children, parents, history, pending, rng):
+            seen.append([(p.return_before, p.hyperparameters["x"]) for p in pending])
+            return super().start(len(parents), rng)
+
+    tuner = make("random", population_size=4)
+    tuner._explorer = Watching(tuner.space)
+    tuner.start()
+    for generation in (1, 2, 3):
+        told = [10.0 * generation + member for member in (0, 1, 2, 3)]
+        tuner.tell([10 * generation] * 4, told)
+        assert seen.pop() == [(told[m], tuner.assignments[m].hyperparameters["x"]) for m in (1, 2, 3)]
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_the_seed_decides_everything(method):
     states = []
@@ -161,13 +180,13 @@ def test_starting_twice_gives_the_same_configurations():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"population_size": 2.5}, "population.size must be an integer, got 2.5"),
+        ({"population_size": 2.5}, "population.size must be an integer from 1 to 100000, got 2.5"),
         ({"initial": [1]}, r"initial must be a list of configurations, got \[1\]"),
-        ({"population_size": 0}, "population.size must be >= 1, got 0"),
+        ({"population_size": 0}, "population.size must be an integer from 1 to 100000, got 0"),
         ({"quantile": 0.7}, r"population.quantile must be in \[0, 0.5\], got 0.7"),
         ({"method": "pb3"}, "unknown method 'pb3'; did you mean"),
         ({"metric": "loss"}, "population.metric must be one of train_return, eval_return, got loss"),
-        ({"seed": -1}, "seed must be >= 0"),
+        ({"seed": -1}, "seed must be an integer from 0 to"),
         ({"method": "pbt", "resample_probability": 2}, r"method.resample_probability must be in \[0, 1\]"),
         ({"method": "pbt", "factors": [0]}, "method.factors must be positive"),
         ({"population": 4}, "'population'; did you mean 'population_size'"),

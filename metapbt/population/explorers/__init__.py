@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
-from metapbt.errors import MetapbtError
 from metapbt.population.explorers.base import Explorer
-from metapbt.registry import check_settings, lookup
+from metapbt.registry import check_settings, lookup, making
 from metapbt.space import Space
 
 METHODS = {
@@ -48,7 +47,5 @@ def make_explorer(name: str, space: Space, tuner_arguments: Collection[str] = ()
     made_by = explorer_class(name)
     kind = f"setting of method {name}{' or argument of Tuner' if tuner_arguments else ''}"
     check_settings(kind, made_by, settings, also_known=tuner_arguments)
-    try:
+    with making("method", name):
         return made_by(space, **settings)
-    except TypeError as error:  # a value of another type than the method can compute with
-        raise MetapbtError(f"method '{name}': {error}") from error

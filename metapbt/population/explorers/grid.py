@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import itertools
+import math
 
 import numpy as np
 
 from metapbt.errors import MetapbtError
+from metapbt.plain import identity
 from metapbt.population.explorers.base import Explorer, Suggestion
 from metapbt.space import Space
+
+MOST_LEVELS = 1000
+MOST_POINTS = 100_000
 
 
 class GridExplorer(Explorer):
@@ -26,8 +31,8 @@ class GridExplorer(Explorer):
             MetapbtError: ``levels`` is below 2.
         """
         super().__init__(space)
-        if levels < 2:
-            raise MetapbtError(f"method.levels must be >= 2, got {levels}")
+        if not isinstance(levels, int) or not 2 <= levels <= MOST_LEVELS:
+            raise MetapbtError(f"method.levels must be an integer from 2 to {MOST_LEVELS}, got {levels}")
         self.levels = levels
 
     def start(self, size: int, rng: np.random.Generator) -> list[Suggestion]:
@@ -40,8 +45,10 @@ class GridExplorer(Explorer):
             (np.arange(len(p.choices)) + 0.5) / len(p.choices) if p.choices else np.linspace(0.0, 1.0, self.levels)
             for p in self.space.parameters
         ]
+        if math.prod(map(len, axes)) > MOST_POINTS:
+            raise MetapbtError(f"the grid has {math.prod(map(len, axes))} points, more than {MOST_POINTS}")
         points = [self.space.from_unit(point) for point in itertools.product(*axes)]
-        unlike = list({tuple(point.items()): point for point in points}.values())
+        unlike = list({identity(point): point for point in points}.values())
         if len(unlike) != size:
             raise MetapbtError(
                 f"the grid has {len(unlike)} points, so population.size must be {len(unlike)}, got {size}"

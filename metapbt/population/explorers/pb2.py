@@ -47,8 +47,8 @@ class Situation:
         now = max(parent.generation for parent in parents) + 1
         before = np.array([row.return_before for row in rows])
         scale = HistoryScale.of(before)
-        here = (float(np.mean([parent.reached for parent in parents])) - scale.low) / scale.span
-        kept = relevant_rows([row.generation for row in rows], (before - scale.low) / scale.span, now, here)
+        here = float(scale.scaled(np.mean([parent.reached for parent in parents])))
+        kept = relevant_rows([row.generation for row in rows], scale.scaled(before), now, here)
         return cls(now, tuple(rows[index] for index in kept), scale, len(rows))
 
     def given(self, generation: int, return_before: float) -> list[float]:

@@ -35,7 +35,6 @@ class PB2MixExplorer(PB2MultExplorer):
     def columns(self, hyperparameters: Hyperparameters) -> list[float]:
         """The numbers in the unit cube, then a code for each category; one that does not exist has its own."""
         codes = [
-            float(p.choices.index(hyperparameters[p.name])) if p.name in hyperparameters else -1.0
-            for p in self.categories
+            float(p.place(hyperparameters[p.name])) if p.name in hyperparameters else -1.0 for p in self.categories
         ]
         return [*super().columns(hyperparameters), *codes]

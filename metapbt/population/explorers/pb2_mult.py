@@ -70,19 +70,20 @@ class PB2MultExplorer(PB2RandExplorer):
         gamma = bandit.exploration_rate(count, plays, self.rounds)
         weights = np.full(count, 1 / count)
         slopes = np.array([row.slope for row in rows])
-        rewards = (slopes - slopes.min()) / max(float(np.ptp(slopes)), 1e-12)
+        # Where slopes differ by rounding only, nobody deserves a reward.
+        rewards = (slopes - slopes.min()) / (max(float(np.ptp(slopes)), 1e-12 * float(np.abs(slopes).max())) or 1.0)
         for generation in sorted({row.generation for row in rows}):
             places = [
                 i for i, r in enumerate(rows) if r.generation == generation and parameter.name in r.hyperparameters
             ]
             if places:
-                arms = [parameter.choices.index(rows[i].hyperparameters[parameter.name]) for i in places]
+                arms = [parameter.place(rows[i].hyperparameters[parameter.name]) for i in places]
                 weights = bandit.updated(weights, np.array(arms), rewards[places], plays, gamma, omega)
         return weights
 
     def model_for(self, settled: Hyperparameters) -> tuple[object, ...]:
         """A model for each choice."""
-        return tuple(settled.get(parameter.name) for parameter in self.categories)
+        return tuple(p.place(settled[p.name]) if p.name in settled else None for p in self.categories)
 
     def fit(self, situation: Situation, settled: Hyperparameters) -> SingleTaskGP | None:
         """Fit the rows with the same choices."""

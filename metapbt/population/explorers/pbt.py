@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 
-from metapbt.errors import MetapbtError
+from metapbt.errors import MetapbtError, shown
 from metapbt.history import History, Record
 from metapbt.population.explorers.base import Explorer, Pending, Suggestion
 from metapbt.space import Hyperparameters, Parameter, Space, Value
@@ -30,8 +31,8 @@ class PBTExplorer(Explorer):
             MetapbtError: no factors, or a probability outside [0, 1].
         """
         super().__init__(space)
-        if not factors or min(factors) <= 0:
-            raise MetapbtError(f"method.factors must be positive numbers, got {list(factors)}")
+        if not factors or not all(isinstance(factor, int | float) and 0 < factor < math.inf for factor in factors):
+            raise MetapbtError(f"method.factors must be positive numbers, got {shown(factors)}")
         if not 0 <= resample_probability <= 1:
             raise MetapbtError(f"method.resample_probability must be in [0, 1], got {resample_probability}")
         self.factors = tuple(factors)

@@ -8,7 +8,7 @@ from typing import Any
 from metapbt.errors import MetapbtError
 from metapbt.population.selection.backtracking import Backtracking
 from metapbt.population.selection.base import Exploit, Selection
-from metapbt.registry import check_settings, lookup
+from metapbt.registry import check_settings, lookup, making
 
 __all__ = ["SELECTIONS", "Exploit", "Selection", "make_selection"]
 
@@ -31,10 +31,11 @@ def make_selection(settings: Mapping[str, Any], size: int, quantile: float) -> S
         MetapbtError: the name or a setting is unknown or out of range.
     """
     own = dict(settings)
-    name, backtrack = own.pop("name"), own.pop("backtrack", False)
+    name, backtrack = own.pop("name", None), own.pop("backtrack", False)
     if not isinstance(backtrack, bool):
         raise MetapbtError(f"selection.backtrack must be true or false, got {backtrack!r}")
     made_by = lookup("selection", name, SELECTIONS)
     check_settings(f"setting of selection {name}", made_by, own, positional=2, also_known=["backtrack"])
-    selection: Selection = made_by(size, quantile, **own)
+    with making("selection", name):
+        selection: Selection = made_by(size, quantile, **own)
     return Backtracking(selection) if backtrack else selection

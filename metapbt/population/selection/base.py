@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,13 +65,23 @@ class Selection:
 
 
 def ranking(history: History) -> list[Record]:
-    """The members' last records, best first; NaN is worst, ties go to the lower member number."""
+    """The members' last records, best first; without a finite return is worst, ties go to the lower member number."""
 
     def place(record: Record) -> tuple[float, int]:
         value = history.value(record)
-        return (math.inf if math.isnan(value) else -value, record.member)
+        return (-value if math.isfinite(value) else math.inf, record.member)
 
     return sorted(history.latest, key=place)
+
+
+def fittest(history: History, ranked: Sequence[Record], count: int) -> list[Record]:
+    """The first ``count`` of ``ranked``, which others may go on from.
+
+    Those without a finite return give way to the ones that have one, who then come more than once; unless nobody has.
+    """
+    best = ranked[:count]
+    finite = [record for record in best if math.isfinite(history.value(record))]
+    return [*finite, *(finite[place % len(finite)] for place in range(len(best) - len(finite)))] if finite else [*best]
 
 
 def share(size: int, quantile: float) -> int:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Sequence
 
 import numpy as np
 
 from metapbt.errors import MetapbtError
 from metapbt.history import History
-from metapbt.population.selection.base import Exploit, Selection, ranking, share
+from metapbt.population.selection.base import Exploit, Selection, fittest, ranking, share
 
 
 class MultipleFrequencies(Selection):
@@ -23,6 +24,8 @@ class MultipleFrequencies(Selection):
       Where such a migrant is better its weights are taken over. Its hyperparameters come along only from a
       sub-population that evolves less often: what a more frequent one found may be greedy, so a steadier
       sub-population lets its own best hyperparameters train the migrant's weights.
+
+    Who has no finite return migrates nowhere; a sub-population in which nobody has one copies the best of all.
 
     Source: Doulazmi et al. (2025), Multiple-Frequencies Population-Based Training, section 4.
     """
@@ -54,21 +57,24 @@ class MultipleFrequencies(Selection):
         """Let each sub-population evolve whose period divides the intervals that its members have finished."""
         everyone = ranking(history)
         place = {record.member: rank for rank, record in enumerate(everyone)}
+        finite = [record for record in everyone if math.isfinite(history.value(record))]
         exploits = {}
         for number, period in enumerate(self.periods):
             own = [record for record in everyone if record.member // self.members == number]
             evolving = {r.member for r in own if r.member in reported and (r.generation + 1) % period == 0}
             count = share(len(own), self.quantile)
             losers = len(own) - count
-            for loser, winner in zip(reversed(own[losers:]), own[:count], strict=True):
+            alive = own[0] in finite
+            winners = fittest(history, own if alive or not finite else everyone, count)
+            for loser, winner in zip(reversed(own[losers:]), winners, strict=True):
                 if loser.member in evolving:
                     exploits[loser.member] = Exploit(winner.ref)
             challenged = own[max(count, losers - count) : losers]
-            others = [record for record in everyone if record.member // self.members != number]
+            others = [record for record in finite if record.member // self.members != number]
             for record in challenged:
                 if others and place[others[0].member] < place[record.member]:
                     migrant = others.pop(0)
-                    steadier = self.periods[migrant.member // self.members] > period
+                    steadier = self.periods[migrant.member // self.members] > period or not alive
                     if record.member in evolving:
                         exploits[record.member] = Exploit(migrant.ref, (migrant if steadier else own[0]).ref)
         return exploits

@@ -7,14 +7,15 @@ from collections.abc import Collection
 import numpy as np
 
 from metapbt.history import History
-from metapbt.population.selection.base import Exploit, Selection, ranking, share
+from metapbt.population.selection.base import Exploit, Selection, fittest, ranking, share
 
 
 class Truncation(Selection):
     """Truncation selection: each member of the worst quantile copies a random member of the best quantile.
 
     Source: Jaderberg et al. (2017), section 4.1.1. The quantile is rounded up to whole members, and down where
-    the worst and the best would overlap. Ties go to the lower member number.
+    the worst and the best would overlap. Ties go to the lower member number. Nobody copies who has no finite return
+    while another has one.
     """
 
     def __init__(self, size: int, quantile: float) -> None:
@@ -24,5 +25,5 @@ class Truncation(Selection):
         """Let the worst copy the best."""
         ranked = ranking(history)
         count = share(len(ranked), self.quantile)
-        best, worst = ranked[:count], sorted(record.member for record in ranked[len(ranked) - count :])
+        best, worst = fittest(history, ranked, count), sorted(record.member for record in ranked[len(ranked) - count :])
         return {member: Exploit(best[int(rng.integers(count))].ref) for member in worst if member in reported}

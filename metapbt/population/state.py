@@ -1,0 +1,182 @@
+"""A tuner's state as plain data, checked before anything of it is taken over."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from metapbt.errors import MetapbtError, shown
+from metapbt.history import History, Record, Ref
+from metapbt.plain import frozen, number
+from metapbt.population.decisions import Assignment
+from metapbt.space import Space
+
+VERSION = 2
+_KINDS = ("start", "continue", "copy", "restart")
+
+
+def write_state(history: History, assignments: Mapping[int, Assignment], mode: str) -> dict[str, Any]:
+    """Everything that has happened and is decided, as plain data."""
+    return {
+        "tuner": VERSION,
+        "mode": mode,
+        "records": [record.to_dict() for record in history],
+        "assignments": {str(member): assignment.to_dict() for member, assignment in assignments.items()},
+    }
+
+
+def read_state(state: Any, mode: str) -> tuple[list[Record], dict[int, Mapping[str, Any]]]:
+    """The records and, by member, what was decided, as :func:`write_state` wrote them.
+
+    Raises:
+        MetapbtError: it is none of a tuner, of a newer version, or of another mode.
+    """
+    if not isinstance(state, Mapping) or not {"records", "assignments"} <= state.keys():
+        raise MetapbtError(f"load_state: this is no state of a tuner: {shown(state)}")
+    version, told = state.get("tuner", 1), state.get("mode", "max")
+    if version not in (1, VERSION) or isinstance(version, bool):
+        raise MetapbtError(
+            f"load_state: the state is of version {shown(version)}, this metapbt reads versions 1 to {VERSION}"
+        )
+    if told != mode:
+        raise MetapbtError(f"load_state: the state has mode {shown(told)}, the tuner has mode '{mode}'")
+    records, assignments = state["records"], state["assignments"]
+    if not isinstance(records, list | tuple) or not isinstance(assignments, Mapping):
+        raise MetapbtError(
+            "load_state: this is no state of a tuner: it needs a list of records and assignments by member"
+        )
+    decided = {}
+    for member, assignment in assignments.items():
+        if (
+            not isinstance(member, str)
+            or not member.isdecimal()
+            or len(member) > 9
+            or not isinstance(assignment, Mapping)
+        ):
+            raise MetapbtError(f"load_state: the assignment of member {shown(member)} is none")
+        decided[int(member)] = assignment
+    return [_record(f"load_state: record {place}", data) for place, data in enumerate(records)], decided
+
+
+def _record(where: str, data: Any) -> Record:
+    try:
+        return Record.from_dict(data)
+    except MetapbtError as error:
+        raise MetapbtError(f"{where}: {error}") from error
+
+
+def _checked_history(space: Space, records: Sequence[Record], metric: str, size: int) -> History:
+    """A history that a population of ``size`` can have had, its configurations out of reach of whoever wrote it.
+
+    Raises:
+        MetapbtError: a record does not follow from those before it, or is of another space.
+    """
+    seen: dict[Ref, Record] = {}
+    last: dict[int, int] = {}
+    kept = []
+    for place, record in enumerate(records):
+        where = f"record {place} (generation {record.generation}, member {record.member})"
+        origin = record.origin
+        expected = last[record.member] + 1 if record.member in last else int(_begins_late(record, size))
+        if record.ref in seen or record.generation != expected or (record.member >= size and record.generation):
+            raise MetapbtError(f"{where} does not follow the member's last one")
+        if origin is not None and origin not in seen:
+            raise MetapbtError(f"{where} goes on from {shown(tuple(origin))}, of which there is no record before it")
+        before = 0 if origin is None else seen[origin].env_steps
+        if not before < record.env_steps < math.inf:
+            raise MetapbtError(f"{where}: env_steps must grow beyond {before}, got {record.env_steps}")
+        try:
+            legal = space.checked(record.hyperparameters)
+        except MetapbtError as error:
+            raise MetapbtError(f"{where}: {error}") from error
+        kept.append(replace(record, hyperparameters=frozen(legal)))
+        seen[record.ref], last[record.member] = kept[-1], record.generation
+    return History(tuple(kept), metric, size)
+
+
+def _begins_late(record: Record, size: int) -> bool:
+    """Whether a member's first record is of generation 1: it goes on from a candidate."""
+    return record.member < size and record.parent is not None and record.parent >= size
+
+
+def _checked_assignment(space: Space, history: History, member: int, data: Mapping[str, Any]) -> Assignment:
+    """What a member was to do next.
+
+    Raises:
+        MetapbtError: it does not follow from the history, or is of another space.
+    """
+    where = f"the assignment of member {member}"
+    if data.get("kind") not in _KINDS or not isinstance(data.get("source"), str):
+        raise MetapbtError(f"{where} is none: {shown(data)}")
+    refs = {name: _ref(where, data[name], history) for name in ("start", "teacher") if data.get(name) is not None}
+    start, kind = refs.get("start"), data["kind"]
+    own = history.last(member).ref if member in history.members else None
+    fits = {"start": start is None and own is None, "continue": start == own and own is not None}
+    if not fits.get(kind, (start is None) == (kind == "restart")):
+        raise MetapbtError(f"{where} does not follow from its records: {shown(data)}")
+    until = data.get("until_steps")
+    if until is not None and not isinstance(number(until), int):
+        raise MetapbtError(f"{where}: until_steps must be an integer, got {shown(until)}")
+    try:
+        legal = frozen(space.checked(data.get("hyperparameters")))  # type: ignore[arg-type]
+    except MetapbtError as error:
+        raise MetapbtError(f"{where}: {error}") from error
+    return Assignment(kind, start, legal, data["source"], refs.get("teacher"), until)
+
+
+def _ref(where: str, written: Any, history: History) -> Ref:
+    whole = isinstance(written, list | tuple) and len(written) == 2 and all(type(part) is int for part in written)
+    if not whole or history.at(Ref(*written)) is None:
+        raise MetapbtError(f"{where} names {shown(written)}, of which there is no record")
+    return Ref(*written)
+
+
+def going_on(history: History, member: int) -> Assignment:
+    """What a member does that goes on as it is.
+
+    Raises:
+        MetapbtError: it has not begun.
+    """
+    if member not in history.members:
+        raise MetapbtError(f"member {member} goes on, but has no record")
+    last = history.last(member)
+    return Assignment("continue", last.ref, last.hyperparameters, "continued")
+
+
+def restored(
+    space: Space,
+    metric: str,
+    size: int,
+    beginning: int,
+    records: Sequence[Record],
+    decided: Mapping[int, Mapping[str, Any] | None],
+) -> tuple[History, dict[int, Assignment]]:
+    """The history, and by member what is decided, of a population that goes on.
+
+    Args:
+        space: the search space.
+        metric: the return that selection looks at.
+        size: members.
+        beginning: how many configurations begin.
+        records: everything that was observed, in that order.
+        decided: the last decision for each member; None for one that goes on as it is.
+
+    Raises:
+        MetapbtError: it is of another population or space, or does not hang together.
+    """
+    members = {member: data for member, data in decided.items() if member < size}
+    candidates = {member: data for member, data in decided.items() if member >= size}
+    if members:
+        fits = members.keys() == set(range(size)) and not any(candidates.values())  # these are screened, if any
+    else:
+        fits = candidates.keys() == set(range(size, size + len(candidates)))
+        fits = fits and (not candidates or beginning in (size, len(candidates)))
+    if not fits:
+        raise MetapbtError(f"this is of {len(decided)} members, the tuner has {size}")
+    history = _checked_history(space, records, metric, size)
+    return history, {
+        member: _checked_assignment(space, history, member, data) if data is not None else going_on(history, member)
+        for member, data in sorted((members or candidates).items())
+    }

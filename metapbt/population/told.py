@@ -1,0 +1,157 @@
+"""What a training loop tells, and what code of the user's own answers: made plain, or refused by name."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from metapbt.errors import MetapbtError, named, shown
+from metapbt.history import History, Ref
+from metapbt.plain import frozen, number
+from metapbt.population.explorers.base import Suggestion
+from metapbt.population.selection import Exploit
+from metapbt.space import Hyperparameters, Space
+
+LARGEST = 2**63 - 1  # what a table's column of integers holds
+
+
+def numbers_told(env_steps: Any, returns: Any, who: Sequence[int], screening: bool) -> list[tuple[Any, Any]]:
+    """The steps and the return of each, still to be checked.
+
+    Raises:
+        MetapbtError: they are no lists, or not as many as are asked for.
+    """
+    told = [_listed("env_steps", env_steps), _listed("returns", returns)]
+    if not len(told[0]) == len(told[1]) == len(who):
+        raise MetapbtError(
+            f"tell: {len(who)} {'candidates' if screening else 'members'} need as many env_steps and "
+            f"returns, got {len(told[0])} and {len(told[1])}"
+        )
+    return list(zip(*told, strict=True))
+
+
+def _listed(what: str, values: Any) -> list[Any]:
+    if isinstance(values, str | bytes | Mapping | Set):
+        raise MetapbtError(f"tell: {what} must be a list with one number for each, got {shown(values)}")
+    try:
+        return list(values)
+    except TypeError:
+        raise MetapbtError(f"tell: {what} must be a list with one number for each, got {shown(values)}") from None
+
+
+def steps_told(member: int, value: Any, before: float) -> float:
+    """A measure of training, which must have grown; as an integer where it is whole.
+
+    Raises:
+        MetapbtError: it is no finite number, or has not grown.
+    """
+    found = number(value)
+    if found is None:
+        raise MetapbtError(f"tell: the env_steps of member {member} must be a number, got {shown(value)}")
+    if not before < found <= LARGEST:
+        raise MetapbtError(f"tell: env_steps of member {member} must grow beyond {before}, got {shown(found)}")
+    return int(found) if found == int(found) else found
+
+
+def return_told(member: int, value: Any) -> float:
+    """A return, which may be NaN or infinite.
+
+    Raises:
+        MetapbtError: it is no number.
+    """
+    found = number(value)
+    if found is None:
+        raise MetapbtError(f"tell: the return of member {member} must be a number, got {shown(value)}")
+    try:
+        return float(found)
+    except OverflowError:
+        return math.inf if found > 0 else -math.inf
+
+
+def member_told(member: Any, size: int) -> int:
+    """A member's number.
+
+    Raises:
+        MetapbtError: there is no such member.
+    """
+    found = number(member)
+    if found is None or found not in range(size):
+        raise MetapbtError(f"tell_member: members are 0 to {size - 1}, got {shown(member)}")
+    return int(found)
+
+
+@contextmanager
+def answering(who: str, own: bool = True) -> Iterator[None]:
+    """Name whose code it is that fails, where it is the user's own."""
+    try:
+        yield
+    except MetapbtError:
+        raise
+    except Exception as error:
+        if not own:
+            raise
+        raise MetapbtError(f"{who} failed: {named(error)}") from error
+
+
+def checked_suggestions(who: str, space: Space, suggestions: Any, count: int) -> list[Suggestion]:
+    """What an explorer suggested: as many as were asked for, each a legal configuration.
+
+    Raises:
+        MetapbtError: it is something else.
+    """
+    listed = list(suggestions) if isinstance(suggestions, Iterable) else [suggestions]
+    if len(listed) != count or not all(isinstance(suggestion, Suggestion) for suggestion in listed):
+        raise MetapbtError(f"{who} must answer with {count} suggestions, got {shown(suggestions)}")
+    return [
+        Suggestion(checked_configuration(who, space, s.hyperparameters), str(s.source), dict(s.operations))
+        for s in listed
+    ]
+
+
+def checked_configuration(who: str, space: Space, hyperparameters: Any) -> Hyperparameters:
+    """A configuration that somebody's code made, which cannot be changed any more.
+
+    Raises:
+        MetapbtError: it is none of the space.
+    """
+    try:
+        return frozen(space.checked(hyperparameters))
+    except MetapbtError as error:
+        raise MetapbtError(f"{who}: {error}") from error
+
+
+def checked_exploits(who: str, exploits: Any, history: History, reported: Collection[int]) -> dict[int, Exploit]:
+    """What a selection decided: for members that reported, with checkpoints that have a record.
+
+    Raises:
+        MetapbtError: it is something else.
+    """
+    if not isinstance(exploits, Mapping) or not all(isinstance(exploit, Exploit) for exploit in exploits.values()):
+        raise MetapbtError(f"{who} must answer with an Exploit by member, got {shown(exploits)}")
+    for member, exploit in exploits.items():
+        if member not in reported:
+            raise MetapbtError(f"{who} decides for member {shown(member)}, who has not reported")
+        for ref in (exploit.start, exploit.hyperparameters_of, exploit.teacher):
+            if ref is not None and not is_known(ref, history):
+                raise MetapbtError(f"{who} names {shown(ref)}, of which there is no record")
+        if exploit.until_steps is not None and not isinstance(number(exploit.until_steps), int):
+            raise MetapbtError(f"{who}: until_steps must be an integer, got {shown(exploit.until_steps)}")
+    return {int(member): exploit for member, exploit in exploits.items()}
+
+
+def is_known(ref: Any, history: History) -> bool:
+    """Whether something is the name of a record."""
+    return isinstance(ref, Ref) and all(isinstance(part, int) for part in ref) and history.at(ref) is not None
+
+
+def own_copy(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings that whoever gave them cannot change any more; objects are shared."""
+    return {
+        name: copy.deepcopy(value) if isinstance(value, list | dict | set | np.ndarray) else value
+        for name, value in settings.items()
+    }
