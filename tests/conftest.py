@@ -1,8 +1,9 @@
 """Settings of all tests."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -16,6 +17,14 @@ os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parents[1]
 
 
 from metapbt.store import journal  # noqa: E402 - after the threads are limited
+
+
+@pytest.fixture
+def everybodys() -> Iterator[Path]:
+    """A folder that other users can enter, too; ``tmp_path`` is the user's alone."""
+    with TemporaryDirectory() as name:
+        Path(name).chmod(0o777)
+        yield Path(name)
 
 
 class Killed(BaseException):

@@ -47,7 +47,7 @@ class StandInLearner:
             os.kill(int(Path(kill["folder"], "pid").read_text()), getattr(signal, kill["signal"]))
             time.sleep(60)  # in a worker: until the main process is gone and takes it along
         if fail and hyperparameters["x"] > fail["above"] and _count(Path(fail["folder"])) <= fail["times"]:
-            raise ValueError("meant to fail")
+            raise OSError("meant to fail")  # what may not come again
 
 
 def _count(folder: Path) -> int:

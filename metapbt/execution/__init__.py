@@ -6,7 +6,7 @@ from typing import Any
 
 from metapbt.execution.base import Executor
 from metapbt.learners import LearnerSpec
-from metapbt.registry import check_settings, lookup
+from metapbt.registry import check_settings, lookup, making
 
 __all__ = ["EXECUTORS", "Executor", "make_executor"]
 
@@ -24,5 +24,6 @@ def make_executor(name: str, learner: LearnerSpec, **settings: Any) -> Executor:
     """
     made_by = lookup("executor", name, EXECUTORS)
     check_settings(f"setting of executor {name}", made_by, settings)
-    executor: Executor = made_by(learner, **settings)
+    with making("executor", name):
+        executor: Executor = made_by(learner, **settings)
     return executor

@@ -4,17 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from metapbt.execution.base import Failure, Job
-from metapbt.execution.checkpoint import Outcome
+from metapbt.errors import MetapbtError
+from metapbt.execution.base import MOST_AT_ONCE, Failure, Job
 from metapbt.execution.trainer import Trainer
 from metapbt.learners import LearnerSpec
+from metapbt.plain import whole_number
+from metapbt.store.checkpoint import Outcome
 
 
 class InlineExecutor:
     """The simplest executor: those who are behind train first, so the order is always the same."""
 
-    def __init__(self, learner: LearnerSpec, threads: int = 1) -> None:
-        self._trainer = Trainer(learner, threads)
+    def __init__(self, learner: LearnerSpec, threads: int = 1, timeout: float | None = None) -> None:
+        """Make the learner in this process.
+
+        Args:
+            learner: what trains the members.
+            threads: of numerical libraries.
+            timeout: None: here nothing could end a learner that hangs.
+
+        Raises:
+            MetapbtError: the learner cannot be made, ``threads`` is no count, or there is a ``timeout``.
+        """
+        if timeout is not None:
+            raise MetapbtError("executor.timeout needs executor=processes: nothing can end a learner of this process")
+        self._trainer = Trainer(learner, whole_number("executor.threads", threads, 1, MOST_AT_ONCE))
         self._jobs: list[Job] = []
 
     def submit(self, jobs: Sequence[Job]) -> None:

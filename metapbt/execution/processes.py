@@ -2,54 +2,76 @@
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 import os
 import signal
 import sys
-import threading
 from collections.abc import Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing import forkserver
-from multiprocessing.connection import Connection
-from multiprocessing.context import ForkServerContext
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
+from time import monotonic
+from typing import Any
 
-from metapbt.errors import MetapbtError
-from metapbt.execution.base import Failure, Job
-from metapbt.execution.checkpoint import Outcome
-from metapbt.execution.trainer import Trainer, limit_threads
+from metapbt.errors import MetapbtError, named, one_line
+from metapbt.execution.base import MOST_AT_ONCE, Failure, Job
+from metapbt.execution.preload import VARIABLE
+from metapbt.execution.trainer import limit_threads
+from metapbt.execution.worker import Script, work
 from metapbt.learners import LearnerSpec
+from metapbt.plain import number, whole_number
+from metapbt.store.checkpoint import Outcome
+
+_PRELOADED = ["metapbt.execution.preload", "metapbt.execution.worker"]
+_PATIENCE = 10.0  # seconds for a process to end that has closed its line, or was killed
 
 
 class ProcessesExecutor:
     """Workers that live as long as the run; a member stays with the worker that has it in memory, where that is free.
 
-    Workers are forked from a server that has loaded the learner once. They hold one end of a pipe and end at once
-    when the other end closes, whether this process closes it or is killed; so nothing is left behind.
+    Workers are forked from a server that has loaded the learner once. They end at once when this process ends, however
+    that comes, and take along what their learner started; so nothing is left behind.
     """
 
-    def __init__(self, learner: LearnerSpec, threads: int = 1, workers: int | None = None) -> None:
+    def __init__(
+        self, learner: LearnerSpec, threads: int = 1, workers: int | None = None, timeout: float | None = None
+    ) -> None:
         """Prepare the workers; each starts with its first job.
 
         Args:
             learner: what trains the members.
             threads: of numerical libraries in each worker.
             workers: how many; None for as many as there are usable cores.
+            timeout: seconds after which a worker that has not ended its interval is taken to hang, and killed; the same
+                for making the learner. None waits for ever.
 
         Raises:
-            MetapbtError: ``workers`` is below 1.
+            MetapbtError: ``threads`` or ``workers`` is no count, ``timeout`` no time, or this process cannot have
+                workers, or none that could find the learner.
         """
-        if workers is not None and workers < 1:
-            raise MetapbtError(f"executor.workers must be >= 1, got {workers}")
+        if workers is None:
+            workers = len(os.sched_getaffinity(0))
+        count = whole_number("executor.workers", workers, 1, MOST_AT_ONCE)
+        threads = whole_number("executor.threads", threads, 1, MOST_AT_ONCE)
+        if timeout is not None:
+            seconds = number(timeout)
+            if seconds is None or not 0 < seconds < math.inf:
+                raise MetapbtError(f"executor.timeout must be seconds > 0, or null for none, got {timeout!r}")
+        if multiprocessing.current_process().daemon:
+            raise MetapbtError(
+                "executor=processes cannot start workers here: this process is daemonic (as those of "
+                "multiprocessing.Pool are), and may have no children; choose executor=inline"
+            )
+        script = Script.of(learner)
         limit_threads(threads)  # inherited by the server, so that it holds for what it loads
         context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload([learner.module])
-        forkserver.ensure_running()  # it loads the learner while this process prepares the rest
-        count = workers or len(os.sched_getaffinity(0))
-        self._workers = [_Worker(context, learner, threads) for _ in range(count)]
+        _start_server(context, learner)  # it loads the learner while this process prepares the rest
+        self._workers = [_Worker(context, (learner, threads, script), timeout) for _ in range(count)]
         self._jobs: list[Job] = []
+        self._ended: list[tuple[Job, Failure]] = []  # before they began
 
     def submit(self, jobs: Sequence[Job]) -> None:
         """Let the jobs wait for workers, behind those that came before."""
@@ -57,14 +79,23 @@ class ProcessesExecutor:
 
     def next(self) -> tuple[Job, Outcome | Failure]:
         """Wait for a worker to end its job. One that dies is a failure of that job, and starts anew with its next."""
-        self._start_jobs()
-        busy = {worker.future: worker for worker in self._workers if worker.future is not None}
-        if not busy:
-            raise IndexError("nothing is under way")
-        ended, _ = wait(busy, return_when=FIRST_COMPLETED)
-        result = busy[ended.pop()].collect()
-        self._start_jobs()  # so that the worker need not wait for what is made of the result
-        return result
+        while True:
+            self._start_jobs()
+            if self._ended:
+                return self._ended.pop(0)
+            busy = [worker for worker in self._workers if worker.job is not None]
+            if not busy:
+                raise IndexError("nothing is under way")
+            first = min(worker.deadline for worker in busy)
+            wait(
+                [each for worker in busy for each in worker.signs],
+                max(first - monotonic(), 0) if first < math.inf else None,
+            )
+            for worker in busy:
+                job, result = worker.job, worker.result()
+                if job is not None and result is not None:
+                    self._start_jobs()  # so that the worker need not wait for what is made of the result
+                    return job, result
 
     def close(self) -> None:
         """End the workers at once."""
@@ -73,74 +104,152 @@ class ProcessesExecutor:
             worker.close()
 
     def _start_jobs(self) -> None:
-        free = [worker for worker in self._workers if worker.future is None]
+        free = [worker for worker in self._workers if worker.job is None]
         while free and self._jobs:
             job = self._jobs.pop(0)
             worker = next((worker for worker in free if worker.holds(job.start_from)), free[0])
             free.remove(worker)
-            worker.start(job)
+            failure = worker.start(job)
+            if failure is not None:
+                self._ended.append((job, failure))
 
 
 class _Worker:
-    """One process, and what it has in memory."""
+    """One process, and what it has in memory.
 
-    def __init__(self, context: ForkServerContext, learner: LearnerSpec, threads: int) -> None:
-        self.future: Future[Outcome] | None = None
-        self._context, self._learner, self._threads = context, learner, threads
-        self._pool: ProcessPoolExecutor | None = None
+    Attributes:
+        job: that it trains; None while it waits.
+        deadline: when it is taken to hang, on the monotonic clock; infinite without a timeout.
+    """
+
+    def __init__(self, context: ForkServerContext, makes: tuple[Any, ...], timeout: float | None) -> None:
+        self.job: Job | None = None
+        self.deadline = math.inf
+        self._context, self._makes, self._timeout = context, makes, timeout
+        self._process: ForkServerProcess | None = None
         self._line: Connection | None = None
-        self._job: Job | None = None
+        self._is_ready = False
         self._held: dict[int, Path] = {}
 
     def holds(self, checkpoint: Path | None) -> bool:
         return checkpoint in self._held.values()
 
-    def start(self, job: Job) -> None:
-        if self._pool is None:
-            workers_end, self._line = self._context.Pipe(duplex=False)
-            self._pool = ProcessPoolExecutor(
-                1,
-                mp_context=self._context,
-                initializer=_prepare_worker,
-                initargs=(self._learner, self._threads, workers_end),
-            )
-        with _without_the_main_script(self._learner):
-            self._job, self.future = job, self._pool.submit(_train, job)
+    @property
+    def signs(self) -> list[Any]:
+        """What to wait for: a message, or the process's end."""
+        assert self._process is not None
+        return [self._line, self._process.sentinel]
 
-    def collect(self) -> tuple[Job, Outcome | Failure]:
-        """The ended job with its result."""
-        assert self._job is not None
-        assert self.future is not None
-        job, future = self._job, self.future
-        self._job = self.future = None
-        error = future.exception()
-        if error is None:
-            self._held[job.interval.ref.member] = job.save_to
-            return job, future.result()
-        if isinstance(error, BrokenProcessPool):
-            self.close()  # the next job starts a new process
-        return job, Failure.of(error)
+    def start(self, job: Job) -> Failure | None:
+        """Let the process train a job; a failure where it cannot."""
+        if self._process is not None and self._process.exitcode is not None:
+            self.close()  # it was killed while it waited
+        try:
+            if self._process is None:
+                self._begin()
+            assert self._line is not None
+            self._line.send(job)
+        except (OSError, EOFError) as error:  # no more processes, no more memory
+            self.close()
+            return Failure.mishap(f"no worker could be started: {named(error)}")
+        self.job = job
+        self._begin_time()
+        return None
+
+    def result(self) -> Outcome | Failure | None:
+        """What came of the job; None while it is under way."""
+        assert self._line is not None
+        assert self._process is not None
+        try:
+            if self._line.poll():
+                return self._received(self._line.recv())
+        except (OSError, EOFError):
+            self._process.join(_PATIENCE)
+            return self._ended(Failure.mishap(_end_in_words(self._process.exitcode)))
+        if self._process.exitcode is not None:
+            return self._ended(Failure.mishap(_end_in_words(self._process.exitcode)))
+        if monotonic() >= self.deadline:
+            return self._ended(
+                Failure.mishap(f"no end after executor.timeout={self._timeout:g} seconds: the worker was killed")
+            )
+        return None
 
     def close(self) -> None:
+        if self._process is not None and self._process.pid is not None:
+            # The whole group: what the learner started ends, too. The group may not be there yet, or no longer.
+            with suppress(OSError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.kill()
+            self._process.join(_PATIENCE)
         if self._line is not None:
             self._line.close()
-        if self._pool is not None:
-            self._pool.shutdown(wait=True, cancel_futures=True)
-        self._pool = self._line = self._job = self.future = None
+        self._process = self._line = self.job = None
+        self._is_ready = False
         self._held.clear()
+
+    def _begin(self) -> None:
+        self._line, workers_end = self._context.Pipe()
+        self._process = self._context.Process(target=work, args=(*self._makes, workers_end))
+        with _without_the_main_script(), workers_end:
+            self._process.start()
+
+    def _begin_time(self) -> None:
+        self.deadline = math.inf if self._timeout is None else monotonic() + self._timeout
+
+    def _received(self, message: Outcome | Failure | None) -> Outcome | Failure | None:
+        if message is None:
+            self._is_ready = True
+            self._begin_time()
+            return None
+        assert self.job is not None
+        if isinstance(message, Failure) and (message.kind == "mishap" or not self._is_ready):
+            return self._ended(message)  # the next job finds a fresh process
+        if isinstance(message, Outcome):
+            self._held[self.job.interval.ref.member] = self.job.save_to
+        self.job = None
+        return message
+
+    def _ended(self, failure: Failure) -> Failure:
+        self.close()
+        return failure
+
+
+def _end_in_words(code: int | None) -> str:
+    if code is None or code >= 0:
+        return f"the worker ended in the midst of it, with status {code}"
+    try:
+        name = signal.Signals(-code).name
+    except ValueError:
+        name = "unknown"
+    why = {"SIGKILL": ": out of memory?", "SIGSEGV": ": a fault in compiled code"}.get(name, "")
+    return f"the worker was killed by signal {-code} ({name}){why}"
+
+
+def _start_server(context: ForkServerContext, learner: LearnerSpec) -> None:
+    context.set_forkserver_preload(_PRELOADED)
+    os.environ[VARIABLE] = learner.module
+    try:
+        forkserver.ensure_running()
+    except ChildProcessError:  # it is the server of the process that this one was forked from
+        server: Any = forkserver._forkserver
+        server.__init__()
+        context.set_forkserver_preload(_PRELOADED)
+        forkserver.ensure_running()
+    except OSError as error:
+        raise MetapbtError(f"executor=processes cannot start workers here: {one_line(error)}") from error
+    finally:
+        del os.environ[VARIABLE]
 
 
 @contextmanager
-def _without_the_main_script(learner: LearnerSpec) -> Iterator[None]:
+def _without_the_main_script() -> Iterator[None]:
     """Let a worker that starts not run the user's script again.
 
     ``multiprocessing`` runs it in every new process, so that what it defines can be found; a script without
-    ``if __name__ == "__main__":`` would train there, too. Workers need no more than the learner's module.
+    ``if __name__ == "__main__":`` would train there, too. A worker whose learner is defined there reads it itself.
     """
     main = sys.modules["__main__"]
     hidden = {name: vars(main)[name] for name in ("__file__", "__spec__") if name in vars(main)}
-    if learner.module == "__main__":
-        hidden = {}
     try:
         for name in hidden:
             setattr(main, name, None)
@@ -148,24 +257,3 @@ def _without_the_main_script(learner: LearnerSpec) -> Iterator[None]:
     finally:
         for name, value in hidden.items():
             setattr(main, name, value)
-
-
-_trainer: Trainer  # of this process
-
-
-def _prepare_worker(learner: LearnerSpec, threads: int, line: Connection) -> None:
-    global _trainer
-    # Ctrl-C and a cluster's SIGTERM reach the whole process group; it is for the main process to act on them.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    threading.Thread(target=_end_with, args=(line,), daemon=True).start()
-    _trainer = Trainer(learner, threads)
-
-
-def _end_with(line: Connection) -> None:
-    line.poll(None)  # nothing is ever sent: it returns when the other end closes
-    os._exit(1)
-
-
-def _train(job: Job) -> Outcome:
-    return _trainer.train(job)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import copy
+import math
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -12,10 +15,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from metapbt.errors import MetapbtError, named
 from metapbt.execution.base import Job
-from metapbt.execution.checkpoint import Outcome, load_state, read_outcome, save_checkpoint
+from metapbt.execution.outcomes import mean, plain_number, plain_training
 from metapbt.learners import LearnerSpec
 from metapbt.learners.base import State, Teacher
+from metapbt.learners.contained import Left, contained
+from metapbt.store.checkpoint import Outcome, load_state, read_outcome, save_checkpoint
 
 _KEPT_BYTES = 50_000_000
 _RETURNS = "_returns"  # in a state: those of the line of descent's last episodes
@@ -31,35 +37,42 @@ class Trainer:
     def __init__(self, spec: LearnerSpec, threads: int) -> None:
         """Make the learner in this process, which uses ``threads`` threads from now on."""
         limit_threads(threads)
-        self._learner = spec.make()
+        self._learner, self._name = spec.make(), spec.name
         limit_threads(threads)  # making it may have loaded torch
         self._states: dict[int, tuple[Path, State]] = {}  # of each member, the last that was made here
 
     def train(self, job: Job) -> Outcome:
         """Train one member from its checkpoint and write the next one."""
         began = perf_counter()
+        if job.held is not None:
+            job.held.check()
         interval = job.interval
         state = self._load(job.start_from) if job.start_from else None
         before = state.pop(_RETURNS, np.empty(0)) if state is not None else np.empty(0)
-        training = self._learner.train(interval, state, self._teacher(job))
+        teacher = self._teacher(job)
+        with contained():
+            # Its own copy of the hyperparameters: what it does to them is not what it was asked to train with.
+            asked = replace(interval, hyperparameters=copy.deepcopy(interval.hyperparameters))
+            training = plain_training(self._learner.train(asked, state, teacher), self._name, interval)
         returns = window_of_returns(before, training.returns, job.window)
         outcome = Outcome(
             hyperparameters=interval.hyperparameters,
             env_steps=training.env_steps,
             until_steps=interval.until_steps,
-            train_return=float(np.mean(returns)) if len(returns) else float("nan"),
+            train_return=mean(returns),
             eval_return=training.eval_return,
             episodes=len(training.returns),
             wall_seconds=perf_counter() - began,
         )
-        after: State = {**training.state, _RETURNS: returns}
+        # An episode that diverged speaks for its own interval, but not for those that come after it.
+        after: State = {**training.state, _RETURNS: returns[np.isfinite(returns)]}
         self._states.pop(interval.ref.member, None)
-        # Frozen, for a learner that wrote into it would change what a copy starts from. Replay buffers are left out:
-        # they would fill the memory.
+        # A copy, which the learner cannot reach. Replay buffers are left out: they would fill the memory.
         if sum(array.nbytes for array in after.values()) <= _KEPT_BYTES:
-            for array in after.values():
-                array.flags.writeable = False
+            after = _frozen({name: array.copy() for name, array in after.items()})
             self._states[interval.ref.member] = job.save_to, after
+        if job.held is not None:
+            job.held.check()
         save_checkpoint(job.save_to, after, outcome)
         return outcome
 
@@ -74,14 +87,34 @@ class Trainer:
         for kept, state in self._states.values():
             if kept == path:
                 return dict(state)
-        return load_state(path)
+        return _frozen(load_state(path))
 
 
 def evaluate(spec: LearnerSpec, checkpoint: Path, seed: int, episodes: int) -> float:
-    """The mean return of a checkpoint's agent under its most likely actions, over episodes from ``seed`` on."""
-    state = load_state(checkpoint)
+    """The mean return of a checkpoint's agent under its most likely actions, over episodes from ``seed`` on.
+
+    Raises:
+        MetapbtError: what the learner returns is no finite number, or it leaves instead of returning.
+    """
+    state = _frozen(load_state(checkpoint))
     state.pop(_RETURNS, None)
-    return spec.make().evaluate(state, read_outcome(checkpoint).hyperparameters, seed, episodes)
+    hyperparameters = read_outcome(checkpoint).hyperparameters
+    learner, what = spec.make(), f"learner={spec.name}: what evaluate returns"
+    try:
+        with contained():
+            value = plain_number(learner.evaluate(state, hyperparameters, seed, episodes), what)
+    except Left as left:
+        raise MetapbtError(f"learner={spec.name}: evaluate raised {named(left.raised)}") from left
+    if not math.isfinite(value):
+        raise MetapbtError(f"{what} for the best agent must be a finite number, got {value}")
+    return value
+
+
+def _frozen(state: State) -> State:
+    """The same arrays; a learner that wrote into them would change what a copy starts from."""
+    for array in state.values():
+        array.flags.writeable = False
+    return state
 
 
 def window_of_returns(before: NDArray[Any], ended: Sequence[float], window: int) -> NDArray[np.float64]:

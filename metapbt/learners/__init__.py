@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from metapbt.envs import make_context
+from metapbt.errors import MetapbtError, named
 from metapbt.history import Budget, Context
 from metapbt.learners.base import Learner
-from metapbt.registry import lookup, settings_of
+from metapbt.learners.contained import Left, contained
+from metapbt.registry import lookup, making, settings_of
 
 LEARNERS = {
     "ppo": "metapbt.learners.ppo:PPOLearner",
@@ -53,7 +55,13 @@ class LearnerSpec:
         """Make the learner.
 
         Raises:
-            MetapbtError: the name or a setting is unknown.
+            MetapbtError: the name or a setting is unknown, or its code leaves instead of making it.
         """
-        learner: Learner = lookup("learner", self.name, LEARNERS)(self.env, self.context, self.budget, self.settings)
-        return learner
+        try:
+            with contained():
+                made_by = lookup("learner", self.name, LEARNERS)
+                with making("learner", self.name):
+                    learner: Learner = made_by(self.env, self.context, self.budget, self.settings)
+                return learner
+        except Left as left:
+            raise MetapbtError(f"learner '{self.name}' cannot be made: {named(left.raised)}") from left

@@ -24,11 +24,15 @@ State = dict[str, NDArray[np.generic]]
 class Training:
     """What one interval of training brought.
 
+    Numbers may be of Python, NumPy, Torch or JAX, and arrays whatever NumPy makes an array of numbers, truth values or
+    text of, tensors included. Anything else is refused before it is written, and named.
+
     Attributes:
         state: from which the member, or its copies, go on.
-        env_steps: environment steps of the line of descent, this interval included.
-        returns: of the episodes that ended in the interval, in the order in which they ended.
-        eval_return: mean return of the deterministic policy over the validation episodes after the interval.
+        env_steps: environment steps of the line of descent, this interval included: whole, and more than before it.
+        returns: of the episodes that ended in the interval, in the order in which they ended; none where none has.
+        eval_return: mean return of the deterministic policy over the validation episodes after the interval; NaN where
+            it is not evaluated. Who has no finite return is never copied while another has one.
     """
 
     state: State
@@ -97,7 +101,8 @@ class Learner(Protocol):
             teacher: whom a new agent learns from.
 
         Raises:
-            MetapbtError: the learner cannot learn from a teacher, or ``start`` does not fit.
+            MetapbtError: the learner cannot learn from a teacher, or ``start`` does not fit. It is not tried again, as
+                what may be a mishap is (``OSError``, ``MemoryError``, a worker that dies) and any other error once.
         """
         ...
 

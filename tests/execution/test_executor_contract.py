@@ -9,10 +9,10 @@ import pytest
 from metapbt.errors import MetapbtError
 from metapbt.execution import make_executor
 from metapbt.execution.base import Failure, Job
-from metapbt.execution.checkpoint import load_state, read_outcome
 from metapbt.history import Budget, Context, Interval, Ref
 from metapbt.learners import LearnerSpec
 from metapbt.learners.base import Training
+from metapbt.store.checkpoint import load_state, read_outcome
 
 EXECUTORS = {"inline": {}, "processes": {"workers": 2}}
 
@@ -144,7 +144,7 @@ def test_the_training_return_takes_in_earlier_episodes_of_the_line_of_descent(ex
 
 
 def test_bad_settings_are_named():
-    with pytest.raises(MetapbtError, match="executor.workers must be >= 1, got 0"):
+    with pytest.raises(MetapbtError, match="executor.workers must be an integer from 1 to 1024, got 0"):
         make_executor("processes", SPEC, workers=0)
     with pytest.raises(MetapbtError, match="unknown executor 'procesess'; did you mean 'processes'"):
         make_executor("procesess", SPEC)

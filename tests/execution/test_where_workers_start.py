@@ -1,0 +1,216 @@
+"""Whole runs from wherever Python may be started, as users start them: each in a process of its own."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from metapbt.cli import main
+
+ROOT = Path(__file__).parents[2]
+
+LEARNER = """
+import os
+import numpy as np
+from metapbt.learners.base import Training
+
+class L:
+    def __init__(self, env, context, budget, settings):
+        pass
+    def check(self, space):
+        pass
+    def train(self, interval, start, teacher=None):
+        x = float(interval.hyperparameters["learning_rate"])
+        result = Training({"x": np.array(x)}, interval.until_steps, (x,), x)
+        scope = {"interval": interval, "result": result, "Training": Training, "np": np, "os": os}
+        exec(os.environ.get("BUG", ""), scope)
+        return scope["result"]
+    def evaluate(self, state, hyperparameters, seed, episodes):
+        return eval(os.environ.get("TESTED", "1.0"))
+"""
+
+OVERRIDES = [
+    "env=quadratic", "method=pbt", "~learner.start", "budget.steps=8", "budget.interval=4", "population.size=2",
+    "executor=processes", "results_dir=r",
+]  # fmt: skip
+
+
+def python(folder, *arguments, text=None, **environment):
+    return subprocess.run(
+        [sys.executable, *arguments], cwd=folder, input=text, capture_output=True, text=True, timeout=300, check=False,
+        env={**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{folder}", **environment},
+    )  # fmt: skip
+
+
+def metapbt_run(folder, *overrides, **environment):
+    (folder / "own.py").write_text(LEARNER)
+    code = "import sys; from metapbt.cli import main; sys.exit(main(sys.argv[1:]))"
+    return python(folder, "-c", code, "run", *OVERRIDES, "learner.name=own:L", *overrides, **environment)
+
+
+@pytest.fixture
+def inline(tmp_path, monkeypatch, capfd):
+    """Runs without workers need no process of their own: a command's status, and what it said on stderr."""
+    (tmp_path / "own.py").write_text(LEARNER)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def command(*overrides, **environment):
+        with monkeypatch.context() as changed:
+            for name, value in environment.items():
+                changed.setenv(name, value)
+            status = main(["run", *OVERRIDES, "executor=inline", "learner.name=own:L", *overrides])
+        return status, capfd.readouterr().err
+
+    yield command
+    sys.modules.pop("own", None)
+
+
+def a_script(learner, *overrides, guard=False, before=""):
+    call = f"metapbt.run({[*OVERRIDES, f'learner.name={learner}', *overrides]!r})"
+    body = f"{before}\nrun = {call}\nprint('finished with', run.test_return)"
+    if guard:
+        body = "if __name__ == '__main__':\n" + "\n".join(f"    {line}" for line in body.splitlines())
+    return f"import metapbt\n{LEARNER if learner.startswith('__main__') else ''}\nprint('script')\n{body}\n"
+
+
+def finished(folder):
+    return len(list(folder.rglob("DONE")))
+
+
+@pytest.mark.parametrize(("learner", "guard"), [("own:L", False), ("__main__:L", False), ("__main__:L", True)])
+def test_a_script_with_and_without_a_main_guard(tmp_path, learner, guard):
+    (tmp_path / "own.py").write_text(LEARNER)
+    (tmp_path / "script.py").write_text(a_script(learner, guard=guard))
+    done = python(tmp_path, "-P", "script.py")
+    assert done.returncode == 0, done.stderr
+    assert "finished with 1.0" in done.stdout
+    assert "Traceback" not in done.stderr
+    # Workers read a script only where the learner is defined there.
+    assert done.stdout.count("script") == (1 if learner == "own:L" else 3)
+    assert finished(tmp_path) == 1
+
+
+@pytest.mark.parametrize("how", ["argument", "standard input"])
+def test_code_that_is_in_no_file(tmp_path, how):
+    (tmp_path / "own.py").write_text(LEARNER)
+    code = a_script("own:L")
+    done = python(tmp_path, "-c", code) if how == "argument" else python(tmp_path, text=code)
+    assert done.returncode == 0, done.stderr
+    assert "finished with 1.0" in done.stdout
+
+
+def test_a_learner_that_workers_cannot_read_is_one_line(tmp_path):
+    done = python(tmp_path, "-c", a_script("__main__:L"))
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith("metapbt.errors.MetapbtError: learner '__main__:L' is defined where workers cannot read it")
+    assert last.endswith("put it into a module, or choose executor=inline")
+    done = python(tmp_path, "-c", a_script("__main__:L", "executor=inline"))
+    assert done.returncode == 0, done.stderr
+
+
+ELSEWHERE = """
+import multiprocessing, os, sys, threading
+import metapbt
+from metapbt.errors import MetapbtError
+
+def train(folder, *more):
+    try:
+        run = metapbt.run([*{overrides!r}, "learner.name=own:L", "results_dir=" + folder, *more])
+        print(folder, "finished with", run.test_return, flush=True)
+    except MetapbtError as error:
+        print(folder, "says", error, flush=True)
+
+if __name__ == "__main__":
+    thread = threading.Thread(target=train, args=("thread",))
+    thread.start()
+    thread.join()
+    for method in ("fork", "spawn"):
+        context = multiprocessing.get_context(method)
+        for daemon in (False, True):
+            process = context.Process(target=train, args=(f"{{method}}_{{daemon}}",), daemon=daemon)
+            process.start()
+            process.join()
+    train("main")
+"""
+
+
+def test_threads_and_processes_that_others_started(tmp_path):
+    """A thread; forked processes, which know of a server that is not theirs; spawned ones; daemonic ones."""
+    (tmp_path / "own.py").write_text(LEARNER)
+    (tmp_path / "script.py").write_text(ELSEWHERE.format(overrides=OVERRIDES[:-1]))
+    done = python(tmp_path, "script.py")
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert [line for line in lines if "finished" in line] == [
+        f"{place} finished with 1.0" for place in ("thread", "fork_False", "spawn_False", "main")
+    ]
+    says = [line for line in lines if "says" in line]
+    assert [line.split()[0] for line in says] == ["fork_True", "spawn_True"]
+    assert all("this process is daemonic" in line and line.endswith("choose executor=inline") for line in says)
+    assert "Traceback" not in done.stderr
+
+
+BUG = "if interval.ref == (1, 1): result = Training(result.state, result.env_steps, (None,), 1.0)"
+
+
+def went_on_once_mended(folder, failed, mended):
+    """A bad outcome of the last interval was not saved."""
+    status, said = failed()
+    assert status == 1
+    assert "Traceback" not in said
+    last = said.strip().splitlines()[-1]
+    assert "member 1 failed in generation 1: learner=own:L: returns[0] must be a number" in last
+    (file,) = folder.rglob("FAILED")
+    assert "returns[0] must be a number" in file.read_text()
+    status, said = mended()
+    assert status == 0, said
+    assert finished(folder) == 1
+    assert not file.exists()
+
+
+def test_a_run_goes_on_once_its_learner_was_mended(tmp_path):
+    def workers(**environment):
+        done = metapbt_run(tmp_path, **environment)
+        return done.returncode, done.stderr
+
+    went_on_once_mended(tmp_path, lambda: workers(BUG=BUG), workers)
+
+
+def test_a_run_without_workers_goes_on_once_its_learner_was_mended(tmp_path, inline):
+    went_on_once_mended(tmp_path, lambda: inline(BUG=BUG), inline)
+
+
+def test_a_learner_that_leaves_does_not_end_a_run_in_silence(tmp_path, inline):
+    status, said = inline(BUG="import sys; sys.exit(0)")
+    assert status == 1
+    assert "member 0 failed twice alike in generation 0: SystemExit: 0" in said.strip().splitlines()[-1]
+    status, said = inline(TESTED="__import__('sys').exit(0)")
+    assert status == 1
+    assert said.strip().splitlines()[-1].endswith("learner=own:L: evaluate raised SystemExit: 0")
+    assert inline(TESTED="np.float32(2.5)")[0] == 0
+    (done,) = tmp_path.rglob("DONE")
+    assert "2.5" in done.read_text()
+
+
+def test_a_run_in_which_nobody_had_a_finite_return_fails(tmp_path, inline):
+    bug = "result = Training(result.state, result.env_steps, (np.inf,), np.nan)"
+    status, said = inline(BUG=bug)
+    assert status == 1
+    assert "no member ever had a finite return in 2 generations" in said.strip().splitlines()[-1]
+    assert list(tmp_path.rglob("FAILED"))
+    assert not finished(tmp_path)
+    # One finite return is enough, and its agent is the best.
+    status, said = inline("resume=false", BUG=f"if interval.ref != (0, 1): {bug}")
+    assert status == 0, said
+    assert "(member 1 after 4 steps)" in said
+
+
+def test_what_ends_a_worker_again_and_again_is_said_in_words(tmp_path):
+    failed = metapbt_run(tmp_path, BUG="if interval.ref.member == 1: os.kill(os.getpid(), 9)")
+    assert failed.returncode == 1
+    last = failed.stderr.strip().splitlines()[-1]
+    assert "failed 4 times in generation 0: the worker was killed by signal 9 (SIGKILL): out of memory?" in last
+    assert "retry 3 of 3" in failed.stderr
