@@ -12,10 +12,10 @@ from learner_intervals import made, train
 
 from metapbt.envs import make_env
 from metapbt.envs.base import Environment
-from metapbt.learners import sb3
 from metapbt.learners.ppo import PPOLearner, learner
 from metapbt.learners.ppo.network import Actor
 from metapbt.learners.sb3 import SB3Learner
+from metapbt.learners.sb3 import learner as sb3_learner
 from metapbt.seeding import episode_seed
 from metapbt.space import Space
 
@@ -83,7 +83,7 @@ def is_part_of_episodes(name: str) -> bool:
 @pytest.mark.parametrize("kind", ["ppo", "ppo that normalises", "sb3"])
 def test_an_interval_that_ends_changes_no_episode(kind: str, env: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """With nothing learned, no chance in actions and one seed for each environment, nothing tells intervals apart."""
-    for module in (learner, sb3):
+    for module in (learner, sb3_learner):
         monkeypatch.setattr(module, "episode_seed", lambda seed, place, count: place)
     monkeypatch.setattr(
         Actor, "noise", lambda actor, rng, *shape: np.zeros((*shape, actor.network.outputs), np.float32)

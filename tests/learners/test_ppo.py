@@ -302,9 +302,9 @@ def test_it_needs_no_torch_and_leaves_the_users_choices():
     ("settings", "message"),
     [
         ({"n_env": 3}, "unknown setting of learner ppo 'n_env'; did you mean 'n_envs'"),
-        ({"n_envs": 0}, "learner.n_envs must be a whole number >= 1, got 0"),
+        ({"n_envs": 0}, "learner.n_envs must be an integer >= 1, got 0"),
         ({"network": {"width": [8]}}, "unknown key of learner.network 'width'; did you mean 'widths'"),
-        ({"network": {"widths": [8, 0]}}, "learner.network.widths must be a whole number >= 1, got 0"),
+        ({"network": {"widths": [8, 0]}}, "learner.network.widths must be an integer >= 1, got 0"),
         ({"network": {"activation": "tahn"}}, "unknown learner.network.activation 'tahn'; did you mean 'tanh'"),
         ({"network": {"widths": 64}}, "learner.network.widths must be a list of whole numbers, got 64"),
         ({"hyperparameters": None}, "learner.hyperparameters must be a mapping, got None"),
@@ -327,6 +327,13 @@ def test_bad_settings_are_named(settings, message):
         ({"lr": {"type": "float", "low": 0, "high": 1}}, "unknown hyperparameter of learner ppo 'lr'"),
         ({"gamma": {"type": "float", "low": 0.9, "high": 1.1}}, r"space.gamma must be .*\[0, 1\], got 1.1"),
         ({"batch_size": {"type": "float", "low": 8.5, "high": 16}}, "space.batch_size must be a whole number"),
+        ({"batch_size": {"type": "float", "low": 8, "high": 16}}, "space.batch_size must be .*: write type: int"),
+        (
+            {"n_epochs": {"type": "float", "low": 2, "high": 4, "step": 0.5}},
+            "space.n_epochs must be .*: write type: int",
+        ),
+        ({"n_epochs": {"type": "categorical", "choices": ["3", "4"]}}, "space.n_epochs must be .*got '3'"),
+        ({"n_steps": {"type": "categorical", "choices": [True, False]}}, "space.n_steps must be .*got True"),
         (
             {"batch_size": {"type": "int", "low": 8, "high": 128}},
             r"batch_size must be at most a rollout .*100.*128",
@@ -347,6 +354,29 @@ def test_every_hyperparameter_may_be_in_the_space():
     one = learner()
     first = train(one, None, low, 100)
     assert train(one, first, high, 100).env_steps == 120 + 160
+
+
+def test_floats_that_step_over_whole_numbers_are_whole():
+    one, space = learner(), Space({"n_steps": {"type": "float", "low": 25, "high": 75, "step": 25}})
+    one.check(space)
+    assert train(one, None, {"n_steps": 25.0}, 100).env_steps == 100
+
+
+def test_whatever_passes_the_door_trains():
+    space = Space(
+        {
+            "n_steps": {"type": "int", "low": 10, "high": 300},
+            "batch_size": {"type": "int", "low": 1, "high": 40},
+            "n_epochs": {"type": "categorical", "choices": [1, 3]},
+            "target_kl": {"type": "categorical", "choices": [0.01, 0.5]},
+            "max_grad_norm": {"type": "float", "low": 1e-3, "high": 10.0, "log": True},
+        }
+    )
+    one, training = learner(length=200), None
+    one.check(space)
+    for corner in space.corners()[-2:]:
+        training = train(one, training, corner, 200)
+        assert all(np.isfinite(array).all() for array in training.state.values())
 
 
 def test_a_checkpoint_of_another_network_is_refused():

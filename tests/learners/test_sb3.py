@@ -15,8 +15,9 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 
 from metapbt.envs import Environment, make_env
 from metapbt.errors import MetapbtError
-from metapbt.learners import sb3 as module
 from metapbt.learners.sb3 import SB3Learner
+from metapbt.learners.sb3 import learner as module
+from metapbt.learners.sb3.state import state_of
 from metapbt.seeding import episode_seed
 from metapbt.space import Space
 
@@ -64,8 +65,8 @@ def test_a_restored_member_has_the_same_weights_optimiser_and_counters():
     one = learner()
     state = train(one, None, {"learning_rate": 1e-3}, 200, seed=0, evaluation_seed=1).state
     model = one._build({"learning_rate": 1e-3}, seed=5)
-    module._restore(model, state)
-    back = module._state(model)
+    one._restore(model, state, 0)
+    back = state_of(model)
     learned = {key for key in state if not key.startswith("episodes/")}
     assert back.keys() == learned
     assert all(np.array_equal(back[key], state[key]) for key in learned)
@@ -76,7 +77,7 @@ def test_hyperparameters_change_while_the_optimiser_keeps_what_it_learned():
     one = learner()
     state = train(one, None, {"learning_rate": 1e-3}, 100, seed=0, evaluation_seed=1).state
     model = one._build({"learning_rate": 2e-4, "clip_range": 0.4, "gae_lambda": 0.8, "batch_size": 25}, seed=5)
-    module._restore(model, state)
+    one._restore(model, state, 0)
     assert model.policy.optimizer.param_groups[0]["lr"] == 2e-4
     assert (model.clip_range(1.0), model.rollout_buffer.gae_lambda, model.batch_size) == (0.4, 0.8, 25)
     moments = model.policy.optimizer.state_dict()["state"]
@@ -171,7 +172,7 @@ PENDULUM = Environment(
 
 def restored(one, state, hyperparameters):
     model = one._build(hyperparameters, seed=5)
-    module._restore(model, state)
+    one._restore(model, state, 0)
     return model
 
 
@@ -209,15 +210,28 @@ def rates(model):
     return found | {model.lr_schedule(1.0)}
 
 
-@pytest.mark.parametrize(("before", "after"), [(0.1, 0.7), (0.1, "auto"), ("auto", 0.7)])
-def test_a_tuned_entropy_coefficient_is_the_intervals_own(before, after):
+@pytest.mark.parametrize(
+    ("before", "after", "begins_at"),
+    [
+        (0.1, 0.7, 0.7),
+        (0.1, "auto", 0.1),
+        (0.0, "auto", 1.0),  # has no logarithm
+        (0.1, "auto_0.3", 0.3),
+        ("auto", 0.7, 0.7),
+        ("auto_0.3", "auto", None),
+        ("auto", "auto_0.3", None),
+    ],
+)
+def test_a_tuned_entropy_coefficient_is_the_intervals_own_and_a_learned_one_goes_on(before, after, begins_at):
     one = pendulum("SAC", buffer_size=300)
     first = train(one, None, {"ent_coef": before, "batch_size": 16}, 60)
     model = restored(one, first.state, {"ent_coef": after, "batch_size": 16})
-    if after == "auto":
-        assert model.log_ent_coef.item() == 0.0
+    if begins_at is None:
+        assert model.log_ent_coef.item() == first.state["log_ent_coef"]
+    elif isinstance(after, str):
+        assert model.log_ent_coef.exp().item() == pytest.approx(begins_at)
     else:
-        assert model.ent_coef_tensor.item() == pytest.approx(after)
+        assert model.ent_coef_tensor.item() == pytest.approx(begins_at)
     assert train(one, first, {"ent_coef": after, "batch_size": 16}, 60).env_steps == 120
 
 
@@ -289,8 +303,12 @@ def test_mistakes_are_found_before_anything_is_trained(changes, space, message):
     ("changes", "message"),
     [
         ({"algorithm": "PPPO"}, "unknown learner.algorithm 'PPPO'; did you mean 'PPO'"),
+        ({"policy": "MlpPolcy"}, "unknown learner.policy 'MlpPolcy'; did you mean 'MlpPolicy'"),
+        ({"n_envs": "2"}, "learner.n_envs must be an integer >= 1, got '2'"),
+        ({"hyperparameters": None}, "learner.hyperparameters must map algorithms to mappings, got None"),
+        ({"hyperparameters": {"PPO": 3}}, "learner.hyperparameters must map algorithms to mappings"),
         ({"n_env": 3}, "unknown setting of learner sb3 'n_env'; did you mean 'n_envs'"),
-        ({"n_envs": 0}, "learner.n_envs must be >= 1, got 0"),
+        ({"n_envs": 0}, "learner.n_envs must be an integer >= 1, got 0"),
     ],
 )
 def test_bad_settings_are_named(changes, message):

@@ -20,9 +20,10 @@ from metapbt.learners.ppo.network import ACTIVATIONS, Actor, Network
 from metapbt.learners.ppo.normalise import ObservationNormaliser, RunningMoments
 from metapbt.learners.ppo.rollout import PPOPolicy, Runner, evaluate
 from metapbt.learners.ppo.update import Coefficients, Learned, update
+from metapbt.plain import whole_number
 from metapbt.seeding import episode_seed
 
-if TYPE_CHECKING:  # ConfigSpace takes half a second to import, and training needs none of it
+if TYPE_CHECKING:
     from metapbt.history import Budget, Context, Interval
     from metapbt.space import Hyperparameters, Parameter, Space
 
@@ -120,18 +121,18 @@ class PPOLearner:
         self.env = env
         self.context = context
         self.budget = budget
-        self.n_envs = _whole("learner.n_envs", chosen["n_envs"])
+        self.n_envs = whole_number("learner.n_envs", chosen["n_envs"], 1)
         self.engine: str = chosen["engine"]
         self.normalise_advantages = _flag("learner.normalise_advantages", chosen["normalise_advantages"])
         self.normalise_observations = _flag("learner.normalise_observations", chosen["normalise_observations"])
         self.normalise_returns = _flag("learner.normalise_returns", chosen["normalise_returns"])
         self.anneal_learning_rate = _flag("learner.anneal_learning_rate", chosen["anneal_learning_rate"])
         if network["activation"] not in ACTIVATIONS:
-            raise unknown_name("learner.network.activation", str(network["activation"]), ACTIVATIONS)
+            raise unknown_name("learner.network.activation", network["activation"], ACTIVATIONS)
         self.activation: str = network["activation"]
         if not isinstance(network["widths"], Sequence) or isinstance(network["widths"], str):
             raise MetapbtError(f"learner.network.widths must be a list of whole numbers, got {network['widths']!r}")
-        self.widths = tuple(_whole("learner.network.widths", width) for width in network["widths"])
+        self.widths = tuple(whole_number("learner.network.widths", width, 1) for width in network["widths"])
         self.shared = _flag("learner.network.shared", network["shared"])
         self._kept = KeptBatches()
         defaults = {name: legal.default for name, legal in HYPERPARAMETERS.items()}
@@ -316,8 +317,11 @@ def _orders(rng: np.random.Generator, n_epochs: int, size: int) -> np.ndarray[An
 def _ends(parameter: Parameter) -> tuple[Any, Any]:
     """The smallest and the largest value of a hyperparameter, after a check that all are legal."""
     values = parameter.choices or (parameter.low, parameter.high)
+    legal = HYPERPARAMETERS[parameter.name]
     for value in values:
-        HYPERPARAMETERS[parameter.name].check(f"space.{parameter.name}", value)
+        legal.check(f"space.{parameter.name}", value)
+    if legal.whole and parameter.kind == "float" and (parameter.step is None or parameter.step != int(parameter.step)):
+        raise MetapbtError(f"space.{parameter.name} must be {legal}, which floats between are not: write type: int")
     numbers = [value for value in values if isinstance(value, int | float)]
     return (min(numbers), max(numbers)) if numbers else (None, None)
 
@@ -337,12 +341,6 @@ def _complete(kind: str, where: str, defaults: Mapping[str, Any], chosen: Any) -
         if key not in defaults:
             raise unknown_name(kind, key, defaults)
     return {**defaults, **chosen}
-
-
-def _whole(name: str, value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise MetapbtError(f"{name} must be a whole number >= 1, got {value!r}")
-    return value
 
 
 def _flag(name: str, value: Any) -> bool:
