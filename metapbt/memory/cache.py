@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import zipfile
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
-from metapbt.files import atomic_file
+from metapbt.errors import MetapbtError
+from metapbt.files import read_arrays, remove_leftovers, write_arrays
 from metapbt.log import LOGGER
 
 FOLDER = ".meta_models"  # hidden: whoever looks for runs passes over it
+_MOST_BYTES = 1 << 28  # of a model that is read: a crafted file must not fill the memory
+_LEFT_SECONDS = 24 * 3600.0  # after which nobody is still writing a model, on whichever machine
 
 
 class ModelCache:
@@ -32,20 +33,18 @@ class ModelCache:
     def get(self, key: str) -> dict[str, NDArray[Any]] | None:
         """The model's weights, or None."""
         path = self.folder / f"{key}.npz"
-        if not path.exists():
-            return None
         try:
-            with np.load(path, allow_pickle=False) as stored:
-                return {name: stored[name] for name in stored.files}
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-            LOGGER.warning("%s is damaged (%s): memory is trained anew", path, error)
+            return read_arrays(path, _MOST_BYTES) if path.exists() else None
+        except (MetapbtError, OSError) as error:
+            LOGGER.warning("%s: memory is trained anew", error)
             return None
 
     def put(self, key: str, weights: dict[str, NDArray[Any]]) -> None:
         """Keep a model's weights; a place that cannot be written, such as another user's, costs only the reuse."""
         path = self.folder / f"{key}.npz"
         try:
-            with atomic_file(path) as temporary, temporary.open("wb") as file:
-                np.savez(file, **weights)  # type: ignore[arg-type]
+            self.folder.mkdir(exist_ok=True)  # the results above it stay deleted if they were
+            remove_leftovers(self.folder, _LEFT_SECONDS)
+            write_arrays(path, weights, parents=False)
         except OSError as error:
             LOGGER.warning("memory's model is not kept for other runs: %s", error)

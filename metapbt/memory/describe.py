@@ -17,12 +17,14 @@ from metapbt.envs import make_env
 from metapbt.errors import MetapbtError
 from metapbt.history import Context, FeatureValue
 from metapbt.log import LOGGER
+from metapbt.plain import whole_number
 from metapbt.surrogates.thinning import evenly
 
 Array = NDArray[np.float64]
 #: Describes contexts relative to each other, all by the same names.
 Describe = Callable[[Sequence[Context]], list[dict[str, float]]]
 
+MOST_CATEGORIES = 100  # of a feature; where it has more, a value says no more than a name
 EPISODE_STEPS = 200  # of each, at most
 NUMBERS = 256  # of an observation, at most; of pictures as many are taken, evenly over them
 CHANCE = 0.001  # that a statistic counts which does not depend on the context
@@ -31,11 +33,17 @@ SMALLEST = 0.1  # share of the differences that each must explain
 
 
 def by_features(contexts: Sequence[Context]) -> list[dict[str, float]]:
-    """Describe contexts by their features: a number by itself, a category by a 0 or 1 for each of its values."""
+    """Describe contexts by the features that all of them have.
+
+    A number is described by itself, a category by a 0 or 1 for each of its values, unless there are more than
+    ``MOST_CATEGORIES``: then it is left out.
+    """
     described: list[dict[str, float]] = [{} for _ in contexts]
-    for name in contexts[0]:
+    for name in [name for name in contexts[0] if all(name in context for context in contexts)]:
         values = [context[name] for context in contexts]
         categories = sorted(set(map(str, values))) if any(isinstance(value, str) for value in values) else []
+        if len(categories) > MOST_CATEGORIES:
+            continue
         for description, value in zip(described, values, strict=True):
             if categories:
                 description.update({f"{name}={each}": float(str(value) == each) for each in categories})
@@ -63,10 +71,8 @@ class Experience:
         Raises:
             MetapbtError: there are fewer than 2 episodes.
         """
-        if episodes < 2:
-            raise MetapbtError(f"meta.episodes must be >= 2, got {episodes}")
         self.env = env
-        self.episodes = episodes
+        self.episodes = whole_number("meta.episodes", episodes, 2)
         self._found: dict[Context, Array] = {}
         self._warned = False
 

@@ -46,14 +46,14 @@ class Samples:
     contexts: NDArray[np.int_]
 
     @classmethod
-    def of(cls, rows: Sequence[Transition], columns: Columns, contexts: Sequence[int] | None = None) -> Samples:
-        """Of transitions, all of one context unless ``contexts`` says otherwise."""
+    def of(cls, rows: Sequence[Transition], columns: Columns) -> Samples:
+        """Of transitions of one context."""
         numbers = np.array(
             [(r.generation, r.steps_before, r.steps, r.return_before, r.return_after) for r in rows], dtype=np.float64
         )
         generations, steps_before, steps, before, after = numbers.reshape(len(rows), 5).T
         points = np.array([columns(row.hyperparameters) for row in rows], dtype=np.float64)
-        which = np.zeros(len(rows), dtype=int) if contexts is None else np.array(contexts, dtype=int)
+        which = np.zeros(len(rows), dtype=int)
         return cls(generations, steps_before, steps, before, after, points if len(rows) else np.empty((0, 0)), which)
 
     def __len__(self) -> int:
@@ -74,11 +74,17 @@ class Samples:
         Agents with about as much training are of one time, even where intervals end at whole rollouts of several
         lengths, or asynchronously.
         """
-        times = np.zeros(len(self), dtype=int)
-        for context in np.unique(self.contexts):
-            own = self.contexts == context
-            times[own] = np.round(self.steps_before[own] / np.median(self.steps[own]))
-        return times
+        if not len(self):
+            return np.zeros(0, dtype=int)
+        # The median of each context's intervals: they are sorted within it, and the middle one or two looked at.
+        order = np.lexsort((self.steps, self.contexts))
+        starts = np.flatnonzero(np.diff(self.contexts[order], prepend=-1))
+        counts = np.diff(starts, append=len(self))
+        steps = self.steps[order]
+        usual = (steps[starts + (counts - 1) // 2] + steps[starts + counts // 2]) / 2
+        return np.round(self.steps_before / usual[np.searchsorted(self.contexts[order][starts], self.contexts)]).astype(
+            int
+        )
 
 
 @dataclass(frozen=True)

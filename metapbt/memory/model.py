@@ -35,6 +35,7 @@ CHECK_EVERY = 25  # steps between two looks at how well other rows are forecast
 LOOK_AT = 200  # rows at most, forecast or given, in one such look
 TUNED = ("log_scales", "level")  # what the target's own rows may change
 TUNING_RATE = 0.02
+LARGEST_WEIGHT = 100.0  # no training gets there, and where it is a lengthscale's logarithm, numbers end soon after
 ANCHORS = 16  # in one product, to find the rows nearest to them
 
 
@@ -104,11 +105,39 @@ class MetaModel:
 
     def weights(self) -> Weights:
         """All that was learned."""
-        return {name: value.detach().numpy().copy() for name, value in self.kernel.state_dict().items()}
+        return {name: value.detach().numpy().copy() for name, value in self._trained.items()}
 
     def load(self, weights: Weights) -> None:
-        """Take what ``weights`` gave."""
-        self.kernel.load_state_dict({name: torch.as_tensor(value) for name, value in weights.items()})
+        """Take what ``weights`` gave.
+
+        Raises:
+            ValueError: they are not of this model; nothing was taken.
+        """
+        self.check(weights)
+        with torch.no_grad():
+            for name, value in self._trained.items():
+                value.copy_(torch.as_tensor(weights[name]))
+
+    def check(self, weights: Weights) -> None:
+        """Check that weights are of this model.
+
+        Raises:
+            ValueError: one is missing, unknown, of another shape or type, or none that training leads to.
+        """
+        trained = self._trained
+        if weights.keys() != trained.keys():
+            raise ValueError(f"it has {', '.join(sorted(weights)) or 'nothing'}, not {', '.join(sorted(trained))}")
+        for name, expected in trained.items():
+            value = weights[name]
+            if value.dtype != np.float64 or value.shape != tuple(expected.shape):
+                raise ValueError(f"{name} is {value.dtype} {value.shape}, not float64 {tuple(expected.shape)}")
+            if not (np.abs(value) <= LARGEST_WEIGHT).all():  # nor NaN
+                raise ValueError(f"{name} has values that training does not lead to")
+
+    @property
+    def _trained(self) -> dict[str, torch.nn.Parameter]:
+        parts = {"warp": self.warp, "stage": self.stage}
+        return {f"{part}.{name}": value for part, module in parts.items() for name, value in module.named_parameters()}
 
     @_one_thread()
     def train(
@@ -133,7 +162,7 @@ class MetaModel:
             taught ones, and the weights. Nothing without unseen rows.
         """
         rng = np.random.default_rng(seed)
-        by_context = [np.flatnonzero(rows.contexts == c) for c in np.unique(rows.contexts)]
+        by_context = _by_context(rows.contexts)
         network = [*self.warp.hidden.parameters(), *self.warp.last.parameters()]
         scales = [self.warp.log_scales, *self.stage.parameters()]
         groups: list[dict[str, Any]] = [{"params": scales, "lr": phase.rate}]
@@ -271,14 +300,22 @@ def _as_target(x: Array) -> Array:
     return np.concatenate([x, np.ones((len(x), 1))], axis=1)
 
 
+def _by_context(contexts: NDArray[np.int_]) -> list[NDArray[np.int_]]:
+    """The rows of each context, in their order."""
+    order = np.argsort(contexts, kind="stable")
+    return np.split(order, np.flatnonzero(np.diff(contexts[order])) + 1)
+
+
 def _batch(
     by_context: Sequence[NDArray[np.int_]], rng: np.random.Generator
 ) -> tuple[NDArray[np.int_], NDArray[np.int_]]:
     asked = int(rng.integers(len(by_context)))
     own = rng.permutation(by_context[asked])[:QUERY]
-    others = [rows for c, rows in enumerate(by_context) if c != asked]
+    others = [*by_context[:asked], *by_context[asked + 1 :]]
     if not others:
         half = len(own) // 2
         return own[:half], own[half:]
+    if len(others) > SUPPORT:  # as many are drawn: the cost of a step does not depend on how many there are
+        others = [others[place] for place in rng.integers(len(others), size=SUPPORT)]
     pool = np.concatenate([rows[rng.integers(len(rows), size=SUPPORT)] for rows in others])
     return np.unique(rng.choice(pool, SUPPORT)), own

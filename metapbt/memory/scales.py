@@ -10,7 +10,9 @@ import numpy as np
 
 from metapbt.memory.encoder import Array, Description, Samples
 
+STEEPEST = 300.0  # of a logarithm: numbers end soon beyond its exponential
 TAIL = 0.05  # share of the returns beyond which, on either side, they count by their logarithm
+FAR = 30.0  # ten times the longest lengthscale that is fitted
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,13 @@ class HistoryScale:
 
     def start(self, generations: Any, env_steps: Any, returns: Any) -> Array:
         """Generation and return: ``... x 2``."""
-        return np.stack([np.asarray(generations, dtype=np.float64), (returns - self.low) / self.span], axis=-1)
+        return np.stack([np.asarray(generations, dtype=np.float64), self.scaled(returns)], axis=-1)
+
+    def scaled(self, returns: Any) -> Array:
+        """Returns on this scale. What is ``FAR`` beyond the run's is as unlike them as can be, and stays a number that
+        distances can be computed with."""
+        u = (np.asarray(returns, dtype=np.float64) - self.low) / self.span
+        return np.asarray(np.clip(u, -FAR, 1 + FAR))
 
     def context(self, description: Description) -> list[float]:
         """No columns: a run is on one context."""
@@ -105,7 +113,7 @@ class SourceScale:
     def unscaled(self, scaled: Any) -> Array:
         """The returns that ``scaled`` takes to these numbers."""
         u = np.asarray(scaled, dtype=np.float64)
-        below, above = np.minimum(u, 0.0), np.maximum(u - 1, 0.0)
+        below, above = np.clip(u, -STEEPEST, 0.0), np.clip(u - 1, 0.0, STEEPEST)
         return np.asarray(self.low + self.span * (np.clip(u, 0.0, 1.0) - np.expm1(-below) + np.expm1(above)))
 
     def steepness(self, returns: Any) -> Array:

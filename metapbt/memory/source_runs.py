@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+
+import numpy as np
+import pyarrow as pa
 
 from metapbt.history import Context, History
 from metapbt.memory.describe import Describe, by_features
 from metapbt.memory.encoder import Description
+from metapbt.memory.reading import joined, own_columns
+from metapbt.store.table import CONTEXT, Identity, context_of, to_table
 
 
 @dataclass(frozen=True)
 class SourceRun:
-    """A run on another context, as far as it had come: what memory is made of."""
+    """A run on another context, as far as it had come."""
 
     context: Context
     history: History
@@ -24,16 +30,36 @@ class Memory:
 
     Attributes:
         context: the target.
-        sources: runs on other contexts of the same environment.
+        sources: runs on other contexts of the same environment, or one table of their records, as
+            :func:`metapbt.memory.reading.read_sources` reads it.
         describe: what tells contexts apart.
     """
 
     context: Context
-    sources: tuple[SourceRun, ...] = ()
+    sources: Sequence[SourceRun] | pa.Table = ()
     describe: Describe = by_features
+
+    @cached_property
+    def table(self) -> pa.Table:
+        """The records of all runs; ``run_id`` tells these apart."""
+        if isinstance(self.sources, pa.Table):
+            return self.sources
+        parts = []
+        for place, source in enumerate(self.sources):
+            identity = Identity(str(place), "", source.context, "", "", "", 0)
+            parts.append((identity, own_columns(to_table(identity, source.history))))
+        return joined(parts)
+
+    @cached_property
+    def contexts(self) -> tuple[Context, ...]:
+        """The context of each run, in the order in which the table names them first."""
+        encoded = self.table["run_id"].combine_chunks().dictionary_encode()
+        first = np.unique(encoded.indices.to_numpy(), return_index=True)[1]
+        names = [name for name in self.table.column_names if name.startswith(CONTEXT)]
+        return tuple(context_of(row) for row in self.table.select(names).take(first).to_pylist())
 
     @cached_property
     def descriptions(self) -> dict[Context, Description]:
         """Of the sources' contexts and the target."""
-        contexts = list(dict.fromkeys([*(source.context for source in self.sources), self.context]))
+        contexts = list(dict.fromkeys([*self.contexts, self.context]))
         return dict(zip(contexts, self.describe(contexts), strict=True))

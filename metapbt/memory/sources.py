@@ -9,17 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
 from metapbt.errors import MetapbtError, unknown_name
-from metapbt.history import Context, FeatureValue, History, Record
-from metapbt.log import LOGGER, counted
+from metapbt.history import Context, FeatureValue
+from metapbt.history.record import HUGE
+from metapbt.log import counted
 from metapbt.memory.describe import Describe, by_features
 from metapbt.memory.encoder import Description
-from metapbt.memory.source_runs import Memory, SourceRun
+from metapbt.memory.reading import UNREADABLE, pass_over, read_sources
+from metapbt.memory.source_runs import Memory
+from metapbt.plain import whole_number
 from metapbt.space import Space
-from metapbt.store.results import RunInfo, count_records, find_runs, read_run
-from metapbt.store.table import SCHEMA, to_records
+from metapbt.store.results import RunInfo, count_records, find_runs
 
 
 def choose_sources(
@@ -40,7 +41,8 @@ def choose_sources(
 
     Nothing of the target gets into its own memory: neither its runs, whatever their seed, nor runs on other contexts
     whose memory came from the target, over however many hops. A run that is still being written counts as far as it is
-    whole.
+    whole, and one that cannot be read, or of which it cannot be known what its memory came from, is passed over with a
+    warning.
 
     Args:
         results_dir: where to look; a directory that does not exist holds no runs.
@@ -59,69 +61,52 @@ def choose_sources(
         describe: what distances are taken over.
 
     Raises:
-        MetapbtError: ``sources`` is unknown, a number is below 1, or ``similar`` lacks the space.
+        MetapbtError: the directory may not be read, ``sources`` is unknown, another setting is out of its range, or
+            ``similar`` lacks the space.
     """
-    if sources not in _CHOICES:
+    if not isinstance(sources, str) or sources not in _CHOICES:
         raise unknown_name("meta.sources", sources, _CHOICES)
     for key, value in (("num_contexts", num_contexts), ("min_records", min_records)):
-        if value < 1:
-            raise MetapbtError(f"meta.{key} must be >= 1, got {value}")
+        whole_number(f"meta.{key}", value, 1)
+    if methods is not None and (
+        not isinstance(methods, list | tuple) or not all(isinstance(method, str) for method in methods)
+    ):
+        raise MetapbtError(f"meta.methods must be a list of methods, such as [pb2], or null, got {methods!r}")
+    if not isinstance(include_target, bool):
+        raise MetapbtError(f"meta.include_target must be true or false, got {include_target!r}")
+    own = _place(exclude) if exclude is not None else None
+    kin = _Kin(target)
     runs = [
         run
-        for run in _distinct(find_runs(results_dir) if results_dir.is_dir() else [])
+        for place, run in _distinct(_runs(results_dir))
         if run.env == env
         and run.learner == learner
         and (methods is None or run.method in methods)
-        and (include_target or not any(_same(c, target) for c in (run.context, *run.ancestry)))
-        and (exclude is None or run.path.resolve() != exclude.resolve())
+        and place != own
+        and _is_sound(run)
+        and (include_target or not (run.context in kin or any(context in kin for context in run.ancestry)))
     ]
     records = {run.path: _record_count(run) for run in runs}
     counts: Counter[Context] = Counter()
     for run in runs:
         counts[run.context] += records[run.path]
     enough = [context for context, count in counts.items() if count >= min_records]
-    contexts = sorted(enough, key=lambda context: [str(item) for item in sorted(context.items())])
-    runs = [run for run in runs if run.context in contexts and records[run.path]]
+    described = set(_describable(enough, target, describe))
+    contexts = sorted(described, key=lambda context: [str(item) for item in sorted(context.items())])
+    runs = [run for run in runs if run.context in described and records[run.path]]
     if not contexts:
         return []
     if sources == "similar" and len(contexts) > num_contexts:
         points, here = _alike(runs, contexts, target, space, describe)
     else:
         points, here = _standardised(describe([*contexts, target]))
-    chosen = [contexts[index] for index in _CHOICES[sources](points, here, num_contexts)]
+    chosen = {contexts[index] for index in _CHOICES[sources](points, here, num_contexts)}
     return [run for run in runs if run.context in chosen]
-
-
-def read_sources(runs: Sequence[RunInfo]) -> pa.Table:
-    """Read the records of source runs into one table; its ``run_id`` tells them apart by their paths."""
-    tables = [SCHEMA.empty_table()]
-    for run in runs:
-        table = read_run(run)
-        if table is not None:
-            place = table.schema.get_field_index("run_id")
-            tables.append(table.set_column(place, "run_id", pa.array([str(run.path)] * len(table), pa.string())))
-    # A table's hyperparameters may be integers in one run and null in another: promote, and fill with nulls.
-    return pa.concat_tables(tables, promote_options="permissive")
 
 
 def ancestry_of(runs: Sequence[RunInfo]) -> frozenset[Context]:
     """The contexts behind a memory of these runs: their own, and those that their memories are made of."""
     return frozenset(context for run in runs for context in (run.context, *run.ancestry))
-
-
-def to_memory(target: Context, table: pa.Table, metric: str, describe: Describe = by_features) -> Memory:
-    """Make the memory of a run from its sources' records.
-
-    Args:
-        target: the target context, every feature.
-        table: the sources' records.
-        metric: the return that selection and surrogates look at.
-        describe: what tells contexts apart.
-    """
-    runs: dict[str, tuple[Context, list[Record]]] = {}
-    for identity, record in to_records(table):
-        runs.setdefault(identity.run_id, (identity.context, []))[1].append(record)
-    return Memory(target, tuple(SourceRun(c, History(tuple(found), metric)) for c, found in runs.values()), describe)
 
 
 def describe_contexts(runs: Sequence[RunInfo]) -> str:
@@ -150,7 +135,7 @@ def _alike(
 
     if space is None:
         raise MetapbtError("meta.sources=similar needs the search space")
-    memory = to_memory(target, read_sources(runs), "train_return", describe)
+    memory = Memory(target, read_sources(runs), describe)
     tasks = Tasks.of(memory, space)
     described = [memory.descriptions[context] for context in (*contexts, target)]
     features = len(tasks.scale.features)
@@ -163,18 +148,43 @@ def _alike(
     return places[:-1], places[-1]
 
 
-def _distinct(runs: Sequence[RunInfo]) -> Iterator[RunInfo]:
-    """The runs, each once, even where links lead to it by several paths."""
+def _runs(results_dir: Path) -> list[RunInfo]:
+    try:
+        return find_runs(results_dir) if results_dir.is_dir() else []
+    except OSError as error:
+        raise MetapbtError(f"meta.results_dir: {results_dir} cannot be read: {error.strerror or error}") from error
+
+
+def _distinct(runs: Sequence[RunInfo]) -> Iterator[tuple[object, RunInfo]]:
+    """The runs and where they are, each once, even where links lead to it by several paths."""
     seen = set()
     for run in runs:
-        if (place := run.path.resolve()) not in seen:
+        if (place := _place(run.path)) not in seen:
             seen.add(place)
-            yield run
+            yield place, run
 
 
-def _same(context: Context, target: Context) -> bool:
-    """Whether two contexts are the same but for the last bits of their numbers."""
-    return all(_equal(context[name], value) for name, value in target.items() if name in context)
+def _place(path: Path) -> object:
+    """The same for every path to a directory."""
+    try:
+        status = path.stat()
+    except OSError:
+        return path
+    return status.st_dev, status.st_ino
+
+
+class _Kin:
+    """Holds the contexts that are the same as the target but for the last bits of their numbers."""
+
+    def __init__(self, target: Context) -> None:
+        self._target = target
+        self._known: dict[Context, bool] = {}
+
+    def __contains__(self, context: Context) -> bool:
+        if context not in self._known:
+            same = (_equal(context[name], value) for name, value in self._target.items() if name in context)
+            self._known[context] = all(same)
+        return self._known[context]
 
 
 def _equal(one: FeatureValue, other: FeatureValue) -> bool:
@@ -183,12 +193,37 @@ def _equal(one: FeatureValue, other: FeatureValue) -> bool:
     return math.isclose(one, other, rel_tol=1e-9)
 
 
+def _is_sound(run: RunInfo) -> bool:
+    """Whether it can be known what a run's context is, and what its memory is made of; if not, that is said."""
+    try:
+        numbers = [float(value) for value in run.context.values() if not isinstance(value, str)]
+        if not all(abs(number) <= HUGE for number in numbers):
+            raise MetapbtError(f"its context is {dict(run.context)}")
+        run.ancestry  # noqa: B018 - where it is read only now
+    except (MetapbtError, OSError, TypeError, ValueError, OverflowError) as error:
+        pass_over(run.path, error)
+        return False
+    return True
+
+
+def _describable(contexts: Sequence[Context], target: Context, describe: Describe) -> Iterator[Context]:
+    """The contexts that can be told from others; what is wrong with the target is for the user to mend."""
+    describe([target])
+    for context in contexts:
+        try:
+            describe([context])
+        except Exception as error:  # an environment may do anything with features that are not to be had
+            pass_over(context, error)
+        else:
+            yield context
+
+
 def _record_count(run: RunInfo) -> int:
     """How many records a run has written so far; 0, with a warning, where they cannot be read."""
     try:
         return count_records(run)
-    except MetapbtError as error:
-        LOGGER.warning("memory: a run is passed over: %s", error)
+    except UNREADABLE as error:
+        pass_over(run.path, error)
         return 0
 
 
@@ -199,8 +234,9 @@ def _closest(points: np.ndarray[Any, Any], here: np.ndarray[Any, Any], count: in
 def _spread(points: np.ndarray[Any, Any], here: np.ndarray[Any, Any], count: int) -> list[int]:
     """Greedy: begin at the context farthest from the middle, then always the one farthest from those chosen."""
     chosen = [int(np.argmax(np.linalg.norm(points - points.mean(axis=0), axis=1)))]
+    gaps = np.full(len(points), np.inf)
     while len(chosen) < min(count, len(points)):
-        gaps = np.linalg.norm(points[:, None] - points[chosen], axis=-1).min(axis=1)
+        gaps = np.minimum(gaps, np.linalg.norm(points - points[chosen[-1]], axis=1))
         chosen.append(int(np.argmax(gaps)))
     return chosen
 

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from metapbt.history import Context
-from metapbt.memory.encoder import Array, Description, Encoder, Rows, Samples
+from metapbt.memory.columns import Columns
+from metapbt.memory.encoder import Description, Encoder, Rows, Samples
+from metapbt.memory.points import points_of
 from metapbt.memory.scales import SourceScale
-from metapbt.space import Hyperparameters, Space
+from metapbt.space import Space
 from metapbt.surrogates.thinning import evenly
 
 if TYPE_CHECKING:
@@ -49,31 +51,24 @@ class Tasks:
             with_features: whether contexts are described.
             max_rows: more are thinned evenly.
         """
-        # Members mostly go on with what they had, and checking a configuration is what takes long.
-        points: dict[tuple[tuple[str, object], ...], Array | None] = {}
-
-        def point(hyperparameters: Hyperparameters) -> Array | None:
-            key = tuple(hyperparameters.items())
-            if key not in points:
-                points[key] = space.to_unit(hyperparameters) if hyperparameters in space else None
-            return points[key]
-
-        found = [
-            (source.context, row)
-            for source in memory.sources
-            for row in source.history.transitions()
-            if point(row.hyperparameters) is not None
-        ]
-        found = [found[index] for index in evenly(len(found), max_rows)]
+        found = Columns.of(memory.table).transitions()
+        points = points_of(memory.table, space)[found.rows]
+        kept = np.flatnonzero(~np.isnan(points).any(axis=1))
+        kept = kept[evenly(len(kept), max_rows)]
         places: dict[Context, int] = {}
-        which = [places.setdefault(context, len(places)) for context, _ in found]
-
-        def known(hyperparameters: Hyperparameters) -> Array:
-            columns = point(hyperparameters)
-            assert columns is not None
-            return columns
-
-        samples = Samples.of([row for _, row in found], known, which)
+        runs, first = np.unique(found.runs[kept], return_index=True)
+        numbers = np.zeros(len(memory.contexts), dtype=int)
+        for run in runs[np.argsort(first)]:
+            numbers[run] = places.setdefault(memory.contexts[run], len(places))
+        samples = Samples(
+            found.generations[kept],
+            found.steps_before[kept],
+            found.steps[kept],
+            found.returns_before[kept],
+            found.returns_after[kept],
+            points[kept],
+            numbers[found.runs[kept]],
+        )
         return cls(samples, list(places), [memory.descriptions[c] if with_features else {} for c in places])
 
     def __len__(self) -> int:

@@ -15,7 +15,7 @@ from metapbt.memory.model import CHECK_EVERY, DEEP, PLAIN, MetaModel, Phase, Wei
 from metapbt.memory.trust import PRIOR, evidence, prior, shares
 from metapbt.surrogates.thinning import evenly
 
-VERSION = 4  # of what is trained here; to be raised with every change of it, so that older models are not reused
+VERSION = 5  # of what is trained here; to be raised with every change of it, so that older models are not reused
 MOST_CONTEXTS = 10  # held out in turn, spread evenly over all of them
 
 JUDGED_ROWS = 100  # of a context that is held out to see how far memory deserves trust, and
@@ -111,10 +111,21 @@ class Learned:
         return {f"{name}/{key}": value for name, model in self._named.items() for key, value in model.weights().items()}
 
     def load(self, weights: Weights) -> None:
-        """Take what ``weights`` gave."""
+        """Take what ``weights`` gave.
+
+        Raises:
+            ValueError: they are not of these models; nothing was taken.
+        """
+        parts: dict[str, Weights] = {name: {} for name in self._named}
+        for key, value in weights.items():
+            name, _, inner = key.partition("/")
+            if name not in parts:
+                raise ValueError(f"there is no model {name}")
+            parts[name][inner] = value
         for name, model in self._named.items():
-            prefix = f"{name}/"
-            model.load({key.removeprefix(prefix): value for key, value in weights.items() if key.startswith(prefix)})
+            model.check(parts[name])
+        for name, model in self._named.items():
+            model.load(parts[name])
 
     @property
     def _named(self) -> dict[str, MetaModel]:
@@ -133,8 +144,11 @@ def learned(tasks: Contexts, deep: bool, cache: Cache | None = None) -> Learned:
     found = Learned.nothing(tasks)
     stored = cache.get(key) if cache is not None else None
     if stored is not None:
-        found.load(stored)
-        return found
+        try:
+            found.load(stored)
+            return found
+        except ValueError as error:
+            LOGGER.warning("memory's kept model %s is of no use (%s): it is trained anew", key, error)
     LOGGER.info(
         "memory: training a %s kernel on %s, and without each of %d, once for these sources",
         "deep" if deep else "plain", counted(len(np.unique(tasks.rows.contexts)), "context"), len(found.without),

@@ -65,7 +65,7 @@ def test_differences_that_are_chance_do_not_count():
 
 
 def test_mistakes_are_named():
-    with pytest.raises(MetapbtError, match="meta.episodes must be >= 2, got 1"):
+    with pytest.raises(MetapbtError, match="meta.episodes must be an integer >= 2, got 1"):
         Experience("cart_pole", 1)
     with pytest.raises(MetapbtError, match="synthetic is a toy without a Gymnasium environment"):
         Experience("synthetic", 2)([Context({}), Context({})])

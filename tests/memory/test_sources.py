@@ -7,7 +7,9 @@ import yaml
 from metapbt.envs import make_context
 from metapbt.errors import MetapbtError
 from metapbt.history import History, Record
-from metapbt.memory.sources import ancestry_of, choose_sources, read_sources, to_memory
+from metapbt.memory.reading import read_sources
+from metapbt.memory.source_runs import Memory
+from metapbt.memory.sources import ancestry_of, choose_sources
 from metapbt.space import Space
 from metapbt.store import find_runs, run_directory
 from metapbt.store.memory_table import ANCESTRY, read_memory, write_memory
@@ -108,7 +110,7 @@ def test_nothing_found_is_an_empty_list(tmp_path):
 def test_mistakes_are_named(results):
     with pytest.raises(MetapbtError, match="unknown meta.sources 'closets'; did you mean 'closest'"):
         lengths(results, "closets")
-    with pytest.raises(MetapbtError, match="meta.num_contexts must be >= 1, got 0"):
+    with pytest.raises(MetapbtError, match="meta.num_contexts must be an integer >= 1, got 0"):
         lengths(results, num_contexts=0)
 
 
@@ -116,10 +118,10 @@ def test_memory_keeps_runs_apart_that_share_everything_but_their_place(tmp_path)
     add_run(tmp_path / "first", pole_length=0.3)
     add_run(tmp_path / "second", pole_length=0.3)
     target = make_context("cart_pole", {})
-    memory = to_memory(target, read_sources(find_runs(tmp_path)), "train_return")
-    assert [len(source.history) for source in memory.sources] == [4, 4]
-    assert all(source.context["pole_length"] == 0.3 for source in memory.sources)
-    assert to_memory(target, read_sources([]), "train_return").sources == ()
+    memory = Memory(target, read_sources(find_runs(tmp_path)))
+    assert [context["pole_length"] for context in memory.contexts] == [0.3, 0.3]
+    assert len(memory.table) == 8
+    assert Memory(target, read_sources([])).contexts == ()
 
 
 def remember(results, length, *sources, old=False, method="meta_pb2"):
@@ -210,7 +212,7 @@ def test_contexts_with_too_little_data_are_passed_over(results):
     assert lengths(results, "closest", 1, min_records=4) == [0.3]
     add_run(results, pole_length=0.34, generations=1, seed=1)
     assert lengths(results, "closest", 1, min_records=4) == [0.34, 0.34]
-    with pytest.raises(MetapbtError, match="meta.min_records must be >= 1, got 0"):
+    with pytest.raises(MetapbtError, match="meta.min_records must be an integer >= 1, got 0"):
         lengths(results, min_records=0)
 
 

@@ -1,0 +1,150 @@
+"""Records of many runs as arrays: what every interval did, without an object for each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from metapbt.history.record import HUGE
+from metapbt.memory.encoder import Array
+
+Whole = NDArray[np.int64]
+
+MOST_GENERATIONS, MOST_MEMBERS = 2**24, 2**20  # beyond these a record's name is absurd
+
+
+@dataclass(frozen=True)
+class Transitions:
+    """What intervals did, as :meth:`metapbt.history.History.transitions` has it of each run; all of one length ``n``.
+
+    Attributes:
+        rows: positions of their records in the table.
+        runs: which run each is of, as :attr:`Columns.runs` counts them.
+        generations: counted from 0.
+        steps_before: environment steps before the interval.
+        steps: environment steps in it.
+        returns_before: the return that the member started from.
+        returns_after: the return that it ended with.
+    """
+
+    rows: Whole
+    runs: Whole
+    generations: Array
+    steps_before: Array
+    steps: Array
+    returns_before: Array
+    returns_after: Array
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The records of several runs, those of each run one after the other in their order; arrays of one length.
+
+    Attributes:
+        run_ids: of the runs, in the order in which the table names them first.
+        rows: positions in the table.
+        runs: which run each is of, counted from 0.
+        generations: counted from 0.
+        members: counted from 0.
+        names: one number for each run, generation and member; -1 for what no run has.
+        restarts: whether a member was born again.
+        env_steps: of the line of descent, whole or not.
+        reached: :attr:`metapbt.history.Record.reached`; NaN where that is no number.
+        origins: position, among these, of the record that each went on from; -1 where there is none.
+    """
+
+    run_ids: tuple[str, ...]
+    rows: Whole
+    runs: Whole
+    generations: Whole
+    members: Whole
+    names: Whole
+    restarts: NDArray[np.bool_]
+    env_steps: NDArray[Any]
+    reached: Array
+    origins: Whole
+
+    @classmethod
+    def of(cls, table: pa.Table) -> Columns:
+        """The columns of a table of records; its ``run_id`` tells runs apart."""
+        encoded = table["run_id"].combine_chunks().dictionary_encode()
+        runs = encoded.indices.to_numpy()
+        rows = np.argsort(runs, kind="stable")
+        runs = runs[rows].astype(np.int64)
+
+        def column(name: str, absent: Any) -> NDArray[Any]:
+            return np.asarray(pc.fill_null(table[name], absent).to_numpy())[rows]
+
+        generations, members, parents = (column(name, -1) for name in ("generation", "member", "parent"))
+        restarts, since = column("restart", False), column("parent_generation", -1)
+        since = np.where((parents < 0) | (since < 0), generations - 1, since)
+        start = np.where(parents < 0, members, parents)
+        new = (parents < 0) & (restarts | (generations == 0))
+        names = _names(runs, generations, members)
+        origins = _places(names, np.where(new, -1, _names(runs, since, start))) if len(runs) else runs
+        train, evaluation = column("train_return", np.nan), column("eval_return", np.nan)
+        reached = np.where(np.isfinite(evaluation), evaluation, train)
+        reached = np.clip(np.where(np.isfinite(reached), reached, np.nan), -HUGE, HUGE)
+        steps = column("env_steps", 0)
+        run_ids = tuple(encoded.dictionary.to_pylist())
+        return cls(run_ids, rows, runs, generations, members, names, restarts, steps, reached, origins)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def _at_origin(self, values: NDArray[Any], otherwise: Any) -> NDArray[Any]:
+        """What the record had that each went on from."""
+        return np.where(self.origins < 0, otherwise, values[self.origins]) if len(self) else values
+
+    def transitions(self) -> Transitions:
+        """What every interval did that trained something, where its returns are known."""
+        lowest = np.full(len(self.run_ids), np.nan)
+        first = self.generations == 0
+        np.fmin.at(lowest, self.runs[first], self.reached[first])
+        before = self._at_origin(self.reached, lowest[self.runs])
+        steps_before = self._at_origin(self.env_steps, 0)
+        steps = self.env_steps - steps_before
+        kept = np.flatnonzero(~self.restarts & np.isfinite(before) & np.isfinite(self.reached) & (steps > 0))
+        return Transitions(
+            self.rows[kept],
+            self.runs[kept],
+            *(part[kept].astype(np.float64) for part in (self.generations, steps_before, steps, before, self.reached)),
+        )
+
+    def problems(self) -> dict[str, str]:
+        """What is wrong with those runs whose records are not what a run writes, in words, by its ``run_id``."""
+        order = np.argsort(self.names, kind="stable")
+        doubled = np.zeros(len(self), dtype=bool)
+        doubled[order[1:]] = self.names[order[1:]] == self.names[order[:-1]]
+        still = ~(self.env_steps - self._at_origin(self.env_steps, 0) > 0)
+        found: dict[str, str] = {}
+        for which, what in (
+            (self.names < 0, "is none that a run has"),
+            (doubled, "has two records"),
+            (still, "trained no steps"),
+        ):
+            places = np.flatnonzero(which)
+            for run, first in zip(*np.unique(self.runs[places], return_index=True), strict=True):
+                place = places[first]
+                name = f"generation {self.generations[place]} of member {self.members[place]}"
+                found.setdefault(self.run_ids[run], f"{name} {what}")
+        return found
+
+
+def _names(runs: Whole, generations: Whole, members: Whole) -> Whole:
+    """One number for each record's run, generation and member; -1 for what no run has."""
+    inside = (generations >= 0) & (generations < MOST_GENERATIONS) & (members >= 0) & (members < MOST_MEMBERS)
+    return np.where(inside, (runs * MOST_GENERATIONS + generations) * MOST_MEMBERS + members, -1)
+
+
+def _places(names: Whole, wanted: Whole) -> Whole:
+    """Where the wanted names are, the last of each; -1 of those that are nowhere."""
+    order = np.argsort(names, kind="stable")
+    ordered = names[order]
+    places = np.searchsorted(ordered, wanted, side="right") - 1
+    return np.where((wanted >= 0) & (places >= 0) & (ordered[places] == wanted), order[places], -1)
