@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import itertools
 import os
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from metapbt.errors import Interrupted, MetapbtError
+from metapbt.errors import Interrupted, MetapbtError, unexpected
 
 if TYPE_CHECKING:
     import argparse
@@ -40,16 +43,42 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return {"run": _run, "scripts": _scripts}[arguments[0]](arguments[1:])
         parsed = _parser().parse_args(arguments)
         status: int = parsed.do(parsed)
+        sys.stdout.flush()
         return status
-    except MetapbtError as error:
-        print(f"metapbt: error: {error}", file=sys.stderr)
-        return 1
     except KeyboardInterrupt as stop:
-        print(f"metapbt: {stop or 'stopped'}", file=sys.stderr)
+        _complain(f"{stop or 'stopped'}")
         return 128 + (stop.signal_number if isinstance(stop, Interrupted) else 2)
     except BrokenPipeError:  # the reader of a pipe, such as head, had enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _write_no_more()
         return 1
+    except Exception as error:
+        if os.environ.get("METAPBT_TRACEBACK"):
+            _complain(traceback.format_exc())
+        _complain(f"error: {_foreseen(error)}")
+        return 1
+
+
+def _foreseen(error: Exception) -> MetapbtError:
+    """The error in one line, also where no command foresaw it: the last resort."""
+    if isinstance(error, MetapbtError):
+        return error
+    if isinstance(error, OSError) and error.strerror:
+        if error.errno == errno.ENOSPC:
+            _write_no_more()
+        where = f" {error.filename}" if error.filename is not None else ""
+        return MetapbtError(f"cannot read or write{where}: {error.strerror}")
+    return unexpected(error)
+
+
+def _complain(text: str) -> None:
+    with contextlib.suppress(OSError, ValueError):  # nobody listens
+        print(f"metapbt: {text}", file=sys.stderr, flush=True)
+
+
+def _write_no_more() -> None:
+    """Let what is left in the buffers of standard output go nowhere."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -86,6 +115,7 @@ def _parser() -> argparse.ArgumentParser:
     replay.add_argument(
         "--seed", type=int, help="of the fresh agent (default: the run's number; its draws are others all the same)"
     )
+    replay.add_argument("--out", type=Path, metavar="DIR", help="where to write (default: RUN_DIR/replay)")
 
     toy = command("toy", _toy, "figures and an animation of what populations did on env=quadratic")
     toy.add_argument("results", type=Path, metavar="RESULTS", help="a directory with runs of env=quadratic in it")
@@ -147,9 +177,9 @@ def _with_hydra(command: str, arguments: Sequence[str], do: Callable[[DictConfig
     """
     import hydra
 
-    from metapbt.config import hydra_overrides, readable_errors, shared_dir
+    from metapbt.config import hydra_arguments, readable_errors, shared_dir
 
-    failures: list[MetapbtError] = []
+    failures: list[Exception] = []
     count = itertools.count()
 
     def kept_from_hydra(config: DictConfig) -> None:
@@ -157,16 +187,16 @@ def _with_hydra(command: str, arguments: Sequence[str], do: Callable[[DictConfig
         next(count)
         try:
             do(config)
-        except MetapbtError as error:
+        except Exception as error:
             failures.append(error)
             if _is_sweep(arguments):
-                print(f"metapbt: error: {error}", file=sys.stderr)
+                _complain(f"error: {_foreseen(error)}")
 
     os.environ["HYDRA_FULL_ERROR"] = "1"  # let Hydra pass its own errors on instead of printing them
     before = sys.argv
     try:
         with readable_errors(arguments):
-            sys.argv = [f"metapbt {command}", *hydra_overrides(arguments)]
+            sys.argv = [f"metapbt {command}", *hydra_arguments(arguments)]
             main_of_hydra = hydra.main(
                 config_path=str(shared_dir("conf").resolve()), config_name="config", version_base="1.3"
             )
@@ -188,30 +218,30 @@ def _report(parsed: argparse.Namespace) -> int:
 
     from metapbt.report.report import print_report, write_report
 
-    print_report(write_report(parsed.results, parsed.out), Console())
-    return 0
+    return print_report(write_report(parsed.results, parsed.out), Console())
 
 
 def _replay(parsed: argparse.Namespace) -> int:
     from metapbt.runs.replay import replay
 
-    print(replay(parsed.run, parsed.seed).comparison)
+    print(replay(parsed.run, parsed.seed, parsed.out).comparison)
     return 0
 
 
 def _toy(parsed: argparse.Namespace) -> int:
+    from metapbt.report.overview import tell
     from metapbt.report.toy.write import write_toy_figures
 
-    for path in write_toy_figures(parsed.results, parsed.out):
+    problems: list[MetapbtError] = []
+    for path in write_toy_figures(parsed.results, parsed.out, problems.append):
         print(path)
-    return 0
+    return tell(problems)
 
 
 def _status(parsed: argparse.Namespace) -> int:
     from metapbt.report.overview import print_status
 
-    print_status(parsed.results)
-    return 0
+    return print_status(parsed.results)
 
 
 def _data(parsed: argparse.Namespace) -> int:
@@ -220,18 +250,28 @@ def _data(parsed: argparse.Namespace) -> int:
     if parsed.action == "export":
         if parsed.to is None:
             raise MetapbtError("data export needs --to FILE, ending in .csv, .parquet or .json")
-        overview.export(parsed.results, parsed.to)
-        return 0
+        return overview.export(parsed.results, parsed.to)
     if parsed.action == "check":
         return overview.print_check(parsed.results)
-    {"ls": overview.print_runs, "show": overview.print_records}[parsed.action](parsed.results)
+    status = {"ls": overview.print_runs, "show": overview.print_records}[parsed.action](parsed.results)
     if parsed.memory:
         overview.print_memory(parsed.results)
-    return 0
+    return status
+
+
+def _speak() -> None:
+    """Let standard output and error take every text, also where they are closed or know few letters."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 - until the end
+        elif hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def entry() -> NoReturn:
     """The console script."""
+    _speak()
     # As with `python -m`, code beside one's configuration is found; last, so that it hides nothing that is installed.
     sys.path.append(os.getcwd())  # noqa: PTH109 - sys.path holds strings
     sys.exit(main())

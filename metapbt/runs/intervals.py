@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from metapbt.errors import MemberError, MetapbtError
 from metapbt.execution import Executor
 from metapbt.execution.base import Job
-from metapbt.execution.checkpoint import Outcome, read_outcome
 from metapbt.history import Record
 from metapbt.log import LOGGER
 from metapbt.population.tuner import Tuner
 from metapbt.runs.plan import Plan
+from metapbt.store.checkpoint import Outcome, read_outcome
 from metapbt.store.run_directory import RunDirectory
 
 if TYPE_CHECKING:
     from metapbt.execution.base import Failure
 
-RETRIES = 3  # of a member that raises, in one generation
+RETRIES = 3  # of a member that fails, in one generation
 
 
 class Intervals:
@@ -32,7 +31,7 @@ class Intervals:
         self._executor = executor
         self._under_way: set[int] = set()
         self._trained: list[tuple[Job, Outcome]] = []  # before a stop
-        self._failures: Counter[int] = Counter()
+        self._failures: dict[int, list[Failure]] = {}  # in the interval under way
 
     @property
     def under_way(self) -> int:
@@ -60,24 +59,36 @@ class Intervals:
             member = job.interval.ref.member
             if isinstance(result, Outcome):
                 self._under_way.remove(member)
-                self._failures[member] = 0
+                self._failures.pop(member, None)
                 return tuner.record(member, **asdict(result))
-            self._failures[member] += 1
-            count = self._failures[member]
-            LOGGER.info("member %d: %s", member, result.traceback)
-            if count > RETRIES:
-                self._give_up(job, result)
-            LOGGER.warning("member %d failed, retry %d of %d: %s", member, count, RETRIES, result.error)
+            failures = self._failures.setdefault(member, [])
+            failures.append(result)
+            if result.traceback != result.error:
+                LOGGER.debug("member %d: %s", member, result.traceback)
+            if _hopeless(failures):
+                self._give_up(job, failures)
+            LOGGER.warning("member %d failed, retry %d of %d: %s", member, len(failures), RETRIES, result.error)
             self._executor.submit([job])
 
-    def _give_up(self, job: Job, failure: Failure) -> None:
+    def _give_up(self, job: Job, failures: Sequence[Failure]) -> None:
         for _ in range(self.under_way - len(self._trained) - 1):
             self._executor.next()
-        ref = job.interval.ref
-        raise MemberError(
-            f"member {ref.member} failed {RETRIES + 1} times in generation {ref.generation}: "
-            f"{failure.error} (traceback in {self._directory.log})"
-        )
+        ref, last, times = job.interval.ref, failures[-1], len(failures)
+        how = "failed" if times == 1 else f"failed {times} times" if times > RETRIES else "failed twice alike"
+        where = "" if last.traceback == last.error else f" (traceback in {self._directory.log})"
+        raise MemberError(f"member {ref.member} {how} in generation {ref.generation}: {last.error}{where}")
+
+
+def _hopeless(failures: Sequence[Failure]) -> bool:
+    """Whether an interval that failed so is not worth training again.
+
+    Training draws from seeds alone, so what was refused will be refused again, and an error that came twice will come
+    for ever. Memory, files and workers may be there the next time.
+    """
+    last, before = failures[-1], failures[-2:-1]
+    if last.kind == "refused" or len(failures) > RETRIES:
+        return True
+    return last.kind == "raised" and any(each.error == last.error for each in before)
 
 
 def _adopted(job: Job) -> Outcome | None:

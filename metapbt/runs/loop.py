@@ -3,26 +3,34 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 from metapbt import seeding
 from metapbt.callbacks import Callback, RunStart
 from metapbt.errors import one_line
 from metapbt.execution import Executor
+from metapbt.execution.inline import InlineExecutor
 from metapbt.execution.trainer import evaluate
 from metapbt.history import History, Record
 from metapbt.log import LOGGER
 from metapbt.population.tuner import Tuner
 from metapbt.runs.intervals import Intervals
+from metapbt.runs.mending import Checkpoints
 from metapbt.runs.plan import Plan
-from metapbt.runs.stopping import stop_reason
-from metapbt.store.run_directory import Done, RunDirectory
+from metapbt.runs.stopping import check_anything_learned, stop_reason
+from metapbt.store.done import Done
+from metapbt.store.run_directory import RunDirectory
 from metapbt.store.table import to_table, write_table
 
 
 def drive(
-    plan: Plan, directory: RunDirectory, tuner: Tuner, executor: Executor, callbacks: Sequence[Callback]
+    plan: Plan,
+    directory: RunDirectory,
+    tuner: Tuner,
+    executor: Executor,
+    callbacks: Sequence[Callback],
+    heed: Callable[[], None] = lambda: None,
 ) -> History:
     """Train what a plan asks for, from the beginning or from where an earlier part was stopped.
 
@@ -32,29 +40,38 @@ def drive(
         tuner: fresh, made as the plan's configuration says.
         executor: where members train; it is closed at the end.
         callbacks: who listens.
+        heed: called after each interval; see :func:`metapbt.runs.signals.stoppable`.
 
     Raises:
         MemberError: a member kept failing; what is finished is saved.
+        MetapbtError: the directory was deleted or replaced, or a checkpoint was lost and cannot be made again.
+        OSError: the directory cannot be written; what is finished is saved.
     """
+    checkpoints = Checkpoints(plan, directory, executor)
     tested: tuple[Record, float] | None = None
+    deaf: list[Exception] = []
     try:
         resumed = _restore(directory, tuner)
         try:
             _tell_start(plan, tuner, resumed, callbacks)
-            with _warming_up(tuner):
-                _train(plan, directory, tuner, executor, callbacks)
+            with _warming_up(tuner, executor):
+                if resumed:
+                    checkpoints.set_aside_damaged(tuner.history)
+                    checkpoints.make_whole(tuner.history, tuner.keeps() if len(tuner.history) else ())
+                _train(plan, directory, tuner, executor, callbacks, heed)
+            checkpoints.make_whole(tuner.history, [plan.tested(tuner.history).ref])
             executor.close()
-            write_table(directory.records, to_table(plan.identity, tuner.history))
             tested = _finish(plan, directory, tuner.history)
         finally:
-            for callback in callbacks:
-                callback.on_end(tuner.history, tested)
-    except Exception as error:
-        if tested is None:
-            directory.mark_failed(one_line(error))
+            deaf = _tell_end(tuner.history, tested, callbacks)
+    except (Exception, SystemExit) as error:
+        directory.held.check()  # where it is gone, whatever failed did so for that
+        directory.mark_failed(one_line(error))
         raise
     finally:
         executor.close()
+    if deaf:
+        raise deaf[0]
     return tuner.history
 
 
@@ -97,9 +114,27 @@ def _tell_start(plan: Plan, tuner: Tuner, resumed: bool, callbacks: Sequence[Cal
         callback.on_start(start)
 
 
+def _tell_end(history: History, tested: tuple[Record, float] | None, callbacks: Sequence[Callback]) -> list[Exception]:
+    """Let everybody hear it; returns what some of them raised, which is not to hide why the run ends."""
+    errors: list[Exception] = []
+    for callback in callbacks:
+        try:
+            callback.on_end(history, tested)
+        except Exception as error:
+            LOGGER.warning("%s failed at the end: %s", type(callback).__name__, one_line(error))
+            errors.append(error)
+    return errors
+
+
 @contextmanager
-def _warming_up(tuner: Tuner) -> Iterator[None]:
-    """Let the tuner load what its decisions need while the first members train."""
+def _warming_up(tuner: Tuner, executor: Executor) -> Iterator[None]:
+    """Let the tuner load what its decisions need while the first members train elsewhere.
+
+    What trains in this process may look at libraries that are loaded, and must not find them half loaded.
+    """
+    if isinstance(executor, InlineExecutor):
+        yield
+        return
     thread = threading.Thread(target=tuner.warm_up)
     thread.start()
     try:
@@ -109,7 +144,12 @@ def _warming_up(tuner: Tuner) -> Iterator[None]:
 
 
 def _train(
-    plan: Plan, directory: RunDirectory, tuner: Tuner, executor: Executor, callbacks: Sequence[Callback]
+    plan: Plan,
+    directory: RunDirectory,
+    tuner: Tuner,
+    executor: Executor,
+    callbacks: Sequence[Callback],
+    heed: Callable[[], None],
 ) -> None:
     """Train until every member has had all of its intervals, or there is a reason to stop.
 
@@ -123,6 +163,7 @@ def _train(
         intervals.start(tuner, [member for member in tuner.assignments if plan.goes_on(tuner, member)])
     while intervals.under_way:
         record = intervals.next(tuner)
+        heed()
         waiting[record.member] = record
         for callback in callbacks:
             callback.on_record(record)
@@ -133,6 +174,7 @@ def _train(
         waiting.clear()
         free = tuner.observe(reported)
         changed = [member for member in free if tuner.assignments[member].kind != "continue"]
+        directory.held.check()
         directory.journal.append(reported, {member: tuner.assignments[member].to_dict() for member in changed})
         if tuner.history.generations > before:
             _write_at_doubling(plan, directory, tuner.history)
@@ -160,13 +202,17 @@ def _write_at_doubling(plan: Plan, directory: RunDirectory, history: History) ->
     """Write the table when the number of generations has doubled, so that all writing is but twice the last one's."""
     generations = history.generations
     if generations & (generations - 1) == 0:
+        directory.held.check()
         write_table(directory.records, to_table(plan.identity, history))
 
 
 def _finish(plan: Plan, directory: RunDirectory, history: History) -> tuple[Record, float]:
     """Measure an agent on episodes that no decision saw, and say that the run has finished: whose, and its return."""
+    directory.held.check()
+    write_table(directory.records, to_table(plan.identity, history))
+    check_anything_learned(history)
     tested, episodes = plan.tested(history), plan.evaluation["test_episodes"]
     test_return = evaluate(plan.learner, directory.checkpoint(tested.ref), seeding.test_seed(plan.seed), episodes)
     directory.keep_checkpoints({*(record.ref for record in history.latest), history.best().ref})
-    directory.mark_done(Done(history.generations, test_return, episodes, tested.ref))
+    directory.mark_done(Done.of(history, tested.ref, test_return, episodes))
     return tested, test_return

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import platform
 import re
 from collections.abc import Mapping, Sequence
@@ -12,17 +11,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from metapbt import seeding
-from metapbt.config import integer
-from metapbt.errors import MetapbtError, one_line
+from metapbt.config import check_shape, integer
+from metapbt.errors import MetapbtError, one_line, shown
 from metapbt.execution import Executor, make_executor
 from metapbt.execution.base import Job
 from metapbt.history import Budget, History, Interval, Record, Ref
 from metapbt.learners import LearnerSpec
+from metapbt.plain import thawed
 from metapbt.population.explorers import explorer_class
 from metapbt.population.tuner import Tuner
 from metapbt.registry import lookup, settings_of
 from metapbt.runs.stopping import check_stop
-from metapbt.space import Space
+from metapbt.space import Hyperparameters, Space
 from metapbt.store.run_directory import RunDirectory, run_directory, run_id
 from metapbt.store.table import Identity
 
@@ -73,8 +73,7 @@ class Plan:
     @property
     def generations(self) -> int:
         """How many intervals each member trains at most."""
-        usual = math.ceil(self.budget.steps / self.budget.interval)
-        return usual if self.most_generations is None else self.most_generations
+        return self.budget.generations if self.most_generations is None else self.most_generations
 
     def make_executor(self) -> Executor:
         """Make the executor.
@@ -98,30 +97,44 @@ class Plan:
         """A member's coming interval, with its files."""
         assignment, origin = tuner.assignments[member], tuner.origin(member)
         ref = Ref(tuner.coming_generation(member), member)
+        steps, excess = (origin.env_steps, origin.excess) if origin else (0, 0)
+        until = self.budget.end_after(steps, excess, assignment.until_steps)
+        return self._job(directory, ref, origin, assignment.teacher, assignment.hyperparameters, until)
+
+    def job_again(self, directory: RunDirectory, history: History, record: Record) -> Job:
+        """The interval that a record is of, with its files."""
+        until = record.env_steps if record.until_steps is None else record.until_steps
+        origin = history.before(record)
+        return self._job(directory, record.ref, origin, record.teacher, record.hyperparameters, until)
+
+    def _job(
+        self,
+        directory: RunDirectory,
+        ref: Ref,
+        origin: Record | None,
+        teacher: Ref | None,
+        hyperparameters: Hyperparameters,
+        until_steps: int,
+    ) -> Job:
         interval = Interval(
             ref=ref,
-            start=assignment.start,
-            teacher=assignment.teacher,
-            hyperparameters=dict(assignment.hyperparameters),
+            start=origin.ref if origin else None,
+            teacher=teacher,
+            hyperparameters=thawed(hyperparameters),
             start_steps=origin.env_steps if origin else 0,
-            until_steps=self._until(origin, assignment.until_steps),
-            seed=seeding.training_seed(self.seed, ref.generation, member),
+            until_steps=until_steps,
+            seed=seeding.training_seed(self.seed, ref.generation, ref.member),
             evaluation_seed=seeding.evaluation_seed(self.seed),
             evaluation_episodes=self.evaluation["episodes"],
         )
         return Job(
             interval=interval,
-            start_from=directory.checkpoint(assignment.start) if assignment.start else None,
-            teacher_from=directory.checkpoint(assignment.teacher) if assignment.teacher else None,
+            start_from=directory.checkpoint(origin.ref) if origin else None,
+            teacher_from=directory.checkpoint(teacher) if teacher else None,
             save_to=directory.checkpoint(ref),
             window=self.window,
+            held=directory.held,
         )
-
-    def _until(self, origin: Record | None, asked: int | None) -> int:
-        """Where an interval ends: a usual one further, less what rounding gave too much; within the budget."""
-        before, excess = (origin.env_steps, origin.excess) if origin else (0, 0)
-        usual = before - excess + self.budget.interval
-        return max(min(usual if asked is None else asked, self.budget.steps), before + 1)
 
 
 @dataclass(frozen=True)
@@ -145,7 +158,9 @@ class RunPlan:
         Raises:
             MetapbtError: something asked for is unknown or out of range.
         """
-        plain = _with_whole_numbers(_plain(config))
+        asked = _plain(config)
+        check_shape(asked)
+        plain = _with_paths(_with_whole_numbers(asked))
         check_stop(plain["stop"])
         env, method, population = plain["env"], plain["method"]["name"], plain["population"]
         if not isinstance(population["asynchronous"], bool):
@@ -208,8 +223,11 @@ def _plain(config: DictConfig) -> dict[str, Any]:
         asked = OmegaConf.masked_copy(config, [str(key) for key in config if key not in ("scripts", "cluster")])
         plain: dict[str, Any] = OmegaConf.to_container(asked, resolve=True, throw_on_missing=True)  # type: ignore[assignment]
     except OmegaConfBaseException as error:
-        raise MetapbtError(one_line(error)) from error
-    return {**plain, "context": plain["context"] or {}}
+        said = one_line(Exception(str(error).partition("full_key:")[0]))
+        raise MetapbtError(f"{error.full_key}: {said}" if error.full_key else said) from error
+    except RecursionError as error:
+        raise MetapbtError("the configuration nests too deep") from error
+    return plain
 
 
 def _name(config: Mapping[str, Any]) -> str:
@@ -244,11 +262,31 @@ def _with_whole_numbers(config: Mapping[str, Any]) -> dict[str, Any]:
         place = checked[group] if group else checked
         if place[name] is not None or key not in _OPTIONAL:
             place[name] = integer(config, key, lowest)
+    checked["context"] = checked["context"] or {}
     return checked
+
+
+def _with_paths(config: dict[str, Any]) -> dict[str, Any]:
+    """The configuration with ``~`` in its paths written out."""
+    meta = config["meta"]
+    return {
+        **config,
+        "results_dir": _path("results_dir", config["results_dir"]),
+        "meta": {**meta, "results_dir": _path("meta.results_dir", meta["results_dir"])},
+    }
+
+
+def _path(key: str, written: Any) -> str:
+    if not isinstance(written, str) or not written.strip() or not written.isprintable():
+        raise MetapbtError(f"{key} must be the path of a directory, got {shown(written)}")
+    try:
+        return str(Path(written).expanduser()) if written.startswith("~") else written
+    except RuntimeError as error:  # there is no such user
+        raise MetapbtError(f"{key}: {one_line(error)}") from error
 
 
 def _versions() -> dict[str, str]:
     packages = (
-        "metapbt", "torch", "gpytorch", "botorch", "jax", "gymnasium", "stable-baselines3", "ConfigSpace", "numpy",
+        "metapbt", "torch", "gpytorch", "botorch", "jax", "gymnasium", "stable-baselines3", "numpy",
     )  # fmt: skip
     return {"python": platform.python_version(), **{name: metadata.version(name) for name in packages}}

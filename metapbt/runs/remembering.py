@@ -6,13 +6,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from metapbt.errors import unknown_name
+import pyarrow as pa
+
+from metapbt.errors import MetapbtError, unknown_name
 from metapbt.log import LOGGER
 from metapbt.memory.cache import FOLDER, ModelCache
 from metapbt.memory.describe import Describe, by_features
+from metapbt.memory.points import runs_outside
 from metapbt.memory.quality import held_out_quality, summary
+from metapbt.memory.reading import pass_over, read_sources
 from metapbt.memory.source_runs import Memory
-from metapbt.memory.sources import ancestry_of, choose_sources, describe_contexts, read_sources, to_memory
+from metapbt.memory.sources import ancestry_of, choose_sources, describe_contexts
 from metapbt.population.explorers import explorer_class
 from metapbt.runs.plan import RunPlan
 from metapbt.store.memory_table import read_memory, write_memory
@@ -33,12 +37,13 @@ class Remembered:
         self._method = explorer_class(run.config["method"]["name"])
         describe = _describe(run)
         if directory.remembers:
-            self._sources, self._ancestry = read_memory(directory.memory)
+            self._sources = _kept(directory)
         else:
             runs = _chosen(run, describe)
             self._sources, self._ancestry = read_sources(runs), ancestry_of(runs)
-        metric = run.config["population"]["metric"]
-        self._memory = to_memory(run.plan.identity.context, self._sources, metric, describe)
+            for place in runs_outside(self._sources, run.space):
+                pass_over(place, "its hyperparameters are not of this run's space")
+        self._memory = Memory(run.plan.identity.context, self._sources, describe)
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -61,6 +66,17 @@ class Remembered:
         return ModelCache(Path(self._run.config["meta"]["results_dir"]) / FOLDER)
 
 
+def _kept(directory: RunDirectory) -> pa.Table:
+    """What the run chose when it began."""
+    try:
+        return read_memory(directory.memory)[0]
+    except MetapbtError as error:
+        raise MetapbtError(
+            f"{error}; it holds what this run learned from, which cannot be chosen anew in its midst: "
+            "put a copy back, or say resume=false, which begins the run anew"
+        ) from error
+
+
 def nothing_remembered(run: RunPlan) -> dict[str, Any]:
     """What a method takes that has nothing to remember: to see whether its settings are right."""
     return {"memory": Memory(run.plan.identity.context)}
@@ -80,6 +96,8 @@ def _describe(run: RunPlan) -> Describe:
 
 def _chosen(run: RunPlan, describe: Describe) -> list[RunInfo]:
     meta, identity = run.config["meta"], run.plan.identity
+    if not isinstance(meta["results_dir"], str):
+        raise MetapbtError(f"meta.results_dir must be a directory, got {meta['results_dir']!r}")
     place = Path(meta["results_dir"])
     runs = choose_sources(
         place,

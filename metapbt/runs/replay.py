@@ -26,6 +26,7 @@ from metapbt.population.selection import Exploit, Selection
 from metapbt.population.tuner import Tuner
 from metapbt.runs.lineage import lineage
 from metapbt.runs.loop import drive
+from metapbt.runs.mending import finished
 from metapbt.runs.plan import Plan
 from metapbt.runs.signals import one_line_errors, stoppable
 from metapbt.space import Hyperparameters, Space
@@ -92,20 +93,22 @@ def replay(run_dir: Path, seed: int | None = None, out: Path | None = None) -> R
     number = info.seed if seed is None else seed
     directory = RunDirectory((out or run_dir / "replay") / f"seed_{number}")
     plan, space = _plan(run_dir, info, number, directory.path, len(schedule))
+    directory.open({}, resume=True)
     try:
-        directory.open({}, resume=True)
-    except OSError as error:
-        raise MetapbtError(f"{directory.path} cannot be written: {error.strerror or error}") from error
-    try:
-        with logging_to(directory.log), stoppable(directory.path), one_line_errors(directory.log):
+        with (
+            logging_to(directory.log, directory.held),
+            stoppable(directory.path) as heed,
+            one_line_errors(directory.path, directory.log),
+        ):
+            directory.begin(None)
             _keep_schedule(schedule, directory.path / "schedule.yaml")
-            if directory.done:
+            if finished(plan, directory, info.metric, 1):
                 LOGGER.warning("%s is finished already: nothing to do", directory.path)
             else:
                 if info.state != "done":
                     LOGGER.warning("%s is not finished: the schedule is that of its best agent so far", run_dir)
                 tuner = _tuner(space, schedule, info.metric)
-                drive(plan, directory, tuner, plan.make_executor(), make_callbacks(()))
+                drive(plan, directory, tuner, plan.make_executor(), make_callbacks(()), heed)
             return _finished(directory, info)
     finally:
         directory.release()

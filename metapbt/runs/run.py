@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,11 +10,14 @@ from typing import TYPE_CHECKING
 from metapbt.callbacks import make_callbacks
 from metapbt.config import compose
 from metapbt.errors import MetapbtError
+from metapbt.execution.worker import leave_script
 from metapbt.history import History, Record
 from metapbt.log import LOGGER, counted, logging_to
 from metapbt.population.explorers import explorer_class
+from metapbt.runs.door import check_kept
 from metapbt.runs.lineage import lineage
 from metapbt.runs.loop import drive
+from metapbt.runs.mending import finished
 from metapbt.runs.plan import RunPlan
 from metapbt.runs.signals import one_line_errors, stoppable
 from metapbt.store.results import RunInfo, describe, read_history, to_frame
@@ -131,24 +134,31 @@ def load(path: str | Path) -> Run:
 
 def run_config(config: DictConfig) -> Run:
     """Train the population that a composed configuration asks for; see ``run``."""
+    leave_script()
     asked = RunPlan.of(config)
     plan, directory = asked.plan, RunDirectory(asked.plan.path)
     directory.open(asked.config, resume=asked.config["resume"])
     try:
-        with logging_to(directory.log), stoppable(plan.path), one_line_errors(directory.log):
-            if directory.done:
+        with (
+            logging_to(directory.log, directory.held),
+            stoppable(plan.path) as heed,
+            one_line_errors(plan.path, directory.log),
+        ):
+            population = asked.config["population"]
+            if finished(plan, directory, population["metric"], population["size"]):
                 LOGGER.warning("%s is finished already: nothing to do", plan.path)
             else:
-                _train(asked, directory)
+                _train(asked, directory, heed)
             return Run.load(plan.path)
     finally:
         directory.release()
 
 
-def _train(asked: RunPlan, directory: RunDirectory) -> None:
+def _train(asked: RunPlan, directory: RunDirectory, heed: Callable[[], None]) -> None:
     # All that can be wrong with what was asked shows before anything is written, or removed.
     executor, callbacks = asked.plan.make_executor(), make_callbacks(asked.plan.callbacks)
     asked.plan.learner.make().check(asked.space)
+    check_kept(asked.plan.identity, asked.space)
     if explorer_class(asked.config["method"]["name"]).uses_memory:
         from metapbt.runs.remembering import Remembered, nothing_remembered
 
@@ -161,4 +171,4 @@ def _train(asked: RunPlan, directory: RunDirectory) -> None:
         tuner = asked.tuner()
         tuner.start()
         directory.begin(asked.config)
-    drive(asked.plan, directory, tuner, executor, callbacks)
+    drive(asked.plan, directory, tuner, executor, callbacks, heed)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
 from metapbt.errors import MetapbtError
 from metapbt.history import History
+from metapbt.log import counted
 
 
 def check_stop(stop: Mapping[str, Any]) -> None:
@@ -31,15 +33,32 @@ def stop_reason(history: History, stop: Mapping[str, Any]) -> str | None:
     """
     if all(limit is None for limit in stop.values()):
         return None
-    scores = [history.best_of(number).reached for number in range(history.generations)]
-    if not scores:
+    reached = [history.best_of(number).reached for number in range(history.generations)]
+    if not reached:
         return None
+    scores = [-math.inf if math.isnan(score) else score for score in reached]  # nobody had a finite return
     if stop["return_reached"] is not None and scores[-1] >= stop["return_reached"]:
         return f"the score of {scores[-1]:.2f} has reached stop.return_reached={stop['return_reached']:g}"
     seconds = sum(max(r.wall_seconds for r in history.generation(n)) for n in range(history.generations))
     if stop["wall_seconds"] is not None and seconds >= stop["wall_seconds"]:
         return f"training took {seconds:.0f} s, stop.wall_seconds={stop['wall_seconds']:g}"
     patience = stop["plateau"]
-    if patience is not None and len(scores) > patience and max(scores[-patience:]) <= max(scores[:-patience]):
+    if patience is not None and -math.inf < max(scores[:-patience], default=-math.inf) >= max(scores[-patience:]):
         return f"the best score of {max(scores):.2f} has not grown for stop.plateau={patience} generations"
     return None
+
+
+def check_anything_learned(history: History) -> None:
+    """Check, at a run's end, that somebody was worth something.
+
+    It is not asked before: the first episodes may take longer than the first intervals, and until one has ended a
+    learner that does not evaluate has no return.
+
+    Raises:
+        MetapbtError: no member ever had a finite return, so that there is no best agent.
+    """
+    if not math.isfinite(history.value(history.best())):
+        raise MetapbtError(
+            f"no member ever had a finite return in {counted(history.generations, 'generation')}: there is no best "
+            "agent; look at what the learner returns and at the space's bounds, and begin again with resume=false"
+        )

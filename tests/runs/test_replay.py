@@ -242,7 +242,9 @@ def test_an_agent_that_fails_is_one_line_and_the_same_call_goes_on(run, monkeypa
         return train(self, interval, start, teacher)
 
     monkeypatch.setattr(QuadraticLearner, "train", failing)
-    with pytest.raises(MemberError, match=r"failed 4 times in generation 2: ValueError: meant to fail \(traceback in"):
+    with pytest.raises(
+        MemberError, match=r"failed twice alike in generation 2: ValueError: meant to fail \(traceback in"
+    ):
         replay(run.path)
     assert "in failing" in (run.path / "replay" / "seed_3" / "run.log").read_text()
     monkeypatch.setattr(QuadraticLearner, "train", train)
@@ -279,8 +281,8 @@ def without_records(path):
         (shutil.rmtree, "results/.* is no run directory: it has no config.yaml"),
         (without_records, "has no records: none of its generations has finished"),
         (broken("records.parquet", "damaged"), "records.parquet cannot be read"),
-        (broken("config.yaml", "env: quadratic"), r"config.yaml is no configuration of a run: KeyError\('budget'\)"),
-        (broken("replay", "a file"), "cannot be written: Not a directory"),
+        (broken("config.yaml", "env: quadratic"), r"config.yaml is no configuration of a run: KeyError\('method'\)"),
+        (broken("replay", "a file"), "cannot be worked on: Not a directory"),
     ],
 )
 def test_mistakes_are_one_line(run, harm, message):
@@ -305,3 +307,41 @@ def test_an_agent_is_replayed():
     assert [r.hyperparameters for r in result.history] == [r.hyperparameters for r in lineage(run.history)]
     assert [r.train_return for r in result.history] != [r.train_return for r in lineage(run.history)]
     same(without_time(replay(run.path, seed=7, out=Path("again")).path), without_time(result.path))
+
+
+def test_somebody_elses_run_is_replayed_elsewhere(everybodys, monkeypatch):
+    if os.getuid() != 0:
+        pytest.skip("needs two users")
+    monkeypatch.chdir(everybodys)
+    run = metapbt.run(QUADRATIC)
+    (everybodys / "mine").mkdir()
+    (everybodys / "mine").chmod(0o777)
+    code = (
+        "import os, sys; from metapbt.cli import main\n"
+        "assert main(['replay', sys.argv[1], '--out', 'warm']) == 0\n"  # loads all while it may
+        "os.setgid(65534); os.setuid(65534)\n"
+        "assert main(['replay', sys.argv[1]]) == 1\n"
+        "sys.exit(main(['replay', sys.argv[1], '--out', 'mine']))"
+    )
+    before = sorted(run.path.rglob("*"))
+    packages = {**os.environ, "PYTHONPATH": str(Path(metapbt.__file__).parents[1])}
+    done = subprocess.run(
+        [sys.executable, "-c", code, run.path], capture_output=True, text=True, env=packages, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "replay/seed_3 cannot be worked on: Permission denied" in done.stderr
+    assert "or --out DIR of a replay" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert (everybodys / "mine" / "seed_3" / "DONE").exists()
+    assert sorted(run.path.rglob("*")) == before
+
+
+def test_a_replay_whose_table_or_done_is_lost_has_it_again(run):
+    first = replay(run.path)
+    (first.path / "records.parquet").unlink()
+    assert replay(run.path).test_return == first.test_return
+    assert (first.path / "records.parquet").exists()
+    (first.path / "DONE").write_text("[")
+    for path in first.path.rglob("*.npz"):
+        path.unlink()
+    assert replay(run.path).test_return == first.test_return

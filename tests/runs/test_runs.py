@@ -27,12 +27,13 @@ def _elsewhere(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(Path(__file__).parents[1]))
 
 
+SPACE = "x: {type: float, low: 0.0, high: 1.0}\nn: {type: int, low: 1, high: 9}\n"
+
+
 @pytest.fixture
 def space(tmp_path):
     (tmp_path / "conf" / "space").mkdir(parents=True)
-    (tmp_path / "conf" / "space" / "for_tests.yaml").write_text(
-        "x: {type: float, low: 0.0, high: 1.0}\nn: {type: int, low: 1, high: 9}\n"
-    )
+    (tmp_path / "conf" / "space" / "for_tests.yaml").write_text(SPACE)
     return tmp_path / "conf"
 
 
@@ -50,10 +51,11 @@ def command(folder, *overrides, method="pb2"):
     return [*STAND_IN, "space=for_tests", f"method={method}", f"results_dir={folder}", *overrides]
 
 
-def in_a_process(arguments, config_dir, kill=None):
+def in_a_process(arguments, config_dir, kill=None, extra_path=None):
     """Run ``metapbt run`` in a process of its own, to be killed as ``stand_in`` says."""
     code = "import os, sys; from pathlib import Path\n"
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    folders = [Path(metapbt.__file__).parents[1], Path(__file__).parents[1], *([extra_path] if extra_path else [])]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, folders))}
     if kill:
         code += f"Path({kill['folder']!r}, 'pid').write_text(str(os.getpid()))\n"
         environment["STAND_IN_KILL"] = json.dumps(kill)
@@ -209,13 +211,13 @@ def test_a_member_that_raises_is_retried_and_the_records_are_as_if_it_had_not(sp
     run = metapbt.run(command("failing"), space)
     same(records("failing"), records("whole"))
     log = (run.path / "run.log").read_text()
-    assert "failed, retry 3 of 3: ValueError: meant to fail" in log
+    assert "failed, retry 3 of 3: OSError: meant to fail" in log
     assert "Traceback" in log
 
 
 def test_a_member_that_keeps_raising_ends_the_run_with_its_error_and_everything_saved(space, fail):
     fail(members=1, times=4)
-    with pytest.raises(MemberError, match="failed 4 times in generation 0: ValueError: meant to fail"):
+    with pytest.raises(MemberError, match="failed 4 times in generation 0: OSError: meant to fail"):
         metapbt.run(command("failing"), space)
     (failed,) = Path("failing").rglob("FAILED")
     assert "failed 4 times" in failed.read_text()

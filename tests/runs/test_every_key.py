@@ -1,0 +1,73 @@
+"""Every key of the configuration, set to what nobody should write: one line that says so, or a run that may begin."""
+
+import copy
+import math
+
+import pytest
+from omegaconf import OmegaConf
+
+from metapbt.callbacks import make_callbacks
+from metapbt.config import compose
+from metapbt.errors import MetapbtError
+from metapbt.population.explorers import explorer_class
+from metapbt.runs.plan import RunPlan
+from metapbt.runs.remembering import nothing_remembered
+
+BASES = {
+    "pbt": ["env=quadratic", "method=pbt", "executor=inline"],
+    "meta_pb2": ["env=quadratic", "method=meta_pb2"],
+    "grid": ["env=quadratic", "method=grid", "population.size=8"],
+    "frequencies": ["env=quadratic", "method=pb2_mult", "selection=multiple_frequencies", "population.size=6"],
+    "synthetic": ["env=synthetic", "method=pb2_mix", "space=synthetic_mixed"],
+    "ppo": ["env=cart_pole", "method=random"],
+}
+ABSURD = [
+    None, True, -1, 0, 2**31, 2**64, 0.5, 1e300, math.nan, math.inf, "", "x", "a" * 300, "1e-4", "\x00", "ß\n", "~/x",
+    [], [1], [[]], {}, {"x": 1}, {"": {}}, {"name": None},
+]  # fmt: skip
+
+
+def places(tree, place=()):
+    for name, inner in tree.items():
+        yield (*place, name)
+        if isinstance(inner, dict):
+            yield from places(inner, (*place, name))
+
+
+def begun(config):
+    """What a run does before it trains."""
+    asked = RunPlan.of(OmegaConf.create(config))
+    asked.plan.make_executor().close()
+    make_callbacks(asked.plan.callbacks)
+    asked.plan.learner.make().check(asked.space)
+    remembers = explorer_class(asked.config["method"]["name"]).uses_memory
+    asked.tuner(**nothing_remembered(asked) if remembers else {}).start()
+
+
+@pytest.mark.parametrize("base", BASES)
+def test_every_key_with_every_absurd_value_is_one_line_or_begins(base, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config = OmegaConf.to_container(compose(BASES[base]), resolve=False)
+    for unread in ("hydra", "scripts", "cluster"):
+        config.pop(unread, None)
+    begun(config)
+    wrong = []
+    for number, place in enumerate(places(config)):
+        # Not all for each: some, other ones for the next key.
+        for value in ["gone", *(ABSURD[(5 * number + more) % len(ABSURD)] for more in range(5))]:
+            changed = copy.deepcopy(config)
+            holder = changed
+            for name in place[:-1]:
+                holder = holder[name]
+            holder[place[-1]] = value
+            if value == "gone":
+                del holder[place[-1]]
+            try:
+                begun(changed)
+            except MetapbtError as error:
+                if "\n" in str(error) or len(str(error)) > 1000 or not str(error):
+                    wrong.append((place, value, error))
+            except Exception as error:
+                wrong.append((".".join(place), value, repr(error)))
+    assert not wrong, "\n".join(map(str, wrong))
+    assert not list(tmp_path.iterdir())

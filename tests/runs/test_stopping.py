@@ -1,0 +1,34 @@
+"""When a run may end, and when it has nothing to show."""
+
+import math
+
+import pytest
+
+from metapbt.errors import MetapbtError
+from metapbt.history import History, Record
+from metapbt.runs.stopping import check_anything_learned, stop_reason
+
+NOTHING = {"return_reached": None, "wall_seconds": None, "plateau": None}
+
+
+def history(*values):
+    """One member."""
+    return History(tuple(Record(n, 0, None, "random", {}, n + 1, value) for n, value in enumerate(values)))
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_a_return_that_is_not_finite_reaches_nothing_and_is_no_plateau(bad):
+    assert stop_reason(history(1.0, bad), {**NOTHING, "return_reached": 0.5}) is None
+    assert stop_reason(history(1.0, 2.0), {**NOTHING, "return_reached": 1.5}) is not None
+    plateau = {**NOTHING, "plateau": 2}
+    assert stop_reason(history(bad, bad, bad, bad), plateau) is None  # nobody has learned to walk yet
+    assert stop_reason(history(bad, bad, 1.0), plateau) is None
+    assert stop_reason(history(1.0, bad, bad), plateau) is not None
+    assert stop_reason(history(1.0, bad, 2.0), plateau) is None
+    assert stop_reason(history(bad, 1.0, bad, 1.0), plateau) is not None
+
+
+def test_a_run_in_which_nobody_had_a_finite_return_has_no_best_agent():
+    check_anything_learned(history(math.nan, 1.0, math.inf))
+    with pytest.raises(MetapbtError, match="no member ever had a finite return in 2 generations: there is no best"):
+        check_anything_learned(history(math.nan, math.inf))
