@@ -4,7 +4,7 @@ PYTHON ?= python3
 ENV ?= lunar_lander
 BIN := .venv/bin
 
-.PHONY: demo test test-all test-slurm lint bench clean
+.PHONY: demo test test-all fuzz test-wheel test-slurm lint bench clean
 
 demo: .venv/ready
 	PATH="$(CURDIR)/$(BIN):$$PATH" ./demo.sh $(ENV)
@@ -12,8 +12,16 @@ demo: .venv/ready
 test: .venv/ready
 	$(BIN)/python -m pytest
 
+# With what takes long: beside Ray, the wheel in an empty environment, and a thousand examples for each fuzzer.
 test-all: .venv/ready
-	$(BIN)/python -m pytest -m "not slurm"
+	FUZZ_EXAMPLES=1000 $(BIN)/python -m pytest -m "not slurm"
+
+# About a minute of it; FUZZ_EXAMPLES=10000 make fuzz goes on for hours.
+fuzz: .venv/ready
+	FUZZ_EXAMPLES=$${FUZZ_EXAMPLES:-100} $(BIN)/python -m pytest tests/fuzz
+
+test-wheel: .venv/ready
+	$(BIN)/python -m pytest -m wheel tests/wheel
 
 # A real Slurm on this one machine; must run as root on Debian or Ubuntu.
 test-slurm: .venv/ready

@@ -4,6 +4,7 @@ import json
 import re
 import runpy
 import shlex
+import subprocess
 import sys
 from pathlib import Path
 
@@ -46,6 +47,22 @@ def test_python_on_every_page_compiles(page):
 def test_links_between_pages_and_to_files_lead_somewhere(page):
     targets = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8"))
     assert [target for target in targets if not (page.parent / target).exists()] == []
+
+
+# --- README.md
+
+
+def test_the_readmes_python_runs_as_a_script_without_a_main_guard(tmp_path):
+    ((_, code),) = blocks(ROOT / "README.md", "python")
+    assert "__main__" not in code
+    small = '"budget.steps=2000", "budget.interval=1000", "evaluation.test_episodes=2", "executor.workers=2", '
+    file = tmp_path / "script.py"
+    code = code.replace("metapbt.run([", f"metapbt.run([{small}", 1) + "\nprint(min(weights))\n"
+    file.write_text(code, encoding="utf-8")
+    done = subprocess.run([sys.executable, file], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert float(done.stdout) > 0.5  # the toy's agents have learned
+    assert done.stderr.count("finished with a test return") == 1  # and nobody ran the script once more
 
 
 # --- docs/from_python.md
