@@ -20,9 +20,17 @@ from metapbt.errors import MetapbtError
 from metapbt.files import atomic_file
 from metapbt.history import Context
 from metapbt.log import counted
-from metapbt.store.check import problem
+from metapbt.store.check import problem_in
 from metapbt.store.reading import Unreadable
-from metapbt.store.results import RunInfo, count_records, find_runs, from_frame, read_history, read_records
+from metapbt.store.results import (
+    RunInfo,
+    count_records,
+    find_runs,
+    from_frame,
+    read_history,
+    read_records,
+    run_directories,
+)
 from metapbt.store.run_directory import RunDirectory
 
 _TOGETHER = 100  # rows
@@ -205,25 +213,25 @@ def print_memory(results: Path) -> int:
 def print_check(results: Path) -> int:
     """Check that every run's files are whole and fit together; return 1 if one does not, else 0."""
     unreadable: list[MetapbtError] = []
-    runs = _some_runs(results, unreadable)
-    checked = {run.path for run in runs}  # which says the same of their files, and more
-    unreadable = [error for error in unreadable if not (isinstance(error, Unreadable) and error.path.parent in checked)]
-    problems = len(unreadable)
+    directories = run_directories(results, unreadable.append)
     for error in unreadable:
         print(error)
-    for run in _with_a_bar(runs):
-        found = problem(run)
+    if not directories and not unreadable:
+        raise _no_runs(results)
+    problems = len(unreadable)
+    for directory in _with_a_bar(directories):
+        found = problem_in(directory)
         if found:
             problems += 1
-            print(f"{run.path}: {found}")
-    print(f"{counted(len(runs) + len(unreadable), 'run')} checked, {problems} with problems")
+            print(f"{directory.path}: {found}")
+    print(f"{counted(len(directories) + len(unreadable), 'run')} checked, {problems} with problems")
     return 1 if problems else 0
 
 
-def _with_a_bar(runs: Sequence[RunInfo]) -> Iterable[RunInfo]:
-    """The runs, with a bar that tells how many have been had, where somebody sees it."""
+def _with_a_bar(directories: Sequence[RunDirectory]) -> Iterable[RunDirectory]:
+    """The directories, with a bar that tells how many have been had, where somebody sees it."""
     console = Console(stderr=True)
-    return track(runs, "checking", console=console, transient=True) if console.is_terminal else runs
+    return track(directories, "checking", console=console, transient=True) if console.is_terminal else directories
 
 
 def export(results: Path, file: Path) -> int:
@@ -255,8 +263,12 @@ def _some_runs(results: Path, problems: list[MetapbtError]) -> list[RunInfo]:
     """The runs that can be read; what is wrong with the others is added to ``problems``."""
     runs = find_runs(results, problems.append)
     if not runs and not problems:
-        raise MetapbtError(f"no runs under {results}")
+        raise _no_runs(results)
     return runs
+
+
+def _no_runs(results: Path) -> MetapbtError:
+    return MetapbtError(f"no runs under {results}")
 
 
 def _nothing_recorded(results: Path, problems: Sequence[MetapbtError]) -> MetapbtError:

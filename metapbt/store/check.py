@@ -33,17 +33,20 @@ def problem(run: RunInfo) -> str | None:
     Whoever changes a file and leaves its checksum is always found out; whoever makes a new checksum, too, only where
     what the files say of one another does not fit.
     """
-    directory = RunDirectory(run.path)
+    return problem_in(RunDirectory(run.path))
+
+
+def problem_in(directory: RunDirectory) -> str | None:
+    """What is wrong with the files of a run that may not even tell what it is."""
     try:
-        undisturbed(directory, lambda: _check(directory))
+        undisturbed(directory, lambda: _check(directory, describe(directory)))
     except MetapbtError as error:
         return str(error) if directory.exists else None  # removed meanwhile
     return None
 
 
-def _check(directory: RunDirectory) -> None:
+def _check(directory: RunDirectory, run: RunInfo) -> None:
     # In the order that is the reverse of writing: what is read later may be longer, but not shorter.
-    run = describe(directory)
     if run.state == "done" and directory.failure is not None:
         raise MetapbtError("there are both DONE and FAILED")
     table = _if_there(lambda: read_table(directory.records))

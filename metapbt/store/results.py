@@ -107,17 +107,8 @@ def find_runs(results: Path, on_problem: OnProblem = warn) -> list[RunInfo]:
     Raises:
         MetapbtError: the directory does not exist.
     """
-    try:
-        mode = results.stat().st_mode
-    except (FileNotFoundError, NotADirectoryError):
-        mode = 0
-    except OSError as error:
-        raise MetapbtError(f"{results} cannot be read: {error.strerror or error}") from error
-    if not stat.S_ISDIR(mode):
-        raise MetapbtError(f"{results} is no directory")
     found = []
-    for path in sorted(_run_paths(results, on_problem)):
-        directory = RunDirectory(Path(path))
+    for directory in run_directories(results, on_problem):
         try:
             found.append(describe(directory))
             for file in (directory.records, directory.memory):
@@ -126,6 +117,23 @@ def find_runs(results: Path, on_problem: OnProblem = warn) -> list[RunInfo]:
             if directory.exists:  # and has not been removed meanwhile
                 on_problem(error)
     return found
+
+
+def run_directories(results: Path, on_problem: OnProblem) -> list[RunDirectory]:
+    """The directories of every run under a directory, whole or not, sorted by path.
+
+    Raises:
+        MetapbtError: the directory does not exist.
+    """
+    try:
+        mode = results.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        mode = 0
+    except OSError as error:
+        raise MetapbtError(f"{results} cannot be read: {error.strerror or error}") from error
+    if not stat.S_ISDIR(mode):
+        raise MetapbtError(f"{results} is no directory")
+    return [RunDirectory(Path(path)) for path in sorted(_run_paths(results, on_problem))]
 
 
 def read_run(run: RunInfo) -> pa.Table | None:

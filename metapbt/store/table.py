@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -88,7 +89,7 @@ def to_table(identity: Identity, history: History) -> pa.Table:
         **{name: getattr(identity, name) for name in ("run_id", "env", "method", "name", "learner", "seed")},
     }
     columns = {
-        column: [shared[column]] * len(records)
+        column: pa.repeat(pa.scalar(shared[column], SCHEMA.field(column).type), len(records))
         if column in shared
         else list(history.spent_steps)
         if column == "spent_steps"
@@ -97,8 +98,8 @@ def to_table(identity: Identity, history: History) -> pa.Table:
     }
     table = pa.table(columns, schema=SCHEMA)
     for name, value in identity.context.items():
-        table = table.append_column(f"{CONTEXT}{name}", pa.array([value] * len(records)))
-    for name in dict.fromkeys(name for record in records for name in record.hyperparameters):
+        table = table.append_column(f"{CONTEXT}{name}", pa.repeat(pa.scalar(value), len(records)))
+    for name in dict.fromkeys(itertools.chain.from_iterable(record.hyperparameters for record in records)):
         field, array = _encoded(f"{HYPERPARAMETER}{name}", [record.hyperparameters for record in records], name)
         table = table.append_column(field, array)
     return table

@@ -29,10 +29,12 @@ def make_study(folder: Path) -> Path:
 @contextmanager
 def working_in(folder: Path) -> Iterator[None]:
     """Paths in a run's configuration are relative, so that copies of the run are the run."""
-    before = Path.cwd()
-    logging.getLogger("metapbt").setLevel(logging.ERROR)
+    before, logger = Path.cwd(), logging.getLogger("metapbt")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
     os.chdir(folder)
     try:
         yield
     finally:
         os.chdir(before)
+        logger.setLevel(level)
