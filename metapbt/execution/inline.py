@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import NoReturn
 
 from metapbt.errors import MetapbtError
 from metapbt.execution.base import MOST_AT_ONCE, Failure, Job
@@ -40,10 +44,31 @@ class InlineExecutor:
         """Train the job whose turn it is."""
         job = self._jobs.pop()
         try:
-            return job, self._trainer.train(job)
+            with _without_exit():
+                return job, self._trainer.train(job)
         except Exception as error:
             return job, Failure.of(error)
 
     def close(self) -> None:
         """Forget the jobs."""
         self._jobs.clear()
+
+
+@contextmanager
+def _without_exit() -> Iterator[None]:
+    """Let ``os._exit``, which would end the run without a word, be an error where the learner calls it.
+
+    Not in processes that it forks, nor in other threads: these end as ever.
+    """
+    leave, process, thread = os._exit, os.getpid(), threading.get_ident()
+
+    def refuse(status: int) -> NoReturn:
+        if (os.getpid(), threading.get_ident()) != (process, thread):
+            leave(status)
+        raise SystemExit(f"os._exit({status})")
+
+    os._exit = refuse
+    try:
+        yield
+    finally:
+        os._exit = leave

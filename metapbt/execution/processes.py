@@ -142,7 +142,9 @@ class _Worker:
 
     def start(self, job: Job) -> Failure | None:
         """Let the process train a job; a failure where it cannot."""
-        if self._process is not None and self._process.exitcode is not None:
+        # One that waits says nothing: what can be read is its end, which is mostly known before its exit code is.
+        ended = self._process is not None and self._process.exitcode is not None
+        if ended or (self._line is not None and self._line.poll()):
             self.close()  # it was killed while it waited
         try:
             if self._process is None:

@@ -113,6 +113,16 @@ def test_a_learner_that_leaves_has_failed(executor, bug):
     assert "<string>" in failure.traceback
 
 
+def test_a_learner_cannot_end_the_process_that_it_trains_in():
+    executor = make_executor("inline", SPEC)
+    assert fails(executor, "import os; os._exit(0)").error == "SystemExit: os._exit(0)"
+    forked = "import os; pid = os.fork(); pid or os._exit(7); assert os.waitpid(pid, 0)[1] == 7 << 8"
+    assert train(executor, job(2, forked))[0].env_steps == 10
+    thread = "import threading; t = threading.Thread(target=len, args=('x',)); t.start(); t.join()"
+    assert train(executor, job(3, thread))[0].env_steps == 10
+    executor.close()
+
+
 ODD = {
     "raise type('Local', (Exception,), {'__reduce__': lambda self: 1 / 0})('x')": "Local: x",
     "raise type('Rude', (Exception,), {'__str__': lambda self: 1 / 0})": "Rude: (its text cannot be read: ZeroDivision",
@@ -296,13 +306,23 @@ def test_a_learner_that_cannot_be_made_in_a_worker_says_why(processes):
     assert failure.error.endswith("MisbehavingLearner' cannot be made: SystemExit: 0")
 
 
+def trained_at_last(executor, member):
+    """What comes of a job that may meet a worker whose end nobody has noticed yet: mishaps, and then an outcome."""
+    for _ in range(4):  # as often as a run tries
+        (result,) = train(executor, job(member))
+        if not isinstance(result, Failure):
+            return result
+        assert result.kind == "mishap"
+    raise AssertionError(result.error)
+
+
 def test_a_worker_killed_while_it_waits_is_replaced(processes):
     executor = processes()
     train(executor, job(0, f"Path({str(Path('pid').absolute())!r}).write_text(str(os.getpid()))"))
     pid = int(Path("pid").read_text())
     os.kill(pid, 9)
     assert gone(pid)
-    assert train(executor, job(1))[0].env_steps == 10
+    assert trained_at_last(executor, 1).env_steps == 10
 
 
 def test_a_machine_without_room_for_workers_is_a_mishap(processes, monkeypatch):
@@ -333,8 +353,7 @@ def test_a_server_of_workers_that_is_gone_is_started_again(processes):
     server = forkserver._forkserver._forkserver_pid
     os.kill(server, signal.SIGKILL)
     assert gone(server)
-    results = [train(executor, job(member))[0] for member in (1, 2)]  # the first may be lost with the server
-    assert results[-1].env_steps == 10
+    assert trained_at_last(executor, 1).env_steps == 10
 
 
 ABSURD = [0, -1, 1.5, "2", True, 10**9, [1], math.nan]
