@@ -10,7 +10,7 @@ demo: .venv/ready
 	PATH="$(CURDIR)/$(BIN):$$PATH" ./demo.sh $(ENV)
 
 test: .venv/ready
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
 # With what takes long: beside Ray, the wheel in an empty environment, and a thousand examples for each fuzzer.
 test-all: .venv/ready

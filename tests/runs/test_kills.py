@@ -95,9 +95,10 @@ def test_asynchronous_members_with_workers_never_lose_a_checkpoint(seed, more):
          "population.asynchronous=true", "executor=processes", f"seed={seed}", "results_dir=results", *more]
     )  # fmt: skip
     assert run.info.state == "done"
-    steps = max(record.env_steps for record in run.history)
-    # Whoever goes back to an older checkpoint may have trained all its intervals before its steps are used up.
-    assert steps <= 100 if "selection.backtrack=true" in more else steps == 100
+    # Who copies an agent that is behind, as the machine's speed may have it, has trained all its intervals before its
+    # steps are used up.
+    assert all(record.env_steps == 100 or record.generation == 24 for record in run.history.latest)
+    assert max(record.env_steps for record in run.history) <= 100
     assert problem(run.info) is None
     assert main(["data", "check", "results"]) == 0
 
