@@ -13,7 +13,7 @@ from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
-from time import monotonic
+from time import monotonic, sleep
 from typing import Any
 
 from metapbt.errors import MetapbtError, named, one_line
@@ -193,7 +193,11 @@ class _Worker:
         self._line, workers_end = self._context.Pipe()
         self._process = self._context.Process(target=work, args=(*self._makes, workers_end))
         with _without_the_main_script(), workers_end:
-            self._process.start()
+            try:
+                self._process.start()
+            except ConnectionRefusedError:
+                _await_end_of_server()
+                self._process.start()
 
     def _begin_time(self) -> None:
         self.deadline = math.inf if self._timeout is None else monotonic() + self._timeout
@@ -241,6 +245,22 @@ def _start_server(context: ForkServerContext, learner: LearnerSpec) -> None:
         raise MetapbtError(f"executor=processes cannot start workers here: {one_line(error)}") from error
     finally:
         del os.environ[VARIABLE]
+
+
+def _await_end_of_server() -> None:
+    """Wait until a server that answers nobody any more can be found to have ended, for then it is started again.
+
+    The system takes down one thread after the other; until the last is gone, the process has not ended.
+    """
+    server: Any = forkserver._forkserver
+    until = monotonic() + _PATIENCE
+    while monotonic() < until:
+        try:
+            if os.waitid(os.P_PID, server._forkserver_pid, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+                return
+        except (ChildProcessError, TypeError):  # somebody asked before
+            return
+        sleep(0.01)
 
 
 @contextmanager
