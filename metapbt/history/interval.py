@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -15,35 +14,6 @@ class Ref(NamedTuple):
 
     generation: int
     member: int
-
-
-@dataclass(frozen=True, slots=True)
-class Budget:
-    """How long members train.
-
-    Attributes:
-        steps: environment steps of each member.
-        interval: environment steps between two decisions.
-    """
-
-    steps: int
-    interval: int
-
-    @property
-    def generations(self) -> int:
-        """How many intervals that makes."""
-        return math.ceil(self.steps / self.interval)
-
-    def end_after(self, steps: int, excess: int, asked: int | None) -> int:
-        """Environment steps at which an interval is asked to end: a usual one more, less what rounding gave too much.
-
-        Args:
-            steps: environment steps of the line of descent so far; 0 for a new agent.
-            excess: of these, what the interval before gave too much.
-            asked: where a decision says when it ends; never beyond the budget.
-        """
-        usual = steps - excess + self.interval
-        return max(min(usual if asked is None else asked, self.steps), steps + 1)
 
 
 @dataclass(frozen=True, slots=True)
