@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import bisect
+import itertools
 import math
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -18,12 +20,13 @@ class History:
     """All records of a run so far; immutable.
 
     In an asynchronous run some members are ahead of others: a generation is what all of them have trained. Candidates
-    have member numbers beyond the population's; once they are screened, members go on from the best of them.
+    of the first generation, and students of later eras, have member numbers beyond the population's. While they are
+    screened, rung by rung, they stand for the members; then these go on from the best of them.
 
     Attributes:
         records: in the order in which members reported; those of one member by generation.
         metric: the return that selection looks at, ``train_return`` or ``eval_return``.
-        size: members of the population; None where there are no candidates, so that everybody is a member.
+        size: members of the population; None where there are neither candidates nor students, so that everybody is one.
     """
 
     records: tuple[Record, ...] = ()
@@ -42,19 +45,68 @@ class History:
 
     @property
     def generations(self) -> int:
-        """How many generations every member has finished, that of the candidates included."""
-        if self.size is None or (len(self._last) >= self.size and self._last_are_members):
-            return min((record.generation + 1 for record in self.latest), default=0)
-        return int(any(record.member >= self.size for record in self.records))
+        """How many generations every member has finished, those of candidates and students included."""
+        if self.screening or len(self._last) < (self.size or 0):
+            return self._newest_rung + 1
+        return min((record.generation + 1 for record in self.latest), default=0)
+
+    @cached_property
+    def _rungs(self) -> tuple[tuple[int, ...], ...]:
+        """The generations in which candidates or students trained, those of one screening together."""
+        beyond = sorted({record.generation for record in self.records if self._is_beyond(record)})
+        found: list[list[int]] = []
+        for number in beyond:
+            if found and number == found[-1][-1] + 1:
+                found[-1].append(number)
+            else:
+                found.append([number])
+        return tuple(map(tuple, found))
+
+    def _is_beyond(self, record: Record) -> bool:
+        return self.size is not None and record.member >= self.size
+
+    @property
+    def _newest_rung(self) -> int:
+        return self._rungs[-1][-1] if self._rungs else -1
+
+    @property
+    def screening(self) -> bool:
+        """Whether the last records are of candidates or students, of which the best go on."""
+        return bool(self.records) and self._is_beyond(self.records[-1])
+
+    @property
+    def rung(self) -> int:
+        """Which rung of their screening the last candidates or students have finished, from 0."""
+        return len(self._rungs[-1]) - 1
+
+    @cached_property
+    def _begins(self) -> tuple[int, ...]:
+        """The generation in which each era begins: later ones with the first rung of their students."""
+        return (0, *(rungs[0] for rungs in self._rungs if rungs[0] > 0))
+
+    @property
+    def eras(self) -> int:
+        """How many eras have begun."""
+        return len(self._begins)
+
+    def era(self, record: Record) -> int:
+        """Which era a record is of, from 0."""
+        return bisect.bisect_right(self._begins, record.generation) - 1
+
+    @property
+    def settled(self) -> int:
+        """The generation since which the members are those of this era: its last rung; 0 in the first era."""
+        return max(self._newest_rung, 0)
 
     @cached_property
     def _last(self) -> dict[int, Record]:
-        members = {r.member: r for r in self.records if self.size is None or r.member < self.size}
-        return members or {r.member: r for r in self.records}
+        newest = self._newest_rung
+        members = {r.member: r for r in self.records if r.generation > newest and not self._is_beyond(r)}
+        return members or {r.member: r for r in self.records if r.generation == newest and self._is_beyond(r)}
 
     @property
     def members(self) -> Collection[int]:
-        """The members that have reported; the candidates that have, until a member has."""
+        """The members that have reported; until one has after a rung, its candidates or students."""
         return self._last.keys()
 
     def last(self, member: int) -> Record:
@@ -63,7 +115,7 @@ class History:
 
     @cached_property
     def latest(self) -> tuple[Record, ...]:
-        """The last record of every member that has reported, by member."""
+        """The last record of each of ``members``, in their order."""
         return tuple(self._last[member] for member in sorted(self._last))
 
     def at(self, ref: Ref) -> Record | None:
@@ -91,23 +143,16 @@ class History:
         caches["_by_ref"] = self._by_ref | added._by_ref
         if more and self.records:
             caches["_best_ever"] = self._best([self.best(), added.best()])
-            if self._last_are_members:
-                caches["_last"] = {**self._last, **(added._last if added._last_are_members else {})}
+        if not any(map(self._is_beyond, more)):
+            caches["_rungs"] = self._rungs
+            if more and not self.screening:
+                caches["_last"] = {**self._last, **{record.member: record for record in more}}
         return longer
-
-    @property
-    def _last_are_members(self) -> bool:
-        return self.size is None or any(member < self.size for member in self._last)
 
     @cached_property
     def spent_steps(self) -> tuple[int, ...]:
-        """Environment steps that the run had trained, all members and candidates together, at each record."""
-        total, spent = 0, []
-        for record in self.records:
-            origin = self.before(record)
-            total += record.env_steps - (origin.env_steps if origin else 0)
-            spent.append(total)
-        return tuple(spent)
+        """Environment steps that the run had trained, all members, candidates and students together, at each record."""
+        return tuple(itertools.accumulate(record.env_steps - self.steps_before(record) for record in self.records))
 
     def value(self, record: Record) -> float:
         """The return of a record that selection looks at."""
@@ -138,6 +183,50 @@ class History:
         """The record that ``record`` went on from: its parent's or its own one before."""
         return None if record.origin is None else self.at(record.origin)
 
+    def counts_on(self, start: Ref | None, teacher: Ref | None) -> Record | None:
+        """The record whose environment steps an interval counts on from; None where it begins at 0.
+
+        That is the one that it goes on from. A new agent's line of descent has cost what its teacher's has.
+
+        Args:
+            start: the checkpoint that the interval goes on from; None of a new agent.
+            teacher: whom it learns from, if it does.
+        """
+        name = teacher if start is None else start
+        return None if name is None else self.at(name)
+
+    def steps_before(self, record: Record) -> int:
+        """Environment steps of the line of descent when a record's interval began."""
+        before = self.counts_on(record.origin, record.teacher)
+        return before.env_steps if before else 0
+
+    def taught_steps(self, origin: Record | None, teacher: Ref) -> int:
+        """Environment steps that the agent of a record (None for a new one) has learned from a teacher, up to now."""
+        steps = 0
+        while origin is not None and origin.teacher == teacher:
+            steps += origin.env_steps - self.steps_before(origin)
+            origin = self.before(origin)
+        return steps
+
+    def furthest(self, generation: int) -> int:
+        """Environment steps at which the intervals of the generation before were to end, at most; 0 before the first.
+
+        So intervals whose length depends on it do not depend on how rollouts were rounded.
+        """
+        return max((r.env_steps - r.excess for r in self._by_generation.get(generation - 1, ())), default=0)
+
+    def coming_generation(self, member: int) -> int:
+        """The number of the coming interval of a member, candidate or student."""
+        if self.size is not None and member >= self.size:
+            return max((record.generation + 1 for record in self.latest), default=0)
+        own = self._last[member].generation if member in self._last else -1
+        return max(own, self._newest_rung) + 1
+
+    @property
+    def next_number(self) -> int:
+        """The first member number beyond the population's that nobody has had."""
+        return max([self.size or 0, *(record.member + 1 for record in self.records)])
+
     @cached_property
     def _transitions(self) -> tuple[Transition, ...]:
         return tuple(self._iterate_transitions())
@@ -146,8 +235,8 @@ class History:
         """What every interval did, where its returns are finite.
 
         Nobody measures an agent before its first interval. The lowest return of the first generation stands for it,
-        that of an agent which learned next to nothing. The first interval after a restart gives no transition: what a
-        teacher taught, hyperparameters did not do.
+        that of an agent which learned next to nothing. The first interval after a restart gives no transition, nor does
+        one with a teacher: what a teacher taught, hyperparameters did not do.
         """
         return self._transitions
 
@@ -155,7 +244,7 @@ class History:
         first = [r.reached for r in self.generation(0) if math.isfinite(r.reached)]
         untrained = min(first, default=math.nan)
         for record in self.records:
-            if record.restart:
+            if record.restart or record.teacher is not None:
                 continue
             origin = self.before(record)
             steps_before = origin.env_steps if origin else 0

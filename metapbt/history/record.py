@@ -33,7 +33,8 @@ class Record:
         source: how the hyperparameters came about: ``default``, ``random``, ``memory``, ``hedge``, ``continued``,
             ``perturbed``, ``surrogate``, or a word of one's own explorer.
         hyperparameters: those trained with; nested names joined by dots.
-        env_steps: environment steps of the line of descent so far, this generation included.
+        env_steps: environment steps of the line of descent so far, this generation included; those of an agent that was
+            born with a teacher count on from its teacher's.
         train_return: mean return of the episodes that ended in the interval, filled up with earlier ones of the line
             of descent where they were few; NaN when none has ended yet.
         eval_return: mean return of the deterministic policy over the validation episodes after the interval.
@@ -42,8 +43,9 @@ class Record:
         parent_generation: of the parent's record that was copied; None where there is no parent.
         until_steps: environment steps at which the interval was asked to end; what ``env_steps`` has above it, the
             rounding to whole rollouts gave too much, and the next interval gives less.
-        restart: whether the member was born again with a new agent, though it had trained before.
-        teacher_generation: of the record of the agent that a new one learned from; None without.
+        restart: whether the member was born again with a new agent, though others had trained before: a student, too.
+        teacher_generation: of the record of the agent that a new one, or a student that goes on, learned from; None
+            without.
         teacher_member: its member.
     """
 
@@ -77,7 +79,7 @@ class Record:
 
     @property
     def teacher(self) -> Ref | None:
-        """The record of the agent that a new one learned from; None without."""
+        """The record of the agent that it learned from; None without."""
         if self.teacher_generation is None or self.teacher_member is None:
             return None
         return Ref(self.teacher_generation, self.teacher_member)

@@ -30,11 +30,13 @@ class Copy:
         start: the checkpoint: what a member, perhaps itself, had at the end of a generation.
         hyperparameters: of the coming interval.
         until_steps: environment steps at which the interval ends; None for the usual ones.
+        teacher: the checkpoint of the agent that a student goes on learning from; None without.
     """
 
     start: Ref
     hyperparameters: Hyperparameters
     until_steps: int | None = None
+    teacher: Ref | None = None
 
     @property
     def parent(self) -> int:
@@ -44,11 +46,12 @@ class Copy:
 
 @dataclass(frozen=True, slots=True)
 class Restart:
-    """The member is born again: a new agent.
+    """The member is born again, or a student is born: a new agent.
 
     Attributes:
         hyperparameters: of the coming interval.
-        teacher: the checkpoint of the agent that it learns from; None without.
+        teacher: the checkpoint of the agent that it learns from, and from whose environment steps it counts on; None
+            without.
         until_steps: environment steps at which the interval ends; None for the usual ones.
     """
 
@@ -58,6 +61,7 @@ class Restart:
 
 
 Decision = Continue | Copy | Restart
+Kind = Literal["start", "continue", "copy", "restart"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,14 +71,14 @@ class Assignment:
     Attributes:
         kind: what the decision was; ``start`` in the first generation.
         start: the checkpoint that the interval goes on from; None of a new agent.
-        teacher: the checkpoint of the agent that a new one learns from.
+        teacher: the checkpoint of the agent that a new one, or a student that goes on, learns from.
         hyperparameters: those to train with.
         source: how they came about.
         until_steps: where the decision says when the interval ends.
         operations: for the log alone, what was done to single hyperparameters; not part of the state.
     """
 
-    kind: Literal["start", "continue", "copy", "restart"]
+    kind: Kind
     start: Ref | None
     hyperparameters: Hyperparameters
     source: str
@@ -89,7 +93,7 @@ class Assignment:
             return Continue(self.until_steps)
         if self.start is None:
             return Restart(thawed(self.hyperparameters), self.teacher, self.until_steps)
-        return Copy(self.start, thawed(self.hyperparameters), self.until_steps)
+        return Copy(self.start, thawed(self.hyperparameters), self.until_steps, self.teacher)
 
     def to_dict(self) -> dict[str, Any]:
         """This assignment as plain data, without what has its usual value."""

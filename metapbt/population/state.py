@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import replace
 from typing import Any
 
 from metapbt.errors import MetapbtError, shown
-from metapbt.history import History, Record, Ref
+from metapbt.history import Eras, History, Record, Ref
+from metapbt.history.order import Order
 from metapbt.plain import frozen, number
 from metapbt.population.decisions import Assignment
 from metapbt.space import Space
@@ -74,17 +75,19 @@ def _checked_history(space: Space, records: Sequence[Record], metric: str, size:
         MetapbtError: a record does not follow from those before it, or is of another space.
     """
     seen: dict[Ref, Record] = {}
-    last: dict[int, int] = {}
+    order = Order(size)
     kept = []
     for place, record in enumerate(records):
         where = f"record {place} (generation {record.generation}, member {record.member})"
-        origin = record.origin
-        expected = last[record.member] + 1 if record.member in last else int(_begins_late(record, size))
-        if record.ref in seen or record.generation != expected or (record.member >= size and record.generation):
+        origin, teacher = record.origin, record.teacher
+        if record.ref in seen or not order.follows(record):
             raise MetapbtError(f"{where} does not follow the member's last one")
         if origin is not None and origin not in seen:
             raise MetapbtError(f"{where} goes on from {shown(tuple(origin))}, of which there is no record before it")
-        before = 0 if origin is None else seen[origin].env_steps
+        if teacher is not None and teacher not in seen:
+            raise MetapbtError(f"{where} learned from {shown(tuple(teacher))}, of which there is no record before it")
+        counted = teacher if origin is None else origin
+        before = 0 if counted is None else seen[counted].env_steps
         if not before < record.env_steps < math.inf:
             raise MetapbtError(f"{where}: env_steps must grow beyond {before}, got {record.env_steps}")
         try:
@@ -92,13 +95,9 @@ def _checked_history(space: Space, records: Sequence[Record], metric: str, size:
         except MetapbtError as error:
             raise MetapbtError(f"{where}: {error}") from error
         kept.append(replace(record, hyperparameters=frozen(legal)))
-        seen[record.ref], last[record.member] = kept[-1], record.generation
+        seen[record.ref] = kept[-1]
+        order.add(record)
     return History(tuple(kept), metric, size)
-
-
-def _begins_late(record: Record, size: int) -> bool:
-    """Whether a member's first record is of generation 1: it goes on from a candidate."""
-    return record.member < size and record.parent is not None and record.parent >= size
 
 
 def _checked_assignment(space: Space, history: History, member: int, data: Mapping[str, Any]) -> Assignment:
@@ -150,6 +149,7 @@ def restored(
     metric: str,
     size: int,
     beginning: int,
+    eras: Eras,
     records: Sequence[Record],
     decided: Mapping[int, Mapping[str, Any] | None],
 ) -> tuple[History, dict[int, Assignment]]:
@@ -160,23 +160,35 @@ def restored(
         metric: the return that selection looks at.
         size: members.
         beginning: how many configurations begin.
+        eras: when architectures change.
         records: everything that was observed, in that order.
-        decided: the last decision for each member; None for one that goes on as it is.
+        decided: the last decision for each member, candidate and student; None for one that goes on as it is, or has
+            been screened.
 
     Raises:
         MetapbtError: it is of another population or space, or does not hang together.
     """
-    members = {member: data for member, data in decided.items() if member < size}
-    candidates = {member: data for member, data in decided.items() if member >= size}
-    if members:
-        fits = members.keys() == set(range(size)) and not any(candidates.values())  # these are screened, if any
-    else:
-        fits = candidates.keys() == set(range(size, size + len(candidates)))
-        fits = fits and (not candidates or beginning in (size, len(candidates)))
-    if not fits:
+    coming = dict(decided)
+    if records:
+        trained = {record.member for record in records}
+        # Candidates and students train but once under their numbers: who of them has not is about to.
+        coming = {member: data for member, data in decided.items() if member >= size and member not in trained}
+        coming = coming or {member: data for member, data in decided.items() if member < size}
+    if decided and not _fits(coming.keys(), size, beginning, eras, records):
         raise MetapbtError(f"this is of {len(decided)} members, the tuner has {size}")
     history = _checked_history(space, records, metric, size)
     return history, {
         member: _checked_assignment(space, history, member, data) if data is not None else going_on(history, member)
-        for member, data in sorted((members or candidates).items())
+        for member, data in sorted(coming.items())
     }
+
+
+def _fits(coming: Set[int], size: int, beginning: int, eras: Eras, records: Sequence[Record]) -> bool:
+    """Whether those who train next are as many as such a population has, under the numbers that they have."""
+    if len({record.member < size for record in records if record.generation == 0}) > 1:
+        return False  # members are beyond the population's
+    if coming == set(range(size)):
+        return bool(records) or beginning == size
+    first = max([size, *(record.member + 1 for record in records)])
+    counts = {rung.count for rung in eras.rungs} if records else {beginning}
+    return len(coming) in counts and coming == set(range(first, first + len(coming)))

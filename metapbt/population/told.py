@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Collection, Iterable, Iterator, Mapping, Set
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,7 +12,7 @@ import numpy as np
 
 from metapbt.errors import MetapbtError, named, shown
 from metapbt.history import History, Ref
-from metapbt.plain import frozen, number
+from metapbt.plain import frozen, number, plain
 from metapbt.population.explorers.base import Suggestion
 from metapbt.population.selection import Exploit
 from metapbt.space import Hyperparameters, Space
@@ -20,17 +20,22 @@ from metapbt.space import Hyperparameters, Space
 LARGEST = 2**63 - 1  # what a table's column of integers holds
 
 
-def numbers_told(env_steps: Any, returns: Any, who: Sequence[int], screening: bool) -> list[tuple[Any, Any]]:
+def numbers_told(env_steps: Any, returns: Any, count: int, who: str) -> list[tuple[Any, Any]]:
     """The steps and the return of each, still to be checked.
+
+    Args:
+        env_steps: as told.
+        returns: as told.
+        count: how many are asked for.
+        who: they are, in words.
 
     Raises:
         MetapbtError: they are no lists, or not as many as are asked for.
     """
     told = [_listed("env_steps", env_steps), _listed("returns", returns)]
-    if not len(told[0]) == len(told[1]) == len(who):
+    if not len(told[0]) == len(told[1]) == count:
         raise MetapbtError(
-            f"tell: {len(who)} {'candidates' if screening else 'members'} need as many env_steps and "
-            f"returns, got {len(told[0])} and {len(told[1])}"
+            f"tell: {count} {who} need as many env_steps and returns, got {len(told[0])} and {len(told[1])}"
         )
     return list(zip(*told, strict=True))
 
@@ -125,6 +130,33 @@ def checked_configuration(who: str, space: Space, hyperparameters: Any) -> Hyper
         raise MetapbtError(f"{who}: {error}") from error
 
 
+def checked_architectures(who: str, space: Space, architectures: Any, count: int) -> list[Hyperparameters]:
+    """What an explorer proposed for the students of an era: as many architectures as were asked for, each a legal one.
+
+    Raises:
+        MetapbtError: it is something else.
+    """
+    listed = list(architectures) if isinstance(architectures, Iterable) else [architectures]
+    if len(listed) != count or not all(isinstance(network, Mapping) for network in listed):
+        raise MetapbtError(f"{who} must propose {count} architectures, mappings, got {shown(architectures)}")
+    checked = []
+    for proposed in listed:
+        network = plain(dict(proposed), f"{who}: an architecture")
+        others = [name for name in network if name not in space.architecture]
+        if others:
+            raise MetapbtError(
+                f"{who} proposes an architecture with {shown(others[0])}, which is none of {space.architecture}"
+            )
+        whole = checked_configuration(who, space, space.with_architecture_of(space.unconditional_default(), network))
+        wanted = {name for name in space.architecture if name in whole}
+        if wanted != network.keys():
+            raise MetapbtError(
+                f"{who} proposes an architecture of {sorted(network)}, which must be of {sorted(wanted)}"
+            )
+        checked.append({name: whole[name] for name in space.architecture if name in whole})
+    return checked
+
+
 def checked_exploits(who: str, exploits: Any, history: History, reported: Collection[int]) -> dict[int, Exploit]:
     """What a selection decided: for members that reported, with checkpoints that have a record.
 
@@ -138,7 +170,7 @@ def checked_exploits(who: str, exploits: Any, history: History, reported: Collec
             raise MetapbtError(f"{who} decides for member {shown(member)}, who has not reported")
         for ref in (exploit.start, exploit.hyperparameters_of, exploit.teacher):
             if ref is not None and not is_known(ref, history):
-                raise MetapbtError(f"{who} names {shown(ref)}, of which there is no record")
+                raise unknown(who, ref)
         if exploit.until_steps is not None and not isinstance(number(exploit.until_steps), int):
             raise MetapbtError(f"{who}: until_steps must be an integer, got {shown(exploit.until_steps)}")
     return {int(member): exploit for member, exploit in exploits.items()}
@@ -147,6 +179,11 @@ def checked_exploits(who: str, exploits: Any, history: History, reported: Collec
 def is_known(ref: Any, history: History) -> bool:
     """Whether something is the name of a record."""
     return isinstance(ref, Ref) and all(isinstance(part, int) for part in ref) and history.at(ref) is not None
+
+
+def unknown(who: str, ref: Any) -> MetapbtError:
+    """The error for what is no name of a record."""
+    return MetapbtError(f"{who} names {shown(ref)}, of which there is no record")
 
 
 def own_copy(settings: Mapping[str, Any]) -> dict[str, Any]:

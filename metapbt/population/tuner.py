@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 import inspect
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
-from metapbt import seeding
 from metapbt.errors import MetapbtError, shown, shown_word
-from metapbt.history import History, Record, Ref
+from metapbt.history import Budget, Eras, History, Record, Ref
 from metapbt.plain import frozen, thawed, whole_number, written_number
 from metapbt.population import told
+from metapbt.population.deciding import Decider
 from metapbt.population.decisions import Assignment, Assignments, Decision
 from metapbt.population.explorers import make_explorer
-from metapbt.population.explorers.base import Pending, Suggestion
-from metapbt.population.selection import Exploit, make_selection
-from metapbt.population.selection.base import fittest, ranking
-from metapbt.population.state import going_on, read_state, restored, write_state
+from metapbt.population.selection import make_selection
+from metapbt.population.state import read_state, restored, write_state
 from metapbt.space import Hyperparameters, Space
 
 METRICS = ("train_return", "eval_return")
@@ -31,7 +26,8 @@ MOST = 100_000  # members, and candidates
 class Tuner:
     """Population-based tuning by ask and tell. It knows no environment, no learner and no file.
 
-    With candidates, more configurations than members are asked for at first; those told best become the members.
+    With candidates, more configurations than members are asked for at first; those told best become the members. With
+    eras, the population is replaced by students of new architectures now and then, which are screened in the same way.
 
     Example:
         >>> tuner = Tuner(Space({"lr": {"type": "float", "low": 0.0, "high": 1.0}}), method="pbt", seed=1)
@@ -64,6 +60,8 @@ class Tuner:
         selection: str | Mapping[str, Any] = "truncation",
         candidates: int | None = None,
         mode: str = "max",
+        eras: Mapping[str, Any] | None = None,
+        budget: Budget | None = None,
         **settings: Any,
     ) -> None:
         """Set up a population.
@@ -81,6 +79,8 @@ class Tuner:
                 ``name`` and the selection's settings, as in ``conf/selection/<name>.yaml``.
             candidates: how many configurations begin; None for one for each member, or what the method offers.
             mode: ``max``, or ``min`` where what is told is a loss.
+            eras: when and how architectures change, the keys of ``eras`` in ``conf/config.yaml``; steps are those told.
+            budget: of each member, for eras: none begins whose students would not become members before its end.
             settings: the method's own, as in ``conf/method/<method>.yaml``.
 
         Raises:
@@ -121,26 +121,34 @@ class Tuner:
             raise MetapbtError(f"constraint must be a function, got {shown(constraint)}")
         if not isinstance(selection, str | Mapping):
             raise MetapbtError(f"selection must be a name or a mapping with one, got {shown(selection)}")
-        self._constraint = constraint
-        self._method = f"method '{method}'"
-        self._explorer = make_explorer(method, self.space, TUNER_ARGUMENTS, **told.own_copy(settings))
+        if budget is not None and not isinstance(budget, Budget):
+            raise MetapbtError(f"budget must be a metapbt.history.Budget, got {shown(budget)}")
+        self._eras = Eras.of(eras, population_size, budget)
+        explorer = make_explorer(method, self.space, TUNER_ARGUMENTS, **told.own_copy(settings))
+        if self._eras.count > 1 and not explorer.copies:
+            raise MetapbtError(
+                f"eras.count={self._eras.count} needs a method whose members copy others, not '{method}'"
+            )
         chosen = (
             {"name": selection} if isinstance(selection, str) else {"name": "truncation", **told.own_copy(selection)}
         )
-        self._exploiting = f"selection '{chosen['name']}'"
-        self._selection = make_selection(chosen, population_size, share)
+        self._decider = Decider(
+            space=self.space,
+            size=population_size,
+            seed=seed,
+            method=f"method '{method}'",
+            explorer=explorer,
+            exploiting=f"selection '{chosen['name']}'",
+            selection=make_selection(chosen, population_size, share),
+            constraint=constraint,
+            eras=self._eras,
+            budget=budget,
+        )
 
     def start(self) -> list[Hyperparameters]:
         """Return the first generation's hyperparameters: a configuration for each member, or for each candidate."""
         if not self._assignments:
-            rng = seeding.generator(self.seed, -1, -1, "start")
-            suggestions = [Suggestion(given, "given") for given in self.initial]
-            if len(suggestions) < self._beginning:
-                suggestions += self._begun(rng)[len(suggestions) :]
-            first = 0 if len(suggestions) == self.population_size else self.population_size
-            self._assignments = {
-                first + place: self._assigned("start", None, suggestion) for place, suggestion in enumerate(suggestions)
-            }
+            self._assignments = self._decider.first(self.initial, self._beginning)
         return [thawed(assignment.hyperparameters) for assignment in self._assignments.values()]
 
     @property
@@ -149,24 +157,31 @@ class Tuner:
         return Assignments(self._assignments)
 
     @property
+    def eras(self) -> Eras:
+        """When architectures change."""
+        return self._eras
+
+    @property
     def screening(self) -> bool:
-        """Whether candidates are training, of which the best will be the members."""
+        """Whether candidates or students are training, of which the best will be the members."""
         return any(member >= self.population_size for member in self._assignments)
 
     def warm_up(self) -> None:
         """Load what decisions will need; worth calling in a thread while the first members train."""
-        self._explorer.warm_up()
+        self._decider.explorer.warm_up()
 
     def tell(self, env_steps: Sequence[float], returns: Sequence[float]) -> list[Decision]:
         """Report what a generation brought, and learn what each member does next.
 
         Args:
-            env_steps: environment steps (or any measure of training, such as half epochs) of each member, or candidate,
-                so far; a copy goes on from its parent's, and they must grow.
+            env_steps: environment steps (or any measure of training, such as half epochs) so far of each who trained,
+                in the order of ``assignments``; a copy goes on from its parent's, a student from its teacher's, and
+                they must grow.
             returns: one for each; larger is better, or smaller with ``mode="min"``; NaN for a member that failed.
 
         Returns:
-            A decision for each member.
+            A decision for each who trains next, in the order of ``assignments``: the members; or, where a new era
+            begins, its students, who may be more.
 
         Raises:
             MetapbtError: the numbers do not fit the population.
@@ -174,9 +189,10 @@ class Tuner:
         if not self._assignments:
             raise MetapbtError("tell: call start first")
         asked = list(self._assignments)
-        pairs = told.numbers_told(env_steps, returns, asked, self.screening)
+        who = ("students" if len(self.history) else "candidates") if self.screening else "members"
+        pairs = told.numbers_told(env_steps, returns, len(asked), who)
         self.observe([self._record(member, *pair) for member, pair in zip(asked, pairs, strict=True)])
-        return [self._assignments[member].decision for member in range(self.population_size)]
+        return [assignment.decision for assignment in self._assignments.values()]
 
     def tell_member(self, member: int, env_steps: float, value: float) -> Decision:
         """Report what one member's interval brought, and learn what it does next, without waiting for the others.
@@ -189,11 +205,14 @@ class Tuner:
             value: its return; larger is better, or smaller with ``mode="min"``; NaN for a member that failed.
 
         Raises:
-            MetapbtError: there is no such member, its steps have not grown, or candidates are to be told together.
+            MetapbtError: there is no such member, its steps have not grown, or candidates are to be told together, as
+                all members are that have eras.
         """
         member = told.member_told(member, self.population_size)
         if not self._assignments:
             raise MetapbtError("tell_member: call start first")
+        if self._eras.count > 1:
+            raise MetapbtError("tell_member: with eras all are told together, by tell")
         if self.screening:
             raise MetapbtError("tell_member: the candidates of the first generation are told together, by tell")
         self.observe([self._record(member, env_steps, value)])
@@ -203,46 +222,32 @@ class Tuner:
         """Take whole records (``tell`` makes them from bare numbers) and decide for their members.
 
         Args:
-            records: one of every member or candidate (synchronous), or of one or some members (asynchronous).
+            records: one of every member, candidate or student (synchronous), or of one or some members (asynchronous).
 
         Returns:
-            The members that were decided for: those of the records, or all once the candidates are screened.
+            The members that were decided for: those of the records; all once candidates or students are screened; or
+            the students of a new era.
         """
         longer = self.history.extended([_kept(record) for record in records])
+        decided = self._decider.next(longer, self._assignments, [record.member for record in records])
         # Nothing is taken over before all of it is decided: a report that an own explorer fails at may be told again.
-        before, self.history = self.history, longer
-        try:
-            decided = self._screened() if self.screening else self._decided(records)
-        except BaseException:
-            self.history = before
-            raise
-        if self.screening:
+        self.history = longer
+        reported = [record.member for record in records]
+        if decided.keys() != set(reported):
             self._assignments = decided
             return list(decided)
         self._assignments |= decided
-        return [record.member for record in records]
-
-    def _decided(self, records: Sequence[Record]) -> dict[int, Assignment]:
-        reported = {record.member for record in records}
-        # Draws belong to the population where all decide together, else to the member that reports.
-        generation, drawer = records[0].generation + 1, -1 if len(reported) == self.population_size else min(reported)
-        exploits: dict[int, Exploit] = {}
-        if self._explorer.copies:
-            rng = seeding.generator(self.seed, generation, drawer, "selection")
-            with told.answering(self._exploiting, ":" in self._exploiting):
-                chosen = self._selection.select(self.history, reported, rng)
-            exploits = told.checked_exploits(self._exploiting, chosen, self.history, reported)
-        exploring = [member for member in sorted(exploits) if exploits[member].hyperparameters_of is None]
-        decided = {m: self._without_exploring(m, exploits.get(m)) for m in reported.difference(exploring)}
-        if exploring:
-            rng = seeding.generator(self.seed, generation, drawer, "explore")
-            decided |= self._explored(exploring, exploits, {**self._assignments, **decided}, rng)
-        return decided
+        return reported
 
     def origin(self, member: int) -> Record | None:
         """The record that a member's coming interval goes on from; None of a new agent."""
         start = self._assignments[member].start
         return None if start is None else self.history.at(start)
+
+    def counts_on(self, member: int) -> Record | None:
+        """The record whose environment steps a member's coming interval counts on from; None where it begins at 0."""
+        assignment = self._assignments[member]
+        return self.history.counts_on(assignment.start, assignment.teacher)
 
     def record(self, member: int, **outcome: Any) -> Record:
         """The record of a member's interval under its assignment; ``outcome`` holds the other fields."""
@@ -262,16 +267,13 @@ class Tuner:
 
     def coming_generation(self, member: int) -> int:
         """The number of a member's coming interval."""
-        if member in self.history.members:
-            return self.history.last(member).generation + 1
-        start = self._assignments[member].start
-        return 0 if start is None else start.generation + 1  # of the candidate that it goes on from
+        return self.history.coming_generation(member)
 
     def keeps(self) -> set[Ref]:
         """The checkpoints that somebody may still go on from, and that of the best agent ever."""
         latest = {record.ref for record in self.history.latest}
         starts = {ref for a in self.assignments.values() for ref in (a.start, a.teacher) if ref is not None}
-        return latest | starts | self._selection.keeps(self.history)
+        return latest | starts | self._decider.selection.keeps(self.history)
 
     def replay(self, records: Sequence[Record], decided: Mapping[int, Mapping[str, Any] | None]) -> None:
         """Go on from what was written down, in a tuner made with the same arguments.
@@ -286,7 +288,7 @@ class Tuner:
                 nothing is taken over.
         """
         self.history, self._assignments = restored(
-            self.space, self.history.metric, self.population_size, self._beginning, records, decided
+            self.space, self.history.metric, self.population_size, self._beginning, self._eras, records, decided
         )
 
     def state(self) -> dict[str, Any]:
@@ -303,79 +305,10 @@ class Tuner:
         self.replay(*read_state(state, self.mode))
 
     def _record(self, member: int, env_steps: Any, value: Any) -> Record:
-        origin = self.origin(member)
-        steps = told.steps_told(member, env_steps, origin.env_steps if origin else 0)
+        before = self.counts_on(member)
+        steps = told.steps_told(member, env_steps, before.env_steps if before else 0)
         found = told.return_told(member, value)
         return self.record(member, env_steps=steps, train_return=found if self.mode == "max" else -found)
-
-    def _begun(self, rng: np.random.Generator) -> list[Suggestion]:
-        with told.answering(self._method, ":" in self._method):
-            suggestions = self._explorer.start(self._beginning, rng)
-        return told.checked_suggestions(self._method, self.space, suggestions, self._beginning)
-
-    def _screened(self) -> dict[int, Assignment]:
-        """The members: the best candidates, who go on as they are."""
-        best = fittest(self.history, ranking(self.history), self.population_size)
-        return {
-            member: Assignment("copy", candidate.ref, candidate.hyperparameters, "screened")
-            for member, candidate in enumerate(best)
-        }
-
-    def _without_exploring(self, member: int, exploit: Exploit | None) -> Assignment:
-        if exploit is None:
-            return going_on(self.history, member)
-        model = self._at(exploit.hyperparameters_of)
-        return self._assigned("copy", exploit, Suggestion(model.hyperparameters, "migrated"))
-
-    def _explored(
-        self, members: Sequence[int], exploits: Mapping[int, Exploit], coming: Mapping[int, Assignment], rng: Any
-    ) -> dict[int, Assignment]:
-        children = [self.history.last(member) for member in members]
-        # Who is born again has no parent; the explorer looks at what it was.
-        parents = [
-            child if exploits[member].start is None else self._at(exploits[member].start)
-            for member, child in zip(members, children, strict=True)
-        ]
-        pending = self._pending({m: coming[m] for m in sorted(coming.keys() - set(members))})
-        with told.answering(self._method, ":" in self._method):
-            proposed = self._explorer.propose(children, parents, self.history, pending, rng)
-        suggestions = told.checked_suggestions(self._method, self.space, proposed, len(members))
-        return {
-            member: self._assigned(
-                "restart" if exploits[member].start is None else "copy", exploits[member], suggestion
-            )
-            for member, suggestion in zip(members, suggestions, strict=True)
-        }
-
-    def _pending(self, coming: Mapping[int, Assignment]) -> list[Pending]:
-        origins = [(None if a.start is None else self.history.at(a.start), a) for a in coming.values()]
-        return [Pending(o.reached if o else math.nan, a.hyperparameters) for o, a in origins]
-
-    def _assigned(self, kind: Any, exploit: Exploit | None, suggestion: Suggestion) -> Assignment:
-        hyperparameters = suggestion.hyperparameters
-        kept: tuple[str, ...] = ()
-        if self._constraint is not None:
-            with told.answering("the constraint"):
-                constrained = self._constraint(thawed(hyperparameters))
-            hyperparameters = told.checked_configuration("the constraint", self.space, constrained)
-        if exploit is not None and exploit.start is not None:
-            kept = self.space.architecture
-            hyperparameters = self.space.with_architecture_of(hyperparameters, self._at(exploit.start).hyperparameters)
-        return Assignment(
-            kind,
-            exploit.start if exploit else None,
-            frozen(hyperparameters),
-            suggestion.source,
-            exploit.teacher if exploit else None,
-            exploit.until_steps if exploit else None,
-            {name: what for name, what in suggestion.operations.items() if name not in kept},
-        )
-
-    def _at(self, ref: Ref | None) -> Record:
-        record = None if ref is None else self.history.at(ref)
-        if record is None:
-            raise MetapbtError(f"selection names {ref}, of which there is no record")
-        return record
 
 
 def _kept(record: Record) -> Record:

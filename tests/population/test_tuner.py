@@ -124,7 +124,7 @@ def test_what_others_are_training_counts_as_pending():
             return super().start(len(parents), rng)
 
     tuner = make("random", population_size=4)
-    tuner._explorer = Watching(tuner.space)
+    tuner._decider.explorer = Watching(tuner.space)
     configs = tuner.start()
     tuner.tell_member(0, 10, 5.0)
     tuner.tell_member(1, 10, 1.0)
@@ -145,7 +145,7 @@ def test_who_was_just_decided_to_go_on_is_pending_from_where_it_got_to():
             return super().start(len(parents), rng)
 
     tuner = make("random", population_size=4)
-    tuner._explorer = Watching(tuner.space)
+    tuner._decider.explorer = Watching(tuner.space)
     tuner.start()
     for generation in (1, 2, 3):
         told = [10.0 * generation + member for member in (0, 1, 2, 3)]
@@ -316,7 +316,9 @@ def test_a_member_that_is_born_again_begins_from_nothing_and_gives_no_transition
     assert decisions[0] == Restart(tuner.assignments[0].hyperparameters, teacher=Ref(0, 3))
     assert tuner.origin(0) is None
     before = len(tuner.history.transitions())
-    tuner.tell([5, 20, 20, 20], [1.5, 2.0, 3.0, 4.0])
+    with pytest.raises(MetapbtError, match="env_steps of member 0 must grow beyond 10, got 5"):
+        tuner.tell([5, 20, 20, 20], [1.5, 2.0, 3.0, 4.0])
+    tuner.tell([15, 20, 20, 20], [1.5, 2.0, 3.0, 4.0])  # its line of descent has cost its teacher's steps
     born = tuner.history.at(Ref(1, 0))
     assert (born.parent, born.restart, born.teacher_generation, born.teacher_member) == (None, True, 0, 3)
     assert born.origin is None

@@ -15,7 +15,8 @@ class Backtracking(Selection):
     """Any selection, but who copies and explores starts from the best checkpoint ever, not from the parent's last one.
 
     A population that has become worse so returns to where it was good (BG-PBT, Wan et al., 2022, section 4.1). Who
-    takes over another's hyperparameters as well, as migrants in MF-PBT, is left alone.
+    takes over another's hyperparameters as well, as migrants in MF-PBT, is left alone. Students of a new era learn from
+    the best checkpoint ever, too.
 
     Args:
         selection: says who copies.
@@ -33,6 +34,10 @@ class Backtracking(Selection):
             else replace(exploit, start=best)
             for member, exploit in self._selection.select(history, reported, rng).items()
         }
+
+    def teacher(self, history: History) -> Ref:
+        """The best checkpoint ever."""
+        return history.best().ref
 
     def keeps(self, history: History) -> set[Ref]:
         """The best checkpoint ever, and what the selection keeps."""

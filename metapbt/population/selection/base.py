@@ -19,7 +19,7 @@ class Exploit:
     Attributes:
         start: the checkpoint that it takes over; None for a new agent.
         hyperparameters_of: the record whose hyperparameters it trains with; None where the explorer chooses new ones.
-        teacher: the checkpoint of the agent that a new one learns from; None without.
+        teacher: the checkpoint of the agent that it learns from in the interval; None without.
         until_steps: environment steps at which its interval ends; None for the usual ones.
     """
 
@@ -58,6 +58,10 @@ class Selection:
             rng: the source of all randomness.
         """
         raise NotImplementedError
+
+    def teacher(self, history: History) -> Ref:
+        """The checkpoint that the students of a new era learn from: by default that of the best member."""
+        return history.leader().ref
 
     def keeps(self, history: History) -> set[Ref]:
         """The checkpoints that must stay beside the members' last ones: by default that of the best agent ever."""

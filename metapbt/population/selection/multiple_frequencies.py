@@ -54,14 +54,18 @@ class MultipleFrequencies(Selection):
         self.members = size // len(periods)  # of each sub-population
 
     def select(self, history: History, reported: Collection[int], rng: np.random.Generator) -> dict[int, Exploit]:
-        """Let each sub-population evolve whose period divides the intervals that its members have finished."""
+        """Let each sub-population evolve whose period divides the intervals that its members have finished.
+
+        In a later era these count from the last rung of its students, which is the first.
+        """
         everyone = ranking(history)
         place = {record.member: rank for rank, record in enumerate(everyone)}
         finite = [record for record in everyone if math.isfinite(history.value(record))]
-        exploits = {}
+        exploits, since = {}, history.settled
         for number, period in enumerate(self.periods):
             own = [record for record in everyone if record.member // self.members == number]
-            evolving = {r.member for r in own if r.member in reported and (r.generation + 1) % period == 0}
+            finished = {record.member: record.generation + 1 - since for record in own}
+            evolving = {member for member, count in finished.items() if member in reported and count % period == 0}
             count = share(len(own), self.quantile)
             losers = len(own) - count
             alive = own[0] in finite

@@ -1,0 +1,203 @@
+"""Who does what next: a function of the history and the seed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from metapbt import seeding
+from metapbt.errors import MetapbtError
+from metapbt.history import Budget, Eras, History, Record, Ref
+from metapbt.plain import frozen, thawed
+from metapbt.population import told
+from metapbt.population.decisions import Assignment, Kind
+from metapbt.population.eras import is_due, students
+from metapbt.population.explorers.base import Explorer, Pending, Suggestion
+from metapbt.population.screening import numbered, screened
+from metapbt.population.selection import Exploit, Selection
+from metapbt.population.state import going_on
+from metapbt.space import Hyperparameters, Space
+
+Constraint = Callable[[Hyperparameters], Hyperparameters]
+
+
+@dataclass
+class Decider:
+    """Decides what members, candidates and students do next; it keeps nothing.
+
+    Attributes:
+        space: the search space.
+        size: members.
+        seed: of every draw.
+        method: the explorer's name, for messages.
+        explorer: chooses hyperparameters.
+        exploiting: the selection's name, for messages.
+        selection: says who copies whom.
+        constraint: has the last word on every new configuration.
+        eras: when architectures change.
+        budget: of each member; None where nobody knows an end.
+    """
+
+    space: Space
+    size: int
+    seed: int
+    method: str
+    explorer: Explorer
+    exploiting: str
+    selection: Selection
+    constraint: Constraint | None
+    eras: Eras
+    budget: Budget | None
+
+    def first(self, given: Sequence[Hyperparameters], count: int) -> dict[int, Assignment]:
+        """The first generation of members or candidates.
+
+        Args:
+            given: configurations of the first of them; the explorer chooses the others'.
+            count: how many begin.
+        """
+        suggestions = [Suggestion(configuration, "given") for configuration in given]
+        if len(suggestions) < count:
+            rng = seeding.generator(self.seed, -1, -1, "start")
+            with told.answering(self.method, ":" in self.method):
+                begun = self.explorer.start(count, rng)
+            suggestions += told.checked_suggestions(self.method, self.space, begun, count)[len(suggestions) :]
+        first = 0 if len(suggestions) == self.size else self.size
+        return numbered((self._assigned("start", None, suggestion) for suggestion in suggestions), first)
+
+    def next(
+        self, history: History, assignments: Mapping[int, Assignment], reported: Collection[int]
+    ) -> dict[int, Assignment]:
+        """What those do next that reported last; who comes after them where these were screened, or an era ends.
+
+        Args:
+            history: everything that has happened, their records included.
+            assignments: what everybody was to do, to know what others are training.
+            reported: whose records came last.
+        """
+        if history.screening:
+            return screened(history, self.eras.rungs, self.size)
+        if self.eras.count > 1 and len(reported) == self.size:
+            teacher = self._teacher(history)
+            if is_due(history, self.eras, self.budget, teacher.env_steps if teacher else 0):
+                return self._students(history, teacher)
+        return self._decided(history, assignments, set(reported))
+
+    def _decided(
+        self, history: History, assignments: Mapping[int, Assignment], reported: set[int]
+    ) -> dict[int, Assignment]:
+        # Draws belong to the population where all decide together, else to the member that reports.
+        generation = history.last(min(reported)).generation + 1
+        drawer = -1 if len(reported) == self.size else min(reported)
+        exploits: dict[int, Exploit] = {}
+        if self.explorer.copies:
+            rng = seeding.generator(self.seed, generation, drawer, "selection")
+            with told.answering(self.exploiting, ":" in self.exploiting):
+                chosen = self.selection.select(history, reported, rng)
+            exploits = told.checked_exploits(self.exploiting, chosen, history, reported)
+        exploring = [member for member in sorted(exploits) if exploits[member].hyperparameters_of is None]
+        decided = {
+            member: self._without_exploring(history, member, exploits.get(member))
+            for member in reported.difference(exploring)
+        }
+        if exploring:
+            rng = seeding.generator(self.seed, generation, drawer, "explore")
+            decided |= self._explored(history, exploring, exploits, {**assignments, **decided}, rng)
+        return decided
+
+    def _teacher(self, history: History) -> Record | None:
+        if not self.eras.teacher:
+            return None
+        with told.answering(self.exploiting, ":" in self.exploiting):
+            teacher = self.selection.teacher(history)
+        if not told.is_known(teacher, history):
+            raise told.unknown(self.exploiting, teacher)
+        return history.at(teacher)
+
+    def _students(self, history: History, teacher: Record | None) -> dict[int, Assignment]:
+        generation = history.coming_generation(0)
+
+        def propose(count: int, tried: Sequence[tuple[Hyperparameters, float]]) -> list[Hyperparameters]:
+            rng = seeding.generator(self.seed, generation, -1, "architectures")
+            with told.answering(self.method, ":" in self.method):
+                found = self.explorer.architectures(count, tried, rng)
+            return told.checked_architectures(self.method, self.space, found, count)
+
+        rng = seeding.generator(self.seed, generation, -1, "students")
+        born = 0 if teacher is None else math.ceil(teacher.env_steps)
+        exploit = Exploit(None, None, teacher.ref if teacher else None, born + self.eras.rungs[0].until)
+        return numbered(
+            (
+                self._assigned("restart", exploit, suggestion)
+                for suggestion in students(history, self.eras, self.space, propose, rng)
+            ),
+            history.next_number,
+        )
+
+    def _without_exploring(self, history: History, member: int, exploit: Exploit | None) -> Assignment:
+        if exploit is None:
+            return going_on(history, member)
+        model = _at(history, exploit.hyperparameters_of)
+        return self._assigned("copy", exploit, Suggestion(model.hyperparameters, "migrated"), history)
+
+    def _explored(
+        self,
+        history: History,
+        members: Sequence[int],
+        exploits: Mapping[int, Exploit],
+        coming: Mapping[int, Assignment],
+        rng: np.random.Generator,
+    ) -> dict[int, Assignment]:
+        children = [history.last(member) for member in members]
+        # Who is born again has no parent; the explorer looks at what it was.
+        parents = [
+            child if exploits[member].start is None else _at(history, exploits[member].start)
+            for member, child in zip(members, children, strict=True)
+        ]
+        pending = _pending(history, {m: coming[m] for m in sorted(coming.keys() - set(members))})
+        with told.answering(self.method, ":" in self.method):
+            proposed = self.explorer.propose(children, parents, history, pending, rng)
+        suggestions = told.checked_suggestions(self.method, self.space, proposed, len(members))
+        return {
+            member: self._assigned(
+                "restart" if exploits[member].start is None else "copy", exploits[member], suggestion, history
+            )
+            for member, suggestion in zip(members, suggestions, strict=True)
+        }
+
+    def _assigned(
+        self, kind: Kind, exploit: Exploit | None, suggestion: Suggestion, history: History | None = None
+    ) -> Assignment:
+        hyperparameters = suggestion.hyperparameters
+        kept: tuple[str, ...] = ()
+        if self.constraint is not None:
+            with told.answering("the constraint"):
+                constrained = self.constraint(thawed(hyperparameters))
+            hyperparameters = told.checked_configuration("the constraint", self.space, constrained)
+        if history is not None and exploit is not None and exploit.start is not None:
+            kept, parent = self.space.architecture, _at(history, exploit.start)
+            hyperparameters = self.space.with_architecture_of(hyperparameters, parent.hyperparameters)
+        return Assignment(
+            kind,
+            exploit.start if exploit else None,
+            frozen(hyperparameters),
+            suggestion.source,
+            exploit.teacher if exploit else None,
+            exploit.until_steps if exploit else None,
+            {name: what for name, what in suggestion.operations.items() if name not in kept},
+        )
+
+
+def _pending(history: History, coming: Mapping[int, Assignment]) -> list[Pending]:
+    origins = [(None if a.start is None else history.at(a.start), a) for a in coming.values()]
+    return [Pending(o.reached if o else math.nan, a.hyperparameters) for o, a in origins]
+
+
+def _at(history: History, ref: Ref | None) -> Record:
+    record = None if ref is None else history.at(ref)
+    if record is None:
+        raise MetapbtError(f"selection names {ref}, of which there is no record")
+    return record

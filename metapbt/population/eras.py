@@ -1,0 +1,119 @@
+"""Eras: when architectures change, and which students are born then.
+
+Everything follows from the history and the seed: an era that was begun before a stop goes on after it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from metapbt.history import Budget, Eras, History, Record
+from metapbt.plain import key
+from metapbt.population.explorers.base import Suggestion
+from metapbt.space import Hyperparameters, Space
+
+#: What an explorer answers: so many architectures, given those tried and what they reached.
+Proposing = Callable[[int, Sequence[tuple[Hyperparameters, float]]], list[Hyperparameters]]
+
+
+def is_due(history: History, eras: Eras, budget: Budget | None, born: float) -> bool:
+    """Whether a new era is to begin, now that all members have reported.
+
+    It is where the era's best return has not grown for ``eras.patience`` generations, or its furthest member has
+    trained ``eras.steps`` since it became one; and where students who are born now still become members in time.
+
+    Args:
+        history: whose last records are those of the members.
+        eras: the settings.
+        budget: of each member; None where nobody knows an end.
+        born: environment steps at which students would be born.
+    """
+    if history.eras >= eras.count:
+        return False
+    if budget is not None:
+        changes, coming = history.eras, history.coming_generation(0)
+        late = coming + len(eras.rungs) >= eras.generations(budget, changes)
+        if late or born + eras.distil_steps >= budget.steps:
+            return False
+    furthest = max(record.env_steps for record in history.latest)
+    since = max(r.env_steps for r in history.generation(history.settled)) if history.eras > 1 else 0
+    waited = generations_without_a_best(history)
+    return (eras.steps is not None and furthest - since >= eras.steps) or (
+        eras.patience is not None and waited >= eras.patience
+    )
+
+
+def generations_without_a_best(history: History) -> int:
+    """How many generations ago the members reached the best return of their era; 0 while none had a finite one."""
+    last = max(record.generation for record in history.latest)
+    values = [history.value(history.best_of(number)) for number in range(history.settled, last + 1)]
+    finite = [value if math.isfinite(value) else -math.inf for value in values]
+    return 0 if max(finite) == -math.inf else len(finite) - 1 - finite.index(max(finite))
+
+
+def tried(history: History, space: Space) -> list[tuple[Hyperparameters, float]]:
+    """Every architecture so far with the best return that an agent with it ever had, in the order of first trial."""
+    best: dict[str, tuple[Hyperparameters, float]] = {}
+    for record in history:
+        network, value = architecture_of(record, space), history.value(record)
+        if math.isfinite(value) and value > best.get(key(network), (network, -math.inf))[1]:
+            best[key(network)] = network, value
+    return list(best.values())
+
+
+def best_of_each_era(history: History, space: Space) -> list[Hyperparameters]:
+    """The architecture of the best agent of each era so far, each but once."""
+    found: dict[str, Hyperparameters] = {}
+    for era in range(history.eras):
+        records = History(tuple(r for r in history if history.era(r) == era), history.metric)
+        network = architecture_of(records.best(), space)
+        found.setdefault(key(network), network)
+    return list(found.values())
+
+
+def architecture_of(record: Record, space: Space) -> Hyperparameters:
+    """The hyperparameters of a record that changed its network's shape."""
+    values = record.hyperparameters
+    return {name: values[name] for name in space.architecture if name in values}
+
+
+def students(
+    history: History, eras: Eras, space: Space, propose: Proposing, rng: np.random.Generator
+) -> list[Suggestion]:
+    """What the students of a new era are to train with.
+
+    Half of the architectures are proposed given those of all eras so far (``surrogate``; or drawn, as
+    ``eras.architectures`` says), then comes the best one of each era so far (``kept``), the rest is drawn (``random``).
+    The first half of the students have the other hyperparameters of a random member, the rest a fresh draw (Wan et al.,
+    2022). Where nothing in the space is architecture, students are new networks like all before them.
+
+    Args:
+        history: whose last records are those of the members.
+        eras: the settings.
+        space: the search space.
+        propose: what the explorer answers.
+        rng: the source of all randomness.
+    """
+    half = eras.students // 2
+    networks: list[tuple[Hyperparameters, str]] = []
+    if eras.architectures == "surrogate" and space.architecture:
+        networks += [(network, "surrogate") for network in propose(half, tried(history, space))]
+    else:
+        networks += [(_drawn(space, rng), "random") for _ in range(half)]
+    kept = best_of_each_era(history, space)[: eras.students - half] if space.architecture else []
+    networks += [(network, "kept") for network in kept]
+    networks += [(_drawn(space, rng), "random") for _ in range(eras.students - len(networks))]
+    found = []
+    for place, (network, source) in enumerate(networks):
+        model = history.latest[int(rng.integers(len(history.latest)))].hyperparameters
+        fresh = space.sample(rng, network)
+        found.append(Suggestion(space.with_architecture_of(model, network) if place < half else fresh, source))
+    return found
+
+
+def _drawn(space: Space, rng: np.random.Generator) -> Hyperparameters:
+    drawn = space.sample(rng)
+    return {name: drawn[name] for name in space.architecture if name in drawn}
