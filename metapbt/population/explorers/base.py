@@ -45,6 +45,7 @@ class Explorer:
     1. ``start`` is called once, before the first generation, for the whole population.
     2. After each generation, if ``copies`` is true, selection decides which members copy which.
     3. ``propose`` is called once, for all members that copy.
+    4. Where a new era begins, ``architectures`` is called once, for the networks that are to be tried next.
 
     The shortest complete example is ``metapbt/population/explorers/random.py``.
     """
@@ -90,3 +91,25 @@ class Explorer:
             rng: the source of all randomness.
         """
         raise NotImplementedError
+
+    def architectures(
+        self, count: int, tried: Sequence[tuple[Hyperparameters, float]], rng: np.random.Generator
+    ) -> list[Hyperparameters]:
+        """Return networks worth trying in a new era; here they are drawn at random.
+
+        Args:
+            count: how many.
+            tried: the architectures of past eras, each with the best return that an agent with it ever reached; values
+                of hyperparameters without the role ``architecture`` are passed over.
+            rng: the source of all randomness.
+
+        Returns:
+            ``count`` configurations of the space's architecture part: mappings that name only hyperparameters with
+            the role ``architecture``, and of these all that exist under the others' values. They are empty where the
+            space has no such part.
+        """
+        return [self._network(self.space.sample(rng)) for _ in range(count)]
+
+    def _network(self, hyperparameters: Hyperparameters) -> Hyperparameters:
+        """The part of a configuration that is the network's architecture."""
+        return {name: hyperparameters[name] for name in self.space.architecture if name in hyperparameters}
