@@ -14,6 +14,7 @@ from metapbt.history import History, Record
 from metapbt.memory.encoder import Encoder, Samples
 from metapbt.memory.scales import HistoryScale
 from metapbt.plain import whole_number, written_number
+from metapbt.population.explorers.architectures import network_of
 from metapbt.population.explorers.base import Explorer, Pending, Suggestion
 from metapbt.population.explorers.mixed_space import MixedSpace
 from metapbt.population.explorers.standing import Standing
@@ -179,7 +180,7 @@ class BGPBTExplorer(Explorer):
                 self.beta,
                 int(rng.integers(2**31)),
             )
-            suggested = self.mixed.found(found, self._network(parent.hyperparameters))
+            suggested = self.mixed.found(found, network_of(self.space, parent.hyperparameters))
             waiting.append(Pending(parent.reached, suggested))
             suggestions.append(Suggestion(suggested, "surrogate"))
         return suggestions
@@ -189,7 +190,7 @@ class BGPBTExplorer(Explorer):
         return Standing.after(history, self.rule, self.patience, self.sources)
 
     def _random(self, parent: Record, rng: np.random.Generator) -> Suggestion:
-        return Suggestion(self.space.sample(rng, self._network(parent.hyperparameters)), "random")
+        return Suggestion(self.space.sample(rng, network_of(self.space, parent.hyperparameters)), "random")
 
 
 def _box_lengthscales(model: SingleTaskGP) -> NDArray[np.float64]:

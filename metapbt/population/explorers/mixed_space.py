@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -19,15 +20,17 @@ if TYPE_CHECKING:
     from metapbt.surrogates.search import Region
     from metapbt.surrogates.trust_region import TrustRegion
 
+_HALF = 0.49999  # of an integer's share of its axis, in units of the integer; as published
 MOST_ON_GRID = 100  # values of one number that are told apart in a search; more are rounded to afterwards
 
 
 class MixedSpace:
     """The columns of configurations: first what is ``given`` beside them, then numbers, then categories.
 
-    Numbers are coordinates of the unit interval, categories are codes from 0. An integer of two values is a category:
-    it is a switch, which a small box would never let go of. What does not exist under the others' values is where its
-    default is.
+    Numbers are coordinates of the unit interval, categories are codes from 0. Integers lie in the middle of equal shares
+    of their axis, as published: the first and the last at 0 and 1 would be farther from their neighbours than the box
+    of an axis with few values reaches. An integer of two values is a category: a switch, which a small box would never
+    let go of. What does not exist under the others' values is where its default is.
 
     Attributes:
         space: the search space.
@@ -148,31 +151,51 @@ def _is_category(parameter: Parameter) -> bool:
 
 
 def _coordinate(parameter: Parameter, value: Value) -> float:
-    if not _is_category(parameter):
+    if parameter.kind == "categorical":
+        return float(parameter.place(value))
+    if _is_category(parameter):
+        return float(value - parameter.low)
+    if parameter.kind == "float":
         return parameter.to_unit(value)
-    return float(parameter.place(value) if parameter.kind == "categorical" else value - parameter.low)
+    low, high = _ends(parameter)
+    return (_scaled(parameter, value) - low) / (high - low)
+
+
+def _value(parameter: Parameter, column: float) -> Value:
+    if parameter.kind == "categorical":
+        return parameter.choices[round(column)]
+    if _is_category(parameter):
+        return int(parameter.low) + round(column)
+    if parameter.kind == "float":
+        return parameter.from_unit(min(max(column, 0.0), 1.0))
+    low, high = _ends(parameter)
+    found = low + column * (high - low)
+    return int(min(max(round(math.exp(found) if parameter.log else found), parameter.low), parameter.high))
+
+
+def _ends(parameter: Parameter) -> tuple[float, float]:
+    """Where an integer's axis begins and ends."""
+    return _scaled(parameter, parameter.low - _HALF), _scaled(parameter, parameter.high + _HALF)
+
+
+def _scaled(parameter: Parameter, value: float) -> float:
+    return math.log(value) if parameter.log else float(value)
 
 
 def _choices(parameter: Parameter) -> int:
     return len(parameter.choices) if parameter.kind == "categorical" else 2
 
 
-def _value(parameter: Parameter, column: float) -> Value:
-    if not _is_category(parameter):
-        return parameter.from_unit(column)
-    return parameter.choices[round(column)] if parameter.kind == "categorical" else int(parameter.low) + round(column)
-
-
 def _touched(parameter: Parameter, low: float, high: float) -> tuple[float, float, list[float] | None]:
     """The part of an axis that a box leaves: its ends, and its legal coordinates where these are few."""
     if parameter.kind == "float" and parameter.step is None:
         return low, high, None
-    first, last = parameter.from_unit(low), parameter.from_unit(high)
-    ends = parameter.to_unit(first), parameter.to_unit(last)
+    first, last = _value(parameter, low), _value(parameter, high)
+    ends = _coordinate(parameter, first), _coordinate(parameter, last)
     step = parameter.step or 1
     count = round((last - first) / step) + 1
     if count > MOST_ON_GRID:  # rounding is monotonic: what lies between two legal values rounds to no other side
         return *ends, None
     if parameter.kind == "int":
-        return *ends, [parameter.to_unit(int(first) + place) for place in range(count)]
-    return *ends, [parameter.to_unit(parameter.stepped(first + place * step)) for place in range(count)]
+        return *ends, [_coordinate(parameter, first + place) for place in range(count)]
+    return *ends, [_coordinate(parameter, parameter.stepped(first + place * step)) for place in range(count)]
