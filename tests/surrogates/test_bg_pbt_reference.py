@@ -186,7 +186,7 @@ def test_trust_region(case):
 
 @pytest.mark.parametrize("case", cases("bounding_box"))
 def test_bounding_box(case):
-    """Integers are clipped to their lowest and highest value here too, but by the grid of the region, not by the box."""
+    """Integers are clipped to their lowest and highest value here too, by the grid of the region."""
     box = TrustRegion(case["length"], 1.0).box(np.array(case["center"]), np.array(case["lengthscales"]))
     ints = REFERENCE["encoding"]["ints"]
     units = [

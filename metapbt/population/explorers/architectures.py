@@ -18,7 +18,11 @@ DRAWS = 20  # at random, until one is new
 
 
 def promising_architectures(
-    space: Space, count: int, tried: Sequence[tuple[Hyperparameters, float]], rng: np.random.Generator
+    space: Space,
+    count: int,
+    tried: Sequence[tuple[Hyperparameters, float]],
+    rng: np.random.Generator,
+    chosen: Sequence[Hyperparameters] = (),
 ) -> list[Hyperparameters]:
     """Choose networks by what those of past eras have reached.
 
@@ -36,25 +40,29 @@ def promising_architectures(
         tried: networks, each with the best return that an agent with it ever reached; at random while fewer than
             ``FEWEST`` different ones are known.
         rng: the source of all randomness.
+        chosen: networks that are to be tried beside these.
 
     Returns:
         ``count`` configurations of the space's architecture part.
     """
     names = space.architecture
     reached = _best_of_each(space, tried)
-    chosen: list[Hyperparameters] = []
-    known = {key(network) for network, _ in reached}
+    found: list[Hyperparameters] = []
     if names and len(reached) >= FEWEST:
-        chosen = _searched(space, count, reached, rng)
-        known |= {key(network) for network in chosen}
-    while len(chosen) < count:
-        chosen.append(_new(space, known, rng))
-        known.add(key(chosen[-1]))
-    return chosen
+        found = _searched(space, count, reached, chosen, rng)
+    known = {key(network) for network in (*(network for network, _ in reached), *chosen, *found)}
+    while len(found) < count:
+        found.append(_new(space, known, rng))
+        known.add(key(found[-1]))
+    return found
 
 
 def _searched(
-    space: Space, count: int, reached: Sequence[tuple[Hyperparameters, float]], rng: np.random.Generator
+    space: Space,
+    count: int,
+    reached: Sequence[tuple[Hyperparameters, float]],
+    beside: Sequence[Hyperparameters],
+    rng: np.random.Generator,
 ) -> list[Hyperparameters]:
     """Up to ``count`` new networks of the trust region around the best one; fewer where it has no more."""
     import torch
@@ -69,17 +77,18 @@ def _searched(
     model = fit_mixed(rows, returns, mixed.columns, conditions=mixed.conditions)
     centre = max(reached, key=lambda pair: pair[1])[0]
     trusted, cube = Rule().begin(), np.ones(1)
-    taken, chosen = [network for network, _ in reached], list[Hyperparameters]()
+    pending, found = [*beside], list[Hyperparameters]()
     for _ in range(count):
-        pending = torch.tensor([mixed.row(network) for network in chosen], dtype=torch.float64)
+        taken = [*(network for network, _ in reached), *pending]
+        believed = torch.tensor([mixed.row(network) for network in pending], dtype=torch.float64)
         region = mixed.region(centre, (), trusted, cube, elsewhere, taken)
-        point = highest_bound(with_fantasies(model, pending), region, BETA, int(rng.integers(2**31)))
+        point = highest_bound(with_fantasies(model, believed), region, BETA, int(rng.integers(2**31)))
         network = network_of(space, mixed.found(point, {}))
         if network in taken:  # nothing new is left in the region
             break
-        chosen.append(network)
-        taken.append(network)
-    return chosen
+        found.append(network)
+        pending.append(network)
+    return found
 
 
 def _best_of_each(space: Space, tried: Sequence[tuple[Hyperparameters, float]]) -> list[tuple[Hyperparameters, float]]:

@@ -45,8 +45,8 @@ class BGPBTExplorer(Explorer):
     The trust region is a function of the history (:class:`metapbt.population.explorers.standing.Standing`).
     """
 
-    #: Of the records that the trust region suggested.
-    sources: ClassVar[tuple[str, ...]] = ("surrogate",)
+    #: Of the records that a trust region suggested, with memory or without.
+    sources: ClassVar[tuple[str, ...]] = ("surrogate", "memory")
 
     def __init__(
         self,

@@ -16,6 +16,7 @@ from metapbt.space import Hyperparameters, Space
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from metapbt.memory.candidates import Bounds
     from metapbt.surrogates.mixed import Columns, Conditions
     from metapbt.surrogates.search import Region
     from metapbt.surrogates.trust_region import TrustRegion
@@ -27,10 +28,11 @@ MOST_ON_GRID = 100  # values of one number that are told apart in a search; more
 class MixedSpace:
     """The columns of configurations: first what is ``given`` beside them, then numbers, then categories.
 
-    Numbers are coordinates of the unit interval, categories are codes from 0. Integers lie in the middle of equal shares
-    of their axis, as published: the first and the last at 0 and 1 would be farther from their neighbours than the box
-    of an axis with few values reaches. An integer of two values is a category: a switch, which a small box would never
-    let go of. What does not exist under the others' values is where its default is.
+    Numbers are coordinates of the unit interval, categories are codes from 0. Integers lie in the middle of equal
+    shares of their axis, as published: with the first at 0 and the last at 1, few of them would be farther from their
+    neighbours than the box reaches.
+    An integer of two values is a category: a switch, which a small box would never let go of. What does not exist
+    under the others' values is where its default is.
 
     Attributes:
         space: the search space.
@@ -140,6 +142,22 @@ class MixedSpace:
             most,
             torch.tensor(known, dtype=torch.float64) if known else None,
         )
+
+    def cube(self, region: Region) -> Bounds:
+        """The same region in the unit cube of the space, whose integers begin at 0 and end at 1."""
+        from metapbt.memory.candidates import Bounds
+
+        def coordinates(point: Tensor) -> NDArray[np.float64]:
+            return np.array([p.to_unit(_value(p, float(point[self._column[p.name]]))) for p in self.space.parameters])
+
+        centre, low, high = (coordinates(point) for point in (region.centre, *region.bounds))
+        free = {
+            place: _choices(parameter)
+            for place, parameter in enumerate(self.space.parameters)
+            if self._column[parameter.name] in region.categories
+        }
+        low[list(free)], high[list(free)] = 0.0, 1.0
+        return Bounds(centre, low, high, free, region.changes)
 
     def found(self, point: Tensor, fixed: Hyperparameters) -> Hyperparameters:
         """The configuration at a point of the region."""
