@@ -20,6 +20,7 @@ class TimeDecayKernel(Kernel):
 
     Args:
         epsilon_bounds: the open interval in which ``epsilon`` is fitted.
+        epsilon_constraint: how it is kept there, where not by a sigmoid between these bounds.
 
     Attributes:
         epsilon: the rate of forgetting, shape ``batch_shape x 1 x 1``; 0 forgets nothing.
@@ -30,10 +31,15 @@ class TimeDecayKernel(Kernel):
 
     has_lengthscale = False
 
-    def __init__(self, epsilon_bounds: tuple[float, float] = (1e-4, 0.5), **kwargs: Any) -> None:
+    def __init__(
+        self,
+        epsilon_bounds: tuple[float, float] = (1e-4, 0.5),
+        epsilon_constraint: Interval | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.register_parameter("raw_epsilon", torch.nn.Parameter(torch.zeros(*self.batch_shape, 1, 1)))
-        self.register_constraint("raw_epsilon", Interval(*epsilon_bounds))
+        self.register_constraint("raw_epsilon", epsilon_constraint or Interval(*epsilon_bounds))
 
     @property
     def epsilon(self) -> Tensor:

@@ -95,7 +95,7 @@ class Explorer:
     def architectures(
         self, count: int, tried: Sequence[tuple[Hyperparameters, float]], rng: np.random.Generator
     ) -> list[Hyperparameters]:
-        """Return networks worth trying in a new era; here they are drawn at random.
+        """Return networks worth trying in a new era: by Bayesian optimisation of what those of past eras have reached.
 
         Args:
             count: how many.
@@ -106,10 +106,8 @@ class Explorer:
         Returns:
             ``count`` configurations of the space's architecture part: mappings that name only hyperparameters with
             the role ``architecture``, and of these all that exist under the others' values. They are empty where the
-            space has no such part.
+            space has no such part. Drawn at random while there is too little to learn from.
         """
-        return [self._network(self.space.sample(rng)) for _ in range(count)]
+        from metapbt.population.explorers.architectures import promising_architectures
 
-    def _network(self, hyperparameters: Hyperparameters) -> Hyperparameters:
-        """The part of a configuration that is the network's architecture."""
-        return {name: hyperparameters[name] for name in self.space.architecture if name in hyperparameters}
+        return promising_architectures(self.space, count, tried, rng)

@@ -18,6 +18,7 @@ from metapbt.memory.encoder import Description, Encoder, Rows, Samples
 from metapbt.memory.scales import SourceScale
 from metapbt.memory.tasks import MAX_ROWS, Tasks
 from metapbt.population.explorers.base import Pending, Suggestion
+from metapbt.population.explorers.mixed_space import MixedSpace
 from metapbt.population.explorers.pb2 import PB2Explorer, Situation
 from metapbt.space import Space
 from metapbt.surrogates.thinning import evenly
@@ -25,6 +26,7 @@ from metapbt.surrogates.thinning import evenly
 if TYPE_CHECKING:
     from botorch.models import SingleTaskGP
 
+    from metapbt.memory.candidates import Bounds
     from metapbt.memory.experts import Ensemble
     from metapbt.memory.model import MetaModel
     from metapbt.memory.source_runs import Memory
@@ -128,7 +130,7 @@ class MetaPB2Explorer(PB2Explorer):
         from metapbt.memory.trust import explained
 
         weights = self._prior
-        count = max(1, round(self.first_generation * self._prior_trust * size))
+        count = self._share(size)
         LOGGER.info(
             "memory: %d rows of the sources; trusted at the start: %s; it chooses %d of %d members",
             len(self._tasks), explained(weights), count, size,
@@ -141,6 +143,10 @@ class MetaPB2Explorer(PB2Explorer):
             *(Suggestion(self.space.from_unit(point), "memory") for point in points),
             *(Suggestion(self.space.from_unit(point), "hedge") for point in hedge),
         ]
+
+    def _share(self, size: int) -> int:
+        """How many of so many newcomers memory chooses, where it chooses any."""
+        return max(1, round(self.first_generation * self._prior_trust * size))
 
     def _batch(self, ensemble: Ensemble, given: Array, hints: Array, count: int, rng: np.random.Generator) -> Array:
         """The points, ``count x hyperparameters``, with the best expected best member."""
@@ -187,11 +193,8 @@ class MetaPB2Explorer(PB2Explorer):
         rng: np.random.Generator,
     ) -> list[Suggestion]:
         """Maximise the upper confidence bound of the ensemble at each parent's return."""
-        known = all(math.isfinite(parent.reached) for parent in parents)
-        if not len(self._tasks) or not self.steering or not known or not history.transitions():
+        if not self.steers(parents, history):
             return super().propose(children, parents, history, pending, rng)
-
-        from metapbt.surrogates.acquisition import growing_beta
 
         now = np.array([self._given(parent.env_steps, parent.reached) for parent in parents])
         situation = Situation.of(history, parents)
@@ -199,8 +202,7 @@ class MetaPB2Explorer(PB2Explorer):
         own = self._encoder.rows(samples)
         source = self._relevant(np.concatenate([now, own.inputs[:, : now.shape[1]]]))
         ensemble = self._ensemble(source, Own(situation, samples, own))
-        seen = situation.seen
-        beta = self._published_beta(seen) if self.kernel == "published" else growing_beta(seen)
+        beta = self.beta_after(situation.seen)
         steps = max(parent.env_steps for parent in parents)
         waiting = np.array(
             [
@@ -212,10 +214,31 @@ class MetaPB2Explorer(PB2Explorer):
         suggestions = []
         for parent, given in zip(parents, now, strict=True):
             hints = np.concatenate([self._hints(source, given), [self.columns(parent.hyperparameters)]])
-            found = self._best_point(ensemble.with_pending(waiting), given, beta, hints, rng)
+            bounds = self.within(parent, history)
+            found = self._best_point(ensemble.with_pending(waiting), given, beta, hints, bounds, rng)
             suggestions.append(Suggestion(self.space.from_unit(found), "memory"))
             waiting = np.concatenate([waiting, [[*given, *self.columns(suggestions[-1].hyperparameters)]]])
         return suggestions
+
+    def steers(self, parents: Sequence[Record], history: History) -> bool:
+        """Whether memory has a part in this decision."""
+        known = all(math.isfinite(parent.reached) for parent in parents)
+        return bool(len(self._tasks) and self.steering and known and history.transitions())
+
+    def within(self, parent: Record, history: History) -> Bounds | None:
+        """Where in the unit cube a copy of ``parent`` may lie: anywhere, but on its network."""
+        if not self.space.architecture:
+            return None
+        mixed = MixedSpace(self.space)
+        return mixed.cube(mixed.region(parent.hyperparameters, (), None, np.ones(1), self.space.architecture))
+
+    def beta_after(self, seen: int) -> float:
+        """The variance's weight in the confidence bound after so many rows of the target."""
+        from metapbt.surrogates.acquisition import growing_beta
+
+        if self.kernel == "published":
+            return growing_beta(min(len(self._tasks), PUBLISHED_ROWS) + seen)
+        return growing_beta(seen)
 
     @cached_property
     def _tasks(self) -> Tasks:
@@ -252,11 +275,6 @@ class MetaPB2Explorer(PB2Explorer):
 
         rows = self._tasks.rows[evenly(len(self._tasks), PUBLISHED_ROWS)]
         return fit_deep_kernel_gp(torch.as_tensor(rows.inputs), torch.as_tensor(rows.changes)[:, None], seed=0)
-
-    def _published_beta(self, own: int) -> float:
-        from metapbt.surrogates.acquisition import growing_beta
-
-        return growing_beta(min(len(self._tasks), PUBLISHED_ROWS) + own)
 
     @cached_property
     def _prior_trust(self) -> float:
@@ -326,12 +344,21 @@ class MetaPB2Explorer(PB2Explorer):
         return Ensemble.weighted(experts, weights, NEGLIGIBLE)
 
     def _best_point(
-        self, ensemble: Ensemble, given: Array, beta: float, hints: Array, rng: np.random.Generator
+        self,
+        ensemble: Ensemble,
+        given: Array,
+        beta: float,
+        hints: Array,
+        bounds: Bounds | None,
+        rng: np.random.Generator,
     ) -> Array:
         """The hyperparameters, in the unit cube, with the largest upper confidence bound for the coming interval."""
         from metapbt.memory.candidates import search
 
-        return search(lambda points: self._forecast(ensemble, given, points, 1, beta), len(self.space), hints, rng)
+        def score(points: Array) -> Array:
+            return self._forecast(ensemble, given, points, 1, beta)
+
+        return search(score, len(self.space), hints, rng, bounds=bounds)
 
     def _forecast(self, ensemble: Ensemble, given: Array, points: Array, horizon: int, beta: float) -> Array:
         """The return, added up over ``horizon`` intervals, that each of ``points`` brings: ``n``.

@@ -1,0 +1,109 @@
+"""BG-PBT that remembers: first candidates, copies and architectures from related contexts, where they are trusted."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from metapbt.errors import unknown_name
+from metapbt.history import History, Record
+from metapbt.plain import key
+from metapbt.population.explorers.architectures import network_of, promising_architectures
+from metapbt.population.explorers.base import Pending, Suggestion
+from metapbt.population.explorers.bg_pbt import BGPBTExplorer
+from metapbt.population.explorers.meta_pb2 import MetaPB2Explorer
+from metapbt.space import Hyperparameters, Space
+
+if TYPE_CHECKING:
+    from metapbt.memory.candidates import Bounds
+    from metapbt.memory.source_runs import Memory
+    from metapbt.memory.training import Cache
+
+
+class MetaBGPBTExplorer(MetaPB2Explorer):
+    """BG-PBT whose surrogate is the ensemble of ``meta_pb2``. Without any source this is BG-PBT.
+
+    - The first generation, candidates included, is chosen as ``meta_pb2`` does.
+    - Copies take the highest confidence bound of its ensemble, which learns from related contexts as far as they
+      deserve trust, within the trust region of BG-PBT.
+    - Of the architectures of a new era, the share that memory chooses of the first generation where it is trusted
+      wholly, less where it is not, are those that did best in related contexts; BG-PBT's own search gives the others.
+    """
+
+    def __init__(self, space: Space, memory: Memory, cache: Cache | None = None, **settings: Any) -> None:
+        """Take the memory.
+
+        Args:
+            space: the search space.
+            memory: the target's context and the sources' runs.
+            cache: keeps trained models for other runs; None keeps none.
+            settings: those of ``bg_pbt`` and of ``meta_pb2``.
+
+        Raises:
+            MetapbtError: a setting is unknown or out of its range.
+        """
+        alone, remembering = _settings(BGPBTExplorer), _settings(MetaPB2Explorer)
+        for name in settings.keys() - alone - remembering:
+            raise unknown_name("setting of method meta_bg_pbt", name, alone | remembering)
+        shared = {name: value for name, value in settings.items() if name in remembering}
+        super().__init__(space, memory, cache=cache, **shared)
+        #: What decides where memory has no part.
+        self.alone = BGPBTExplorer(space, **{name: value for name, value in settings.items() if name in alone})
+
+    def warm_up(self) -> None:
+        """Import the surrogates, which takes seconds."""
+        super().warm_up()
+        self.alone.warm_up()
+
+    def propose(
+        self,
+        children: Sequence[Record],
+        parents: Sequence[Record],
+        history: History,
+        pending: Sequence[Pending],
+        rng: np.random.Generator,
+    ) -> list[Suggestion]:
+        """Maximise the confidence bound of the ensemble around each parent's hyperparameters, at its return."""
+        if self.steers(parents, history):
+            return super().propose(children, parents, history, pending, rng)
+        return self.alone.propose(children, parents, history, pending, rng)
+
+    def within(self, parent: Record, history: History) -> Bounds:
+        """The trust region around the parent, on its network."""
+        mixed, region = self.alone.mixed, self.alone.standing(history).region
+        given = [0.0] * mixed.given
+        return mixed.cube(mixed.region(parent.hyperparameters, given, region, np.ones(1), self.space.architecture))
+
+    def beta_after(self, seen: int) -> float:
+        """The variance's weight in the confidence bound: the same, whatever was seen."""
+        return self.alone.beta**2
+
+    def architectures(
+        self, count: int, tried: Sequence[tuple[Hyperparameters, float]], rng: np.random.Generator
+    ) -> list[Hyperparameters]:
+        """Return networks that did well in related contexts, and others that this run's own eras speak for."""
+        known = {key(network_of(self.space, hyperparameters)) for hyperparameters, _ in tried}
+        remembered = [network for network in self._remembered() if key(network) not in known]
+        chosen = remembered[: self._share(count)] if remembered else []
+        return [*chosen, *promising_architectures(self.space, count - len(chosen), tried, rng, chosen)]
+
+    def _remembered(self) -> list[Hyperparameters]:
+        """The networks of related contexts, the most promising first."""
+        from metapbt.memory.networks import ranked_networks
+
+        columns = [place for place, name in enumerate(self.space.names) if name in self.space.architecture]
+        if not columns or not len(self._tasks) or not self.first_generation:
+            return []
+        found = []
+        for network in ranked_networks(self._tasks.samples, columns):
+            point = np.full(len(self.space), 0.5)
+            point[columns] = network
+            found.append(network_of(self.space, self.space.from_unit(point)))
+        return found
+
+
+def _settings(explorer: type) -> set[str]:
+    return set(inspect.signature(explorer).parameters) - {"space", "memory", "cache"}
