@@ -48,12 +48,14 @@ class Teacher:
     Attributes:
         state: what it has learned.
         hyperparameters: those that it was trained with last.
-        steps: environment steps that the student has trained since it began.
+        steps: environment steps that the student has trained since it was born, before this interval.
+        annealed_over: environment steps since then over which the teacher's weight falls; 0: it has fallen already.
     """
 
     state: State
     hyperparameters: Hyperparameters
     steps: int
+    annealed_over: int = 0
 
 
 class Policy(Protocol):
