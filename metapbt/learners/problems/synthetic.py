@@ -122,6 +122,8 @@ class SyntheticLearner:
         distillation: ``start`` and ``end`` of the teacher's weight, in [0, 1].
     """
 
+    teachable = True
+
     def __init__(self, env: str, context: Context, budget: Budget, settings: Mapping[str, Any]) -> None:
         if env != "synthetic":
             raise MetapbtError(f"learner=synthetic trains env=synthetic only, got env={env}")
@@ -202,13 +204,10 @@ class SyntheticLearner:
 
     def _taught(self, progress: float, rates: Array, teacher: Teacher) -> float:
         """The progress after as many steps as there are rates, with a teacher's coming back."""
-        first, last = self.weights
-        trained = teacher.steps + np.arange(len(rates))
-        annealed = np.minimum(trained / teacher.annealed_over, 1.0) if teacher.annealed_over else np.ones(len(rates))
-        shares = -np.expm1(-(first + (last - first) * annealed) * self.regain / self.budget_steps)
         target = float(teacher.state["progress"])
-        for rate, share in zip(rates, shares, strict=True):
-            progress += self.speed / self.budget_steps * float(rate) + float(share) * max(target - progress, 0.0)
+        for step, rate in enumerate(rates):
+            share = -math.expm1(-teacher.weight(step, *self.weights) * self.regain / self.budget_steps)
+            progress += self.speed / self.budget_steps * float(rate) + share * max(target - progress, 0.0)
         return progress
 
     def _nearness(
