@@ -29,7 +29,8 @@ def stop_reason(history: History, stop: Mapping[str, Any]) -> str | None:
 
     Args:
         history: everything so far.
-        stop: the configuration's ``stop``: ``return_reached``, ``wall_seconds``, ``plateau``, each a number or None.
+        stop: the configuration's ``stop``: ``return_reached``, ``spent_steps``, ``wall_seconds``, ``plateau``, each a
+            number or None.
     """
     if all(limit is None for limit in stop.values()):
         return None
@@ -39,6 +40,9 @@ def stop_reason(history: History, stop: Mapping[str, Any]) -> str | None:
     scores = [-math.inf if math.isnan(score) else score for score in reached]  # nobody had a finite return
     if stop["return_reached"] is not None and scores[-1] >= stop["return_reached"]:
         return f"the score of {scores[-1]:.2f} has reached stop.return_reached={stop['return_reached']:g}"
+    spent = history.spent_steps[-1]
+    if stop["spent_steps"] is not None and spent >= stop["spent_steps"]:
+        return f"the run has trained {spent} environment steps, stop.spent_steps={stop['spent_steps']:g}"
     seconds = sum(max(r.wall_seconds for r in history.generation(n)) for n in range(history.generations))
     if stop["wall_seconds"] is not None and seconds >= stop["wall_seconds"]:
         return f"training took {seconds:.0f} s, stop.wall_seconds={stop['wall_seconds']:g}"

@@ -184,7 +184,7 @@ def composed_space(name):
     return OmegaConf.to_container(compose(["env=synthetic", f"space={name}"]).space)
 
 
-@pytest.mark.parametrize("space", ["synthetic", "synthetic_mixed"])
+@pytest.mark.parametrize("space", ["synthetic", "synthetic_mixed", "synthetic_bg_pbt"])
 def test_the_shipped_choices_run(space, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     command = ["env=synthetic", f"space={space}", "method=pbt", "budget.steps=30", "context.shift=0.7"]
@@ -216,6 +216,11 @@ def test_it_needs_no_torch():
         ({"instance": 1.5}, "learner.instance must be a whole number >= 0, got 1.5"),
         ({"drift": "fast"}, "learner.drift must be a number, got 'fast'"),
         ({"drift": float("nan")}, "learner.drift must be a number, got nan"),
+        ({"floor": 1.5}, r"learner.floor must be in \[0, 1\], got 1.5"),
+        ({"regain": -1}, "learner.regain must be >= 0, got -1"),
+        ({"distillation": {"start": 2}}, r"learner.distillation.start must be in \[0, 1\], got 2"),
+        ({"distillation": {"strat": 1}}, "'distillation.strat'; did you mean 'distillation.start'"),
+        ({"distillation": 1}, "learner.distillation must have start and end, got 1"),
     ],
 )
 def test_settings_out_of_range_are_named(settings, message):
@@ -232,7 +237,14 @@ def test_settings_out_of_range_are_named(settings, message):
         ({"x0": {"type": "int", "low": 0, "high": 1}}, "space.x0 must be a float from 0 to 1"),
         (
             {"c0": {"type": "categorical", "choices": ["a", "b"]}},
-            r"space.c0 must choose from \[a, b, c, d\]",
+            r"space.c0 must be a category that chooses from \[a, b, c, d\]",
+        ),
+        ({"i0": {"type": "int", "low": 0, "high": 12}}, "space.i0 must be an int from 0 to 10"),
+        ({"i0": {"type": "float", "low": 0, "high": 10}}, "space.i0 must be an int from 0 to 10"),
+        ({"a0": {"type": "int", "low": 0, "high": 4}}, "space.a0 must be an int from 0 to 4 with role: architecture"),
+        (
+            {"x0": {"type": "float", "low": 0, "high": 1, "role": "architecture"}},
+            "space.x0 must be a float from 0 to 1",
         ),
     ],
 )

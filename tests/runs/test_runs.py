@@ -359,6 +359,7 @@ def test_given_configurations_and_a_constraint_come_from_the_configuration(space
     [
         ("stop.return_reached=1.0", "has reached stop.return_reached=1"),
         ("stop.wall_seconds=0", "stop.wall_seconds=0"),
+        ("stop.spent_steps=90", "the run has trained 120 environment steps, stop.spent_steps=90"),
         ("stop.plateau=1", "has not grown for stop.plateau=1 generations"),
     ],
 )

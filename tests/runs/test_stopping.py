@@ -8,7 +8,7 @@ from metapbt.errors import MetapbtError
 from metapbt.history import History, Record
 from metapbt.runs.stopping import check_anything_learned, stop_reason
 
-NOTHING = {"return_reached": None, "wall_seconds": None, "plateau": None}
+NOTHING = {"return_reached": None, "spent_steps": None, "wall_seconds": None, "plateau": None}
 
 
 def history(*values):

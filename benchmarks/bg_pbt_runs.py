@@ -1,0 +1,211 @@
+"""Runs of variants of a method, beside one another: trained once, kept, compared in pairs of the same seed.
+
+The benchmarks of BG-PBT share this. Every run is one of ``metapbt run``, in a directory of its own, so that a study
+that was stopped goes on where it was: finished runs are read, unfinished ones go on. The table and what it is made of
+are written beside the runs: ``runs.csv`` (one line for each run), ``curves.csv`` (the best return so far over all
+steps that a run had trained) and ``table.csv``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import math
+import multiprocessing
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from rich import box
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from metapbt.report.statistics import Estimate
+
+#: With fewer strata the interval of an interquartile mean does not hold; then means are compared.
+FEWEST_STRATA_OF_IQM = 3
+
+
+@dataclass(frozen=True)
+class Task:
+    """One run.
+
+    Attributes:
+        variant: the name of what is compared.
+        seed: of the run; runs of the same seed are a pair.
+        stratum: what it was trained on: runs of one are resampled among themselves.
+        overrides: as on the command line.
+    """
+
+    variant: str
+    seed: int
+    stratum: str
+    overrides: tuple[str, ...]
+
+
+def play(task: Task, results: str) -> dict[str, Any]:
+    """Train a run, or what is left of it, and say what came out; its log goes to its directory alone."""
+    import metapbt
+
+    overrides = [*task.overrides, f"seed={task.seed}", f"name={task.variant}", f"results_dir={results}"]
+    with Path(os.devnull).open("w", encoding="utf-8") as nowhere, contextlib.redirect_stderr(nowhere):
+        run = metapbt.run([*overrides, "executor=inline"])
+    history, records = run.history, run.records
+    spent = records.groupby("generation")["spent_steps"].max()
+    reached = records.groupby("generation")[history.metric].max().cummax()
+    return {
+        "variant": task.variant,
+        "seed": task.seed,
+        "stratum": task.stratum,
+        "test_return": run.test_return,
+        "spent_steps": int(spent.iloc[-1]),
+        "env_steps": max(record.env_steps for record in history.latest),
+        "generations": history.generations,
+        "restarts": int(records["restart"].sum()),
+        "path": run.path.as_posix(),
+        "curve": [(int(s), float(r)) for s, r in zip(spent, reached, strict=True)],
+    }
+
+
+def prepare() -> None:
+    """In each worker: one thread."""
+    from metapbt.execution.trainer import limit_threads
+
+    limit_threads(1)
+
+
+def play_all(tasks: Sequence[Task], results: Path, workers: int) -> list[dict[str, Any]]:
+    """Train what is not trained yet, in worker processes; an error ends the study at once."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"))
+    spawn = multiprocessing.get_context("spawn")  # a fork would inherit torch's threads
+    with (
+        Progress(*columns, console=Console(stderr=True), transient=True) as progress,
+        ProcessPoolExecutor(workers, spawn, initializer=prepare) as pool,
+    ):
+        bar = progress.add_task("runs", total=len(tasks))
+        futures = {pool.submit(play, task, str(results)): task for task in tasks}
+        try:
+            for future in as_completed(futures):
+                future.result()
+                progress.advance(bar)
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+        return [future.result() for future in futures]
+
+
+def to_frame(played: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
+    """One line for each run, without its curve."""
+    import pandas as pd
+
+    return pd.DataFrame([{key: value for key, value in run.items() if key != "curve"} for run in played])
+
+
+def estimate(strata: Sequence[np.ndarray]) -> Estimate:
+    """The interquartile mean with its interval, the strata held fixed; of fewer than three strata the mean."""
+    from metapbt.report.statistics import iqm, mean_of_means, stratified_estimate
+
+    return stratified_estimate(strata, iqm if len(strata) >= FEWEST_STRATA_OF_IQM else mean_of_means)
+
+
+def differences(runs: pd.DataFrame, variant: str, baseline: str) -> list[np.ndarray]:
+    """Of each stratum, the baseline's test returns minus the variant's, over the seeds that both have."""
+    both = runs[runs["variant"] == baseline].merge(
+        runs[runs["variant"] == variant], on=["stratum", "seed"], suffixes=("", "_other")
+    )
+    return [
+        (rows["test_return"] - rows["test_return_other"]).to_numpy(dtype=np.float64)
+        for _, rows in both.groupby("stratum")
+    ]
+
+
+def compare(runs: pd.DataFrame, baseline: str) -> pd.DataFrame:
+    """Of each variant, its test return, by how much the baseline is ahead of it, and in how many pairs."""
+    import pandas as pd
+
+    rows = []
+    for variant in dict.fromkeys(runs["variant"]):
+        own = runs[runs["variant"] == variant]
+        value = estimate([r["test_return"].to_numpy(dtype=np.float64) for _, r in own.groupby("stratum")])
+        gaps = differences(runs, variant, baseline) if variant != baseline else []
+        ahead = estimate(gaps) if gaps else (math.nan, math.nan, math.nan)
+        rows.append(
+            {
+                "variant": variant,
+                "runs": len(own),
+                **dict(zip(("test_return", "low", "high"), value, strict=True)),
+                **dict(zip(("ahead", "ahead_low", "ahead_high"), ahead, strict=True)),
+                "won": float(np.mean(np.concatenate(gaps) > 0)) if gaps else math.nan,
+                "spent_steps": own["spent_steps"].mean(),
+                "env_steps": own["env_steps"].mean(),
+                "restarts": own["restarts"].mean(),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def shown(compared: pd.DataFrame, baseline: str, title: str, digits: int) -> Table:
+    """The comparison for people."""
+    table = Table(title=title, box=box.MARKDOWN)
+    for column in (
+        "variant",
+        "runs",
+        "test return",
+        f"{baseline} is ahead by",
+        "in pairs",
+        "steps of a member",
+        "born",
+    ):
+        table.add_column(column, no_wrap=True)
+    for row in compared.itertuples():
+        ahead = f"{row.ahead:+.{digits}f} [{row.ahead_low:+.{digits}f}, {row.ahead_high:+.{digits}f}]"
+        table.add_row(
+            str(row.variant),
+            str(row.runs),
+            f"{row.test_return:.{digits}f} [{row.low:.{digits}f}, {row.high:.{digits}f}]",
+            "" if math.isnan(row.ahead) else ahead,
+            "" if math.isnan(row.won) else f"{row.won:.0%}",
+            f"{row.env_steps:,.0f}",
+            f"{row.restarts:.0f}",
+        )
+    return table
+
+
+def study(tasks: Sequence[Task], arguments: argparse.Namespace, baseline: str, title: str, digits: int) -> None:
+    """Train what is missing, write the data and show the table."""
+    results = Path(arguments.results)
+    played = play_all(tasks, results, arguments.workers)
+    runs = to_frame(played)
+    compared = compare(runs, baseline)
+    results.mkdir(parents=True, exist_ok=True)
+    runs.to_csv(results / "runs.csv", index=False)
+    compared.to_csv(results / "table.csv", index=False)
+    with (results / "curves.csv").open("w", encoding="utf-8") as file:
+        file.write("variant,seed,spent_steps,best_return\n")
+        for run in played:
+            file.writelines(f"{run['variant']},{run['seed']},{steps},{value!r}\n" for steps, value in run["curve"])
+    (results / "settings.json").write_text(json.dumps(vars(arguments), indent=1) + "\n", encoding="utf-8")
+    Console(width=200).print(shown(compared, baseline, title, digits))
+
+
+def arguments_of(
+    description: str | None, seeds: int, variants: Mapping[str, Sequence[str]], results: str
+) -> argparse.ArgumentParser:
+    """What both studies may be asked for."""
+    parser = argparse.ArgumentParser(description=(description or "").partition("\n")[0])
+    parser.add_argument("--seeds", type=int, default=seeds, help=f"runs of each variant ({seeds})")
+    parser.add_argument("--variants", nargs="+", choices=variants, default=list(variants), metavar="VARIANT")
+    parser.add_argument("--workers", type=int, default=2, help="worker processes with one thread each (2)")
+    parser.add_argument("--results", default=results, help=f"where the runs are kept ({results})")
+    parser.add_argument("--also", nargs="+", default=[], metavar="KEY=VALUE", help="overrides of every run")
+    return parser
