@@ -53,7 +53,8 @@ FORGETFUL = Environment(
 )
 ENVS = ["cart_pole", "mountain_car", "lunar_lander", "bipedal_walker", f"{__name__}:NOISY"]
 
-PPO = {"network": {"widths": [8]}, "hyperparameters": {"n_steps": 25, "n_epochs": 1}}
+_SMALL = {"layers": 1, "width": 8}
+PPO = {"network": {"policy": _SMALL, "value": _SMALL}, "hyperparameters": {"n_steps": 25, "n_epochs": 1}}
 NORMALISING = {**PPO, "normalise_observations": True, "normalise_returns": True}
 #: Off-policy algorithms act without chance if asked.
 GREEDY = {"learning_starts": 0, "buffer_size": 5000, "batch_size": 8, "train_freq": 5}

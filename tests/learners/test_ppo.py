@@ -28,9 +28,14 @@ from metapbt.space import Space
 SMALL = {"n_steps": 25, "batch_size": 20, "n_epochs": 2}
 
 
+def of_width(width, **others):
+    """A network of one hidden layer, or what is said instead."""
+    return {head: {"layers": 1, "width": width, **others} for head in ("policy", "value")}
+
+
 def learner(env="cart_pole", budget=1000, length=1000, context=None, hyperparameters=None, **settings):
     fixed = {**SMALL, **(hyperparameters or {})}
-    given = {"n_envs": 4, "network": {"widths": [16]}, "hyperparameters": fixed}
+    given = {"n_envs": 4, "network": of_width(16), "hyperparameters": fixed}
     return made(PPOLearner, env, {**given, **settings}, context=context, budget=budget, length=length)
 
 
@@ -62,7 +67,7 @@ import numpy as np
 sys.path.insert(0, {str(Path(__file__).parent)!r})
 from learner_intervals import made, train
 from metapbt.learners.ppo import PPOLearner
-settings = {{"n_envs": 4, "network": {{"widths": [16]}}, "hyperparameters": {SMALL}}}
+settings = {{"n_envs": 4, "network": {of_width(16)}, "hyperparameters": {SMALL}}}
 training = train(made(PPOLearner, "cart_pole", settings), None, {{}}, 200, seed=1, evaluation_seed=2)
 np.savez({str(tmp_path / "state.npz")!r}, **training.state)
 """
@@ -99,7 +104,7 @@ def test_returns_are_those_of_the_environment():
 def test_an_evaluation_is_the_mean_of_single_episodes(env, normalise):
     envs = make_batch(env, {}, 3)
     discrete = env == "cart_pole"
-    network = Network(math.prod(envs.observation_space.shape), 2 if discrete else 4, not discrete, (8,))
+    network = Network(math.prod(envs.observation_space.shape), 2 if discrete else 4, not discrete, (8,), (8,))
     rng = np.random.default_rng(0)
     actor = Actor(network, network.initial(rng) + 0.3 * rng.standard_normal(network.size).astype(np.float32))
     normaliser = ObservationNormaliser(network.inputs) if normalise else None
@@ -163,7 +168,7 @@ def test_hyperparameters_are_the_intervals_own_after_a_restore(monkeypatch):
 def test_a_time_limit_is_no_end():
     """As in Stable-Baselines3: the value of the observation that the clock cut off joins the last reward."""
     envs = make_batch("mountain_car", {}, 2)
-    network = Network(2, 3, False, (8,))
+    network = Network(2, 3, False, (8,), (8,))
     rng = np.random.default_rng(0)
     actor = Actor(network, network.initial(rng))
     seen = []
@@ -248,7 +253,7 @@ def test_it_learns_to_balance_the_pole():
 
 @pytest.mark.parametrize("shared", [False, True])
 def test_continuous_actions_are_learned_too(shared):
-    one = learner("bipedal_walker", network={"widths": [16, 16], "activation": "relu", "shared": shared})
+    one = learner("bipedal_walker", network={**of_width(16, layers=2, activation="relu"), "shared": shared})
     training = train(one, None, {"target_kl": 0.05, "clip_range_vf": 0.2, "ent_coef": 0.01}, 200)
     assert math.isfinite(training.eval_return)
     assert np.abs(training.state["log_std"]).max() > 0
@@ -303,10 +308,18 @@ def test_it_needs_no_torch_and_leaves_the_users_choices():
     [
         ({"n_env": 3}, "unknown setting of learner ppo 'n_env'; did you mean 'n_envs'"),
         ({"n_envs": 0}, "learner.n_envs must be an integer >= 1, got 0"),
-        ({"network": {"width": [8]}}, "unknown key of learner.network 'width'; did you mean 'widths'"),
-        ({"network": {"widths": [8, 0]}}, "learner.network.widths must be an integer >= 1, got 0"),
-        ({"network": {"activation": "tahn"}}, "unknown learner.network.activation 'tahn'; did you mean 'tanh'"),
-        ({"network": {"widths": 64}}, "learner.network.widths must be a list of whole numbers, got 64"),
+        ({"network": {"polcy": {}}}, "unknown key of learner.network 'polcy'; did you mean 'policy'"),
+        (
+            {"network": {"policy": {"widths": 8}}},
+            "unknown key of learner.network.policy 'widths'; did you mean 'width'",
+        ),
+        ({"network": {"value": {"width": 0}}}, "learner.network.value.width must be a whole number .*, got 0"),
+        ({"network": {"policy": {"layers": 1.5}}}, "learner.network.policy.layers must be a whole number .*, got 1.5"),
+        (
+            {"network": {"value": {"activation": "tahn"}}},
+            "unknown learner.network.value.activation 'tahn'; did you mean 'tanh'",
+        ),
+        ({"network": {"policy": 64}}, "learner.network.policy must be a mapping, got 64"),
         ({"hyperparameters": None}, "learner.hyperparameters must be a mapping, got None"),
         ({"normalise_returns": "yes"}, "learner.normalise_returns must be true or false, got 'yes'"),
         ({"hyperparameters": {"clip": 1}}, "unknown hyperparameter of learner ppo 'clip'"),
@@ -382,7 +395,7 @@ def test_whatever_passes_the_door_trains():
 def test_a_checkpoint_of_another_network_is_refused():
     state = train(learner(), None, {}, 100, seed=0, evaluation_seed=1).state
     with pytest.raises(MetapbtError, match=r"does not fit the network.*policy/0/kernel has the shape \(4, 16\)"):
-        train(learner(network={"widths": [8]}), state)
+        train(learner(network=of_width(8)), state)
     with pytest.raises(MetapbtError, match="lacks 'observations/mean'"):
         train(learner(normalise_observations=True), state)
     with pytest.raises(MetapbtError, match=r"has episodes of 4 environments, but learner\.n_envs=2"):

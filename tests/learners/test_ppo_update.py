@@ -124,7 +124,7 @@ def sb3_loss(model, samples, given, normalise):
 @pytest.mark.parametrize("clip_range_vf", [np.inf, 0.2])
 @pytest.mark.parametrize("continuous", [False, True])
 def test_losses_and_gradients_equal_stable_baselines3(continuous, clip_range_vf, normalise):
-    model, network = sb3(continuous), Network(INPUTS, 2 if continuous else 3, continuous, (16, 8))
+    model, network = sb3(continuous), Network(INPUTS, 2 if continuous else 3, continuous, (16, 8), (16, 8))
     given = {**DEFAULTS, "clip_range_vf": clip_range_vf, "ent_coef": 0.1, "vf_coef": 0.7}
     samples = random_samples(continuous, np.random.default_rng(1))
     (total, losses), gradients = jax.value_and_grad(loss, has_aux=True)(
@@ -219,7 +219,7 @@ def test_a_whole_update_equals_that_of_stable_baselines3(continuous, activation)
     """Four epochs with all samples in one minibatch, so that the order in which they are drawn does not matter."""
     given = {"ent_coef": 0.01, "clip_range_vf": 0.3, "learning_rate": 1e-3}
     model = sb3(continuous, activation=activation, n_epochs=4, n_steps=48, batch_size=48, **given)
-    network = Network(INPUTS, 2 if continuous else 3, continuous, (16, 8), activation)
+    network = Network(INPUTS, 2 if continuous else 3, continuous, (16, 8), (16, 8), activation, activation)
     rollout, vector = random_rollout(continuous, np.random.default_rng(2)), network.join(np, arrays(model))
     model.rollout_buffer, _ = filled(model, rollout)
     model.set_logger(configure(None, []))
@@ -232,7 +232,7 @@ def test_a_whole_update_equals_that_of_stable_baselines3(continuous, activation)
 
 
 def test_minibatches_are_slices_of_the_order_and_the_last_is_smaller():
-    network, rng = Network(INPUTS, 3, False, (8,)), np.random.default_rng(3)
+    network, rng = Network(INPUTS, 3, False, (8,), (8,)), np.random.default_rng(3)
     rollout, vector = random_rollout(False, rng), network.initial(rng)
     for batch_size, steps in ((16, 3), (20, 3)):
         learned, _ = whole_update(network, vector, rollout, n_epochs=2, batch_size=batch_size)
@@ -248,7 +248,7 @@ def test_minibatches_are_slices_of_the_order_and_the_last_is_smaller():
 
 
 def test_target_kl_ends_the_update_before_a_step_too_far():
-    network, rng = Network(INPUTS, 3, False, (8,)), np.random.default_rng(4)
+    network, rng = Network(INPUTS, 3, False, (8,), (8,)), np.random.default_rng(4)
     rollout, vector = random_rollout(False, rng), network.initial(rng)
     given = {"n_epochs": 20, "batch_size": 16, "learning_rate": 1e-2}
     free, epochs = whole_update(network, vector, rollout, **given)
@@ -263,7 +263,7 @@ def test_target_kl_ends_the_update_before_a_step_too_far():
 
 
 def test_other_coefficients_and_epochs_compile_nothing():
-    network, rng = Network(INPUTS, 3, False, (8,)), np.random.default_rng(5)
+    network, rng = Network(INPUTS, 3, False, (8,), (8,)), np.random.default_rng(5)
     rollout, vector = random_rollout(False, rng), network.initial(rng)
     first, _ = whole_update(network, vector, rollout)
     compiled = update._cache_size()
@@ -278,13 +278,13 @@ def test_other_coefficients_and_epochs_compile_nothing():
 @pytest.mark.parametrize("shared", [False, True])
 @pytest.mark.parametrize("continuous", [False, True])
 def test_the_actor_is_the_network_that_learns(continuous, shared):
-    network = Network(INPUTS, 3, continuous, (16,), "elu", shared)
+    network = Network(INPUTS, 3, continuous, (16,), (16,), "elu", "elu", shared)
     rng = np.random.default_rng(0)
     vector = network.initial(rng) + 0.1 * rng.standard_normal(network.size).astype(np.float32)
     actor, observations = Actor(network, vector), rng.standard_normal((1000, INPUTS)).astype(np.float32)
     parameters = network.split(jax.numpy.asarray(vector))
-    outputs = np.asarray(network.apply(jax.numpy, network.policy, parameters, observations))
-    values = network.apply(jax.numpy, network.value, parameters, observations)[:, 0]
+    outputs = np.asarray(network.outputs_for(jax.numpy, parameters, observations))
+    values = network.values_for(jax.numpy, parameters, observations)
     np.testing.assert_allclose(actor.values(observations), values, rtol=1e-4, atol=1e-5)
     best, noise = actor.act(observations), actor.noise(rng, 1000)
     if continuous:
@@ -300,7 +300,7 @@ def test_the_actor_is_the_network_that_learns(continuous, shared):
 
 
 def test_networks_start_as_those_of_stable_baselines3():
-    network, rng = Network(INPUTS, 3, True, (32, 32)), np.random.default_rng(0)
+    network, rng = Network(INPUTS, 3, True, (32, 32), (32, 32)), np.random.default_rng(0)
     initial = network.split(network.initial(rng))
     torch.manual_seed(1)
     reference = PPO(
@@ -315,7 +315,7 @@ def test_networks_start_as_those_of_stable_baselines3():
 
 
 def test_a_shared_trunk_gets_gradients_from_both_heads():
-    network, rng = Network(INPUTS, 3, False, (8, 8), shared=True), np.random.default_rng(0)
+    network, rng = Network(INPUTS, 3, False, (8, 8), (8, 8), shared=True), np.random.default_rng(0)
     assert list(network.shapes)[:2] == ["trunk/0/kernel", "trunk/0/bias"]
     assert network.shapes["value/0/kernel"] == (8, 1)
     samples, parameters = random_samples(False, rng), network.split(network.initial(rng))

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
@@ -16,16 +15,18 @@ from metapbt.envs.batches.kept import KeptBatches
 from metapbt.errors import MetapbtError, unknown_name
 from metapbt.learners.base import Policy, State, Teacher, Training, no_teacher
 from metapbt.learners.intervals import episodes_in, episodes_state, longest_rollout, warn_if_anew, warn_if_cut
-from metapbt.learners.ppo.network import ACTIVATIONS, Actor, Network
+from metapbt.learners.ppo.hyperparameters import HYPERPARAMETERS, PERCEPTRON, bounds, check_space, check_values
+from metapbt.learners.ppo.learned import actor_of, initial, restored, state_of
+from metapbt.learners.ppo.network import Actor, Network
 from metapbt.learners.ppo.normalise import ObservationNormaliser, RunningMoments
 from metapbt.learners.ppo.rollout import PPOPolicy, Runner, evaluate
-from metapbt.learners.ppo.update import Coefficients, Learned, update
+from metapbt.learners.ppo.update import Coefficients, update
 from metapbt.plain import whole_number
 from metapbt.seeding import episode_seed
 
 if TYPE_CHECKING:
     from metapbt.history import Budget, Context, Interval
-    from metapbt.space import Hyperparameters, Parameter, Space
+    from metapbt.space import Hyperparameters, Space
 
 #: Settings and their defaults; those of ``network`` and ``hyperparameters`` are below.
 SETTINGS: dict[str, Any] = {
@@ -38,58 +39,13 @@ SETTINGS: dict[str, Any] = {
     "network": {},
     "hyperparameters": {},
 }
-NETWORK: dict[str, Any] = {"widths": (64, 64), "activation": "tanh", "shared": False}
+NETWORK: dict[str, Any] = {"policy": {}, "value": {}, "shared": False}
 
 #: Orders of samples come in stacks of so many: another number of epochs up to here compiles nothing.
 _EPOCHS_COMPILED = 32
 
 #: Episodes of an evaluation that are stepped side by side: more would take memory and save no time.
 EVALUATED_TOGETHER = 32
-
-#: Of names in a checkpoint: the parameters themselves, and Adam's two moments of each.
-_PREFIXES = ("", "adam/mean/", "adam/variance/")
-
-
-@dataclass(frozen=True)
-class _Range:
-    """What a hyperparameter may be, and what it is when nobody sets it."""
-
-    default: float | None  # None: no limit; then None is legal too
-    low: float
-    high: float = math.inf
-    open: bool = False  # whether ``low`` itself is illegal
-    whole: bool = False
-
-    def check(self, name: str, value: Any) -> None:
-        if value is None and self.default is None:
-            return
-        number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-        above = number and (value > self.low if self.open else value >= self.low)
-        if not (above and value <= self.high) or (self.whole and value != int(value)):
-            raise MetapbtError(f"{name} must be {self}, got {value!r}")
-
-    def __str__(self) -> str:
-        kind = "a whole number" if self.whole else "a number"
-        above = f"{'>' if self.open else '>='} {self.low:g}"
-        bounds = f"in [{self.low:g}, {self.high:g}]" if self.high < math.inf else above
-        return f"{kind} {bounds}{' or null' if self.default is None else ''}"
-
-
-#: What a search space may set; names, meanings and most defaults are Stable-Baselines3's.
-HYPERPARAMETERS = {
-    "learning_rate": _Range(3e-4, 0),
-    "n_steps": _Range(125, 1, whole=True),
-    "batch_size": _Range(64, 1, whole=True),
-    "n_epochs": _Range(10, 1, whole=True),
-    "gamma": _Range(0.99, 0, 1),
-    "gae_lambda": _Range(0.95, 0, 1),
-    "clip_range": _Range(0.2, 0, open=True),
-    "clip_range_vf": _Range(None, 0, open=True),
-    "ent_coef": _Range(0.0, 0),
-    "vf_coef": _Range(0.5, 0),
-    "max_grad_norm": _Range(0.5, 0, open=True),
-    "target_kl": _Range(None, 0, open=True),
-}
 
 
 class PPOLearner:
@@ -110,8 +66,8 @@ class PPOLearner:
         normalise_advantages: within each minibatch.
         normalise_observations, normalise_returns: by running moments, as ``VecNormalize`` does.
         anneal_learning_rate: from its value at the first step of the budget to 0 at the last.
-        network: ``widths`` of the hidden layers, ``activation`` (a key of ``ACTIVATIONS``), and ``shared``, whether
-            policy and value function share these layers.
+        network: ``policy`` and ``value``, each with ``layers`` (hidden ones), their ``width`` and ``activation`` (a key
+            of ``ACTIVATIONS``); and ``shared``, whether the value function shares the policy's layers.
         hyperparameters: fixed for the whole run; those of the search space win over them.
     """
 
@@ -127,31 +83,28 @@ class PPOLearner:
         self.normalise_observations = _flag("learner.normalise_observations", chosen["normalise_observations"])
         self.normalise_returns = _flag("learner.normalise_returns", chosen["normalise_returns"])
         self.anneal_learning_rate = _flag("learner.anneal_learning_rate", chosen["anneal_learning_rate"])
-        if network["activation"] not in ACTIVATIONS:
-            raise unknown_name("learner.network.activation", network["activation"], ACTIVATIONS)
-        self.activation: str = network["activation"]
-        if not isinstance(network["widths"], Sequence) or isinstance(network["widths"], str):
-            raise MetapbtError(f"learner.network.widths must be a list of whole numbers, got {network['widths']!r}")
-        self.widths = tuple(whole_number("learner.network.widths", width, 1) for width in network["widths"])
         self.shared = _flag("learner.network.shared", network["shared"])
         self._kept = KeptBatches()
         defaults = {name: legal.default for name, legal in HYPERPARAMETERS.items()}
+        #: Hyperparameters that the search space need not set, those of the network included.
         self.fixed = _complete(
             "hyperparameter of learner ppo", "learner.hyperparameters", defaults, chosen["hyperparameters"]
         )
         for name, value in self.fixed.items():
             HYPERPARAMETERS[name].check(f"learner.hyperparameters.{name}", value)
+        usual = {name: legal.default for name, legal in PERCEPTRON.items()}
+        for head in ("policy", "value"):
+            where = f"learner.network.{head}"
+            for name, value in _complete(f"key of {where}", where, usual, network[head]).items():
+                PERCEPTRON[name].check(f"{where}.{name}", value)
+                self.fixed[f"network.{head}.{name}"] = value
 
     def check(self, space: Space) -> None:
         """Check that every hyperparameter and its range are known and legal, and that all sizes fit."""
-        ends = {name: (value, value) for name, value in self.fixed.items()}
-        for parameter in space.parameters:
-            if parameter.name not in HYPERPARAMETERS:
-                raise unknown_name("hyperparameter of learner ppo", parameter.name, HYPERPARAMETERS)
-            ends[parameter.name] = _ends(parameter)
-        fewest, most = (int(steps) for steps in ends["n_steps"])
+        check_space(space, self.shared)
+        fewest, most = bounds(space, "n_steps", self.fixed)
         longest = longest_rollout(self.budget, self.n_envs)
-        _check_batch(int(ends["batch_size"][1]), self.n_envs * min(fewest, longest))
+        _check_batch(bounds(space, "batch_size", self.fixed)[1], self.n_envs * min(fewest, longest))
         self._envs(1).close()  # finds environments, contexts and engines that do not exist
         warn_if_cut(most, self.budget, self.n_envs)
         warn_if_anew(self.env, self._why_anew)
@@ -166,16 +119,16 @@ class PPOLearner:
         _check_batch(batch_size, rollout_steps)
         under_way = None if self._why_anew else episodes_in(start, self.n_envs)
         envs = (self._kept.take(under_way) if under_way else None) or self._envs(self.n_envs)
-        network = self._network(envs)
+        network = self._network(envs, chosen)
         rng = np.random.default_rng(interval.seed)
-        learned = _initial(network, rng) if start is None else _restored(network, start)
+        learned = initial(network, rng) if start is None else restored(network, start)
         observations, returns = self._moments(network, start)
 
         seeds = partial(episode_seed, interval.seed)
         runner = Runner(envs, seeds, rng, observations, returns, chosen["gamma"], under_way)
         env_steps = interval.start_steps
         while True:
-            rollout = runner.collect(_actor(network, learned), n_steps)
+            rollout = runner.collect(actor_of(network, learned), n_steps)
             learned, _ = update(
                 learned,
                 rollout,
@@ -190,7 +143,7 @@ class PPOLearner:
             if env_steps >= interval.until_steps:
                 break
 
-        state = _state(network, learned)
+        state = state_of(network, learned)
         if observations is not None:
             state |= observations.moments.state("observations")
         if returns is not None:
@@ -202,21 +155,21 @@ class PPOLearner:
             state |= episodes_state(episodes)
             self._kept.keep(envs, episodes)
         eval_return = self._evaluate(
-            _actor(network, learned), observations, interval.evaluation_seed, interval.evaluation_episodes
+            actor_of(network, learned), observations, interval.evaluation_seed, interval.evaluation_episodes
         )
         return Training(state, env_steps, tuple(runner.returns), eval_return)
 
     def evaluate(self, state: State, hyperparameters: Hyperparameters, seed: int, episodes: int) -> float:
         """The mean return of the deterministic policy, ``EVALUATED_TOGETHER`` episodes side by side."""
-        network, observations = self._trained(state)
-        return self._evaluate(_actor(network, _restored(network, state)), observations, seed, episodes)
+        network, observations = self._trained(state, hyperparameters)
+        return self._evaluate(actor_of(network, restored(network, state)), observations, seed, episodes)
 
     def policy(self, state: State, hyperparameters: Hyperparameters) -> Policy:
         """The trained agent, which normalises observations where the learner does."""
-        network, observations = self._trained(state)
+        network, observations = self._trained(state, hyperparameters)
         envs = self._envs(1)
         envs.close()
-        return PPOPolicy(_actor(network, _restored(network, state)), observations, envs.action_space)
+        return PPOPolicy(actor_of(network, restored(network, state)), observations, envs.action_space)
 
     def _evaluate(self, actor: Actor, observations: ObservationNormaliser | None, seed: int, episodes: int) -> float:
         returns: list[float] = []
@@ -226,10 +179,10 @@ class PPOLearner:
             envs.close()
         return float(np.mean(returns))
 
-    def _trained(self, state: State) -> tuple[Network, ObservationNormaliser | None]:
+    def _trained(self, state: State, hyperparameters: Hyperparameters) -> tuple[Network, ObservationNormaliser | None]:
         envs = self._envs(1)
         envs.close()
-        network = self._network(envs)
+        network = self._network(envs, self._chosen(hyperparameters))
         return network, self._moments(network, state)[0]
 
     @cached_property
@@ -237,10 +190,7 @@ class PPOLearner:
         return why_anew(self.env, self.context, self.engine)
 
     def _chosen(self, hyperparameters: Hyperparameters) -> dict[str, Any]:
-        for name, value in hyperparameters.items():
-            if name not in HYPERPARAMETERS:
-                raise unknown_name("hyperparameter of learner ppo", name, HYPERPARAMETERS)
-            HYPERPARAMETERS[name].check(name, value)
+        check_values(hyperparameters)
         return {**self.fixed, **hyperparameters}
 
     def _coefficients(self, chosen: Mapping[str, Any], env_steps: int) -> Coefficients:
@@ -252,12 +202,25 @@ class PPOLearner:
     def _envs(self, count: int) -> EnvBatch:
         return make_batch(self.env, self.context, count, self.engine)
 
-    def _network(self, envs: EnvBatch) -> Network:
+    def _network(self, envs: EnvBatch, chosen: Mapping[str, Any]) -> Network:
         space = envs.action_space
         discrete = isinstance(space, spaces.Discrete)
         outputs = int(space.n) if isinstance(space, spaces.Discrete) else math.prod(space.shape)
         inputs = math.prod(envs.observation_space.shape)
-        return Network(inputs, outputs, not discrete, self.widths, self.activation, self.shared)
+        policy, value = (
+            {name: chosen[f"network.{head}.{name}"] for name in PERCEPTRON}
+            for head in ("policy", "policy" if self.shared else "value")
+        )
+        return Network(
+            inputs,
+            outputs,
+            not discrete,
+            (int(policy["width"]),) * int(policy["layers"]),
+            (int(value["width"]),) * int(value["layers"]),
+            policy["activation"],
+            value["activation"],
+            self.shared,
+        )
 
     def _moments(
         self, network: Network, state: State | None
@@ -274,56 +237,12 @@ class PPOLearner:
         return observations, returns
 
 
-def _initial(network: Network, rng: np.random.Generator) -> Learned:
-    zeros = np.zeros(network.size, np.float32)
-    return Learned(network.initial(rng), zeros, zeros, np.array(0, np.int32))
-
-
-def _restored(network: Network, state: State) -> Learned:
-    vectors = []
-    for prefix in _PREFIXES:
-        arrays = {name: state.get(f"{prefix}{name}", np.empty(0)) for name in network.shapes}
-        for name, shape in network.shapes.items():
-            if arrays[name].shape != shape:
-                raise MetapbtError(
-                    f"the checkpoint does not fit the network, whose shape cannot be tuned: {prefix}{name} has the "
-                    f"shape {arrays[name].shape} instead of {shape}"
-                )
-        vectors.append(network.join(np, arrays))
-    parameters, mean, variance = vectors
-    return Learned(parameters, mean, variance, np.asarray(state["adam/steps"]))
-
-
-def _state(network: Network, learned: Learned) -> State:
-    state: State = {"adam/steps": np.array(learned.steps)}
-    for prefix, vector in zip(_PREFIXES, (learned.parameters, learned.mean, learned.variance), strict=True):
-        # Copies: a view would keep JAX's memory alive.
-        state |= {f"{prefix}{name}": array.copy() for name, array in network.split(np.asarray(vector)).items()}
-    return state
-
-
-def _actor(network: Network, learned: Learned) -> Actor:
-    return Actor(network, np.asarray(learned.parameters))
-
-
 def _orders(rng: np.random.Generator, n_epochs: int, size: int) -> np.ndarray[Any, np.dtype[np.int32]]:
     """A permutation for each epoch, in an array whose shape does not depend on their number (up to a multiple)."""
     orders = np.zeros((-(-n_epochs // _EPOCHS_COMPILED) * _EPOCHS_COMPILED, size), np.int32)
     for epoch in range(n_epochs):
         orders[epoch] = rng.permutation(size)
     return orders
-
-
-def _ends(parameter: Parameter) -> tuple[Any, Any]:
-    """The smallest and the largest value of a hyperparameter, after a check that all are legal."""
-    values = parameter.choices or (parameter.low, parameter.high)
-    legal = HYPERPARAMETERS[parameter.name]
-    for value in values:
-        legal.check(f"space.{parameter.name}", value)
-    if legal.whole and parameter.kind == "float" and (parameter.step is None or parameter.step != int(parameter.step)):
-        raise MetapbtError(f"space.{parameter.name} must be {legal}, which floats between are not: write type: int")
-    numbers = [value for value in values if isinstance(value, int | float)]
-    return (min(numbers), max(numbers)) if numbers else (None, None)
 
 
 def _check_batch(batch_size: int, rollout_steps: int) -> None:

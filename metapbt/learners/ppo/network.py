@@ -37,34 +37,52 @@ class Network:
         inputs: numbers in an observation.
         outputs: number of discrete actions, or numbers in a continuous one.
         continuous: whether actions are continuous.
-        widths: units of each hidden layer.
-        activation: a key of ``ACTIVATIONS``.
-        shared: whether policy and value function share the hidden layers.
+        policy_widths: units of each of the policy's hidden layers.
+        value_widths: units of each of the value function's.
+        policy_activation: of the policy's hidden layers, a key of ``ACTIVATIONS``.
+        value_activation: of the value function's.
+        shared: whether policy and value function share the hidden layers, whose widths and activation must then be the
+            same for both.
     """
 
     inputs: int
     outputs: int
     continuous: bool
-    widths: tuple[int, ...] = (64, 64)
-    activation: str = "tanh"
+    policy_widths: tuple[int, ...] = (64, 64)
+    value_widths: tuple[int, ...] = (64, 64)
+    policy_activation: str = "tanh"
+    value_activation: str = "tanh"
     shared: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse shared layers that are not the same.
+
+        Raises:
+            ValueError: they are not.
+        """
+        policy, value = (self.policy_widths, self.policy_activation), (self.value_widths, self.value_activation)
+        if self.shared and policy != value:
+            raise ValueError(f"layers that policy and value share must be the same: {policy} is not {value}")
 
     @cached_property
     def policy(self) -> list[str]:
         """Names of the layers from the observation to the policy's output."""
-        return self._path("policy")
+        return self._path("policy", len(self.policy_widths))
 
     @cached_property
     def value(self) -> list[str]:
         """Names of the layers from the observation to the value."""
-        return self._path("value")
+        return self._path("value", len(self.value_widths))
 
     @cached_property
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """The shape of every array, in the order in which they lie in the vector."""
         shapes: dict[str, tuple[int, ...]] = {}
-        for path, outputs in ((self.policy, self.outputs), (self.value, 1)):
-            sizes = (self.inputs, *self.widths, outputs)
+        for path, widths, outputs in (
+            (self.policy, self.policy_widths, self.outputs),
+            (self.value, self.value_widths, 1),
+        ):
+            sizes = (self.inputs, *widths, outputs)
             for layer, (i, o) in zip(path, pairwise(sizes), strict=True):
                 shapes |= {f"{layer}/kernel": (i, o), f"{layer}/bias": (o,)}
         return shapes | ({"log_std": (self.outputs,)} if self.continuous else {})
@@ -102,25 +120,26 @@ class Network:
         vector: Floats = self.join(np, arrays).astype(np.float32)
         return vector
 
-    def apply(self, xp: Any, path: Sequence[str], parameters: Mapping[str, Any], x: Any) -> Any:
-        """Follow the layers of ``path``.
+    def outputs_for(self, xp: Any, parameters: Mapping[str, Any], observations: Any) -> Any:
+        """The policy's outputs, (batch, outputs).
 
         Args:
             xp: ``numpy`` or ``jax.numpy``.
-            path: ``policy`` or ``value``.
             parameters: from ``split``.
-            x: observations, (batch, inputs).
-
-        Returns:
-            (batch, outputs), or (batch, 1) for the value.
+            observations: (batch, inputs).
         """
-        activation = ACTIVATIONS[self.activation]
+        return self._apply(xp, self.policy, self.policy_activation, parameters, observations)
+
+    def values_for(self, xp: Any, parameters: Mapping[str, Any], observations: Any) -> Any:
+        """The values, (batch,); arguments as those of ``outputs_for``."""
+        return self._apply(xp, self.value, self.value_activation, parameters, observations)[:, 0]
+
+    def _apply(self, xp: Any, path: Sequence[str], activation: str, parameters: Mapping[str, Any], x: Any) -> Any:
         for layer in path[:-1]:
-            x = activation(xp, x @ parameters[f"{layer}/kernel"] + parameters[f"{layer}/bias"])
+            x = ACTIVATIONS[activation](xp, x @ parameters[f"{layer}/kernel"] + parameters[f"{layer}/bias"])
         return x @ parameters[f"{path[-1]}/kernel"] + parameters[f"{path[-1]}/bias"]
 
-    def _path(self, head: str) -> list[str]:
-        depth = len(self.widths)
+    def _path(self, head: str, depth: int) -> list[str]:
         if self.shared:
             return [*(f"trunk/{i}" for i in range(depth)), f"{head}/0"]
         return [f"{head}/{i}" for i in range(depth + 1)]
@@ -154,14 +173,15 @@ class Actor:
         Returns:
             (batch,) integers, by the Gumbel-max trick; or (batch, outputs) floats, not clipped to any bounds.
         """
-        outputs = self.network.apply(np, self.network.policy, self.parameters, observations)
+        outputs = self.network.outputs_for(np, self.parameters, observations)
         if self.network.continuous:
             return outputs if noise is None else outputs + self.std * noise
         return (outputs if noise is None else outputs + noise).argmax(axis=1)
 
     def values(self, observations: Floats) -> Floats:
         """The values, (batch,), of observations (batch, inputs)."""
-        return self.network.apply(np, self.network.value, self.parameters, observations)[:, 0]
+        values: Floats = self.network.values_for(np, self.parameters, observations)
+        return values
 
 
 def _orthogonal(rng: np.random.Generator, shape: tuple[int, ...]) -> NDArray[np.float64]:

@@ -104,8 +104,8 @@ def advantages_and_returns(
 
 def policy_and_values(network: Network, parameters: dict[str, Any], observations: Array) -> tuple[Array, Array]:
     """The policy's outputs (batch, outputs) and the values (batch,) for observations (batch, inputs)."""
-    values = network.apply(jnp, network.value, parameters, observations)[:, 0]
-    return network.apply(jnp, network.policy, parameters, observations), values
+    values = network.values_for(jnp, parameters, observations)
+    return network.outputs_for(jnp, parameters, observations), values
 
 
 def log_probs_and_entropy(
