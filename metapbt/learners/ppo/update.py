@@ -8,6 +8,7 @@ Every formula is that of Stable-Baselines3.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -172,7 +173,7 @@ def update(
     batch_size: int,
     normalise_advantages: bool,
 ) -> tuple[Learned, Array]:
-    """Learn from a rollout.
+    """Learn from a rollout, in one compiled call.
 
     Only the shapes of the arrays, ``network``, ``batch_size`` and ``normalise_advantages`` are compiled in.
 
@@ -187,14 +188,52 @@ def update(
         normalise_advantages: within each minibatch.
 
     Returns:
+        As of ``learn``.
+    """
+    return learn(
+        learned,
+        rollout,
+        lambda epoch: orders[epoch],
+        n_epochs,
+        coefficients,
+        network=network,
+        batch_size=batch_size,
+        normalise_advantages=normalise_advantages,
+    )
+
+
+def learn(
+    learned: Learned,
+    rollout: Rollout,
+    order: Callable[[Array], Array],
+    n_epochs: Any,
+    coefficients: Coefficients,
+    *,
+    network: Network,
+    batch_size: int,
+    normalise_advantages: bool,
+) -> tuple[Learned, Array]:
+    """Learn from a rollout, as part of a compiled call.
+
+    Args:
+        learned: before the update.
+        rollout: of ``size = time * envs`` samples.
+        order: how an epoch, from 0, shuffles the samples: a permutation of 0, ..., size - 1.
+        n_epochs: how many epochs.
+        coefficients: the other hyperparameters.
+        network: the network.
+        batch_size: as for ``update``.
+        normalise_advantages: within each minibatch.
+
+    Returns:
         What was learned, and the number of epochs begun: fewer than ``n_epochs`` where the policy came further than
         1.5 times ``target_kl`` from that of the rollout. The minibatch that shows this is not learned from.
     """
     samples = _samples(network, learned.parameters, rollout, coefficients)
-    size = orders.shape[1]
+    size = len(samples.returns)
     full = size // batch_size
 
-    def learn(learned: Learned, stopped: Array, minibatch: Samples) -> tuple[Learned, Array]:
+    def step_on(learned: Learned, stopped: Array, minibatch: Samples) -> tuple[Learned, Array]:
         # Of the named arrays: through ``split``, each would have a vector of its own, and all of them a sum.
         parameters = network.split(learned.parameters)
         gradients, losses = jax.grad(loss, has_aux=True)(
@@ -208,17 +247,18 @@ def update(
     def epoch(carry: tuple[Array, Learned, Array]) -> tuple[Array, Learned, Array]:
         index, learned, stopped = carry
         # Shuffled as a whole, so that a minibatch is a slice.
-        shuffled = jax.tree.map(lambda x: x[orders[index]], samples)
+        rows = order(index)
+        shuffled = jax.tree.map(lambda x: x[rows], samples)
 
         def step(carry: tuple[Array, Learned, Array]) -> tuple[Array, Learned, Array]:
             k, learned, stopped = carry
             minibatch = jax.tree.map(lambda x: jax.lax.dynamic_slice_in_dim(x, k * batch_size, batch_size), shuffled)
-            return k + 1, *learn(learned, stopped, minibatch)
+            return k + 1, *step_on(learned, stopped, minibatch)
 
         start = (jnp.int32(0), learned, stopped)
         _, learned, stopped = jax.lax.while_loop(lambda carry: (carry[0] < full) & ~carry[2], step, start)
         if size % batch_size:
-            learned, stopped = learn(learned, stopped, jax.tree.map(lambda x: x[full * batch_size :], shuffled))
+            learned, stopped = step_on(learned, stopped, jax.tree.map(lambda x: x[full * batch_size :], shuffled))
         return index + 1, learned, stopped
 
     start = (jnp.int32(0), learned, jnp.bool_(False))
