@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from metapbt.config import FEATURE_NAMES
 from metapbt.envs.base import Category, Environment, Feature
+from metapbt.envs.bodies import LIMBS, MUJOCO_IDS
 from metapbt.errors import MetapbtError, one_line, unknown_name
 from metapbt.history.context import Context, FeatureValue
 from metapbt.registry import import_for, lookup
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from gymnasium.envs.registration import EnvSpec
 
 __all__ = [
+    "BODIES",
     "ENVIRONMENTS",
     "Category",
     "Environment",
@@ -46,15 +48,23 @@ ENVIRONMENTS: dict[str, str] = {
     "mountain_car": "metapbt.envs.mountain_car:MOUNTAIN_CAR",
     "quadratic": "metapbt.envs.quadratic:QUADRATIC",
 }
+#: Bodies that move, each with an optional package: docs/bodies.md.
+BODIES: dict[str, str] = {
+    **{f"brax/{body}": f"metapbt.envs.brax:{body.upper()}" for body in LIMBS},
+    **{gym_id: f"metapbt.envs.mujoco:{body.upper()}" for body, gym_id in MUJOCO_IDS.items()},
+}
+_HOMES = ENVIRONMENTS | BODIES
+#: Of the paper on BG-PBT, which had them from Brax's first physics.
+_GONE = ("fetch", "ur5e", "grasp")
 
 
 def get_environment(name: str) -> Environment:
     """Return the environment called ``name``.
 
     Args:
-        name: a key of ``ENVIRONMENTS``; an ``Environment`` of one's own as ``package.module:OBJECT``; or any id that
-            ``gymnasium.make`` takes, with its version (``Pendulum-v1``, ``package:Car-v0`` where importing ``package``
-            registers it), which has no features.
+        name: a key of ``ENVIRONMENTS`` or ``BODIES``; an ``Environment`` of one's own as ``package.module:OBJECT``; or
+            any id that ``gymnasium.make`` takes, with its version (``Pendulum-v1``, ``package:Car-v0`` where importing
+            ``package`` registers it), which has no features.
 
     Raises:
         MetapbtError: there is no such environment, or its module cannot be imported.
@@ -65,9 +75,14 @@ def get_environment(name: str) -> Environment:
         >>> get_environment("Pendulum-v1").max_episode_steps
         200
     """
-    if name in ENVIRONMENTS:
-        environment: Environment = lookup("env", name, ENVIRONMENTS)
+    if name in _HOMES:
+        environment: Environment = lookup("env", name, _HOMES)
         return environment
+    if name.removeprefix("brax/") in _GONE:
+        body = name.removeprefix("brax/")
+        raise MetapbtError(
+            f"env '{name}': no Brax that can be installed has {body} any more (docs/bodies.md lists what it has)"
+        )
     module_name, _, own = name.rpartition(":")
     module = import_for("env", name, module_name) if module_name else None
     found = getattr(module, own, None)
@@ -80,7 +95,7 @@ def get_environment(name: str) -> Environment:
         raise MetapbtError(f"env '{name}' must be a metapbt.envs.Environment, got {type(found).__name__}")
     if spec is None:
         raise _unknown_env(name, module)
-    for ours, home in ENVIRONMENTS.items():
+    for ours, home in _HOMES.items():
         if spec.entry_point == home:
             raise MetapbtError(f"env '{name}' is called {ours} here")
     return Environment(name, features=(), gym_id=spec.id, max_episode_steps=spec.max_episode_steps)
@@ -136,7 +151,7 @@ def register_envs() -> None:
     """Tell Gymnasium the ids ``metapbt/…``; again and again is harmless."""
     import gymnasium
 
-    for name in ENVIRONMENTS:
+    for name in _HOMES:
         environment = get_environment(name)
         if environment.gym_id is not None:
             # Not gymnasium.register, which warns about an id that is there already.
@@ -160,7 +175,7 @@ def _gym_spec(name: str, environment: Environment) -> EnvSpec:
     # The entry point is a string, so that the spec can be pickled and written as JSON.
     return EnvSpec(
         environment.gym_id or environment.name,
-        entry_point=ENVIRONMENTS.get(name, name),
+        entry_point=_HOMES.get(name, name),
         max_episode_steps=environment.max_episode_steps,
     )
 
@@ -175,8 +190,8 @@ def _unknown_env(name: str, module: ModuleType | None) -> MetapbtError:
             return unknown_name(f"env of {module.__name__}", name.rpartition(":")[2], own)
         return MetapbtError(f"env '{name}': {module.__name__} has no metapbt.envs.Environment and registers no such id")
     # By their names in small letters, as whoever writes `pendulum` means Pendulum-v1; ours come last and win a draw.
-    known = {known.casefold(): known for known in [*gymnasium.registry, *ENVIRONMENTS]}
+    known = {known.casefold(): known for known in [*gymnasium.registry, *_HOMES]}
     nearest = difflib.get_close_matches(name.casefold(), known, n=1, cutoff=0.6)
     hint = f"; did you mean '{known[nearest[0]]}'?" if nearest else ";"
-    others = "any id of Gymnasium's, one's own as package.module:NAME"
+    others = "brax/ant and other bodies, any id of Gymnasium's, one's own as package.module:NAME"
     return MetapbtError(f"unknown env '{name}'{hint} (known: {', '.join(sorted(ENVIRONMENTS))}, {others})")

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from metapbt.envs.bodies import LIMBS
 from metapbt.envs.jax.base import JaxEnv
 from metapbt.errors import MetapbtError, shown
 from metapbt.registry import lookup
@@ -18,6 +19,7 @@ __all__ = ["JAX_ENVIRONMENTS", "JaxEnv", "make_jax_env"]
 JAX_ENVIRONMENTS: dict[str, str] = {
     "cart_pole": "metapbt.envs.jax.classic_control:cart_pole",
     "mountain_car": "metapbt.envs.jax.classic_control:mountain_car",
+    **{f"brax/{body}": "metapbt.envs.jax.brax:brax_body" for body in LIMBS},
 }
 
 
