@@ -12,6 +12,7 @@ import numpy as np
 
 from metapbt.envs import Environment, Feature
 from metapbt.envs.cart_pole import CART_POLE
+from metapbt.errors import MetapbtError
 from metapbt.learners.base import Training
 
 
@@ -48,6 +49,32 @@ class StandInLearner:
             time.sleep(60)  # in a worker: until the main process is gone and takes it along
         if fail and hyperparameters["x"] > fail["above"] and _count(Path(fail["folder"])) <= fail["times"]:
             raise OSError("meant to fail")  # what may not come again
+
+
+class StandInStudent(StandInLearner):
+    """Its agents have a network of ``width`` weights, the wider the better, and can learn from a teacher.
+
+    A student's return moves towards its teacher's, as far as the teacher's weight and a narrow network let it. What
+    each interval was asked is in the state, for tests to look at.
+    """
+
+    teachable = True
+
+    def train(self, interval, start, teacher=None):
+        width = int(interval.hyperparameters.get("width", 4))
+        if start is not None and len(start["weights"]) != width:
+            raise MetapbtError(f"a network of {width} cannot take over {len(start['weights'])} weights")
+        training = super().train(interval, start)
+        steps = interval.until_steps - interval.start_steps
+        reached = float(training.state["reached"]) + width * steps / 100
+        asked = [-1.0, 0.0, 0.0]
+        if teacher is not None:
+            weight = teacher.weight(steps, 1.0, 0.05)
+            reached += (1 - weight) * width / 9 * (float(teacher.state["reached"]) - reached)
+            asked = [weight, teacher.steps, teacher.annealed_over]
+        state = {"reached": np.array(reached), "weights": np.full(width, reached), "asked": np.array(asked)}
+        evaluation = self.evaluate(state, interval.hyperparameters, interval.evaluation_seed, 1)
+        return Training(state, interval.until_steps, (reached,), evaluation)
 
 
 def _count(folder: Path) -> int:

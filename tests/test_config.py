@@ -46,7 +46,7 @@ def test_any_environment_is_a_choice_for_python_and_for_the_command_line(env: st
     (there,) = composed(f"env={env}", "seed=3")
     for config in (compose([f"env={env}", "seed=3"]), there):
         assert (config.env, config.seed) == (env, 3)
-        assert config.budget == {"steps": 100_000, "interval": 4000}
+        assert config.budget == {"steps": 100_000, "interval": 4000, "interval_end": None}
         assert config.learner.name == "ppo"
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from metapbt.callbacks.bar import BarCallback
-from metapbt.callbacks.base import Callback, RunStart
+from metapbt.callbacks.base import Callback, RungStart, RunStart
 from metapbt.callbacks.log import LogCallback
 from metapbt.errors import MetapbtError, shown
 from metapbt.registry import lookup, making
 
-__all__ = ["Callback", "RunStart", "make_callbacks"]
+__all__ = ["Callback", "RunStart", "RungStart", "make_callbacks"]
 
 
 def make_callbacks(names: Sequence[str]) -> list[Callback]:

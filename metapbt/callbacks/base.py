@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,8 +22,11 @@ class RunStart:
         name: what the run is called: its method, unless it was given another name.
         seed: of the run.
         size: members.
-        intervals: how many will be trained, all members and candidates together, unless it stops early.
-        generations: how many each member will train.
+        intervals: how many all members, candidates and students will train together, if every era comes and unless
+            it stops early.
+        generations: how many there will be at most.
+        eras: how many there will be at most.
+        architecture: names of the hyperparameters that change a network's shape.
         history: what was trained before a stop.
         metric: the return that selection looks at.
         resumed: whether it goes on after a stop, be it one within the first generation.
@@ -40,6 +44,29 @@ class RunStart:
     history: History
     metric: str
     resumed: bool
+    eras: int = 1
+    architecture: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class RungStart:
+    """What is known when students of a new era, or those of them that were best, begin to train.
+
+    Attributes:
+        era: which one they are to begin, counted from 1.
+        rung: which of their screening, counted from 1.
+        rungs: how many it has.
+        students: what each does next, by their numbers.
+        teacher: the record of the agent that they learn from; None without.
+        before: those of the rung before, best first; none before the first rung.
+    """
+
+    era: int
+    rung: int
+    rungs: int
+    students: Mapping[int, Assignment]
+    teacher: Record | None
+    before: Sequence[Record] = ()
 
 
 class Callback:
@@ -53,17 +80,20 @@ class Callback:
         """The run starts, or goes on after a stop."""
 
     def on_record(self, record: Record) -> None:
-        """A member or candidate has trained an interval."""
+        """A member, candidate or student has trained an interval."""
 
     def on_decision(self, member: int, assignment: Assignment, child: Record | None, parent: Record | None) -> None:
-        """A member takes over a checkpoint, or is born again.
+        """A member takes over a checkpoint, or is born again; not of students, of whom ``on_rung`` tells.
 
         Args:
             member: counted from 0.
             assignment: what it does next.
-            child: its last record; None where it begins with what a candidate had.
+            child: its last record; None where it begins with what a candidate or student had.
             parent: the record that it goes on from; None of a new agent.
         """
+
+    def on_rung(self, rung: RungStart) -> None:
+        """Students of a new era, or the best of them, are about to train."""
 
     def on_generation(self, history: History) -> None:
         """Every member has finished another generation."""

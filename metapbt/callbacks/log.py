@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 
-from metapbt.callbacks.base import Callback, RunStart
+from metapbt.callbacks.base import Callback, RungStart, RunStart
 from metapbt.history import History, Record
 from metapbt.log import LOGGER, counted
 from metapbt.population.decisions import Assignment
@@ -40,7 +40,21 @@ class LogCallback(Callback):
             LOGGER.info("member %d begins anew%s", member, taught)
             return
         if child is None:
-            LOGGER.info("candidate %d (%.6g) becomes member %d", parent.member, parent.value(metric), member)
+            # Candidates are of the first generation; whoever else is not of the population is a student.
+            kind = "student" if parent.generation else "candidate"
+            network = [
+                f"{name} {shown(value)}"
+                for name, value in assignment.hyperparameters.items()
+                if parent.generation and name in self._run.architecture
+            ]
+            LOGGER.info(
+                "%s %d (%.6g) becomes member %d%s",
+                kind,
+                parent.member,
+                parent.value(metric),
+                member,
+                f" with {', '.join(network)}" if network else "",
+            )
             return
         before = parent.hyperparameters
         changes = ", ".join(
@@ -57,6 +71,35 @@ class LogCallback(Callback):
             parent.value(metric),
             assignment.source,
             changes,
+        )
+
+    def on_rung(self, rung: RungStart) -> None:
+        """Which era begins, who teaches, and how many of a rung go on."""
+        count, metric = len(rung.students), self._run.metric
+        if rung.before:
+            kept = {a.start for a in rung.students.values()}
+            values = [record.value(metric) for record in rung.before if record.ref in kept]
+            LOGGER.info(
+                "era %d of %d, rung %d of %d: the best %d of %s go on (%.6g to %.6g)",
+                rung.era,
+                self._run.eras,
+                rung.rung,
+                rung.rungs,
+                count,
+                counted(len(rung.before), "student"),
+                max(values),
+                min(values),
+            )
+            return
+        who = rung.teacher
+        LOGGER.info(
+            "era %d of %d begins: %s %s",
+            rung.era,
+            self._run.eras,
+            counted(count, "student"),
+            f"learn from member {who.member} (generation {who.generation + 1}, {who.value(metric):.6g})"
+            if who
+            else "begin from nothing",
         )
 
     def on_generation(self, history: History) -> None:

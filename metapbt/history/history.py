@@ -86,7 +86,7 @@ class History:
 
     @property
     def eras(self) -> int:
-        """How many eras have begun."""
+        """How many eras have begun: each later one once students of it have trained."""
         return len(self._begins)
 
     def era(self, record: Record) -> int:

@@ -21,6 +21,10 @@ class Order:
         self._rung = self._newest = -1
         self._in_rung = False
 
+    def has(self, member: int) -> bool:
+        """Whether there has been a record of a member."""
+        return member in self._last
+
     def due(self, member: int) -> int | None:
         """The generation that a member trains next; None of a candidate or student, who does not train again."""
         if member >= self._size:

@@ -44,7 +44,7 @@ class LearnerSpec:
         """The learner that a run's configuration asks for; ``context`` holds the changed features."""
         learner, env, budget = config["learner"], config["env"], config["budget"]
         context = make_context(env, config["context"])
-        return cls(learner["name"], env, context, Budget(budget["steps"], budget["interval"]), settings_of(learner))
+        return cls(learner["name"], env, context, Budget.of(budget), settings_of(learner))
 
     @property
     def module(self) -> str:

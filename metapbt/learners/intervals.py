@@ -19,22 +19,24 @@ _PREFIX = "episodes/"
 
 
 def longest_rollout(budget: Budget, n_envs: int) -> int:
-    """The most steps of each environment in a rollout: those of an interval.
+    """The most steps of each environment in a rollout: those of the shortest usual interval.
 
     Intervals are whole rollouts. Were these longer, members that tune ``n_steps`` would train for unequal times.
     """
-    return max(1, budget.interval // n_envs)
+    return max(1, budget.shortest // n_envs)
 
 
 def warn_if_cut(n_steps: int, budget: Budget, n_envs: int) -> None:
     """Say that the largest ``n_steps`` of a space is too long for an interval."""
     longest = longest_rollout(budget, n_envs)
     if n_steps > longest:
+        at_most = "interval" if budget.shortest == budget.interval else "interval_end"
         LOGGER.warning(
-            "n_steps=%d is cut to %d: a rollout is at most budget.interval=%d steps of learner.n_envs=%d environments",
+            "n_steps=%d is cut to %d: a rollout is at most budget.%s=%d steps of learner.n_envs=%d environments",
             n_steps,
             longest,
-            budget.interval,
+            at_most,
+            budget.shortest,
             n_envs,
         )
 

@@ -53,6 +53,7 @@ class Columns:
         members: counted from 0.
         names: one number for each run, generation and member; -1 for what no run has.
         restarts: whether a member was born again.
+        taught: whether it learned from a teacher.
         env_steps: of the line of descent, whole or not.
         reached: :attr:`metapbt.history.Record.reached`; NaN where that is no number.
         origins: position, among these, of the record that each went on from; -1 where there is none.
@@ -65,6 +66,7 @@ class Columns:
     members: Whole
     names: Whole
     restarts: NDArray[np.bool_]
+    taught: NDArray[np.bool_]
     env_steps: NDArray[Any]
     reached: Array
     origins: Whole
@@ -92,7 +94,8 @@ class Columns:
         reached = np.clip(np.where(np.isfinite(reached), reached, np.nan), -HUGE, HUGE)
         steps = column("env_steps", 0)
         run_ids = tuple(encoded.dictionary.to_pylist())
-        return cls(run_ids, rows, runs, generations, members, names, restarts, steps, reached, origins)
+        taught = column("teacher_generation", -1) >= 0
+        return cls(run_ids, rows, runs, generations, members, names, restarts, taught, steps, reached, origins)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -109,7 +112,8 @@ class Columns:
         before = self._at_origin(self.reached, lowest[self.runs])
         steps_before = self._at_origin(self.env_steps, 0)
         steps = self.env_steps - steps_before
-        kept = np.flatnonzero(~self.restarts & np.isfinite(before) & np.isfinite(self.reached) & (steps > 0))
+        told = ~self.restarts & ~self.taught & np.isfinite(before) & np.isfinite(self.reached)
+        kept = np.flatnonzero(told & (steps > 0))
         return Transitions(
             self.rows[kept],
             self.runs[kept],

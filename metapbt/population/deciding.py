@@ -14,7 +14,7 @@ from metapbt.history import Budget, Eras, History, Record, Ref
 from metapbt.plain import frozen, thawed
 from metapbt.population import told
 from metapbt.population.decisions import Assignment, Kind
-from metapbt.population.eras import is_due, students
+from metapbt.population.eras import is_due, is_in_time, students
 from metapbt.population.explorers.base import Explorer, Pending, Suggestion
 from metapbt.population.screening import numbered, screened
 from metapbt.population.selection import Exploit, Selection
@@ -80,9 +80,10 @@ class Decider:
         """
         if history.screening:
             return screened(history, self.eras.rungs, self.size)
-        if self.eras.count > 1 and len(reported) == self.size:
+        if self.eras.count > 1 and len(reported) == self.size and is_due(history, self.eras):
             teacher = self._teacher(history)
-            if is_due(history, self.eras, self.budget, teacher.env_steps if teacher else 0):
+            born = teacher.env_steps if teacher else 0
+            if self.budget is None or is_in_time(history, self.eras, self.budget, born):
                 return self._students(history, teacher)
         return self._decided(history, assignments, set(reported))
 

@@ -19,31 +19,35 @@ from metapbt.space import Hyperparameters, Space
 Proposing = Callable[[int, Sequence[tuple[Hyperparameters, float]]], list[Hyperparameters]]
 
 
-def is_due(history: History, eras: Eras, budget: Budget | None, born: float) -> bool:
+def is_due(history: History, eras: Eras) -> bool:
     """Whether a new era is to begin, now that all members have reported.
 
     It is where the era's best return has not grown for ``eras.patience`` generations, or its furthest member has
-    trained ``eras.steps`` since it became one; and where students who are born now still become members in time.
+    trained ``eras.steps`` since it became one.
 
     Args:
         history: whose last records are those of the members.
         eras: the settings.
-        budget: of each member; None where nobody knows an end.
-        born: environment steps at which students would be born.
     """
     if history.eras >= eras.count:
         return False
-    if budget is not None:
-        changes, coming = history.eras, history.coming_generation(0)
-        late = coming + len(eras.rungs) >= eras.generations(budget, changes)
-        if late or born + eras.distil_steps >= budget.steps:
-            return False
     furthest = max(record.env_steps for record in history.latest)
     since = max(r.env_steps for r in history.generation(history.settled)) if history.eras > 1 else 0
-    waited = generations_without_a_best(history)
-    return (eras.steps is not None and furthest - since >= eras.steps) or (
-        eras.patience is not None and waited >= eras.patience
-    )
+    enough = eras.steps is not None and furthest - since >= eras.steps
+    return enough or (eras.patience is not None and generations_without_a_best(history) >= eras.patience)
+
+
+def is_in_time(history: History, eras: Eras, budget: Budget, born: float) -> bool:
+    """Whether students who are born now become members before the end.
+
+    Args:
+        history: whose last records are those of the members.
+        eras: the settings.
+        budget: of each member.
+        born: environment steps at which students would be born.
+    """
+    changes, members_again = history.eras, history.coming_generation(0) + len(eras.rungs)
+    return members_again < eras.generations(budget, changes) and born + eras.distil_steps < budget.steps
 
 
 def generations_without_a_best(history: History) -> int:

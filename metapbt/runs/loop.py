@@ -7,13 +7,14 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 from metapbt import seeding
-from metapbt.callbacks import Callback, RunStart
+from metapbt.callbacks import Callback, RungStart, RunStart
 from metapbt.errors import one_line
 from metapbt.execution import Executor
 from metapbt.execution.inline import InlineExecutor
 from metapbt.execution.trainer import evaluate
 from metapbt.history import History, Record
 from metapbt.log import LOGGER
+from metapbt.population.selection.base import ranking
 from metapbt.population.tuner import Tuner
 from metapbt.runs.intervals import Intervals
 from metapbt.runs.mending import Checkpoints
@@ -93,9 +94,7 @@ def _restore(directory: RunDirectory, tuner: Tuner) -> bool:
 
 def _tell_start(plan: Plan, tuner: Tuner, resumed: bool, callbacks: Sequence[Callback]) -> None:
     size = tuner.population_size
-    candidates = sum(record.member >= size for record in tuner.history) or (
-        len(tuner.assignments) if tuner.screening else 0
-    )
+    first = tuner.history.generation(0) or tuner.assignments
     start = RunStart(
         path=plan.path,
         title=plan.title,
@@ -104,11 +103,13 @@ def _tell_start(plan: Plan, tuner: Tuner, resumed: bool, callbacks: Sequence[Cal
         name=plan.identity.name,
         seed=plan.identity.seed,
         size=size,
-        intervals=size * plan.generations + (candidates - size if candidates else 0),
+        intervals=plan.intervals(size) + len(first) - size,
         generations=plan.generations,
         history=tuner.history,
         metric=tuner.history.metric,
         resumed=resumed,
+        eras=plan.eras.count,
+        architecture=tuner.space.architecture,
     )
     for callback in callbacks:
         callback.on_start(start)
@@ -153,8 +154,8 @@ def _train(
 ) -> None:
     """Train until every member has had all of its intervals, or there is a reason to stop.
 
-    Synchronous members wait until all have reported, and then decide together. Asynchronous ones decide as they report,
-    once the candidates, if there are any, have been screened together.
+    Synchronous members wait until all have reported, and then decide together; so do students. Asynchronous ones decide
+    as they report, once the candidates, if there are any, have been screened together.
     """
     intervals = Intervals(plan, directory, executor)
     waiting: dict[int, Record] = {}
@@ -184,7 +185,10 @@ def _train(
             if reason is not None:
                 break
         going_on = [member for member in free if plan.goes_on(tuner, member)]
-        _tell_decisions(tuner, [member for member in going_on if member in changed], callbacks)
+        if tuner.screening:
+            _tell_rung(tuner, callbacks)
+        else:
+            _tell_decisions(tuner, [member for member in going_on if member in changed], callbacks)
         intervals.start(tuner, going_on)
         directory.remove_checkpoints(tuner.history, tuner.keeps())
     if reason is not None:
@@ -196,6 +200,21 @@ def _tell_decisions(tuner: Tuner, members: Iterable[int], callbacks: Sequence[Ca
         child = tuner.history.last(member) if member in tuner.history.members else None
         for callback in callbacks:
             callback.on_decision(member, tuner.assignments[member], child, tuner.origin(member))
+
+
+def _tell_rung(tuner: Tuner, callbacks: Sequence[Callback]) -> None:
+    history, students = tuner.history, dict(tuner.assignments)
+    teacher = next(iter(students.values())).teacher
+    start = RungStart(
+        era=history.eras + (not history.screening),
+        rung=history.rung + 2 if history.screening else 1,
+        rungs=len(tuner.eras.rungs),
+        students=students,
+        teacher=history.at(teacher) if teacher else None,
+        before=ranking(history) if history.screening else (),
+    )
+    for callback in callbacks:
+        callback.on_rung(start)
 
 
 def _write_at_doubling(plan: Plan, directory: RunDirectory, history: History) -> None:

@@ -15,7 +15,7 @@ from metapbt.config import check_shape, integer
 from metapbt.errors import MetapbtError, one_line, shown
 from metapbt.execution import Executor, make_executor
 from metapbt.execution.base import Job
-from metapbt.history import Budget, History, Interval, Record, Ref
+from metapbt.history import Budget, Eras, History, Interval, Record, Ref
 from metapbt.learners import LearnerSpec
 from metapbt.plain import thawed
 from metapbt.population.explorers import explorer_class
@@ -48,7 +48,8 @@ class Plan:
         callbacks: names of one's own.
         seed: from which every draw derives; a replay's is another than the run's of the same number.
         tests_last: whether the last agent is tested at the end, instead of the best that there ever was.
-        most_generations: how many intervals each member trains, where these are not the budget's.
+        eras: when architectures change.
+        ends: environment steps at which each interval ends (None for the usual ones), where these are not the budget's.
     """
 
     path: Path
@@ -63,7 +64,8 @@ class Plan:
     asynchronous: bool = False
     callbacks: Sequence[str] = ()
     tests_last: bool = False
-    most_generations: int | None = None
+    eras: Eras = field(default_factory=Eras)
+    ends: Sequence[int | None] | None = None
 
     @property
     def budget(self) -> Budget:
@@ -73,7 +75,11 @@ class Plan:
     @property
     def generations(self) -> int:
         """How many intervals each member trains at most."""
-        return self.budget.generations if self.most_generations is None else self.most_generations
+        return self.eras.most_generations(self.budget) if self.ends is None else len(self.ends)
+
+    def intervals(self, size: int) -> int:
+        """How many intervals members and students train together if every era comes."""
+        return self.eras.intervals(self.budget, size) if self.ends is None else size * len(self.ends)
 
     def make_executor(self) -> Executor:
         """Make the executor.
@@ -89,43 +95,60 @@ class Plan:
 
     def goes_on(self, tuner: Tuner, member: int) -> bool:
         """Whether a member has another interval to train."""
-        origin = tuner.origin(member)
-        left = self.budget.steps - (origin.env_steps if origin else 0)
-        return left > 0 and tuner.coming_generation(member) < self.generations
+        if member >= tuner.population_size:
+            return True  # a rung is trained whole
+        counted = tuner.counts_on(member)
+        if counted is not None and counted.env_steps >= self.budget.steps:
+            return False
+        changes = tuner.history.eras - 1
+        most = self.eras.generations(self.budget, changes) if self.ends is None else len(self.ends)
+        return tuner.coming_generation(member) < most
 
     def job(self, directory: RunDirectory, tuner: Tuner, member: int) -> Job:
         """A member's coming interval, with its files."""
-        assignment, origin = tuner.assignments[member], tuner.origin(member)
+        assignment, history = tuner.assignments[member], tuner.history
         ref = Ref(tuner.coming_generation(member), member)
-        steps, excess = (origin.env_steps, origin.excess) if origin else (0, 0)
-        until = self.budget.end_after(steps, excess, assignment.until_steps)
-        return self._job(directory, ref, origin, assignment.teacher, assignment.hyperparameters, until)
+        counted = tuner.counts_on(member)
+        steps, excess = (counted.env_steps, counted.excess) if counted else (0, 0)
+        asked = assignment.until_steps if self.ends is None else self.ends[ref.generation]
+        # Who waits for the others trains as long as they do.
+        furthest = None if self.asynchronous else history.furthest(ref.generation)
+        until = self.budget.end_after(steps, excess, asked, furthest)
+        return self._job(
+            directory, history, ref, tuner.origin(member), assignment.teacher, assignment.hyperparameters, until
+        )
 
     def job_again(self, directory: RunDirectory, history: History, record: Record) -> Job:
         """The interval that a record is of, with its files."""
         until = record.env_steps if record.until_steps is None else record.until_steps
         origin = history.before(record)
-        return self._job(directory, record.ref, origin, record.teacher, record.hyperparameters, until)
+        return self._job(directory, history, record.ref, origin, record.teacher, record.hyperparameters, until)
 
     def _job(
         self,
         directory: RunDirectory,
+        history: History,
         ref: Ref,
         origin: Record | None,
         teacher: Ref | None,
         hyperparameters: Hyperparameters,
         until_steps: int,
     ) -> Job:
+        counted = history.counts_on(origin.ref if origin else None, teacher)
+        start_steps = counted.env_steps if counted else 0
         interval = Interval(
             ref=ref,
             start=origin.ref if origin else None,
             teacher=teacher,
             hyperparameters=thawed(hyperparameters),
-            start_steps=origin.env_steps if origin else 0,
+            start_steps=start_steps,
             until_steps=until_steps,
             seed=seeding.training_seed(self.seed, ref.generation, ref.member),
             evaluation_seed=seeding.evaluation_seed(self.seed),
             evaluation_episodes=self.evaluation["episodes"],
+            taught_steps=history.taught_steps(origin, teacher) if teacher else 0,
+            # A teacher that a selection of one's own chose teaches for that interval.
+            annealed_over=self.eras.annealed_over if self.eras.count > 1 else until_steps - start_steps,
         )
         return Job(
             interval=interval,
@@ -166,6 +189,13 @@ class RunPlan:
         if not isinstance(population["asynchronous"], bool):
             raise MetapbtError(f"population.asynchronous must be true or false, got {population['asynchronous']!r}")
         learner = LearnerSpec.of(plain)
+        eras = Eras.of(plain["eras"], population["size"], learner.budget)
+        if eras.count > 1 and population["asynchronous"]:
+            raise MetapbtError(
+                f"eras.count={eras.count} needs population.asynchronous=false: students are screened together"
+            )
+        if eras.count == 1:
+            del plain["eras"]
         name, context = _name(plain), learner.context
         path = run_directory(Path(plain["results_dir"]), env, context, name, plain["seed"])
         if not explorer_class(method).uses_memory:
@@ -192,8 +222,23 @@ class RunPlan:
                 stop=plain["stop"],
                 asynchronous=population["asynchronous"],
                 callbacks=plain["callbacks"],
+                eras=eras,
             ),
         )
+
+    def check_learner(self) -> None:
+        """Check that the learner can train what is asked for.
+
+        Raises:
+            MetapbtError: it cannot.
+        """
+        learner, eras = self.plan.learner.make(), self.plan.eras
+        if eras.count > 1 and eras.teacher and not getattr(learner, "teachable", False):
+            raise MetapbtError(
+                f"learner={self.plan.learner.name} cannot learn from a teacher, as eras.count={eras.count} asks for: "
+                "choose eras.teacher=false, eras.count=1 or another learner"
+            )
+        learner.check(self.space)
 
     def tuner(self, **remembered: Any) -> Tuner:
         """Make the tuner; ``remembered`` are settings of a method with memory."""
@@ -209,6 +254,8 @@ class RunPlan:
             constraint=lookup("constraint", config["constraint"], {}) if config["constraint"] else None,
             selection=config["selection"],
             candidates=population["candidates"],
+            eras=config.get("eras"),
+            budget=self.plan.budget,
             **settings_of(config["method"]),
             **remembered,
         )
@@ -244,6 +291,7 @@ def _name(config: Mapping[str, Any]) -> str:
 _WHOLE_NUMBERS = (
     ("budget.steps", 1),
     ("budget.interval", 1),
+    ("budget.interval_end", 1),
     ("population.size", 1),
     ("population.window", 1),
     ("population.candidates", 1),
@@ -251,7 +299,7 @@ _WHOLE_NUMBERS = (
     ("evaluation.test_episodes", 1),
     ("seed", 0),
 )
-_OPTIONAL = {"population.candidates"}
+_OPTIONAL = {"population.candidates", "budget.interval_end"}
 
 
 def _with_whole_numbers(config: Mapping[str, Any]) -> dict[str, Any]:

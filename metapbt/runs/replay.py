@@ -67,6 +67,9 @@ def replay(run_dir: Path, seed: int | None = None, out: Path | None = None) -> R
     not whether chance repeats itself. The same call goes on where an earlier one stopped, and on a finished replay says
     so and does nothing.
 
+    After a restart or a change of architecture that line begins with the birth of the new agent. Where it learned from
+    a teacher then, the fresh one trains the same steps alone.
+
     The directory holds ``schedule.yaml`` (the hyperparameters of each interval, and the environment steps that the
     run's agent had after it) and what a run directory holds (``method`` is ``<method>_replay``, ``source`` is
     ``replay``), but for ``config.yaml``, so that nothing takes it for a run.
@@ -92,7 +95,9 @@ def replay(run_dir: Path, seed: int | None = None, out: Path | None = None) -> R
     schedule = lineage(history)
     number = info.seed if seed is None else seed
     directory = RunDirectory((out or run_dir / "replay") / f"seed_{number}")
-    plan, space = _plan(run_dir, info, number, directory.path, len(schedule))
+    began = history.steps_before(schedule[0])
+    ends = [None if record.until_steps is None else record.until_steps - began for record in schedule]
+    plan, space = _plan(run_dir, info, number, directory.path, ends)
     directory.open({}, resume=True)
     try:
         with (
@@ -107,6 +112,13 @@ def replay(run_dir: Path, seed: int | None = None, out: Path | None = None) -> R
             else:
                 if info.state != "done":
                     LOGGER.warning("%s is not finished: the schedule is that of its best agent so far", run_dir)
+                if schedule[0].teacher is not None:
+                    LOGGER.warning(
+                        "%s: its best agent learned from another one when it was new, after %d steps; the replay "
+                        "trains what came after these, without a teacher",
+                        run_dir,
+                        began,
+                    )
                 tuner = _tuner(space, schedule, info.metric)
                 drive(plan, directory, tuner, plan.make_executor(), make_callbacks(()), heed)
             return _finished(directory, info)
@@ -139,19 +151,17 @@ class FollowSchedule(Explorer):
 
 
 class GoOnAlone(Selection):
-    """Lets the only member go on from its own checkpoint, with other hyperparameters, until the schedule's steps."""
+    """Lets the only member go on from its own checkpoint, with other hyperparameters."""
 
-    def __init__(self, size: int, quantile: float, until_steps: Sequence[int | None] = ()) -> None:
-        self.until_steps = until_steps
+    def __init__(self, size: int, quantile: float) -> None:
+        pass
 
     def select(self, history: History, reported: Collection[int], rng: np.random.Generator) -> dict[int, Exploit]:
         """Let it copy itself."""
-        last = history.last(0)
-        coming = min(last.generation + 1, len(self.until_steps) - 1)
-        return {0: Exploit(last.ref, until_steps=self.until_steps[coming])}
+        return {0: Exploit(history.last(0).ref)}
 
 
-def _plan(run_dir: Path, info: RunInfo, seed: int, path: Path, generations: int) -> tuple[Plan, Space]:
+def _plan(run_dir: Path, info: RunInfo, seed: int, path: Path, ends: Sequence[int | None]) -> tuple[Plan, Space]:
     config = RunDirectory(run_dir).config()
     try:
         _refuse_code_of_others(run_dir / "config.yaml", (config["learner"]["name"], config["env"]))
@@ -175,7 +185,7 @@ def _plan(run_dir: Path, info: RunInfo, seed: int, path: Path, generations: int)
             # A seed of its own, derived from the replay's: the run's draws do not come again.
             seed=int(seeding.generator(seed, -1, -1, "replay").integers(2**31)),
             tests_last=True,
-            most_generations=generations,
+            ends=ends,
         )
         return plan, Space(config["space"])
     except (KeyError, TypeError, AttributeError) as error:
@@ -188,7 +198,7 @@ def _tuner(space: Space, schedule: Sequence[Record], metric: str) -> Tuner:
         f"{__name__}:FollowSchedule",
         population_size=1,
         metric=metric,
-        selection={"name": f"{__name__}:GoOnAlone", "until_steps": [record.until_steps for record in schedule]},
+        selection=f"{__name__}:GoOnAlone",
         schedule=[dict(record.hyperparameters) for record in schedule],
     )
 

@@ -157,7 +157,7 @@ def run_config(config: DictConfig) -> Run:
 def _train(asked: RunPlan, directory: RunDirectory, heed: Callable[[], None]) -> None:
     # All that can be wrong with what was asked shows before anything is written, or removed.
     executor, callbacks = asked.plan.make_executor(), make_callbacks(asked.plan.callbacks)
-    asked.plan.learner.make().check(asked.space)
+    asked.check_learner()
     check_kept(asked.plan.identity, asked.space)
     if explorer_class(asked.config["method"]["name"]).uses_memory:
         from metapbt.runs.remembering import Remembered, nothing_remembered

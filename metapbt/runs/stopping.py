@@ -47,6 +47,9 @@ def stop_reason(history: History, stop: Mapping[str, Any]) -> str | None:
     if stop["wall_seconds"] is not None and seconds >= stop["wall_seconds"]:
         return f"training took {seconds:.0f} s, stop.wall_seconds={stop['wall_seconds']:g}"
     patience = stop["plateau"]
+    if patience is not None:
+        # Students are not expected to be better than who taught them, and a new era is a new chance.
+        scores = [] if history.screening and history.eras > 1 else scores[history.settled :]
     if patience is not None and -math.inf < max(scores[:-patience], default=-math.inf) >= max(scores[-patience:]):
         return f"the best score of {max(scores):.2f} has not grown for stop.plateau={patience} generations"
     return None

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from metapbt.errors import MetapbtError
 from metapbt.files import leftovers
-from metapbt.history import History, Ref
+from metapbt.history import Budget, Eras, History, Ref
 from metapbt.plain import same
 from metapbt.store.checkpoint import read_outcome
 from metapbt.store.description import Description
@@ -160,15 +160,19 @@ def _check_end(run: RunInfo, content: Content, history: History, config: Mapping
     """Whether nobody has anything left to train, where nothing else was to end the run."""
     if "stop" not in config or any(value is not None for value in (config["stop"] or {}).values()):
         return
+    budget, eras = Budget.of(config["budget"]), Eras.of(config.get("eras"), run.size)
+    most = eras.generations(budget, history.eras - 1)
     for member in range(run.size):
-        if member not in history.members:
+        decided = content.assignments.get(member)
+        if member not in history.members and decided is None:
             raise MetapbtError(f"DONE, but there are no records of member {member}")
-        decided, last = content.assignments.get(member), history.last(member)
-        start = last.ref if decided is None else decided.get("start")
-        origin = None if start is None else history.at(Ref(*start))
+        start = history.last(member).ref if decided is None else decided.get("start")
+        counted = history.counts_on(
+            *(None if ref is None else Ref(*ref) for ref in (start, (decided or {}).get("teacher")))
+        )
         # Who goes on from an agent that is ahead has less to train, or nothing.
-        steps = origin.env_steps if origin is not None else 0
-        if steps < config["budget"]["steps"] and last.generation + 1 < run.generations:
+        steps = counted.env_steps if counted is not None else 0
+        if steps < budget.steps and history.coming_generation(member) < most:
             raise MetapbtError(f"DONE, but member {member} could train on after {steps} steps")
 
 

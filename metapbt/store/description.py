@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from metapbt.history import Budget, Context
+from metapbt.history import Budget, Context, Eras
 from metapbt.store.reading import Unreadable
 
 
@@ -22,7 +22,7 @@ class Description:
         name: what the run is called in its path and in reports: the method, unless it was given another name.
         learner: the learner's name.
         seed: of the run.
-        generations: planned generations.
+        generations: planned generations, at most.
         metric: the return that selection looks at.
         size: members of the population.
     """
@@ -50,6 +50,7 @@ class Description:
         """
         try:
             method, budget, population = config["method"]["name"], config["budget"], config["population"]
+            eras = Eras.of(config.get("eras"), population["size"])
             found = cls(
                 env=config["env"],
                 context=_context(config["features"], config["context"]),
@@ -57,7 +58,7 @@ class Description:
                 name=config.get("name") or method,
                 learner=config["learner"]["name"],
                 seed=config["seed"],
-                generations=Budget(budget["steps"], budget["interval"]).generations,
+                generations=eras.most_generations(Budget.of(budget)),
                 metric=population["metric"],
                 size=population["size"],
             )

@@ -9,7 +9,8 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from metapbt.errors import MetapbtError
-from metapbt.history import Budget, History, Record, Ref
+from metapbt.history import Budget, Eras, History, Record, Ref
+from metapbt.history.order import Order
 from metapbt.plain import same
 
 if TYPE_CHECKING:  # its module loads ConfigSpace
@@ -17,7 +18,7 @@ if TYPE_CHECKING:  # its module loads ConfigSpace
 
 #: Where hyperparameters come from, but for the words of explorers of one's own.
 SOURCES = frozenset(
-    "default random grid given memory hedge continued screened perturbed surrogate migrated replay".split()
+    "default random grid given memory hedge continued screened perturbed surrogate kept migrated replay".split()
 )
 _ROUNDING = 1e-9
 
@@ -46,28 +47,37 @@ def _problems(
 ) -> Iterator[str]:
     limits = _Limits(config)
     seen: set[Ref] = set()
-    following: dict[int, int] = {}  # the generation that each member trains next
+    order = Order(limits.size)
     for place, record in enumerate(history):
         ref, origin, teacher = record.ref, record.origin, record.teacher
         name = f"generation {ref.generation} of member {ref.member}"
         if ref in seen:
             yield f"there are two records of {name}"
-        due = following.get(ref.member, ref.generation)
-        if ref.generation != due:
-            yield f"the records lack generation {due} of member {ref.member}"
+        # Earlier versions did not say how many candidates there were.
+        if not order.follows(record) and (limits.members is not None or order.has(ref.member)):
+            due = order.due(ref.member)
+            yield (
+                f"{name} comes after it had been screened"
+                if due is None
+                else (f"the records lack generation {due} of member {ref.member}")
+            )
         if origin is not None and origin not in seen:
             before = f"generation {origin.generation} of member {origin.member}"
             yield f"{name} goes on from {before}, which has no record before it"
         if teacher is not None and teacher not in seen:
             yield f"the teacher of {name} has no record before it"
         came_from = None if origin is None else history.at(origin)
-        wrong = limits.wrong(record) or limits.wrong_after(record, came_from)
+        counted = history.counts_on(origin, teacher)
+        wrong = limits.wrong(record) or limits.wrong_after(record, came_from, counted)
         if wrong is None and decisions:
-            wrong = _undecided(record, decisions[place]) or limits.wrong_end(record, came_from, decisions[place])
+            furthest = None if limits.asynchronous else history.furthest(ref.generation)
+            wrong = _undecided(record, decisions[place]) or limits.wrong_end(
+                record, counted, decisions[place], furthest
+            )
         if wrong is not None:
             yield f"{name} {wrong}"
         seen.add(ref)
-        following[ref.member] = ref.generation + 1
+        order.add(record)
 
 
 class _Limits:
@@ -77,9 +87,14 @@ class _Limits:
         population, budget = config["population"], config["budget"]
         self.members: range | None = None
         self.size: int = population["size"]
+        self.asynchronous: bool = population.get("asynchronous", False)
+        self.budget = Budget.of(budget)
+        eras = Eras.of(config.get("eras"), self.size)
+        self.changes = eras.count - 1
+        self.generations = eras.most_generations(self.budget)
         if "candidates" in population:
-            self.members = range(self.size + (population["candidates"] or 0))
-        self.budget = Budget(budget["steps"], budget["interval"])
+            students = self.changes * sum(rung.count for rung in eras.rungs)
+            self.members = range(self.size + (population["candidates"] or 0) + students)
         names = (config["method"]["name"], (config.get("selection") or {}).get("name", ""))
         self.own_words = any(":" in str(name) for name in names)
         self.own_learner = ":" in config["learner"]["name"]
@@ -89,20 +104,21 @@ class _Limits:
     def wrong(self, record: Record) -> str | None:
         """What cannot be, whatever the other records say."""
         if self.members is not None and (
-            record.member not in self.members or (record.member >= self.size and record.generation > 0)
+            record.member not in self.members
+            or (record.member >= self.size and record.generation > 0 and not self.changes)
         ):
             return f"is none of the {self.size} members"
-        if record.generation >= self.budget.generations:
-            return f"is beyond the last of {self.budget.generations} generations"
+        if record.generation >= self.generations:
+            return f"is beyond the last of {self.generations} generations"
         if not (math.isfinite(record.wall_seconds) and record.wall_seconds >= 0) or record.episodes < 0:
             return f"took {record.wall_seconds:g} seconds for {record.episodes} episodes"
         if record.source not in SOURCES and not self.own_words:
             return f"has hyperparameters from {record.source!r:.50}, which is no source"
         return None if self.space is None else _outside(record, self.space)
 
-    def wrong_after(self, record: Record, origin: Record | None) -> str | None:
-        """What cannot be after the record that it went on from."""
-        before = origin.env_steps if origin else 0
+    def wrong_after(self, record: Record, origin: Record | None, counted: Record | None) -> str | None:
+        """What cannot be after the record that it went on from, and the one whose steps it counts on from."""
+        before = counted.env_steps if counted else 0
         if record.env_steps <= before:
             return f"ends after {record.env_steps} steps, and began after {before}"
         if record.until_steps is not None:
@@ -117,12 +133,14 @@ class _Limits:
             return f"was {record.source} with other hyperparameters than it had"
         return None
 
-    def wrong_end(self, record: Record, origin: Record | None, decision: Mapping[str, Any] | None) -> str | None:
+    def wrong_end(
+        self, record: Record, counted: Record | None, decision: Mapping[str, Any] | None, furthest: int | None
+    ) -> str | None:
         """Whether the interval was to end elsewhere than where intervals do."""
         if record.until_steps is None:
             return None
-        steps, excess = (origin.env_steps, origin.excess) if origin else (0, 0)
-        due = self.budget.end_after(steps, excess, decision.get("until_steps") if decision else None)
+        steps, excess = (counted.env_steps, counted.excess) if counted else (0, 0)
+        due = self.budget.end_after(steps, excess, decision.get("until_steps") if decision else None, furthest)
         return None if record.until_steps == due else f"was to end after {record.until_steps} steps instead of {due}"
 
 

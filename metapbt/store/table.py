@@ -31,6 +31,7 @@ SCHEMA = pa.schema(
         ("name", pa.string()),
         ("learner", pa.string()),
         ("seed", pa.int64()),
+        ("era", pa.int64()),
         ("generation", pa.int64()),
         ("member", pa.int64()),
         ("parent", pa.int64()),
@@ -93,6 +94,8 @@ def to_table(identity: Identity, history: History) -> pa.Table:
         if column in shared
         else list(history.spent_steps)
         if column == "spent_steps"
+        else [history.era(record) for record in records]
+        if column == "era"
         else [getattr(record, column) for record in records]
         for column in SCHEMA.names
     }
@@ -127,7 +130,7 @@ def read_table(path: Path) -> pa.Table:
         newest = SCHEMA_VERSION
     if newest > SCHEMA_VERSION:
         raise Unreadable(path, f"has schema version {newest}; this metapbt reads up to {SCHEMA_VERSION}")
-    if newest < SCHEMA_VERSION:
+    if newest < SCHEMA_VERSION or "era" not in table.column_names:
         table = _upgraded(table)
     there = set(table.column_names)
     missing = [name for name in SCHEMA.names if name not in there]
@@ -256,7 +259,7 @@ def _record(row: Mapping[str, Any], encoded: Collection[str]) -> Record:
 
 
 def _upgraded(table: pa.Table) -> pa.Table:
-    """A table of version 2, which had the context in one column, with the columns of today."""
+    """A table of version 2, which had the context in one column, or without eras, with the columns of today."""
     count = len(table)
     contexts = [dict(items) for items in table["context"].to_pylist()] if "context" in table.column_names else []
     for name in dict.fromkeys(name for context in contexts for name in context):
@@ -267,6 +270,7 @@ def _upgraded(table: pa.Table) -> pa.Table:
         "restart": pa.array([False] * count),
         **{name: pa.nulls(count, pa.int64()) for name in ("teacher_member", "teacher_generation", "until_steps")},
         "spent_steps": pa.nulls(count, pa.int64()),
+        "era": pa.array([0] * count, pa.int64()),
     }
     for name, column in usual.items():
         if name not in kept.column_names and column is not None:

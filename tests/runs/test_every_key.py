@@ -39,7 +39,7 @@ def begun(config):
     asked = RunPlan.of(OmegaConf.create(config))
     asked.plan.make_executor().close()
     make_callbacks(asked.plan.callbacks)
-    asked.plan.learner.make().check(asked.space)
+    asked.check_learner()
     remembers = explorer_class(asked.config["method"]["name"]).uses_memory
     asked.tuner(**nothing_remembered(asked) if remembers else {}).start()
 

@@ -35,7 +35,7 @@ RECORDS = (
     Record(0, 0, None, "random", {"lr": 0.1, "activation": "relu"}, 100, 1.5, 2.5, 3, 0.25, until_steps=96),
     Record(0, 1, None, "random", {"lr": 0.2, "n": 3}, 100, math.nan, 1.0, 0, 0.5),
     Record(1, 1, 0, "perturbed", {"lr": 0.12, "activation": "tanh"}, 200, 3.0, 4.0, 5, 0.125, 0, 196),
-    Record(1, 0, None, "random", {"lr": 0.3}, 50, 1.0, restart=True, teacher_generation=0, teacher_member=1),
+    Record(1, 0, None, "random", {"lr": 0.3}, 150, 1.0, restart=True, teacher_generation=0, teacher_member=1),
 )
 
 
@@ -53,7 +53,12 @@ def test_the_columns_are_those_of_the_contract():
     assert table.column_names == [*SCHEMA.names, *features, *hyperparameters]
     assert table["hp.n"].to_pylist() == [None, 3, None, None]
     assert table["context.planet"].to_pylist() == ["mars"] * 4
-    assert table["spent_steps"].to_pylist() == [100, 200, 300, 350]  # a copy trains what its parent had not
+    assert table["spent_steps"].to_pylist() == [
+        100,
+        200,
+        300,
+        350,
+    ]  # a copy trains what its parent, a student what its teacher had not
 
 
 def test_a_table_of_version_2_is_read_with_the_columns_of_today(tmp_path):
@@ -121,8 +126,9 @@ def crafted(path, rows, columns=None, **more):
     """A table whose columns say one thing over and over."""
     names = {
         "schema_version": 3, "run_id": "r", "env": "e", "method": "m", "name": "n", "learner": "l", "seed": 0,
-        "generation": 0, "member": 0, "parent": 0, "parent_generation": 0, "teacher_member": 0, "teacher_generation": 0,
-        "restart": False, "source": "random", "env_steps": 1, "until_steps": 1, "spent_steps": 1, "train_return": 0.0,
+        "era": 0, "generation": 0, "member": 0, "parent": 0, "parent_generation": 0, "teacher_member": 0,
+        "teacher_generation": 0, "restart": False, "source": "random", "env_steps": 1,
+        "until_steps": 1, "spent_steps": 1, "train_return": 0.0,
         "eval_return": 0.0, "episodes": 1, "wall_seconds": 0.0, **(columns or {}),
     }  # fmt: skip
     whole = pa.schema([*SCHEMA, *((name, pa.string()) for name in columns or ())])
@@ -161,11 +167,11 @@ def measured(path):
 @pytest.mark.parametrize(
     ("rows", "columns", "more", "words"),
     [
-        (6_000_000, {}, {}, "rows of 22 columns are no run's records"),
-        (4_500_000, {}, {}, "rows of 22 columns are too many for records"),
+        (6_000_000, {}, {}, "rows of 23 columns are no run's records"),
+        (4_500_000, {}, {}, "rows of 23 columns are too many for records"),
         (300_000, {"hp.x": "x" * 100_000}, {}, "texts are too long for records"),
         (1000, {"hp.x": "x"}, {"compression": "zstd"}, "its compression is not SNAPPY"),
-        (1, {f"hp.x{n}": "x" for n in range(3000)}, {}, "1 rows of 3,022 columns are no run's records"),
+        (1, {f"hp.x{n}": "x" for n in range(3000)}, {}, "1 rows of 3,023 columns are no run's records"),
     ],
     ids=["rows", "cells", "texts", "compression", "columns"],
 )
