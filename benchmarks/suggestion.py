@@ -1,4 +1,5 @@
-"""How long one suggestion takes, by rows of history (PB2) and of metadata (meta_pb2), beside Ray Tune's PB2.
+"""How long one suggestion takes, by rows of history (PB2) and of metadata (meta_pb2), beside Ray Tune's PB2; and a
+decision of BG-PBT's beside PB2's.
 
     python benchmarks/suggestion.py [--peer-rows 300]
 
@@ -22,20 +23,33 @@ from rich.table import Table
 
 from metapbt.history import Context, History, Record
 from metapbt.memory.source_runs import Memory, SourceRun
+from metapbt.population.explorers import make_explorer
+from metapbt.population.explorers.base import Explorer, Pending
 from metapbt.population.explorers.meta_pb2 import MetaPB2Explorer
 from metapbt.population.explorers.pb2 import PB2Explorer
 from metapbt.space import Space
 
 ROWS = (20, 100, 300, 1000, 10_000)
+MIXED_ROWS, MIXED_MEMBERS = 100, 8
 SPACE = Space({name: {"type": "float", "low": 0.0, "high": 1.0} for name in ("a", "b", "c", "d")})
 
 
-def synthetic_history(rows: int, members: int = 4, seed: int = 0) -> History:
+#: Fifteen dimensions, as many as BG-PBT's space has.
+MIXED = Space(
+    {
+        **{name: {"type": "float", "low": 0.0, "high": 1.0} for name in "abcdefgh"},
+        **{f"n{place}": {"type": "int", "low": 1, "high": 5 + place} for place in range(4)},
+        **{f"c{place}": {"type": "categorical", "choices": ["p", "q", "r"]} for place in range(3)},
+    }
+)
+
+
+def synthetic_history(rows: int, members: int = 4, seed: int = 0, space: Space = SPACE) -> History:
     rng = np.random.default_rng(seed)
     records, returns = [], np.zeros(members)
     for generation in range(rows // members):
         for member in range(members):
-            drawn = SPACE.sample(rng)
+            drawn = space.sample(rng)
             returns[member] += 1 - (drawn["a"] - 0.3) ** 2 - (drawn["b"] - 0.8) ** 2 + 0.1 * rng.normal()
             records.append(Record(generation, member, None, "random", drawn, 10 * (generation + 1), returns[member]))
     return History(tuple(records))
@@ -54,6 +68,23 @@ def ours(past: History) -> Callable[[int], object]:
     explorer, parents = PB2Explorer(SPACE), [past.leader()]
     # A fresh history each time: what one suggestion caches must not help the next.
     return lambda i: explorer.propose(parents, parents, History(past.records), [], np.random.default_rng(i))
+
+
+def beside_pb2() -> Table:
+    """One copy of eight members with a hundred rows, the other seven pending."""
+    past = synthetic_history(MIXED_ROWS, MIXED_MEMBERS, space=MIXED)
+    parents = [past.leader()]
+    pending = [Pending(record.reached, record.hyperparameters) for record in past.latest[1:]]
+    table = Table("method", f"{MIXED_ROWS} rows, {len(MIXED)} dimensions, {len(pending)} pending [s]")
+    for name in ("pb2", "pb2_mix", "bg_pbt"):
+        explorer = make_explorer(name, MIXED)
+
+        def decide(repeat: int, explorer: Explorer = explorer) -> None:
+            explorer.propose(parents, parents, History(past.records), pending, np.random.default_rng(repeat))
+
+        decide(0)  # imports
+        table.add_row(name, f"{median_seconds(decide, repeats=7):.3f}")
+    return table
 
 
 def rays(past: History) -> Callable[[int], object]:
@@ -92,6 +123,7 @@ def main() -> None:
         shown = (f"{peer:.2f}", f"{peer / plain:.0f}x") if peer else ("-", "-")
         table.add_row(f"{rows:,}", f"{plain:.3f}", *shown, f"{trained:.2f}", f"{suggested:.3f}")
     Console().print(table)
+    Console().print(beside_pb2())
 
 
 if __name__ == "__main__":

@@ -89,6 +89,8 @@ def highest_bound(model: SingleTaskGP, region: Region, beta: float, seed: int) -
     state = random.getstate()  # BoTorch draws among more than twenty choices from it
     with manual_seed(seed), warnings.catch_warnings():
         warnings.simplefilter("ignore", BotorchWarning)
+        # Where the bound is flat a line search ends without a step: the point is as good as any other.
+        warnings.filterwarnings("ignore", message="Optimization failed in", category=RuntimeWarning)
         random.seed(seed)
         try:
             found, _ = optimize_acqf_mixed_alternating(

@@ -7,7 +7,7 @@ from metapbt import Continue, Copy, Restart, Space, Tuner
 from metapbt.errors import MetapbtError
 from metapbt.history import Context, Ref
 from metapbt.memory.source_runs import Memory
-from metapbt.population.explorers import METHODS
+from metapbt.population.explorers import METHODS, explorer_class
 from metapbt.population.explorers.random import RandomExplorer
 from metapbt.population.selection import Exploit
 from metapbt.population.selection.truncation import Truncation
@@ -19,7 +19,8 @@ SPACE = {
 
 
 def settings(method):
-    return {"memory": Memory(Context({"feature": 1.0}))} if method == "meta_pb2" else {}
+    remembers = ":" not in method and explorer_class(method).uses_memory
+    return {"memory": Memory(Context({"feature": 1.0}))} if remembers else {}
 
 
 def make(method="pbt", seed=0, **kwargs):

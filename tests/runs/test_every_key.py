@@ -16,6 +16,7 @@ from metapbt.runs.remembering import nothing_remembered
 BASES = {
     "pbt": ["env=quadratic", "method=pbt", "executor=inline"],
     "meta_pb2": ["env=quadratic", "method=meta_pb2"],
+    "meta_bg_pbt": ["env=quadratic", "method=meta_bg_pbt"],
     "grid": ["env=quadratic", "method=grid", "population.size=8"],
     "frequencies": ["env=quadratic", "method=pb2_mult", "selection=multiple_frequencies", "population.size=6"],
     "synthetic": ["env=synthetic", "method=pb2_mix", "space=synthetic_mixed"],

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from metapbt.errors import unknown_name
 from metapbt.history import History, Record
 from metapbt.plain import key
 from metapbt.population.explorers.architectures import network_of, promising_architectures
@@ -23,6 +22,12 @@ if TYPE_CHECKING:
     from metapbt.memory.training import Cache
 
 
+def _with_settings_of(remembering: type, alone: type) -> inspect.Signature:
+    """How to make an explorer that has the settings of two."""
+    own, more = inspect.signature(remembering), inspect.signature(alone).parameters
+    return own.replace(parameters=[*own.parameters.values(), *(p for name, p in more.items() if name != "space")])
+
+
 class MetaBGPBTExplorer(MetaPB2Explorer):
     """BG-PBT whose surrogate is the ensemble of ``meta_pb2``. Without any source this is BG-PBT.
 
@@ -32,6 +37,8 @@ class MetaBGPBTExplorer(MetaPB2Explorer):
     - Of the architectures of a new era, the share that memory chooses of the first generation where it is trusted
       wholly, less where it is not, are those that did best in related contexts; BG-PBT's own search gives the others.
     """
+
+    __signature__ = _with_settings_of(MetaPB2Explorer, BGPBTExplorer)  # by which names of settings are checked
 
     def __init__(self, space: Space, memory: Memory, cache: Cache | None = None, **settings: Any) -> None:
         """Take the memory.
@@ -45,13 +52,11 @@ class MetaBGPBTExplorer(MetaPB2Explorer):
         Raises:
             MetapbtError: a setting is unknown or out of its range.
         """
-        alone, remembering = _settings(BGPBTExplorer), _settings(MetaPB2Explorer)
-        for name in settings.keys() - alone - remembering:
-            raise unknown_name("setting of method meta_bg_pbt", name, alone | remembering)
-        shared = {name: value for name, value in settings.items() if name in remembering}
-        super().__init__(space, memory, cache=cache, **shared)
+        own = inspect.signature(BGPBTExplorer).parameters
+        remembering = {name: value for name, value in settings.items() if name not in own}
+        super().__init__(space, memory, cache=cache, **remembering)
         #: What decides where memory has no part.
-        self.alone = BGPBTExplorer(space, **{name: value for name, value in settings.items() if name in alone})
+        self.alone = BGPBTExplorer(space, **{name: value for name, value in settings.items() if name in own})
 
     def warm_up(self) -> None:
         """Import the surrogates, which takes seconds."""
@@ -87,7 +92,7 @@ class MetaBGPBTExplorer(MetaPB2Explorer):
         """Return networks that did well in related contexts, and others that this run's own eras speak for."""
         known = {key(network_of(self.space, hyperparameters)) for hyperparameters, _ in tried}
         remembered = [network for network in self._remembered() if key(network) not in known]
-        chosen = remembered[: self._share(count)] if remembered else []
+        chosen = remembered[: min(self._share(count), count)] if remembered else []
         return [*chosen, *promising_architectures(self.space, count - len(chosen), tried, rng, chosen)]
 
     def _remembered(self) -> list[Hyperparameters]:
@@ -103,7 +108,3 @@ class MetaBGPBTExplorer(MetaPB2Explorer):
             point[columns] = network
             found.append(network_of(self.space, self.space.from_unit(point)))
         return found
-
-
-def _settings(explorer: type) -> set[str]:
-    return set(inspect.signature(explorer).parameters) - {"space", "memory", "cache"}

@@ -9,7 +9,7 @@ import pytest
 from metapbt import Copy, Space, Tuner
 from metapbt.history import Context, History, Record
 from metapbt.memory.source_runs import Memory, SourceRun
-from metapbt.population.explorers import METHODS
+from metapbt.population.explorers import METHODS, explorer_class
 
 SPACE = Space(
     {
@@ -89,12 +89,12 @@ def _nobody_is_warned():
 #: The others are the worst for a surrogate, whose fits take longest.
 QUICK = ("default", "random", "grid", "pbt")
 OFTEN = {"pb2": ["anything", "one of them huge"], "pb2_rand": ["all alike"], "pb2_mult": ["differing by rounding"],
-         "pb2_mix": ["anything else", "huge both ways"]}  # fmt: skip
+         "pb2_mix": ["anything else", "huge both ways"], "bg_pbt": ["anything", "one of them huge", "all alike"]}  # fmt: skip
 CASES = [
     pytest.param(method, name, marks=[] if method in QUICK or name in OFTEN[method] else pytest.mark.slow)
     for method in METHODS
     for name in RETURNS
-    if method != "meta_pb2"
+    if not explorer_class(method).uses_memory
 ]
 
 
@@ -110,9 +110,10 @@ SOURCES = [
 ]
 
 
+@pytest.mark.parametrize("method", ["meta_pb2", pytest.param("meta_bg_pbt", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", SOURCES)
-def test_memory_of_returns_of_any_size(name):
+def test_memory_of_returns_of_any_size(name, method):
     ordinary = [[0.1 * m + g for m in range(SIZE)] for g in range(3)]
     sources = (source(RETURNS[name], 0.2), source(RETURNS["anything else"], 0.4), source(ordinary, 0.8))
     memory = Memory(Context({"feature": 0.5}), sources)
-    play("meta_pb2", RETURNS["one of them huge"], 1000, memory=memory)
+    play(method, RETURNS["one of them huge"], 1000, memory=memory)
