@@ -14,6 +14,7 @@ import json
 import math
 import multiprocessing
 import os
+import threading
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -77,10 +78,18 @@ def play(task: Task, results: str) -> dict[str, Any]:
 
 
 def prepare() -> None:
-    """In each worker: one thread."""
+    """In each worker: one thread, and an end when the study is killed."""
     from metapbt.execution.trainer import limit_threads
 
     limit_threads(1)
+    threading.Thread(target=_end_with_the_study, daemon=True).start()
+
+
+def _end_with_the_study() -> None:
+    study = multiprocessing.parent_process()
+    assert study is not None
+    study.join()
+    os._exit(1)  # what is finished is saved
 
 
 def play_all(tasks: Sequence[Task], results: Path, workers: int) -> list[dict[str, Any]]:
