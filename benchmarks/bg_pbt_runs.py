@@ -121,9 +121,14 @@ def to_frame(played: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
 
 
 def estimate(strata: Sequence[np.ndarray]) -> Estimate:
-    """The interquartile mean with its interval, the strata held fixed; of fewer than three strata the mean."""
+    """The interquartile mean with its interval, the strata held fixed; of fewer than three strata the mean.
+
+    Strata with a run each say nothing of seeds: then all runs are one stratum.
+    """
     from metapbt.report.statistics import iqm, mean_of_means, stratified_estimate
 
+    if all(len(stratum) == 1 for stratum in strata):
+        strata = [np.concatenate(strata)]
     return stratified_estimate(strata, iqm if len(strata) >= FEWEST_STRATA_OF_IQM else mean_of_means)
 
 
