@@ -14,6 +14,7 @@ import json
 import math
 import multiprocessing
 import os
+import threading
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -77,10 +78,18 @@ def play(task: Task, results: str) -> dict[str, Any]:
 
 
 def prepare() -> None:
-    """In each worker: one thread."""
+    """In each worker: one thread, and an end when the study is killed."""
     from metapbt.execution.trainer import limit_threads
 
     limit_threads(1)
+    threading.Thread(target=_end_with_the_study, daemon=True).start()
+
+
+def _end_with_the_study() -> None:
+    study = multiprocessing.parent_process()
+    assert study is not None
+    study.join()
+    os._exit(1)  # what is finished is saved
 
 
 def play_all(tasks: Sequence[Task], results: Path, workers: int) -> list[dict[str, Any]]:
@@ -112,9 +121,14 @@ def to_frame(played: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
 
 
 def estimate(strata: Sequence[np.ndarray]) -> Estimate:
-    """The interquartile mean with its interval, the strata held fixed; of fewer than three strata the mean."""
+    """The interquartile mean with its interval, the strata held fixed; of fewer than three strata the mean.
+
+    Strata with a run each say nothing of seeds: then all runs are one stratum.
+    """
     from metapbt.report.statistics import iqm, mean_of_means, stratified_estimate
 
+    if all(len(stratum) == 1 for stratum in strata):
+        strata = [np.concatenate(strata)]
     return stratified_estimate(strata, iqm if len(strata) >= FEWEST_STRATA_OF_IQM else mean_of_means)
 
 
