@@ -81,7 +81,8 @@ class Trainer:
             return None
         state = self._load(job.teacher_from)
         state.pop(_RETURNS, None)
-        return Teacher(state, read_outcome(job.teacher_from).hyperparameters, job.interval.start_steps)
+        interval, hyperparameters = job.interval, read_outcome(job.teacher_from).hyperparameters
+        return Teacher(state, hyperparameters, interval.taught_steps, interval.annealed_over)
 
     def _load(self, path: Path) -> State:
         for kept, state in self._states.values():

@@ -55,11 +55,13 @@ class Interval:
         start: the checkpoint that it goes on from; None for a new agent.
         teacher: the checkpoint of the agent that a new one learns from; None without.
         hyperparameters: for this interval; nested names joined by dots.
-        start_steps: environment steps of the line of descent so far; 0 for a new agent.
+        start_steps: environment steps of the line of descent so far; of a new agent its teacher's, 0 without one.
         until_steps: environment steps of the line of descent that the interval ends at, rounded up to whole rollouts.
         seed: below 2**30; of everything random in the interval, its episodes included.
         evaluation_seed: of the validation episodes.
         evaluation_episodes: how many of them.
+        taught_steps: environment steps that the agent has learned from this teacher already.
+        annealed_over: environment steps, of those, over which the teacher's weight falls.
     """
 
     ref: Ref
@@ -71,3 +73,5 @@ class Interval:
     seed: int
     evaluation_seed: int
     evaluation_episodes: int
+    taught_steps: int = 0
+    annealed_over: int = 1

@@ -45,15 +45,29 @@ class Training:
 class Teacher:
     """The agent that a new one learns from.
 
+    The teacher's weight in the student's loss is a function of the steps that the student has trained since it was
+    born, so that it goes on where it was when an interval ends.
+
     Attributes:
         state: what it has learned.
         hyperparameters: those that it was trained with last.
-        steps: environment steps that the student has trained since it began.
+        steps: environment steps that the student has trained since it was born, before this interval.
+        annealed_over: environment steps since its birth, at least 1, over which the teacher's weight falls to what it
+            stays at from then on.
     """
 
     state: State
     hyperparameters: Hyperparameters
-    steps: int
+    steps: int = 0
+    annealed_over: int = 1
+
+    def weight(self, steps: int, start: float = 1.0, end: float = 0.0) -> float:
+        """What the teacher weighs after so many steps of this interval.
+
+        It goes linearly from ``start`` to ``end`` over ``annealed_over`` steps and stays there (BG-PBT, Wan et al.,
+        2022: from 1 to 0.05 over 80% of the distillation).
+        """
+        return start + (end - start) * min((self.steps + steps) / self.annealed_over, 1.0)
 
 
 class Policy(Protocol):
@@ -68,7 +82,13 @@ class Learner(Protocol):
     """Trains members on one environment in one context.
 
     A learner keeps nothing between two calls: the same arguments always give the same result, in whichever process.
+
+    Attributes:
+        teachable: whether new agents can learn from a teacher; where it says nothing they cannot, and eras whose
+            students have one are refused before anything is trained.
     """
+
+    teachable: bool = False
 
     def __init__(self, env: str, context: Context, budget: Budget, settings: Mapping[str, Any]) -> None:
         """Prepare for an environment.
@@ -96,9 +116,9 @@ class Learner(Protocol):
         Episodes go on: what was under way when ``start`` ended goes on here.
 
         Args:
-            interval: what to train.
+            interval: what to train; a new agent with a teacher begins at its teacher's environment steps.
             start: of the member or of the one that it copies, not to be changed; None for a new agent.
-            teacher: whom a new agent learns from.
+            teacher: whom a new agent, or one that was new not long ago, learns from.
 
         Raises:
             MetapbtError: the learner cannot learn from a teacher, or ``start`` does not fit. It is not tried again, as
