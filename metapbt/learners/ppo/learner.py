@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import asdict
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from gymnasium import spaces
+from numpy.typing import NDArray
 
 from metapbt.envs.batches import EnvBatch, make_batch, why_anew
 from metapbt.envs.batches.kept import KeptBatches
 from metapbt.errors import MetapbtError, unknown_name
-from metapbt.learners.base import Policy, State, Teacher, Training, no_teacher
+from metapbt.learners.base import Policy, State, Teacher, Training
 from metapbt.learners.intervals import episodes_in, episodes_state, longest_rollout, warn_if_anew, warn_if_cut
 from metapbt.learners.ppo.hyperparameters import HYPERPARAMETERS, PERCEPTRON, bounds, check_space, check_values
 from metapbt.learners.ppo.learned import actor_of, initial, restored, state_of
 from metapbt.learners.ppo.network import Actor, Network
 from metapbt.learners.ppo.normalise import ObservationNormaliser, RunningMoments
 from metapbt.learners.ppo.rollout import PPOPolicy, Runner, evaluate
-from metapbt.learners.ppo.update import Coefficients, update
+from metapbt.learners.ppo.teaching import Distillation, Teaching, reward_unit
+from metapbt.learners.ppo.update import Coefficients, Sizes, update
 from metapbt.plain import whole_number
 from metapbt.seeding import episode_seed
 
@@ -37,12 +40,16 @@ SETTINGS: dict[str, Any] = {
     "normalise_returns": False,
     "anneal_learning_rate": False,
     "network": {},
+    "distillation": {},
     "hyperparameters": {},
 }
 NETWORK: dict[str, Any] = {"policy": {}, "value": {}, "shared": False}
 
 #: Orders of samples come in stacks of so many: another number of epochs up to here compiles nothing.
 _EPOCHS_COMPILED = 32
+#: Between a power of two and the next, so many sizes of rollouts and of minibatches are compiled, and padding fills
+#: what is left of them: the fewer sizes, the more padding, which in a rollout costs next to nothing.
+_STEPS_COMPILED, _BATCHES_COMPILED = 1, 4
 
 #: Episodes of an evaluation that are stepped side by side: more would take memory and save no time.
 EVALUATED_TOGETHER = 32
@@ -52,8 +59,9 @@ class PPOLearner:
     """Trains with PPO, the whole of an update compiled into one call.
 
     Algorithm, defaults and network are those of Stable-Baselines3's PPO, but for the shape of a rollout. Every
-    hyperparameter may change from interval to interval. A new ``n_steps``, ``batch_size``, or 32 more ``n_epochs``
-    compiles the update anew, once for all processes and runs of a machine; all others cost nothing.
+    hyperparameter but those of the network may change from interval to interval. A new network compiles the update
+    anew, once for all processes and runs of a machine; so does an ``n_steps`` beyond the next power of two, a
+    ``batch_size`` beyond the next quarter of the way to one, or 32 more ``n_epochs``. All others cost nothing.
 
     Seeds of new episodes derive from the interval's, as do the draws of actions and of minibatches. What goes on is in
     the state: parameters, Adam's moments, the running moments of observations and returns where these are normalised,
@@ -68,8 +76,11 @@ class PPOLearner:
         anneal_learning_rate: from its value at the first step of the budget to 0 at the last.
         network: ``policy`` and ``value``, each with ``layers`` (hidden ones), their ``width`` and ``activation`` (a key
             of ``ACTIVATIONS``); and ``shared``, whether the value function shares the policy's layers.
+        distillation: see ``Distillation``.
         hyperparameters: fixed for the whole run; those of the search space win over them.
     """
+
+    teachable = True
 
     def __init__(self, env: str, context: Context, budget: Budget, settings: Mapping[str, Any]) -> None:
         chosen = _complete("setting of learner ppo", "learner", SETTINGS, settings)
@@ -84,6 +95,14 @@ class PPOLearner:
         self.normalise_returns = _flag("learner.normalise_returns", chosen["normalise_returns"])
         self.anneal_learning_rate = _flag("learner.anneal_learning_rate", chosen["anneal_learning_rate"])
         self.shared = _flag("learner.network.shared", network["shared"])
+        self.distillation = Distillation(
+            **_complete(
+                "key of learner.distillation",
+                "learner.distillation",
+                asdict(Distillation()),
+                chosen["distillation"],
+            )
+        )
         self._kept = KeptBatches()
         defaults = {name: legal.default for name, legal in HYPERPARAMETERS.items()}
         #: Hyperparameters that the search space need not set, those of the network included.
@@ -110,8 +129,11 @@ class PPOLearner:
         warn_if_anew(self.env, self._why_anew)
 
     def train(self, interval: Interval, start: State | None, teacher: Teacher | None = None) -> Training:
-        """Train whole rollouts until the interval's end, then evaluate the deterministic policy."""
-        no_teacher("ppo", teacher)
+        """Train whole rollouts until the interval's end, then evaluate the deterministic policy.
+
+        With a teacher, the student acts, and what it learns from its own returns is joined by what the teacher says of
+        each observation that it meets (``distillation``).
+        """
         chosen = self._chosen(interval.hyperparameters)
         n_steps, batch_size, n_epochs = (int(chosen[name]) for name in ("n_steps", "batch_size", "n_epochs"))
         n_steps = min(n_steps, longest_rollout(self.budget, self.n_envs))
@@ -122,21 +144,26 @@ class PPOLearner:
         network = self._network(envs, chosen)
         rng = np.random.default_rng(interval.seed)
         learned = initial(network, rng) if start is None else restored(network, start)
-        observations, returns = self._moments(network, start)
+        observations, returns = self._moments(network, self._offered(teacher) if start is None else start)
+        teaching = None if teacher is None else self._teaching(teacher, envs)
 
         seeds = partial(episode_seed, interval.seed)
-        runner = Runner(envs, seeds, rng, observations, returns, chosen["gamma"], under_way)
+        runner = Runner(envs, seeds, rng, observations, returns, chosen["gamma"], under_way, chosen["reward_scale"])
         env_steps = interval.start_steps
         while True:
-            rollout = runner.collect(actor_of(network, learned), n_steps)
+            rollout = runner.collect(actor_of(network, learned), n_steps, _places(n_steps, _STEPS_COMPILED))
+            places, taught = len(rollout.rewards), env_steps - interval.start_steps
+            lesson = teaching and teaching.lesson(runner.raw, places, reward_unit(chosen, returns), taught)
             learned, _ = update(
                 learned,
                 rollout,
-                _orders(rng, n_epochs, rollout_steps),
+                _orders(rng, n_epochs, rollout_steps, rollout.rewards.size),
                 np.int32(n_epochs),
                 self._coefficients(chosen, env_steps),
+                Sizes(np.int32(n_steps), np.int32(batch_size)),
+                lesson,
                 network=network,
-                batch_size=batch_size,
+                batch_size=_places(batch_size, _BATCHES_COMPILED),
                 normalise_advantages=self.normalise_advantages,
             )
             env_steps += rollout_steps
@@ -178,6 +205,16 @@ class PPOLearner:
             returns += evaluate(envs, actor, seed + first, observations).tolist()
             envs.close()
         return float(np.mean(returns))
+
+    def _offered(self, teacher: Teacher | None) -> State | None:
+        return teacher.state if teacher is not None and self.distillation.offer_moments else None
+
+    def _teaching(self, teacher: Teacher, envs: EnvBatch) -> Teaching:
+        chosen = self._chosen(teacher.hyperparameters)
+        network = self._network(envs, chosen)
+        observations, returns = self._moments(network, teacher.state)
+        actor = actor_of(network, restored(network, teacher.state))
+        return Teaching(teacher, self.distillation, actor, observations, reward_unit(chosen, returns))
 
     def _trained(self, state: State, hyperparameters: Hyperparameters) -> tuple[Network, ObservationNormaliser | None]:
         envs = self._envs(1)
@@ -237,12 +274,20 @@ class PPOLearner:
         return observations, returns
 
 
-def _orders(rng: np.random.Generator, n_epochs: int, size: int) -> np.ndarray[Any, np.dtype[np.int32]]:
-    """A permutation for each epoch, in an array whose shape does not depend on their number (up to a multiple)."""
-    orders = np.zeros((-(-n_epochs // _EPOCHS_COMPILED) * _EPOCHS_COMPILED, size), np.int32)
+def _orders(rng: np.random.Generator, n_epochs: int, size: int, places: int) -> NDArray[np.int32]:
+    """A permutation of ``size`` for each epoch, in an array whose shape does not depend on their number, as far as
+    possible, nor on ``size``.
+    """
+    orders = np.zeros((-(-n_epochs // _EPOCHS_COMPILED) * _EPOCHS_COMPILED, places), np.int32)
     for epoch in range(n_epochs):
-        orders[epoch] = rng.permutation(size)
+        orders[epoch, :size] = rng.permutation(size)
     return orders
+
+
+def _places(number: int, per_octave: int) -> int:
+    """The least number of places for at least ``number``, so that few differ."""
+    step = max(2 ** (number - 1).bit_length() // (2 * per_octave), 1)
+    return -(-number // step) * step
 
 
 def _check_batch(batch_size: int, rollout_steps: int) -> None:
