@@ -32,7 +32,8 @@ def _features(body: str) -> tuple[Feature | Category, ...]:
     # With lighter parts the springs that hold them together explode; the reacher's hardly bear its own.
     limb, all_parts = (1.0, 1.0) if body == "reacher" else (0.5, 0.7)
     shared = [
-        replace(f, low=all_parts if f.name == "mass" else limb) if f.name.endswith("mass") else f for f in features(body)
+        replace(f, low=all_parts if f.name == "mass" else limb) if f.name.endswith("mass") else f
+        for f in features(body)
     ]
     if body in _TOUCHING and FRICTION not in shared:
         shared.insert(1, FRICTION)  # MuJoCo's pusher has none
