@@ -25,7 +25,7 @@ test-wheel: .venv/ready
 
 # Bodies of Brax and MuJoCo, which .venv holds from then on; SLOW=1 compiles all of them, for minutes.
 test-brax: .venv/brax
-	$(BIN)/python -m pytest -m "brax$(if $(SLOW),, and not slow)" tests/envs
+	$(BIN)/python -m pytest --numprocesses auto --dist worksteal -m "brax$(if $(SLOW),, and not slow)" tests/envs
 
 # A real Slurm on this one machine; must run as root on Debian or Ubuntu.
 test-slurm: .venv/ready

@@ -19,6 +19,7 @@ Peers (`pip install "metapbt[brax]" rejax`; those that are missing are left out)
 from __future__ import annotations
 
 import argparse
+import functools
 import importlib.util
 import os
 import statistics
@@ -81,7 +82,7 @@ def _trained(body: str, rollouts: int, members: int) -> float:
 
     hyperparameters = {
         "n_steps": N_STEPS, "batch_size": ROLLOUT // MINIBATCHES, "n_epochs": EPOCHS, "gamma": GAMMA,
-        "gae_lambda": LAMBDA, "clip_range": CLIP, "ent_coef": ENTROPY,
+        "gae_lambda": LAMBDA, "ent_coef": ENTROPY, "learning_rate": RATE,
     }  # fmt: skip
     settings = {
         "n_envs": N_ENVS, "engine": "jax", "normalise_observations": True, "hyperparameters": hyperparameters,
@@ -97,7 +98,7 @@ def _trained(body: str, rollouts: int, members: int) -> float:
                     Ref(generation, m),
                     Ref(generation - 1, m) if generation else None,
                     None,
-                    {"learning_rate": RATE * (1 + m / MEMBERS)},
+                    {"clip_range": CLIP * (1 + m / MEMBERS)},
                     generation * steps,
                     (generation + 1) * steps,
                     100 * generation + m,
@@ -118,11 +119,7 @@ def _trained(body: str, rollouts: int, members: int) -> float:
 
 def brax_ppo(body: str, rollouts: int) -> float:
     """Brax's own, without evaluations; the rate is the one that it reports of its last part."""
-    import functools
-
-    from metapbt.jax_backend import jax
-
-    with_old_jax(jax)
+    with_old_jax(_one_threaded_jax())
     from brax import envs
     from brax.training.agents.ppo import networks, train
     from flax import linen
@@ -158,22 +155,19 @@ def brax_ppo(body: str, rollouts: int) -> float:
 
 def with_old_jax(jax: Any) -> None:
     """Give JAX back what Brax's PPO calls: a copy of a pytree for each device."""
-    import jax.numpy as jnp
 
     def device_put_replicated(tree: Any, devices: Any) -> Any:
-        return jax.tree.map(lambda leaf: jnp.stack([leaf] * len(devices)), tree)
+        return jax.tree.map(lambda leaf: jax.numpy.stack([leaf] * len(devices)), tree)
 
     jax.device_put_replicated = device_put_replicated
 
 
 def rejax_members(body: str, rollouts: int) -> float:
-    """Eight members of rejax's PPO in one ``vmap``, each with its own learning rate."""
-    import jax.numpy as jnp
+    """Eight members of rejax's PPO in one ``vmap``, each with its own clip range: all share one optimiser."""
+    jax = _one_threaded_jax()
     from brax import envs
     from rejax import PPO
     from rejax.compat.brax2gymnax import Brax2GymnaxEnv
-
-    from metapbt.jax_backend import jax
 
     env = Brax2GymnaxEnv(envs.create(body, EPISODE, auto_reset=False, backend=_backend(body)))
     algorithm = PPO.create(
@@ -184,27 +178,32 @@ def rejax_members(body: str, rollouts: int) -> float:
         num_minibatches=MINIBATCHES,
         gamma=GAMMA,
         gae_lambda=LAMBDA,
-        clip_eps=CLIP,
         ent_coef=ENTROPY,
+        learning_rate=RATE,
         normalize_observations=True,
         agent_kwargs={"activation": "tanh"},
     )
-    rates = RATE * (1 + jnp.arange(MEMBERS) / MEMBERS)
+    clips = CLIP * (1 + jax.numpy.arange(MEMBERS) / MEMBERS)
 
     @jax.jit
     def some(states: Any) -> Any:
-        def member(rate: Any, state: Any) -> Any:
-            own = algorithm.replace(learning_rate=rate)
+        def member(clip: Any, state: Any) -> Any:
+            own = algorithm.replace(clip_eps=clip)
             return jax.lax.scan(lambda s, _: (own.train_iteration(s), None), state, None, rollouts)[0]
 
-        return jax.vmap(member)(rates, states)
+        return jax.vmap(member)(clips, states)
 
-    keys = jax.random.split(jax.random.key(0), MEMBERS)
-    states = jax.vmap(lambda rate, key: algorithm.replace(learning_rate=rate).init_state(key))(rates, keys)
-    states = jax.block_until_ready(some(states))
+    states = jax.block_until_ready(some(jax.vmap(algorithm.init_state)(jax.random.split(jax.random.key(0), MEMBERS))))
     began = time.perf_counter()
     jax.block_until_ready(some(states))
     return MEMBERS * rollouts * ROLLOUT / (time.perf_counter() - began)
+
+
+def _one_threaded_jax() -> Any:
+    """JAX as metapbt sets it up, before anybody else imports it."""
+    from metapbt.jax_backend import jax
+
+    return jax
 
 
 def _backend(body: str) -> str:
