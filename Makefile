@@ -4,7 +4,7 @@ PYTHON ?= python3
 ENV ?= lunar_lander
 BIN := .venv/bin
 
-.PHONY: demo test test-all fuzz test-wheel test-slurm lint bench clean
+.PHONY: demo test test-all fuzz test-wheel test-brax test-slurm lint bench clean
 
 demo: .venv/ready
 	PATH="$(CURDIR)/$(BIN):$$PATH" ./demo.sh $(ENV)
@@ -13,7 +13,7 @@ test: .venv/ready
 	$(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
 # With what takes long: beside Ray, the wheel in an empty environment, and a thousand examples for each fuzzer.
-test-all: .venv/ready
+test-all: .venv/ready .venv/brax
 	FUZZ_EXAMPLES=1000 $(BIN)/python -m pytest -m "not slurm"
 
 # About a minute of it; FUZZ_EXAMPLES=10000 make fuzz goes on for hours.
@@ -22,6 +22,10 @@ fuzz: .venv/ready
 
 test-wheel: .venv/ready
 	$(BIN)/python -m pytest -m wheel tests/wheel
+
+# Bodies of Brax and MuJoCo, which .venv holds from then on; SLOW=1 compiles all of them, for minutes.
+test-brax: .venv/brax
+	$(BIN)/python -m pytest --numprocesses auto --dist worksteal -m "brax$(if $(SLOW),, and not slow)" tests/envs
 
 # A real Slurm on this one machine; must run as root on Debian or Ubuntu.
 test-slurm: .venv/ready
@@ -49,6 +53,10 @@ bench: .venv/ready
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "metapbt needs Python 3.11 or newer: make PYTHON=...")'
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev]"
+	touch $@
+
+.venv/brax: .venv/ready
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[brax,mujoco]"
 	touch $@
 
 clean:

@@ -86,10 +86,8 @@ def features(body: str) -> tuple[Feature, ...]:
         Feature(name, "1", 1.0, 0.2, 5.0, "body_mass", f"factor on mass and inertia of {_words(name)}")
         for name in LIMBS[body]
     )
-    if body == "humanoid":  # with more, MuJoCo's integration explodes
-        joints = (replace(_JOINTS[0], high=3.0), *_JOINTS[1:])
-    else:
-        joints = _JOINTS
+    # With more, MuJoCo's integration of the humanoid explodes.
+    joints = (replace(_JOINTS[0], high=3.0), *_JOINTS[1:]) if body == "humanoid" else _JOINTS
     every = (_PULL if body == "pusher" else _GRAVITY, FRICTION, _MASS, *limbs, _STRENGTH, *joints, *_MEDIUM)
     always = {"mass", "joint_strength", *LIMBS[body]}
     return tuple(feature for feature in every if feature.name in always or feature.name in _ALSO[body])

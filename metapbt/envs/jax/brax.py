@@ -15,10 +15,12 @@ from __future__ import annotations
 import contextlib
 import copy
 import functools
+import inspect
 import io
 import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -155,8 +157,17 @@ def _brax_env(body: str, backend: str) -> Any:
             from brax import envs
         except ImportError as error:
             raise MetapbtError(f"env 'brax/{body}' needs Brax: pip install 'metapbt[brax]' ({error})") from error
+        _mend_fluids()
         with quiet_mujoco():
             return envs.get_environment(body, backend=backend)
+
+
+def _mend_fluids() -> None:
+    """Let Brax 0.14's fluids, which only the swimmer has, run with a JAX whose ``clip`` has no ``a_min`` any more."""
+    from brax import fluid
+
+    if fluid.jp is jnp and "a_min" not in inspect.signature(jnp.clip).parameters:
+        fluid.jp = SimpleNamespace(**{**vars(jnp), "clip": lambda x, a_min: jnp.clip(x, min=a_min)})
 
 
 def _check(body: str, backend: str, changed: Iterable[str]) -> None:
