@@ -1,6 +1,8 @@
 """Whole runs whose architectures change: students, rungs, survivors; and kills in the midst of a distillation."""
 
+import json
 import random
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -115,6 +117,8 @@ def test_members_of_a_new_era_have_the_architecture_of_their_student_and_it_is_s
     assert f"student {first.parent} (" in log
     assert f"becomes member 0 with width {first.hyperparameters['width']}" in log
     assert "begins anew" not in log
+    best = run.history.best_of(3)
+    assert f"generation 4/12, 35 steps: student {best.member} is best" in log
 
 
 def test_the_best_agent_ever_teaches_where_copies_go_back_to_it(space):
@@ -218,6 +222,34 @@ def test_a_replay_of_a_distilled_agent_trains_what_came_after_its_birth_alone(sp
     assert "without a teacher" in (found.path / "run.log").read_text()
 
 
+def test_callbacks_hear_of_rungs_and_then_of_who_becomes_a_member(space):
+    Path("hearing.py").write_text(
+        "import json\n"
+        "from metapbt.callbacks import Callback\n"
+        "class Hearing(Callback):\n"
+        "    def __init__(self): self.heard = []\n"
+        "    def on_start(self, run): self.heard.append([run.eras, run.intervals, list(run.architecture)])\n"
+        "    def on_rung(self, r):\n"
+        "        before = [list(record.ref) for record in r.before]\n"
+        "        self.heard.append([r.era, r.rung, r.rungs, list(r.students), list(r.teacher.ref), before])\n"
+        "    def on_decision(self, member, assignment, child, parent):\n"
+        "        if child is None: self.heard.append([member, list(parent.ref)])\n"
+        "    def on_end(self, history, tested): open('heard.json', 'w').write(json.dumps(self.heard))\n"
+    )
+    sys.path.insert(0, ".")
+    run = metapbt.run(command("results", *SHORT, "callbacks=[hearing:Hearing]"), space)
+    history = run.history
+    teacher = list(history.best_of(1).ref)
+    best = [sorted(history.generation(g), key=lambda r: (-r.train_return, r.member)) for g in (2, 3)]
+    rungs = [[list(record.ref) for record in records] for records in best]
+    assert json.loads(Path("heard.json").read_text()) == [
+        [2, len(history), ["width"]],
+        [2, 1, 2, [3, 4, 5, 6, 7], teacher, []],
+        [2, 2, 2, [8, 9, 10], teacher, rungs[0]],
+        *([member, ref] for member, ref in enumerate(rungs[1])),
+    ]
+
+
 REFUSED = [
     (["eras.steps=null"], "eras.count=3 needs eras.patience or eras.steps, which say when an era ends"),
     (["eras.distil_steps=null"], "eras.count=3 needs eras.distil_steps, how many steps students train"),
@@ -272,6 +304,20 @@ def test_intervals_grow_shorter_with_the_furthest_members_steps(space):
     assert run.info.generations == len(ends)
     assert problem(run.info) is None
     assert np.all(run.records["env_steps"] == run.records["until_steps"])
+
+
+def test_asynchronous_members_go_by_their_own_steps_and_may_be_killed(space, writes):
+    options = ["eras.count=1", "budget.interval_end=4", "budget.steps=60", "population.asynchronous=true"]
+    run = metapbt.run(command("whole", *options), space)
+    for record in run.history:
+        before = run.history.steps_before(record)
+        assert record.until_steps == min(60, before + int(10 + (4 - 10) / 60 * before))
+    assert problem(run.info) is None
+    total = writes.during(lambda: metapbt.run(command("counted", *options), space))
+    for limit in range(1, total + 1, 6):
+        writes.kill_before(limit, lambda: metapbt.run(command(f"stopped_{limit}", *options), space))  # noqa: B023
+        metapbt.run(command(f"stopped_{limit}", *options), space)
+        same(records(f"stopped_{limit}"), records("whole"))
 
 
 def test_a_run_of_one_era_says_nothing_of_eras_and_so_goes_on_where_earlier_versions_stopped(space):
