@@ -78,6 +78,10 @@ def test_the_page_about_python_runs_from_top_to_bottom():
     names = {}
     exec(everything, names)
     assert abs(names["weights"][0]) < 10
+    fitted = names["fitting"].history
+    assert fitted.eras == 3
+    assert fitted.best().train_return > -1e-4  # no degree below 7 gets so far
+    assert fitted.best().hyperparameters["degree"] > max(r.hyperparameters["degree"] for r in fitted.generation(0))
     assert json.loads(names["text"]) == names["other"].state()
     assert "memory" in {a.source for a in names["remembering"].assignments.values()}
 

@@ -40,8 +40,6 @@ class LogCallback(Callback):
             LOGGER.info("member %d begins anew%s", member, taught)
             return
         if child is None:
-            # Candidates are of the first generation; whoever else is not of the population is a student.
-            kind = "student" if parent.generation else "candidate"
             network = [
                 f"{name} {shown(value)}"
                 for name, value in assignment.hyperparameters.items()
@@ -49,7 +47,7 @@ class LogCallback(Callback):
             ]
             LOGGER.info(
                 "%s %d (%.6g) becomes member %d%s",
-                kind,
+                self._kind(parent),
                 parent.member,
                 parent.value(metric),
                 member,
@@ -108,10 +106,11 @@ class LogCallback(Callback):
         left = self._run.intervals - len(history)
         seconds = (time.monotonic() - self._began) / max(self._trained, 1) * left
         LOGGER.info(
-            "generation %d/%d, %d steps: member %d is best with %s; %s left",
+            "generation %d/%d, %d steps: %s %d is best with %s; %s left",
             history.generations,
             self._run.generations,
             leader.env_steps,
+            self._kind(leader),
             leader.member,
             _returns(leader),
             duration(seconds),
@@ -128,6 +127,12 @@ class LogCallback(Callback):
                 agent.member,
                 agent.env_steps,
             )
+
+    def _kind(self, record: Record) -> str:
+        """Candidates are of the first generation; whoever else is not of the population is a student."""
+        if record.member < self._run.size:
+            return "member"
+        return "student" if record.generation else "candidate"
 
 
 def duration(seconds: float) -> str:

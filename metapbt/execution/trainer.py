@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from metapbt.errors import MetapbtError, named
 from metapbt.execution.base import Job
 from metapbt.execution.outcomes import mean, plain_number, plain_training
+from metapbt.history import Ref
 from metapbt.learners import LearnerSpec
 from metapbt.learners.base import State, Teacher
 from metapbt.learners.contained import Left, contained
@@ -39,7 +40,7 @@ class Trainer:
         limit_threads(threads)
         self._learner, self._name = spec.make(), spec.name
         limit_threads(threads)  # making it may have loaded torch
-        self._states: dict[int, tuple[Path, State]] = {}  # of each member, the last that was made here
+        self._states: dict[Ref, tuple[Path, State]] = {}  # those made here that somebody may go on from
 
     def train(self, job: Job) -> Outcome:
         """Train one member from its checkpoint and write the next one."""
@@ -66,11 +67,15 @@ class Trainer:
         )
         # An episode that diverged speaks for its own interval, but not for those that come after it.
         after: State = {**training.state, _RETURNS: returns[np.isfinite(returns)]}
-        self._states.pop(interval.ref.member, None)
+        # Of each member the last one; students, who have numbers of their own, go on in the next generation or never.
+        generation, member = interval.ref
+        self._states = {
+            ref: kept for ref, kept in self._states.items() if ref.member != member and ref.generation >= generation - 1
+        }
         # A copy, which the learner cannot reach. Replay buffers are left out: they would fill the memory.
         if sum(array.nbytes for array in after.values()) <= _KEPT_BYTES:
             after = _frozen({name: array.copy() for name, array in after.items()})
-            self._states[interval.ref.member] = job.save_to, after
+            self._states[interval.ref] = job.save_to, after
         if job.held is not None:
             job.held.check()
         save_checkpoint(job.save_to, after, outcome)

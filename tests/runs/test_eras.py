@@ -1,17 +1,17 @@
 """Whole runs whose architectures change: students, rungs, survivors; and kills in the midst of a distillation."""
 
-import random
+import json
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from test_runs import in_a_process, records, same
+from test_runs import records, same
 
 import metapbt
 from metapbt.errors import MetapbtError
 from metapbt.runs.lineage import lineage
 from metapbt.runs.replay import replay
-from metapbt.store import find_runs
 from metapbt.store.check import problem
 from metapbt.store.checkpoint import load_state
 from metapbt.store.run_directory import RunDirectory
@@ -42,10 +42,6 @@ def command(folder, *overrides, method="pbt"):
         "env=quadratic", "learner.name=stand_in:StandInStudent", "~learner.start", "space=for_eras", *ERAS,
         "executor=inline", f"method={method}", f"results_dir={folder}", *overrides,
     ]  # fmt: skip
-
-
-def without_identity(frame):
-    return frame.drop(columns=["run_id"])
 
 
 @pytest.fixture
@@ -115,6 +111,8 @@ def test_members_of_a_new_era_have_the_architecture_of_their_student_and_it_is_s
     assert f"student {first.parent} (" in log
     assert f"becomes member 0 with width {first.hyperparameters['width']}" in log
     assert "begins anew" not in log
+    best = run.history.best_of(3)
+    assert f"generation 4/12, 35 steps: student {best.member} is best" in log
 
 
 def test_the_best_agent_ever_teaches_where_copies_go_back_to_it(space):
@@ -151,60 +149,11 @@ VARIANTS = {
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_a_run_may_die_at_any_write_of_a_distillation(space, writes, variant):
-    options = [*SHORT, *VARIANTS[variant]]
-    metapbt.run(command("whole", *options), space)
-    expected = records("whole")
-    assert set(expected["era"]) == {0, 1}
-    assert problem(find_runs(Path("whole"))[0]) is None
-    total = writes.during(lambda: metapbt.run(command("counted", *options), space))
-    for limit in range(1, total + 1, 2 if variant == "teacher" else 5):
-        arguments = command(f"stopped_{limit}", *options)
-        writes.kill_before(limit, lambda arguments=arguments: metapbt.run(arguments, space))
-        found = find_runs(Path(f"stopped_{limit}"))  # none before its first file
-        assert [problem(info) for info in found] in ([], [None])
-        metapbt.run(arguments, space)
-        same(records(f"stopped_{limit}"), expected)
-
-
-@pytest.mark.parametrize("variant", VARIANTS)
 def test_eras_are_the_same_with_every_executor_and_number_of_workers(space, variant):
     options = [*SHORT, *VARIANTS[variant]]
     metapbt.run(command("inline", *options), space)
     metapbt.run(command("processes", *options, "executor=processes", "executor.workers=3"), space)
     same(records("processes"), records("inline"))
-
-
-def test_sigkills_at_random_moments_lose_nothing(space, tmp_path):
-    draw = random.Random(0)
-    options = [*SHORT, "executor=processes", "executor.workers=2"]
-    metapbt.run(command("whole", *options), space)
-    for number in range(2):
-        folder = tmp_path / f"kill_{number}"
-        folder.mkdir()
-        kill = {"folder": str(folder), "call": draw.randint(5, 10), "signal": "SIGKILL"}
-        in_a_process(command("killed", *options), space, kill)
-    assert in_a_process(command("killed", *options), space).returncode == 0
-    same(without_identity(records("killed")), without_identity(records("whole")))
-    assert problem(find_runs(Path("killed"))[0]) is None
-
-
-def test_checkpoints_lost_in_the_midst_of_a_distillation_are_trained_again_the_teachers_too(space, writes):
-    metapbt.run(command("whole"), space)
-    # The journal's first entries, nine checkpoints of three generations, seven of the first rung, and the tables of the
-    # first, second and fourth generation; it dies in the second rung.
-    writes.kill_before(2 + 9 + 7 + 3 + 4 + 2, lambda: metapbt.run(command("stopped"), space))
-    (info,) = find_runs(Path("stopped"))
-    history = metapbt.load(info.path).history
-    assert history.screening
-    teacher = history.generation(3)[0].teacher
-    lost = list(Path("stopped").rglob("*.npz"))
-    assert any(path.name == f"generation_{teacher.generation}_member_{teacher.member}.npz" for path in lost)
-    for path in lost:
-        path.unlink()
-    run = metapbt.run(command("stopped"), space)
-    same(records("stopped"), records("whole"))
-    assert "again, to go on from where they led" in (run.path / "run.log").read_text()
 
 
 def test_a_replay_of_a_distilled_agent_trains_what_came_after_its_birth_alone(space):
@@ -216,6 +165,34 @@ def test_a_replay_of_a_distilled_agent_trains_what_came_after_its_birth_alone(sp
     assert [r.hyperparameters for r in found.history] == [r.hyperparameters for r in schedule]
     assert all(record.teacher is None for record in found.history)
     assert "without a teacher" in (found.path / "run.log").read_text()
+
+
+def test_callbacks_hear_of_rungs_and_then_of_who_becomes_a_member(space):
+    Path("hearing.py").write_text(
+        "import json\n"
+        "from metapbt.callbacks import Callback\n"
+        "class Hearing(Callback):\n"
+        "    def __init__(self): self.heard = []\n"
+        "    def on_start(self, run): self.heard.append([run.eras, run.intervals, list(run.architecture)])\n"
+        "    def on_rung(self, r):\n"
+        "        before = [list(record.ref) for record in r.before]\n"
+        "        self.heard.append([r.era, r.rung, r.rungs, list(r.students), list(r.teacher.ref), before])\n"
+        "    def on_decision(self, member, assignment, child, parent):\n"
+        "        if child is None: self.heard.append([member, list(parent.ref)])\n"
+        "    def on_end(self, history, tested): open('heard.json', 'w').write(json.dumps(self.heard))\n"
+    )
+    sys.path.insert(0, ".")
+    run = metapbt.run(command("results", *SHORT, "callbacks=[hearing:Hearing]"), space)
+    history = run.history
+    teacher = list(history.best_of(1).ref)
+    best = [sorted(history.generation(g), key=lambda r: (-r.train_return, r.member)) for g in (2, 3)]
+    rungs = [[list(record.ref) for record in records] for records in best]
+    assert json.loads(Path("heard.json").read_text()) == [
+        [2, len(history), ["width"]],
+        [2, 1, 2, [3, 4, 5, 6, 7], teacher, []],
+        [2, 2, 2, [8, 9, 10], teacher, rungs[0]],
+        *([member, ref] for member, ref in enumerate(rungs[1])),
+    ]
 
 
 REFUSED = [

@@ -20,8 +20,12 @@ BASES = {
     "grid": ["env=quadratic", "method=grid", "population.size=8"],
     "frequencies": ["env=quadratic", "method=pb2_mult", "selection=multiple_frequencies", "population.size=6"],
     "synthetic": ["env=synthetic", "method=pb2_mix", "space=synthetic_mixed"],
+    "eras": [
+        "env=quadratic", "method=pbt", "eras.count=3", "eras.patience=2", "eras.distil_steps=4", "eras.teacher=false",
+        "budget.interval_end=2",
+    ],
     "ppo": ["env=cart_pole", "method=random"],
-}
+}  # fmt: skip
 ABSURD = [
     None, True, -1, 0, 2**31, 2**64, 0.5, 1e300, math.nan, math.inf, "", "x", "a" * 300, "1e-4", "\x00", "ß\n", "~/x",
     [], [1], [[]], {}, {"x": 1}, {"": {}}, {"name": None},

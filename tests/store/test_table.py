@@ -61,6 +61,15 @@ def test_the_columns_are_those_of_the_contract():
     ]  # a copy trains what its parent, a student what its teacher had not
 
 
+def test_a_table_from_before_there_were_eras_is_of_the_first_and_keeps_what_is_said_of_it(tmp_path):
+    table = to_table(IDENTITY, History(RECORDS)).drop_columns(["era"]).replace_schema_metadata({"said": "kept"})
+    write_table(tmp_path / "records.parquet", table)
+    found = read_table(tmp_path / "records.parquet")
+    assert found["era"].to_pylist() == [0] * 4
+    assert found.schema.metadata[b"said"] == b"kept"
+    assert [repr(record) for _, record in to_records(found)] == [repr(record) for record in RECORDS]
+
+
 def test_a_table_of_version_2_is_read_with_the_columns_of_today(tmp_path):
     old = pa.table(
         {
