@@ -5,11 +5,11 @@
     python benchmarks/bg_pbt_bodies.py --variants bg_pbt pb2 --seeds 3
 
 Every run ends with the first generation in which it has trained ``--steps`` environment steps or more in all,
-candidates and students included (6 millions, unless told otherwise: BG-PBT's last intervals then begin after its last change of
-architecture). Members of the other methods get a budget of an eighth of that each. What is compared is the test
-return: of the best agent that a run ever had, on 100 episodes that no decision saw. Means with their 95% intervals over
-seeds, and those of the differences in pairs of the same seed. Runs are trained one to a core, whatever executor the
-experiment has.
+candidates and students included (6 millions, unless told otherwise: BG-PBT's last intervals then begin after its last
+change of architecture). Members of the other methods get a budget of an eighth of that each. What is compared is the
+test return: of the best agent that a run ever had, on 100 episodes that no decision saw. Means with their 95%
+intervals over seeds, and those of the differences in pairs of the same seed. Runs are trained one to a core, whatever
+executor the experiment has.
 """
 
 from __future__ import annotations
