@@ -1,14 +1,15 @@
 """BG-PBT, its ablations, PB2 and PBT on bodies that move, at equal total steps: ``experiment=bg_pbt_small``.
 
-    python benchmarks/bg_pbt_bodies.py                                   # the lander, 10 seeds; goes on where it stopped
+    python benchmarks/bg_pbt_bodies.py                              # the lander, 10 seeds; goes on where it stopped
     python benchmarks/bg_pbt_bodies.py --experiment bg_pbt_small_brax --results results/bg_pbt_brax
     python benchmarks/bg_pbt_bodies.py --variants bg_pbt pb2 --seeds 3
 
-Every run ends with the first generation in which it has trained ``--steps`` environment steps or more in all, candidates and
-students included (6 millions, unless told otherwise: BG-PBT's last intervals then begin after its last change of
-architecture). Members of the other methods get a budget of an eighth of that each. What is compared is the test return:
-of the best agent that a run ever had, on 100 episodes that no decision saw. Means with their 95% intervals over seeds,
-and those of the differences in pairs of the same seed. Runs are trained one to a core, whatever executor the experiment has.
+Every run ends with the first generation in which it has trained ``--steps`` environment steps or more in all,
+candidates and students included (6 millions, unless told otherwise: BG-PBT's last intervals then begin after its last
+change of architecture). Members of the other methods get a budget of an eighth of that each. What is compared is the
+test return: of the best agent that a run ever had, on 100 episodes that no decision saw. Means with their 95%
+intervals over seeds, and those of the differences in pairs of the same seed. Runs are trained one to a core, whatever
+executor the experiment has.
 """
 
 from __future__ import annotations

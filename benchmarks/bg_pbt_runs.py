@@ -221,5 +221,5 @@ def arguments_of(
     parser.add_argument("--variants", nargs="+", choices=variants, default=list(variants), metavar="VARIANT")
     parser.add_argument("--workers", type=int, default=2, help="worker processes with one thread each (2)")
     parser.add_argument("--results", default=results, help=f"where the runs are kept ({results})")
-    parser.add_argument("--also", nargs="+", default=[], metavar="KEY=VALUE", help="overrides of every run")
+    parser.add_argument("--also", nargs="*", default=[], metavar="KEY=VALUE", help="overrides of every run")
     return parser

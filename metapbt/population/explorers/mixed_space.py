@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -30,7 +30,7 @@ class MixedSpace:
 
     Numbers are coordinates of the unit interval, categories are codes from 0. Integers lie in the middle of equal
     shares of their axis, as published: with the first at 0 and the last at 1, few of them would be farther from their
-    neighbours than the box reaches.
+    neighbours than the box reaches. Those that step by a factor are their exponents.
     An integer of two values is a category: a switch, which a small box would never let go of. What does not exist
     under the others' values is where its default is.
 
@@ -165,39 +165,60 @@ class MixedSpace:
 
 
 def _is_category(parameter: Parameter) -> bool:
-    return parameter.kind == "categorical" or (parameter.kind == "int" and parameter.high - parameter.low == 1)
+    least, most = _wholes(parameter)
+    return parameter.kind == "categorical" or (parameter.kind == "int" and most - least == 1)
 
 
 def _coordinate(parameter: Parameter, value: Value) -> float:
     if parameter.kind == "categorical":
         return float(parameter.place(value))
     if _is_category(parameter):
-        return float(value - parameter.low)
+        return float(_whole(parameter, value) - _wholes(parameter)[0])
     if parameter.kind == "float":
         return parameter.to_unit(value)
     low, high = _ends(parameter)
-    return (_scaled(parameter, value) - low) / (high - low)
+    return (_scaled(parameter, _whole(parameter, value)) - low) / (high - low)
 
 
 def _value(parameter: Parameter, column: float) -> Value:
     if parameter.kind == "categorical":
         return parameter.choices[round(column)]
-    if _is_category(parameter):
-        return int(parameter.low) + round(column)
     if parameter.kind == "float":
         return parameter.from_unit(min(max(column, 0.0), 1.0))
+    least, most = _wholes(parameter)
+    if _is_category(parameter):
+        return _of_whole(parameter, least + round(column))
     low, high = _ends(parameter)
     found = low + column * (high - low)
-    return int(min(max(round(math.exp(found) if parameter.log else found), parameter.low), parameter.high))
+    whole = round(math.exp(found) if _is_log(parameter) else found)
+    return _of_whole(parameter, int(min(max(whole, least), most)))
+
+
+def _wholes(parameter: Parameter) -> tuple[int, int]:
+    """Between which whole numbers an integer's axis counts: itself, or the exponents of its factor."""
+    return (0, parameter.last) if parameter.factor is not None else (int(parameter.low), int(parameter.high))
+
+
+def _whole(parameter: Parameter, value: Value) -> int:
+    return parameter.exponent(value) if parameter.factor is not None else int(value)
+
+
+def _of_whole(parameter: Parameter, whole: int) -> int:
+    return parameter.power(whole) if parameter.factor is not None else whole
+
+
+def _is_log(parameter: Parameter) -> bool:
+    return parameter.log and parameter.factor is None
 
 
 def _ends(parameter: Parameter) -> tuple[float, float]:
     """Where an integer's axis begins and ends."""
-    return _scaled(parameter, parameter.low - _HALF), _scaled(parameter, parameter.high + _HALF)
+    least, most = _wholes(parameter)
+    return _scaled(parameter, least - _HALF), _scaled(parameter, most + _HALF)
 
 
-def _scaled(parameter: Parameter, value: float) -> float:
-    return math.log(value) if parameter.log else float(value)
+def _scaled(parameter: Parameter, whole: float) -> float:
+    return math.log(whole) if _is_log(parameter) else float(whole)
 
 
 def _choices(parameter: Parameter) -> int:
@@ -210,10 +231,14 @@ def _touched(parameter: Parameter, low: float, high: float) -> tuple[float, floa
         return low, high, None
     first, last = _value(parameter, low), _value(parameter, high)
     ends = _coordinate(parameter, first), _coordinate(parameter, last)
-    step = parameter.step or 1
-    count = round((last - first) / step) + 1
+    values: Iterator[float]
+    if parameter.kind == "int":
+        wholes = range(_whole(parameter, first), _whole(parameter, last) + 1)
+        count, values = len(wholes), (_of_whole(parameter, whole) for whole in wholes)
+    else:
+        step = parameter.step or 1
+        count = round((last - first) / step) + 1
+        values = (parameter.stepped(first + place * step) for place in range(count))
     if count > MOST_ON_GRID:  # rounding is monotonic: what lies between two legal values rounds to no other side
         return *ends, None
-    if parameter.kind == "int":
-        return *ends, [_coordinate(parameter, first + place) for place in range(count)]
-    return *ends, [_coordinate(parameter, parameter.stepped(first + place * step)) for place in range(count)]
+    return *ends, [_coordinate(parameter, value) for value in values]

@@ -323,6 +323,34 @@ def test_the_box_reaches_the_neighbours_of_an_integer_at_its_first_length(name):
         assert {each for each in around if abs(each - int(value)) == 1} <= set(reached)
 
 
+def test_an_integer_that_steps_by_a_factor_is_its_exponent():
+    widths = MixedSpace(Space({"n": {"type": "int", "low": 16, "high": 128, "factor": 2}}))
+    exponents = MixedSpace(Space({"n": {"type": "int", "low": 0, "high": 3}}))
+    for exponent in range(4):
+        assert widths.row({"n": 16 * 2**exponent}) == exponents.row({"n": exponent})
+        regions = [
+            mixed.region({"n": value}, (), Rule().begin(), np.ones(1), ())
+            for mixed, value in ((widths, 16 * 2**exponent), (exponents, exponent))
+        ]
+        assert regions[0].grid == regions[1].grid
+    assert [widths.configuration([u], {})["n"] for u in (0.0, 0.2, 0.3, 0.7, 1.0)] == [16, 16, 32, 64, 128]
+    switch = MixedSpace(Space({"n": {"type": "int", "low": 16, "high": 32, "factor": 2}}))
+    assert [p.name for p in switch.categories] == ["n"]
+    assert [switch.configuration(switch.row({"n": value}), {})["n"] for value in (16, 32)] == [16, 32]
+
+
+def test_suggestions_step_by_the_factor():
+    space = Space(
+        {"n": {"type": "int", "low": 16, "high": 1024, "factor": 2}, "x": {"type": "float", "low": 0, "high": 1}}
+    )
+    past = history(space, gain=lambda h: h["n"] / 1024)
+    for length in (0.2, 0.4, 1.0):
+        for found in proposed(BGPBTExplorer(space, length=length), past):
+            assert found in space
+    best = proposed(BGPBTExplorer(space, trust_region=False, beta=0.0), past)[0]
+    assert best["n"] == 1024
+
+
 # --- where the trust region stands
 
 
