@@ -1,4 +1,4 @@
-"""Environment steps a second of PPO on one of Brax's bodies: ours, Brax's own, and a population beside a vmapped peer.
+"""Environment steps a CPU second of PPO on one of Brax's bodies: ours beside Brax's own, and of populations.
 
     python benchmarks/brax_training.py                          # the hopper, on one pinned core
     python benchmarks/brax_training.py --body ant --repeats 5
@@ -6,7 +6,7 @@
 Everyone trains the same agent: two layers of 64 tanh units for policy and value each, observations normalised, rollouts
 of 128 environments x 20 steps, 4 epochs of 16 minibatches, episodes of 1000 steps, backend spring. Each rate comes from
 a process of its own, pinned to one core, after a first part that is not counted (imports, compilation); the repeats of
-all go round in turn, and the table shows medians.
+all go round in turn, and the table shows medians. Seconds are the process's own, so that a busy machine counts little.
 
 Peers (`pip install "metapbt[brax]" rejax`; those that are missing are left out):
 
@@ -57,11 +57,11 @@ def alone(body: str, rollouts: int) -> float:
 
     states, _ = jax.jit(jax.vmap(env.reset, in_axes=(0, None)))(jax.random.split(jax.random.key(0), N_ENVS), {})
     jax.block_until_ready(rollout(states, jax.random.key(0)))
-    began = time.perf_counter()
+    began = time.process_time()
     for i in range(rollouts):
         states, _ = rollout(states, jax.random.key(i))
     jax.block_until_ready(states)
-    return rollouts * ROLLOUT / (time.perf_counter() - began)
+    return rollouts * ROLLOUT / (time.process_time() - began)
 
 
 def ppo(body: str, rollouts: int) -> float:
@@ -112,19 +112,19 @@ def _trained(body: str, rollouts: int, members: int) -> float:
         ]
 
     first = learner.train_many(jobs(0, [None] * members))
-    began = time.perf_counter()
+    began = time.process_time()
     learner.train_many(jobs(1, [training.state for training in first]))
-    return members * steps / (time.perf_counter() - began)
+    return members * steps / (time.process_time() - began)
 
 
 def brax_ppo(body: str, rollouts: int) -> float:
-    """Brax's own, without evaluations; the rate is the one that it reports of its last part."""
+    """Brax's own, without evaluations: the last of its three parts."""
     with_old_jax(_one_threaded_jax())
     from brax import envs
     from brax.training.agents.ppo import networks, train
     from flax import linen
 
-    found: list[float] = []
+    found: list[tuple[int, float]] = []  # steps so far, and CPU seconds
     train.train(
         environment=envs.get_environment(body, backend=_backend(body)),
         num_timesteps=3 * rollouts * ROLLOUT,
@@ -148,9 +148,10 @@ def brax_ppo(body: str, rollouts: int) -> float:
         ),
         num_evals=4,
         run_evals=False,
-        progress_fn=lambda _, metrics: found.append(metrics.get("training/sps", 0.0)),
+        progress_fn=lambda steps, _: found.append((steps, time.process_time())),
     )
-    return float(found[-1])
+    (before, began), (after, ended) = found[-2:]
+    return (after - before) / (ended - began)
 
 
 def with_old_jax(jax: Any) -> None:
@@ -194,9 +195,9 @@ def rejax_members(body: str, rollouts: int) -> float:
         return jax.vmap(member)(clips, states)
 
     states = jax.block_until_ready(some(jax.vmap(algorithm.init_state)(jax.random.split(jax.random.key(0), MEMBERS))))
-    began = time.perf_counter()
+    began = time.process_time()
     jax.block_until_ready(some(states))
-    return MEMBERS * rollouts * ROLLOUT / (time.perf_counter() - began)
+    return MEMBERS * rollouts * ROLLOUT / (time.process_time() - began)
 
 
 def _one_threaded_jax() -> Any:
@@ -243,7 +244,7 @@ def compare(body: str, rollouts: int, repeats: int, core: int) -> None:
             if rate is not None:
                 rates[contestant].append(rate)
     print(f"\n{body}, one core, medians of {repeats} (goals: ahead of Brax's PPO, at least 0.8 of the vmapped peer)\n")
-    print("| what | steps/s | ours is so many times as fast | repeats |")
+    print("| what | steps/CPU s | ours is so many times as fast | repeats |")
     print("| --- | ---: | ---: | --- |")
     for contestant, (name, _, beside) in CONTESTANTS.items():
         values, ours = rates.get(contestant), rates.get(beside)
