@@ -156,7 +156,7 @@ def test_the_policy_plays_as_the_evaluation(env, normalise):
 def test_hyperparameters_are_the_intervals_own_after_a_restore(monkeypatch):
     seen = []
     original = module.update
-    monkeypatch.setattr(module, "update", lambda *a, **k: (seen.append((a[4], k["batch_size"])), original(*a, **k))[1])
+    monkeypatch.setattr(module, "update", lambda *a, **k: (seen.append((a[4], a[5].batch_size)), original(*a, **k))[1])
     one = learner()
     first = train(one, None, {"learning_rate": 1e-3, "clip_range": 0.1, "batch_size": 10}, 100)
     train(one, first, {"learning_rate": 2e-4, "clip_range": 0.3, "batch_size": 50}, 100)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from gymnasium import spaces
+from numpy.typing import NDArray
 
 from metapbt.envs.batches import EnvBatch, make_batch, why_anew
 from metapbt.envs.batches.kept import KeptBatches
@@ -20,7 +21,7 @@ from metapbt.learners.ppo.learned import actor_of, initial, restored, state_of
 from metapbt.learners.ppo.network import Actor, Network
 from metapbt.learners.ppo.normalise import ObservationNormaliser, RunningMoments
 from metapbt.learners.ppo.rollout import PPOPolicy, Runner, evaluate
-from metapbt.learners.ppo.update import Coefficients, update
+from metapbt.learners.ppo.update import Coefficients, Sizes, update
 from metapbt.plain import whole_number
 from metapbt.seeding import episode_seed
 
@@ -43,6 +44,9 @@ NETWORK: dict[str, Any] = {"policy": {}, "value": {}, "shared": False}
 
 #: Orders of samples come in stacks of so many: another number of epochs up to here compiles nothing.
 _EPOCHS_COMPILED = 32
+#: Between a power of two and the next, so many sizes of rollouts and of minibatches are compiled, and padding fills
+#: what is left of them: the fewer sizes, the more padding, which in a rollout costs next to nothing.
+_STEPS_COMPILED, _BATCHES_COMPILED = 1, 4
 
 #: Episodes of an evaluation that are stepped side by side: more would take memory and save no time.
 EVALUATED_TOGETHER = 32
@@ -52,8 +56,9 @@ class PPOLearner:
     """Trains with PPO, the whole of an update compiled into one call.
 
     Algorithm, defaults and network are those of Stable-Baselines3's PPO, but for the shape of a rollout. Every
-    hyperparameter may change from interval to interval. A new ``n_steps``, ``batch_size``, or 32 more ``n_epochs``
-    compiles the update anew, once for all processes and runs of a machine; all others cost nothing.
+    hyperparameter but those of the network may change from interval to interval. A new network compiles the update
+    anew, once for all processes and runs of a machine; so does an ``n_steps`` beyond the next power of two, a
+    ``batch_size`` beyond the next quarter of the way to one, or 32 more ``n_epochs``. All others cost nothing.
 
     Seeds of new episodes derive from the interval's, as do the draws of actions and of minibatches. What goes on is in
     the state: parameters, Adam's moments, the running moments of observations and returns where these are normalised,
@@ -128,15 +133,16 @@ class PPOLearner:
         runner = Runner(envs, seeds, rng, observations, returns, chosen["gamma"], under_way)
         env_steps = interval.start_steps
         while True:
-            rollout = runner.collect(actor_of(network, learned), n_steps)
+            rollout = runner.collect(actor_of(network, learned), n_steps, _places(n_steps, _STEPS_COMPILED))
             learned, _ = update(
                 learned,
                 rollout,
-                _orders(rng, n_epochs, rollout_steps),
+                _orders(rng, n_epochs, rollout_steps, rollout.rewards.size),
                 np.int32(n_epochs),
                 self._coefficients(chosen, env_steps),
+                Sizes(np.int32(n_steps), np.int32(batch_size)),
                 network=network,
-                batch_size=batch_size,
+                batch_size=_places(batch_size, _BATCHES_COMPILED),
                 normalise_advantages=self.normalise_advantages,
             )
             env_steps += rollout_steps
@@ -237,12 +243,20 @@ class PPOLearner:
         return observations, returns
 
 
-def _orders(rng: np.random.Generator, n_epochs: int, size: int) -> np.ndarray[Any, np.dtype[np.int32]]:
-    """A permutation for each epoch, in an array whose shape does not depend on their number (up to a multiple)."""
-    orders = np.zeros((-(-n_epochs // _EPOCHS_COMPILED) * _EPOCHS_COMPILED, size), np.int32)
+def _orders(rng: np.random.Generator, n_epochs: int, size: int, places: int) -> NDArray[np.int32]:
+    """A permutation of ``size`` for each epoch, in an array whose shape does not depend on their number, as far as
+    possible, nor on ``size``.
+    """
+    orders = np.zeros((-(-n_epochs // _EPOCHS_COMPILED) * _EPOCHS_COMPILED, places), np.int32)
     for epoch in range(n_epochs):
-        orders[epoch] = rng.permutation(size)
+        orders[epoch, :size] = rng.permutation(size)
     return orders
+
+
+def _places(number: int, per_octave: int) -> int:
+    """The least number of places for at least ``number``, so that few differ."""
+    step = max(2 ** (number - 1).bit_length() // (2 * per_octave), 1)
+    return -(-number // step) * step
 
 
 def _check_batch(batch_size: int, rollout_steps: int) -> None:

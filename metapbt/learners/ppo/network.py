@@ -14,13 +14,14 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
 
-#: Activations by name, written once for both array libraries: ``xp`` is ``numpy`` or ``jax.numpy``.
+#: Activations by name, written once for both array libraries: ``xp`` is ``numpy`` or ``jax.numpy``. All are 0 at 0, so
+#: that units which are padding stay so (``PaddedNetwork``).
 ACTIVATIONS: dict[str, Callable[[Any, Any], Any]] = {
     "tanh": lambda xp, x: xp.tanh(x),
     "relu": lambda xp, x: xp.where(x > 0, x, 0),
     "leaky_relu": lambda xp, x: xp.where(x > 0, x, 0.01 * x),
     "elu": lambda xp, x: xp.where(x > 0, x, xp.expm1(xp.minimum(x, 0))),
-    "silu": lambda xp, x: x / (1 + xp.exp(-x)),
+    "silu": lambda xp, x: 0.5 * x * (1 + xp.tanh(0.5 * x)),  # x times its sigmoid, whose usual form overflows
 }
 
 
@@ -77,6 +78,9 @@ class Network:
     @cached_property
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """The shape of every array, in the order in which they lie in the vector."""
+        return self._shapes()
+
+    def _shapes(self) -> dict[str, tuple[int, ...]]:
         shapes: dict[str, tuple[int, ...]] = {}
         for path, widths, outputs in (
             (self.policy, self.policy_widths, self.outputs),

@@ -62,17 +62,24 @@ class Runner:
         discounted = {} if normalise is None else {"discounted": normalise.discounted}
         return self._envs.under_way() | {"return": self._returns} | discounted
 
-    def collect(self, actor: Actor, n_steps: int) -> Rollout:
-        """Take ``n_steps`` steps in every environment."""
+    def collect(self, actor: Actor, n_steps: int, places: int | None = None) -> Rollout:
+        """Take ``n_steps`` steps in every environment.
+
+        Args:
+            actor: who acts.
+            n_steps: how many.
+            places: for how many the arrays have place; zeros where none was taken. None for ``n_steps``.
+        """
         n_envs, network = self._envs.num_envs, actor.network
-        observations = np.empty((n_steps, n_envs, network.inputs), np.float32)
+        time = places or n_steps
+        observations = np.zeros((time, n_envs, network.inputs), np.float32)
         actions = (
-            np.empty((n_steps, n_envs, network.outputs), np.float32)
+            np.zeros((time, n_envs, network.outputs), np.float32)
             if network.continuous
-            else np.empty((n_steps, n_envs), np.int32)
+            else np.zeros((time, n_envs), np.int32)
         )
-        rewards = np.empty((n_steps, n_envs), np.float32)
-        dones = np.empty((n_steps, n_envs), np.bool_)
+        rewards = np.zeros((time, n_envs), np.float32)
+        dones = np.zeros((time, n_envs), np.bool_)
         noise = actor.noise(self._rng, n_steps, n_envs)
         for t in range(n_steps):
             observations[t] = self._last

@@ -58,6 +58,13 @@ class Coefficients(NamedTuple):
     target_kl: Any
 
 
+class Sizes(NamedTuple):
+    """How much of padded arrays counts; whole numbers that may differ from call to call."""
+
+    n_steps: Any  # of a rollout
+    batch_size: Any
+
+
 class Learned(NamedTuple):
     """The network's parameters with Adam's moments, each a vector, and the number of steps."""
 
@@ -77,7 +84,13 @@ class Losses(NamedTuple):
 
 
 def advantages_and_returns(
-    rewards: Array, dones: Array, values: Array, last_values: Array, gamma: Any, gae_lambda: Any
+    rewards: Array,
+    dones: Array,
+    values: Array,
+    last_values: Array,
+    gamma: Any,
+    gae_lambda: Any,
+    n_steps: Any = None,
 ) -> tuple[Array, Array]:
     """Generalised advantages, and the returns that the value function is fitted to; both (time, envs).
 
@@ -88,10 +101,15 @@ def advantages_and_returns(
         last_values: (envs,), of the observations after the last step.
         gamma: the discount.
         gae_lambda: how much of later errors an advantage takes in.
+        n_steps: how many of the steps were taken, where the others are padding; None for all.
     """
     going_on = 1 - jnp.asarray(dones, rewards.dtype)
     next_values = jnp.concatenate([values[1:], last_values[None]])
     errors = rewards + gamma * going_on * next_values - values
+    if n_steps is not None:
+        step = jnp.arange(len(rewards))[:, None]
+        last = rewards + gamma * going_on * last_values - values
+        errors = jnp.where(step < n_steps, jnp.where(step == n_steps - 1, last, errors), 0)
 
     def backwards(advantage: jax.Array, step: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
         error, weight = step
@@ -112,15 +130,16 @@ def policy_and_values(network: Network, parameters: dict[str, Any], observations
 def log_probs_and_entropy(
     network: Network, parameters: dict[str, Any], outputs: Array, actions: Array
 ) -> tuple[Array, Array]:
-    """Each action's log-probability (batch,) and the distributions' mean entropy."""
+    """Each action's log-probability and each distribution's entropy, both (batch,)."""
     if network.continuous:
         log_std = parameters["log_std"]
         z = (actions - outputs) * jnp.exp(-log_std)
         constant = log_std.sum() + 0.5 * math.log(2 * math.pi) * network.outputs
-        return -0.5 * (z * z).sum(axis=1) - constant, constant + 0.5 * network.outputs
+        log_probs = -0.5 * (z * z).sum(axis=1) - constant
+        return log_probs, jnp.broadcast_to(constant + 0.5 * network.outputs, log_probs.shape)
     log_probs = jax.nn.log_softmax(outputs)
     taken = actions[:, None] == jnp.arange(network.outputs)
-    return jnp.where(taken, log_probs, 0).sum(axis=1), -(jnp.exp(log_probs) * log_probs).sum(axis=1).mean()
+    return jnp.where(taken, log_probs, 0).sum(axis=1), -(jnp.exp(log_probs) * log_probs).sum(axis=1)
 
 
 def loss(
@@ -129,24 +148,43 @@ def loss(
     samples: Samples,
     coefficients: Coefficients,
     normalise_advantages: bool,
+    shares: Array | None = None,
 ) -> tuple[Array, Losses]:
-    """PPO's loss on one minibatch, and its parts."""
+    """PPO's loss on one minibatch, and its parts.
+
+    Args:
+        parameters: the network's arrays.
+        network: the network.
+        samples: the minibatch.
+        coefficients: its weights and limits.
+        normalise_advantages: by the minibatch's mean and deviation.
+        shares: (batch,), what each sample counts in a mean: 1 / n, or 0 for padding, which the first is not; None where
+            all count.
+    """
+    size = len(samples.advantages)
+    # A mean is a product of vectors: XLA compiles a reduction in two kernels, and a product in none.
+    shares = jnp.full(size, 1 / size) if shares is None else shares
     outputs, values = policy_and_values(network, parameters, samples.observations)
-    log_probs, entropy = log_probs_and_entropy(network, parameters, outputs, samples.actions)
+    log_probs, entropies = log_probs_and_entropy(network, parameters, outputs, samples.actions)
 
     advantages = samples.advantages
-    if normalise_advantages and len(advantages) > 1:
-        advantages = (advantages - advantages.mean()) / (advantages.std(ddof=1) + 1e-8)
-    log_ratios = log_probs - samples.log_probs
+    if normalise_advantages and size > 1:
+        centred = advantages - shares @ advantages
+        variance = shares @ (centred * centred) / (1 - shares[0])  # of n samples with n - 1 degrees of freedom
+        # One sample has no deviation.
+        advantages = jnp.where(shares[0] < 1, centred / (jnp.sqrt(variance) + 1e-8), advantages)
+    # Of padding 0, for it could overflow.
+    log_ratios = jnp.where(shares > 0, log_probs - samples.log_probs, 0)
     ratios = jnp.exp(log_ratios)
     clipped = jnp.clip(ratios, 1 - coefficients.clip_range, 1 + coefficients.clip_range)
-    policy_loss = -jnp.minimum(advantages * ratios, advantages * clipped).mean()
+    policy_loss = -(shares @ jnp.minimum(advantages * ratios, advantages * clipped))
 
     change = jnp.clip(values - samples.values, -coefficients.clip_range_vf, coefficients.clip_range_vf)
-    value_loss = ((samples.returns - (samples.values + change)) ** 2).mean()
+    value_loss = shares @ (samples.returns - (samples.values + change)) ** 2
 
+    entropy = shares @ entropies
     total = policy_loss - coefficients.ent_coef * entropy + coefficients.vf_coef * value_loss
-    return total, Losses(policy_loss, value_loss, entropy, (ratios - 1 - log_ratios).mean())
+    return total, Losses(policy_loss, value_loss, entropy, shares @ (ratios - 1 - log_ratios))
 
 
 def adam_step(learned: Learned, gradient: Array, learning_rate: Any, max_grad_norm: Any) -> Learned:
@@ -168,6 +206,7 @@ def update(
     orders: Array,
     n_epochs: Any,
     coefficients: Coefficients,
+    sizes: Sizes | None = None,
     *,
     network: Network,
     batch_size: int,
@@ -179,12 +218,13 @@ def update(
 
     Args:
         learned: before the update.
-        rollout: of ``size = time * envs`` samples.
-        orders: (rows, size), in each row a permutation of 0, ..., size - 1: how an epoch shuffles the samples.
+        rollout: of ``time * envs`` samples.
+        orders: (rows, time * envs), in each row how an epoch shuffles the samples.
         n_epochs: how many rows of ``orders`` are used.
         coefficients: the other hyperparameters.
+        sizes: as for ``learn``.
         network: the network.
-        batch_size: samples of a minibatch; the last of an epoch has what is left over, if anything is.
+        batch_size: as for ``learn``.
         normalise_advantages: within each minibatch.
 
     Returns:
@@ -196,6 +236,7 @@ def update(
         lambda epoch: orders[epoch],
         n_epochs,
         coefficients,
+        sizes,
         network=network,
         batch_size=batch_size,
         normalise_advantages=normalise_advantages,
@@ -208,6 +249,7 @@ def learn(
     order: Callable[[Array], Array],
     n_epochs: Any,
     coefficients: Coefficients,
+    sizes: Sizes | None = None,
     *,
     network: Network,
     batch_size: int,
@@ -217,27 +259,32 @@ def learn(
 
     Args:
         learned: before the update.
-        rollout: of ``size = time * envs`` samples.
-        order: how an epoch, from 0, shuffles the samples: a permutation of 0, ..., size - 1.
+        rollout: of ``time * envs`` samples.
+        order: how an epoch, from 0, shuffles the samples: (time * envs,), of which the first ``size`` are a permutation
+            of 0, ..., size - 1, and the others are not looked at.
         n_epochs: how many epochs.
         coefficients: the other hyperparameters.
+        sizes: how many of the rollout's steps were taken, and how many samples a minibatch has, where these are fewer
+            than there is place for: then ``size = sizes.n_steps * envs``. None where all places are taken.
         network: the network.
-        batch_size: as for ``update``.
+        batch_size: places of a minibatch; the last of an epoch has what is left over, if anything is.
         normalise_advantages: within each minibatch.
 
     Returns:
         What was learned, and the number of epochs begun: fewer than ``n_epochs`` where the policy came further than
         1.5 times ``target_kl`` from that of the rollout. The minibatch that shows this is not learned from.
     """
-    samples = _samples(network, learned.parameters, rollout, coefficients)
-    size = len(samples.returns)
-    full = size // batch_size
+    time, envs = rollout.rewards.shape
+    n_steps, taken = (time, batch_size) if sizes is None else sizes
+    samples = _samples(network, learned.parameters, rollout, coefficients, None if sizes is None else n_steps)
+    size = n_steps * envs
+    full = sizes is None and size % batch_size == 0  # whether every minibatch has all its samples
 
-    def step_on(learned: Learned, stopped: Array, minibatch: Samples) -> tuple[Learned, Array]:
+    def step_on(learned: Learned, stopped: Array, minibatch: Samples, shares: Array | None) -> tuple[Learned, Array]:
         # Of the named arrays: through ``split``, each would have a vector of its own, and all of them a sum.
         parameters = network.split(learned.parameters)
         gradients, losses = jax.grad(loss, has_aux=True)(
-            parameters, network, minibatch, coefficients, normalise_advantages
+            parameters, network, minibatch, coefficients, normalise_advantages, shares
         )
         stopped = stopped | (losses.kl > 1.5 * coefficients.target_kl)
         gradient = network.join(jnp, gradients)
@@ -246,19 +293,20 @@ def learn(
 
     def epoch(carry: tuple[Array, Learned, Array]) -> tuple[Array, Learned, Array]:
         index, learned, stopped = carry
-        # Shuffled as a whole, so that a minibatch is a slice.
+        # Shuffled as a whole, so that a minibatch is a slice. The last one reaches beyond the samples.
         rows = order(index)
+        if not full:
+            rows = jnp.concatenate([rows, jnp.zeros(batch_size, rows.dtype)])
         shuffled = jax.tree.map(lambda x: x[rows], samples)
 
         def step(carry: tuple[Array, Learned, Array]) -> tuple[Array, Learned, Array]:
             k, learned, stopped = carry
-            minibatch = jax.tree.map(lambda x: jax.lax.dynamic_slice_in_dim(x, k * batch_size, batch_size), shuffled)
-            return k + 1, *step_on(learned, stopped, minibatch)
+            minibatch = jax.tree.map(lambda x: jax.lax.dynamic_slice_in_dim(x, k, batch_size), shuffled)
+            shares = None if full else _shares(batch_size, jnp.minimum(taken, size - k))
+            return k + taken, *step_on(learned, stopped, minibatch, shares)
 
         start = (jnp.int32(0), learned, stopped)
-        _, learned, stopped = jax.lax.while_loop(lambda carry: (carry[0] < full) & ~carry[2], step, start)
-        if size % batch_size:
-            learned, stopped = step_on(learned, stopped, jax.tree.map(lambda x: x[full * batch_size :], shuffled))
+        _, learned, stopped = jax.lax.while_loop(lambda carry: (carry[0] < size) & ~carry[2], step, start)
         return index + 1, learned, stopped
 
     start = (jnp.int32(0), learned, jnp.bool_(False))
@@ -266,7 +314,11 @@ def learn(
     return learned, epochs
 
 
-def _samples(network: Network, vector: Array, rollout: Rollout, coefficients: Coefficients) -> Samples:
+def _shares(places: int, number: Array) -> Array:
+    return jnp.where(jnp.arange(places) < number, 1 / number, 0)
+
+
+def _samples(network: Network, vector: Array, rollout: Rollout, coefficients: Coefficients, n_steps: Any) -> Samples:
     """Values, log-probabilities and advantages of a whole rollout at once: the steps themselves need only actions."""
     parameters = network.split(vector)
     observations = rollout.observations.reshape(-1, network.inputs)
@@ -281,5 +333,6 @@ def _samples(network: Network, vector: Array, rollout: Rollout, coefficients: Co
         last_values,
         coefficients.gamma,
         coefficients.gae_lambda,
+        n_steps,
     )
     return Samples(observations, actions, log_probs, values, advantages.ravel(), returns.ravel())
