@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from metapbt.learners.base import State
 
-_LARGEST = 10.0  # normalised numbers are clipped to [-10, 10]
-_EPSILON = 1e-8
+LARGEST = 10.0  # normalised numbers are clipped to [-10, 10]
+EPSILON = 1e-8
 
 
 class RunningMoments:
@@ -72,8 +72,8 @@ class ObservationNormaliser:
 
     def __call__(self, observations: NDArray[np.float32]) -> NDArray[np.float32]:
         """Normalise observations, (batch, size)."""
-        scaled = (observations - self.moments.mean) / np.sqrt(self.moments.variance + _EPSILON)
-        return np.clip(scaled, -_LARGEST, _LARGEST).astype(np.float32)
+        scaled = (observations - self.moments.mean) / np.sqrt(self.moments.variance + EPSILON)
+        return np.clip(scaled, -LARGEST, LARGEST).astype(np.float32)
 
 
 class RewardNormaliser:
@@ -95,4 +95,4 @@ class RewardNormaliser:
         self.discounted = self.discounted * self.gamma + rewards
         self.moments.update(self.discounted)
         self.discounted[dones] = 0
-        return np.clip(rewards / np.sqrt(self.moments.variance + _EPSILON), -_LARGEST, _LARGEST)
+        return np.clip(rewards / np.sqrt(self.moments.variance + EPSILON), -LARGEST, LARGEST)
