@@ -15,9 +15,8 @@ from metapbt.jax_backend import jax, jnp
 from metapbt.learners.base import Assigned, Training
 from metapbt.learners.ppo import PPOLearner, compiled
 from metapbt.learners.ppo.hyperparameters import HYPERPARAMETERS
-from metapbt.learners.ppo.jax_state import new_episodes
+from metapbt.learners.ppo.jax_state import moments_from, new_episodes
 from metapbt.learners.ppo.learned import initial
-from metapbt.learners.ppo.moments import Moments
 from metapbt.learners.ppo.network import Actor, Network
 from metapbt.learners.ppo.normalise import ObservationNormaliser, RunningMoments
 from metapbt.learners.ppo.rollout import Runner
@@ -60,7 +59,7 @@ def make_point(name, context):
 
 
 class SameEpisodes:
-    """A batch for ``engine=python`` that steps an environment of JAX, and begins episodes where the compiled one does."""
+    """A batch for ``engine=python`` that steps an environment of JAX and begins the compiled one's episodes."""
 
     def __init__(self, env, fresh, first):
         self.num_envs, self.action_space = N_ENVS, env.action_space
@@ -107,8 +106,8 @@ def prepared(env, n_steps, normalise):
     discrete = isinstance(env.action_space, spaces.Discrete)
     network = Network(env.observation_size, 2 if discrete else 1, not discrete, (8,), (6, 5))
     program = compiled.Program(env, network, N_ENVS, 32, 16, n_steps == 32, True, False)
-    nothing = (lambda *shape: Moments(np.zeros(shape, np.float32), np.ones(shape, np.float32), np.float32(1e-4)))  # fmt: skip
-    observations, returns = (nothing(env.observation_size), nothing()) if normalise else (None, None)
+    observations = moments_from(None, "observations", (env.observation_size,)) if normalise else None
+    returns = moments_from(None, "returns", ()) if normalise else None
     learned = initial(network, np.random.default_rng(0))
     member = compiled.Member(learned, observations, returns, new_episodes(env, N_ENVS))
     context = {name: np.float32(value) for name, value in env.context.items()}
