@@ -40,6 +40,8 @@ LEARNERS = {
     "DQN": (sb3("DQN", learning_starts=50, buffer_size=1000), {"learning_rate": 1e-3, "train_freq": 2}),
 }
 
+LEARN_FROM_TEACHERS = {"ppo"}
+
 
 @pytest.fixture(params=LEARNERS)
 def learner_and_hyperparameters(request):
@@ -82,12 +84,17 @@ def test_the_evaluation_of_training_is_that_of_the_state(learner_and_hyperparame
     assert learner.evaluate(training.state, hyperparameters, 2, 1) == training.eval_return
 
 
-def test_nobody_learns_from_a_teacher_yet(learner_and_hyperparameters):
+def test_a_teacher_is_learned_from_or_refused(learner_and_hyperparameters, request):
     learner, hyperparameters = learner_and_hyperparameters
-    training = train(learner, None, hyperparameters, 100, seed=1)
-    teacher = Teacher(training.state, hyperparameters, 0)
-    with pytest.raises(MetapbtError, match="cannot learn from a teacher"):
-        learner.train(interval(hyperparameters), None, teacher)
+    training = train(learner, None, hyperparameters, 200, seed=1)
+    teacher = Teacher(training.state, hyperparameters, 0, annealed_over=100)
+    if request.node.callspec.params["learner_and_hyperparameters"] not in LEARN_FROM_TEACHERS:
+        with pytest.raises(MetapbtError, match="cannot learn from a teacher"):
+            learner.train(interval(hyperparameters), None, teacher)
+        return
+    taught, again = (learner.train(interval(hyperparameters, start_steps=200), None, teacher) for _ in range(2))
+    assert same(taught.state, again.state)
+    assert not same(taught.state, learner.train(interval(hyperparameters, start_steps=200), None).state)
 
 
 def test_training_goes_on_from_the_state_and_counts_its_steps(learner_and_hyperparameters):

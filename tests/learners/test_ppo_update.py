@@ -102,7 +102,7 @@ def random_samples(continuous, rng, size=SIZE):
 
 def sb3_loss(model, samples, given, normalise):
     """The body of ``PPO.train`` for one minibatch."""
-    batch = Samples(*(torch.as_tensor(np.array(array)) for array in samples))
+    batch = Samples(*(torch.as_tensor(np.array(array)) for array in samples[:6]))
     values, log_prob, entropy = model.policy.evaluate_actions(batch.observations, batch.actions)
     values, advantages = values.flatten(), batch.advantages
     if normalise:

@@ -74,6 +74,7 @@ HYPERPARAMETERS = {
     "vf_coef": Range(0.5, 0),
     "max_grad_norm": Range(0.5, 0, open=True),
     "target_kl": Range(None, 0, open=True),
+    "reward_scale": Range(1.0, 0, open=True),  # Brax's: rewards are multiplied with it, after any normalisation
 }
 
 #: What there is of each of the two perceptrons.

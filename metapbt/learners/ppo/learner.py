@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from metapbt.envs.batches import ENGINES, EnvBatch, make_batch, why_anew
 from metapbt.envs.batches.kept import KeptBatches
 from metapbt.errors import MetapbtError, unknown_name
-from metapbt.learners.base import Assigned, Policy, State, Teacher, Training, no_teacher, train_each
+from metapbt.learners.base import Assigned, Policy, State, Teacher, Training, train_each
 from metapbt.learners.intervals import episodes_in, episodes_state, longest_rollout, warn_if_anew, warn_if_cut
 from metapbt.learners.ppo.hyperparameters import HYPERPARAMETERS, PERCEPTRON, bounds, check_space, check_values
 from metapbt.learners.ppo.jax_engine import JaxEngine, Spaces, Task
@@ -22,6 +23,7 @@ from metapbt.learners.ppo.learned import actor_of, initial, restored, state_of
 from metapbt.learners.ppo.network import Actor, Network
 from metapbt.learners.ppo.normalise import ObservationNormaliser, RunningMoments
 from metapbt.learners.ppo.rollout import PPOPolicy, Runner, evaluate
+from metapbt.learners.ppo.teaching import Distillation, Teaching, reward_unit
 from metapbt.learners.ppo.update import Coefficients, Sizes, update
 from metapbt.plain import whole_number
 from metapbt.seeding import episode_seed
@@ -40,6 +42,7 @@ SETTINGS: dict[str, Any] = {
     "normalise_returns": False,
     "anneal_learning_rate": False,
     "network": {},
+    "distillation": {},
     "hyperparameters": {},
 }
 NETWORK: dict[str, Any] = {"policy": {}, "value": {}, "shared": False}
@@ -77,8 +80,11 @@ class PPOLearner:
         anneal_learning_rate: from its value at the first step of the budget to 0 at the last.
         network: ``policy`` and ``value``, each with ``layers`` (hidden ones), their ``width`` and ``activation`` (a key
             of ``ACTIVATIONS``); and ``shared``, whether the value function shares the policy's layers.
+        distillation: see ``Distillation``.
         hyperparameters: fixed for the whole run; those of the search space win over them.
     """
+
+    teachable = True
 
     def __init__(self, env: str, context: Context, budget: Budget, settings: Mapping[str, Any]) -> None:
         chosen = _complete("setting of learner ppo", "learner", SETTINGS, settings)
@@ -93,6 +99,14 @@ class PPOLearner:
         self.normalise_returns = _flag("learner.normalise_returns", chosen["normalise_returns"])
         self.anneal_learning_rate = _flag("learner.anneal_learning_rate", chosen["anneal_learning_rate"])
         self.shared = _flag("learner.network.shared", network["shared"])
+        self.distillation = Distillation(
+            **_complete(
+                "key of learner.distillation",
+                "learner.distillation",
+                asdict(Distillation()),
+                chosen["distillation"],
+            )
+        )
         self._kept = KeptBatches()
         defaults = {name: legal.default for name, legal in HYPERPARAMETERS.items()}
         #: Hyperparameters that the search space need not set, those of the network included.
@@ -120,13 +134,16 @@ class PPOLearner:
         warn_if_anew(self.env, self._why_anew)
 
     def train(self, interval: Interval, start: State | None, teacher: Teacher | None = None) -> Training:
-        """Train whole rollouts until the interval's end, then evaluate the deterministic policy."""
+        """Train whole rollouts until the interval's end, then evaluate the deterministic policy.
+
+        With a teacher, the student acts, and what it learns from its own returns is joined by what the teacher says of
+        each observation that it meets (``distillation``).
+        """
         if self._jax is not None:
             (trained,) = self.train_many([Assigned(interval, start, teacher)])
             if isinstance(trained, Exception):
                 raise trained
             return trained
-        no_teacher("ppo", teacher)
         chosen = self._chosen(interval.hyperparameters)
         n_steps, batch_size, n_epochs = self._sizes(chosen)
         rollout_steps = self.n_envs * n_steps
@@ -135,13 +152,16 @@ class PPOLearner:
         network = self._network(chosen)
         rng = np.random.default_rng(interval.seed)
         learned = initial(network, rng) if start is None else restored(network, start)
-        observations, returns = self._moments(network, start)
+        observations, returns = self._moments(network, self._offered(teacher) if start is None else start)
+        teaching = None if teacher is None else self._teaching(teacher)
 
         seeds = partial(episode_seed, interval.seed)
-        runner = Runner(envs, seeds, rng, observations, returns, chosen["gamma"], under_way)
+        runner = Runner(envs, seeds, rng, observations, returns, chosen["gamma"], under_way, chosen["reward_scale"])
         env_steps = interval.start_steps
         while True:
             rollout = runner.collect(actor_of(network, learned), n_steps, _places(n_steps, _STEPS_COMPILED))
+            places, taught = len(rollout.rewards), env_steps - interval.start_steps
+            lesson = teaching and teaching.lesson(runner.raw, places, reward_unit(chosen, returns), taught)
             learned, _ = update(
                 learned,
                 rollout,
@@ -149,6 +169,7 @@ class PPOLearner:
                 np.int32(n_epochs),
                 self._coefficients(chosen, env_steps),
                 Sizes(np.int32(n_steps), np.int32(batch_size)),
+                lesson,
                 network=network,
                 batch_size=_places(batch_size, _BATCHES_COMPILED),
                 normalise_advantages=self.normalise_advantages,
@@ -199,6 +220,16 @@ class PPOLearner:
             envs.close()
         return float(np.mean(returns))
 
+    def _offered(self, teacher: Teacher | None) -> State | None:
+        return teacher.state if teacher is not None and self.distillation.offer_moments else None
+
+    def _teaching(self, teacher: Teacher) -> Teaching:
+        chosen = self._chosen(teacher.hyperparameters)
+        network = self._network(chosen)
+        observations, returns = self._moments(network, teacher.state)
+        actor = actor_of(network, restored(network, teacher.state))
+        return Teaching(teacher, self.distillation, actor, observations, reward_unit(chosen, returns))
+
     def _trained(self, state: State, hyperparameters: Hyperparameters) -> tuple[Network, ObservationNormaliser | None]:
         network = self._network(self._chosen(hyperparameters))
         return network, self._moments(network, state)[0]
@@ -225,7 +256,8 @@ class PPOLearner:
         return n_steps, batch_size, n_epochs
 
     def _task(self, job: Assigned) -> Task:
-        no_teacher("ppo", job.teacher)
+        if job.teacher is not None:
+            raise MetapbtError("learner=ppo with engine=jax cannot learn from a teacher")
         chosen = self._chosen(job.interval.hyperparameters)
         n_steps, batch_size, n_epochs = self._sizes(chosen)
         return Task(

@@ -27,6 +27,12 @@ class RunningMoments:
         self.variance: NDArray[np.float64] = np.ones(shape)
         self.count = 1e-4
 
+    @property
+    def deviation(self) -> NDArray[np.float64]:
+        """What normalised numbers are divided by, (*shape)."""
+        deviation: NDArray[np.float64] = np.sqrt(self.variance + EPSILON)
+        return deviation
+
     def update(self, batch: NDArray[Any]) -> None:
         """Take in a batch, (batch, *shape)."""
         difference = batch.mean(axis=0) - self.mean
@@ -72,7 +78,7 @@ class ObservationNormaliser:
 
     def __call__(self, observations: NDArray[np.float32]) -> NDArray[np.float32]:
         """Normalise observations, (batch, size)."""
-        scaled = (observations - self.moments.mean) / np.sqrt(self.moments.variance + EPSILON)
+        scaled = (observations - self.moments.mean) / self.moments.deviation
         return np.clip(scaled, -LARGEST, LARGEST).astype(np.float32)
 
 
@@ -95,4 +101,4 @@ class RewardNormaliser:
         self.discounted = self.discounted * self.gamma + rewards
         self.moments.update(self.discounted)
         self.discounted[dones] = 0
-        return np.clip(rewards / np.sqrt(self.moments.variance + EPSILON), -LARGEST, LARGEST)
+        return np.clip(rewards / self.moments.deviation, -LARGEST, LARGEST)

@@ -26,9 +26,11 @@ class Runner:
         rewards: the moments that normalise rewards and learn from them; None leaves these as they are.
         gamma: the discount.
         under_way: the episodes to go on with, from ``under_way``; None to begin new ones.
+        reward_scale: what rewards are multiplied with to learn from, after normalisation.
 
     Attributes:
         returns: of the episodes that have ended, in the environments' own rewards.
+        raw: (n_steps, num_envs, inputs), the observations of the last rollout as the environments gave them.
     """
 
     def __init__(
@@ -40,8 +42,11 @@ class Runner:
         rewards: RunningMoments | None,
         gamma: float,
         under_way: Episodes | None,
+        reward_scale: float = 1.0,
     ) -> None:
         self.returns: list[float] = []
+        self.raw: Floats
+        self._scale = np.float32(reward_scale)
         self._envs, self._rng, self._gamma = envs, rng, gamma
         self._normalise_observations = observations
         self._to_env = environment_actions(envs.action_space)
@@ -53,6 +58,7 @@ class Runner:
         else:
             self._returns = np.array(under_way["return"])
             self._last = first if observations is None else observations(first)  # seen when it came
+            self._last_raw = first
         discounted = new if under_way is None else under_way.get("discounted", new)
         self._normalise_rewards = None if rewards is None else RewardNormaliser(rewards, discounted, gamma)
 
@@ -81,7 +87,11 @@ class Runner:
         rewards = np.zeros((time, n_envs), np.float32)
         dones = np.zeros((time, n_envs), np.bool_)
         noise = actor.noise(self._rng, n_steps, n_envs)
+        self.raw = (
+            observations[:n_steps] if self._normalise_observations is None else np.empty_like(observations[:n_steps])
+        )
         for t in range(n_steps):
+            self.raw[t] = self._last_raw
             observations[t] = self._last
             chosen = actor.act(observations[t], noise[t])
             actions[t] = chosen
@@ -91,6 +101,7 @@ class Runner:
             done = np.logical_or(step.terminated, step.truncated, out=dones[t])
             normalise = self._normalise_rewards
             rewards[t] = step.rewards if normalise is None else normalise.see(step.rewards, done)
+            rewards[t] *= self._scale
             if done.any():
                 self.returns += self._returns[done].tolist()
                 self._returns[done] = 0
@@ -104,7 +115,7 @@ class Runner:
         return Rollout(observations, actions, rewards, dones, self._last.copy())
 
     def _seen(self, observations: Floats) -> Floats:
-        observations = flat(observations)
+        observations = self._last_raw = flat(observations)
         return observations if self._normalise_observations is None else self._normalise_observations.see(observations)
 
 

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from metapbt.learners.ppo.backend import jax, jnp
+from metapbt.learners.ppo.distillation import Lesson, kl_divergence
 from metapbt.learners.ppo.network import Network
 
 Array = jax.Array | np.ndarray[Any, Any]
@@ -43,6 +44,8 @@ class Samples(NamedTuple):
     values: Array  # (batch,): at the same time
     advantages: Array  # (batch,)
     returns: Array  # (batch,)
+    teacher_outputs: Any = None  # (batch, outputs), where there is a teacher: as in ``Lesson``
+    teacher_values: Any = None  # (batch,): the same
 
 
 class Coefficients(NamedTuple):
@@ -150,8 +153,9 @@ def loss(
     coefficients: Coefficients,
     normalise_advantages: bool,
     shares: Array | None = None,
+    lesson: Lesson | None = None,
 ) -> tuple[Array, Losses]:
-    """PPO's loss on one minibatch, and its parts.
+    """PPO's loss on one minibatch, with what a teacher says where there is one, and the parts of PPO's.
 
     Args:
         parameters: the network's arrays.
@@ -161,6 +165,7 @@ def loss(
         normalise_advantages: by the minibatch's mean and deviation.
         shares: (batch,), what each sample counts in a mean: 1 / n, or 0 for padding, which the first is not; None where
             all count.
+        lesson: of the teacher, whose outputs and values for these samples are among them.
     """
     size = len(samples.advantages)
     # A mean is a product of vectors: XLA compiles a reduction in two kernels, and a product in none.
@@ -185,6 +190,10 @@ def loss(
 
     entropy = shares @ entropies
     total = policy_loss - coefficients.ent_coef * entropy + coefficients.vf_coef * value_loss
+    if lesson is not None:
+        divergences = kl_divergence(network, parameters, outputs, samples.teacher_outputs, lesson.log_std)
+        total += lesson.policy_weight * (shares @ divergences)
+        total += lesson.value_weight * (shares @ (values - samples.teacher_values) ** 2)
     return total, Losses(policy_loss, value_loss, entropy, shares @ (ratios - 1 - log_ratios))
 
 
@@ -208,6 +217,7 @@ def update(
     n_epochs: Any,
     coefficients: Coefficients,
     sizes: Sizes | None = None,
+    lesson: Lesson | None = None,
     *,
     network: Network,
     batch_size: int,
@@ -224,6 +234,7 @@ def update(
         n_epochs: how many rows of ``orders`` are used.
         coefficients: the other hyperparameters.
         sizes: as for ``learn``.
+        lesson: as for ``learn``.
         network: the network.
         batch_size: as for ``learn``.
         normalise_advantages: within each minibatch.
@@ -238,6 +249,7 @@ def update(
         n_epochs,
         coefficients,
         sizes,
+        lesson,
         network=network,
         batch_size=batch_size,
         normalise_advantages=normalise_advantages,
@@ -251,6 +263,7 @@ def learn(
     n_epochs: Any,
     coefficients: Coefficients,
     sizes: Sizes | None = None,
+    lesson: Lesson | None = None,
     *,
     network: Network,
     batch_size: int,
@@ -267,6 +280,7 @@ def learn(
         coefficients: the other hyperparameters.
         sizes: how many of the rollout's steps were taken, and how many samples a minibatch has, where these are fewer
             than there is place for: then ``size = sizes.n_steps * envs``. None where all places are taken.
+        lesson: what a teacher says of the rollout; None without one.
         network: the network.
         batch_size: places of a minibatch; the last of an epoch has what is left over, if anything is.
         normalise_advantages: within each minibatch.
@@ -278,6 +292,9 @@ def learn(
     time, envs = rollout.rewards.shape
     n_steps, taken = (time, batch_size) if sizes is None else sizes
     samples = _samples(network, learned.parameters, rollout, coefficients, None if sizes is None else n_steps)
+    if lesson is not None:
+        outputs, values = lesson.outputs.reshape(-1, network.outputs), lesson.values.reshape(-1)
+        samples = samples._replace(teacher_outputs=outputs, teacher_values=values)
     size = n_steps * envs
     full = sizes is None and size % batch_size == 0  # whether every minibatch has all its samples
 
@@ -285,7 +302,7 @@ def learn(
         # Of the named arrays: through ``split``, each would have a vector of its own, and all of them a sum.
         parameters = network.split(learned.parameters)
         gradients, losses = jax.grad(loss, has_aux=True)(
-            parameters, network, minibatch, coefficients, normalise_advantages, shares
+            parameters, network, minibatch, coefficients, normalise_advantages, shares, lesson
         )
         stopped = stopped | (losses.kl > 1.5 * coefficients.target_kl)
         gradient = network.join(jnp, gradients)
