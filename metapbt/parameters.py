@@ -18,7 +18,7 @@ from metapbt.plain import Value, key, plain, written_number
 
 _KEYS = {
     "float": {"low", "high", "log", "step", "default", "when", "role"},
-    "int": {"low", "high", "log", "default", "when", "role"},
+    "int": {"low", "high", "log", "factor", "default", "when", "role"},
     "categorical": {"choices", "default", "when", "role"},
 }
 ROLES = ("architecture",)
@@ -40,22 +40,45 @@ class Parameter:
     low: float = 0.0
     high: float = 1.0
     step: float | None = None  # of a float that takes the values low, low + step, ... only
+    factor: int | None = None  # of an int that takes the values low, low * factor, low * factor**2, ... only
     role: str | None = None  # "architecture" where it changes the network's shape
     log: bool = False
     written_default: tuple[Value, ...] = field(default=(), repr=False)  # none or one
 
     def neighbours(self, value: Value) -> tuple[Value, Value] | None:
-        """The next lower and higher legal value of a category or a stepped float; None for other numbers."""
+        """The next lower and higher legal value of a category, a stepped float or an int with a factor; else None."""
         if self.kind == "categorical":
             index, last = self.place(value), len(self.choices) - 1
             return self.choices[max(index - 1, 0)], self.choices[min(index + 1, last)]
         if self.step is not None:
             here = written_number(value) or 0.0
             return self.stepped(here - self.step), self.stepped(here + self.step)
+        if self.factor is not None:
+            here = self.exponent(written_number(value) or self.low)
+            return self.power(here - 1), self.power(here + 1)
         return None
 
+    def exponent(self, value: float) -> int:
+        """The one whose ``power`` is nearest to a number, on a log scale."""
+        assert self.factor is not None
+        return min(max(round(math.log(value / self.low, self.factor)), 0), self.last)
+
+    def power(self, exponent: float) -> int:
+        """``low * factor**exponent``, within the bounds and of the nearest whole exponent."""
+        assert self.factor is not None
+        whole: int = min(max(round(exponent), 0), self.last)
+        return int(self.low * self.factor**whole)
+
+    @cached_property
+    def last(self) -> int:
+        """The largest exponent of a factor."""
+        assert self.factor is not None
+        return math.floor(math.log(self.high / self.low, self.factor) + 1e-9)
+
     def stepped(self, value: float) -> float:
-        """The legal value nearest to a number: itself, unless there is a step."""
+        """The legal value nearest to a number: itself, unless there is a step or a factor."""
+        if self.factor is not None:
+            return self.power(self.exponent(value))
         if self.step is None:
             return value
         last = math.floor((self.high - self.low) / self.step + 1e-9)
@@ -94,7 +117,7 @@ class Parameter:
         if found is None or not self.low <= found <= self.high:
             raise self._illegal(value)
         if self.kind == "int":
-            if found != int(found):
+            if found != int(found) or found != self.stepped(found):
                 raise self._illegal(value)
             return int(found)
         legal = self.stepped(float(found))
@@ -119,7 +142,7 @@ class Parameter:
         """Draw a value: uniform on its scale, every integer and every category equally likely."""
         # Rounding a uniform coordinate would not do: the lowest and the highest integer have half a share of it.
         drawn = self._twin.sample_value(seed=state)
-        return self.choices[int(drawn)] if self.kind == "categorical" else self._legal_number(drawn / self._factor)
+        return self.choices[int(drawn)] if self.kind == "categorical" else self._legal_number(self._unscaled(drawn))
 
     def to_unit(self, value: Value) -> float:
         """The coordinate of a legal value: the middle of its share for a category."""
@@ -142,7 +165,7 @@ class Parameter:
             if self.step is not None:
                 legal &= np.abs((found - self.low) / self.step % 1 - 0.5) > 0.49
         coordinates = np.full(len(found), np.nan)
-        if self.step is not None:  # its legal values are few
+        if self.step is not None or self.factor is not None:  # its legal values are few
             distinct, where = np.unique(found[legal], return_inverse=True)
             coordinates[legal] = np.array([self._coordinate(float(value)) for value in distinct])[where]
         else:
@@ -159,7 +182,7 @@ class Parameter:
         """The legal value at a coordinate in [0, 1]; bounds and default come out exactly as they were written."""
         if self.kind == "categorical":
             return self.choices[min(int(coordinate * len(self.choices)), len(self.choices) - 1)]
-        if self.kind == "float" or self.log:
+        if self.kind == "float" or (self.log and self.factor is None):
             distance, value = min(((abs(coordinate - exact), value) for exact, value in self._exact), key=itemgetter(0))
             if distance < _ROUNDING:
                 return value
@@ -172,15 +195,17 @@ class Parameter:
 
     @cached_property
     def _twin(self) -> Any:
-        """What scales and draws: ConfigSpace's, over the numbers times a factor, or over the places of the choices."""
+        """What scales and draws: ConfigSpace's, over numbers near 1, a factor's exponents, or places of the choices."""
         if self.kind == "categorical":
             return ConfigSpace.Categorical(self.name, range(len(self.choices)))
-        low, high = self.low * self._factor, self.high * self._factor
+        if self.factor is not None:
+            return ConfigSpace.Integer(self.name, (0, self.last), default=0)
+        low, high = self.low * self._magnified, self.high * self._magnified
         made_by: Any = ConfigSpace.Float if self.kind == "float" else ConfigSpace.Integer
         return made_by(self.name, (low, high), log=self.log, default=low)
 
     @cached_property
-    def _factor(self) -> float:
+    def _magnified(self) -> float:
         """A power of two that brings a float's range near 1, where it is not: ConfigSpace rounds to 13 decimals."""
         size = self.low if self.log else self.high - self.low
         if self.kind == "int" or (size >= _SMALL and self.high <= 1 / _SMALL):
@@ -188,7 +213,10 @@ class Parameter:
         return 2.0 ** -math.floor(math.log2(size))
 
     def _scaled_down(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
-        found: NDArray[np.float64] = np.clip(self._twin.to_vector(values * self._factor), 0.0, 1.0)
+        scaled = values * self._magnified
+        if self.factor is not None:
+            scaled = np.array([self.exponent(value) for value in values])
+        found: NDArray[np.float64] = np.clip(self._twin.to_vector(scaled), 0.0, 1.0)
         return found
 
     @cached_property
@@ -196,7 +224,10 @@ class Parameter:
         return tuple((self.to_unit(value), value) for value in (*self.extremes, self.default))
 
     def _scaled(self, coordinate: float) -> float:
-        return float(self._twin.to_value(coordinate)) / self._factor
+        return self._unscaled(self._twin.to_value(coordinate))
+
+    def _unscaled(self, found: float) -> float:
+        return self.power(found) if self.factor is not None else float(found) / self._magnified
 
     def _legal_number(self, found: float) -> float:
         within = min(max(found, self.low), self.high)
@@ -207,6 +238,7 @@ class Parameter:
             legal = f"one of {shown(list(self.choices), 200)}"
         else:
             step = f"{self.low:g} plus a multiple of {self.step:g}, " if self.step is not None else ""
+            step = step if self.factor is None else f"{self.low:g} times a power of {self.factor}, "
             legal = f"{step}{'an integer ' if self.kind == 'int' else ''}in [{self.low:g}, {self.high:g}]"
         return MetapbtError(f"{self.name} must be {legal}, got {shown(value)}")
 
@@ -257,7 +289,11 @@ def _number(name: str, where: str, entry: Mapping[str, Any], role: str | None) -
         raise MetapbtError(f"{where}.step must be > 0 and at most high - low, got {step:g}")
     if step is not None and step < _FINEST * max(abs(low), abs(high)):
         raise MetapbtError(f"{where}.step is too fine to tell its values apart, got {step:g}; leave it out")
-    return Parameter(name, kind, low=low, high=high, step=step, role=role, log=bool(log))
+    factor = int(_bound(where, "factor", entry)) if entry.get("factor") is not None else None
+    if factor is not None and not (low >= 1 and factor >= 2 and low * factor <= high):
+        raise MetapbtError(f"{where}.factor must be >= 2 and at most high / low, with low >= 1, got {factor}")
+    log = bool(log) or factor is not None
+    return Parameter(name, kind, low=low, high=high, step=step, factor=factor, role=role, log=log)
 
 
 def _bound(where: str, bound: str, entry: Mapping[str, Any]) -> float:
@@ -286,4 +322,5 @@ def _with_default(made: Parameter, where: str, entry: Mapping[str, Any]) -> Para
     except MetapbtError:
         legal = list(made.choices) if made.kind == "categorical" else [made.low, made.high]
         step = "" if made.step is None else f" and a multiple of {made.step:g} above {made.low:g}"
+        step = step if made.factor is None else f" and {made.low:g} times a power of {made.factor}"
         raise MetapbtError(f"{where}.default must be within {shown(legal, 200)}{step}, got {shown(written)}") from None

@@ -227,3 +227,32 @@ def test_corners_hold_every_bound_alone_and_together_and_every_category():
     assert {"lr": 0.1, "n": 2, "act": "tanh"} in corners
     assert {"lr": 0.9, "n": 5, "act": "elu", "slope": 1.0} in corners
     assert len({str(corner) for corner in corners}) == len(corners)
+
+
+def test_a_factor_makes_integers_equally_likely_and_equally_far_apart():
+    space = Space({"width": {"type": "int", "low": 16, "high": 130, "factor": 2, "default": 64}})
+    (width,) = space.parameters
+    legal = [16, 32, 64, 128]
+    assert space.default() == {"width": 64}
+    assert width.extremes == (16, 128)
+    np.testing.assert_allclose([width.to_unit(value) for value in legal], [0, 1 / 3, 2 / 3, 1], atol=1e-12)
+    assert [width.from_unit(width.to_unit(value)) for value in legal] == legal
+    assert {width.from_unit(u) for u in np.linspace(0, 1, 101)} == set(legal)
+    rng = np.random.default_rng(0)
+    drawn = [space.sample(rng)["width"] for _ in range(2000)]
+    assert all(abs(drawn.count(value) - 500) < 100 for value in legal)
+    assert [width.neighbours(value) for value in legal] == [(16, 32), (16, 64), (32, 128), (64, 128)]
+    np.testing.assert_allclose(
+        width.coordinates(np.array([16.0, 17.0, 128.0, 130.0, 256.0])), [0, np.nan, 1, np.nan, np.nan], atol=1e-12
+    )
+    for wrong in (48, 130, 8, 64.5):
+        with pytest.raises(MetapbtError, match=r"width must be 16 times a power of 2, an integer in \[16, 130\], got"):
+            space.check({"width": wrong})
+
+
+@pytest.mark.parametrize(
+    "entry", [{"high": 30}, {"low": 0}, {"factor": 1}, {"factor": -2}, {"factor": 2.5}, {"type": "float"}]
+)
+def test_a_factor_that_leads_nowhere_is_refused(entry):
+    with pytest.raises(MetapbtError, match="space.n(.factor must be| )|key of space.n 'factor'"):
+        Space({"n": {"type": "int", "low": 16, "high": 64, "factor": 2, **entry}})

@@ -256,14 +256,16 @@ def entries(draw):
             entry["log"] = draw(st.booleans())
         if kind == "float" and draw(st.booleans()):
             entry["step"] = (ends[1] - ends[0]) / draw(st.floats(1, 1000))
+        elif kind == "int" and entry["low"] > 0 and draw(st.booleans()):
+            entry["factor"] = draw(st.integers(2, 10))
         elif draw(st.booleans()):
             entry["default"] = entry["low"]
     if draw(st.integers(0, 3)) == 0:
         entry["when"] = {draw(NAMES): draw(PLAIN)}
     if draw(st.integers(0, 2)) == 0:
-        entry[draw(st.sampled_from([*entry, "low", "high", "step", "default", "when", "role", "log", "x"]))] = draw(
-            ANYTHING
-        )
+        entry[
+            draw(st.sampled_from([*entry, "low", "high", "step", "factor", "default", "when", "role", "log", "x"]))
+        ] = draw(ANYTHING)
     return entry
 
 
