@@ -1,4 +1,4 @@
-"""JAX set up for a worker: on the CPU, with one thread, and with compiled functions kept on disk.
+"""JAX set up for a worker: on the CPU unless a GPU is asked for, with one thread, and with compiled functions on disk.
 
 Every other module takes ``jax`` and ``jnp`` from here, so that nothing of JAX starts before that. Each
 choice is an environment variable of JAX or XLA, and one that is set already stays as it is.
@@ -9,12 +9,19 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-__all__ = ["jax", "jnp"]
+from metapbt.errors import MetapbtError, unknown_name
+
+__all__ = ["DEVICES", "device_for", "jax", "jnp"]
+
+#: ``auto`` is a GPU where JAX finds one.
+DEVICES = ("auto", "cpu", "gpu")
 
 _CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "metapbt" / "jax"
 
-# A network of 64 units is too small for a GPU or for a second thread, and the other cores have members of their own.
-os.environ.setdefault("JAX_PLATFORMS", "cpu")
+_asked = "JAX_PLATFORMS" in os.environ
+# Several processes may share a GPU.
+os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+# A network of 64 units is too small for a second thread, and the other cores have members of their own.
 os.environ.setdefault("PJRT_NPROC", "1")  # threads of XLA's pool; without the flag below, work would go through it
 if "xla_cpu_multi_thread_eigen" not in os.environ.get("XLA_FLAGS", ""):
     os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_multi_thread_eigen=false".strip()
@@ -24,3 +31,29 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 
 import jax  # noqa: E402
 import jax.numpy as jnp  # noqa: E402
+
+if not _asked:  # one such network is too small for a GPU, which each process would take memory of
+    jax.config.update("jax_platforms", "cpu")  # type: ignore[no-untyped-call]
+
+
+def device_for(name: str) -> jax.Device:
+    """The device that is called ``auto``, ``cpu`` or ``gpu``; everything else of JAX stays on the CPU.
+
+    Raises:
+        MetapbtError: there is none, or JAX has begun without it: it looks for devices once in a process.
+    """
+    if name not in DEVICES:
+        raise unknown_name("learner.device", name, DEVICES)
+    if name != "cpu":
+        if not _asked:
+            # All that are there; without effect once JAX has begun.
+            jax.config.update("jax_platforms", None)  # type: ignore[no-untyped-call]
+        try:
+            found = jax.devices("gpu")[0]
+        except RuntimeError as error:
+            if name == "gpu":
+                raise MetapbtError("learner.device=gpu: JAX finds no GPU here (is jax[cuda13] installed?)") from error
+        else:
+            jax.config.update("jax_default_device", jax.devices("cpu")[0])  # type: ignore[no-untyped-call]
+            return found
+    return jax.devices("cpu")[0]

@@ -44,7 +44,7 @@ class InlineExecutor:
         """Train the job whose turn it is."""
         job = self._jobs.pop()
         try:
-            with _without_exit():
+            with without_exit():
                 return job, self._trainer.train(job)
         except Exception as error:
             return job, Failure.of(error)
@@ -55,7 +55,7 @@ class InlineExecutor:
 
 
 @contextmanager
-def _without_exit() -> Iterator[None]:
+def without_exit() -> Iterator[None]:
     """Let ``os._exit``, which would end the run without a word, be an error where the learner calls it.
 
     Not in processes that it forks, nor in other threads: these end as ever.

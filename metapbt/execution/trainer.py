@@ -6,11 +6,11 @@ import copy
 import math
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,9 +20,11 @@ from metapbt.execution.base import Job
 from metapbt.execution.outcomes import mean, plain_number, plain_training
 from metapbt.history import Ref
 from metapbt.learners import LearnerSpec
-from metapbt.learners.base import State, Teacher
+from metapbt.learners.base import Assigned, State, Teacher, Training
 from metapbt.learners.contained import Left, contained
 from metapbt.store.checkpoint import Outcome, load_state, read_outcome, save_checkpoint
+
+Found = TypeVar("Found")
 
 _KEPT_BYTES = 50_000_000
 _RETURNS = "_returns"  # in a state: those of the line of descent's last episodes
@@ -45,16 +47,57 @@ class Trainer:
     def train(self, job: Job) -> Outcome:
         """Train one member from its checkpoint and write the next one."""
         began = perf_counter()
+        assigned, before = self._assigned(job)
+        with contained():
+            found = self._learner.train(assigned.interval, assigned.start, assigned.teacher)
+            training = plain_training(found, self._name, job.interval)
+        return self._saved(job, training, before, began)
+
+    def train_many(self, jobs: Sequence[Job]) -> list[Outcome | Exception]:
+        """Train several members by one call of the learner's, or one after another where it has no such method.
+
+        Returns:
+            Each job's outcome, or what went wrong with it alone.
+        """
+        together = getattr(self._learner, "train_many", None)
+        if together is None:
+            return [_tried(self.train, job) for job in jobs]
+        began = perf_counter()
+        ready = [_tried(self._assigned, job) for job in jobs]
+        asked = [each for each in ready if not isinstance(each, Exception)]
+        try:
+            with contained():
+                found = list(together([assigned for assigned, _ in asked]))
+            if len(found) != len(asked):
+                raise MetapbtError(f"learner={self._name}: train_many brought {len(found)} of {len(asked)} results")
+        except Exception:  # whose fault it is shows when each is alone
+            return [_tried(self.train, job) for job in jobs]
+
+        def save(job: Job, before: NDArray[Any], brought: Any) -> Outcome:
+            if isinstance(brought, BaseException):
+                raise brought
+            with contained():
+                training = plain_training(brought, self._name, job.interval)
+            return self._saved(job, training, before, began)
+
+        brought = iter(found)
+        return [
+            each if isinstance(each, Exception) else _tried(save, job, each[1], next(brought))
+            for job, each in zip(jobs, ready, strict=True)
+        ]
+
+    def _assigned(self, job: Job) -> tuple[Assigned, NDArray[Any]]:
+        """What the learner is asked to train, and the returns of the line of descent's last episodes."""
         if job.held is not None:
             job.held.check()
-        interval = job.interval
         state = self._load(job.start_from) if job.start_from else None
         before = state.pop(_RETURNS, np.empty(0)) if state is not None else np.empty(0)
-        teacher = self._teacher(job)
-        with contained():
-            # Its own copy of the hyperparameters: what it does to them is not what it was asked to train with.
-            asked = replace(interval, hyperparameters=copy.deepcopy(interval.hyperparameters))
-            training = plain_training(self._learner.train(asked, state, teacher), self._name, interval)
+        # Its own copy of the hyperparameters: what it does to them is not what it was asked to train with.
+        asked = replace(job.interval, hyperparameters=copy.deepcopy(job.interval.hyperparameters))
+        return Assigned(asked, state, self._teacher(job)), before
+
+    def _saved(self, job: Job, training: Training, before: NDArray[Any], began: float) -> Outcome:
+        interval = job.interval
         returns = window_of_returns(before, training.returns, job.window)
         outcome = Outcome(
             hyperparameters=interval.hyperparameters,
@@ -114,6 +157,14 @@ def evaluate(spec: LearnerSpec, checkpoint: Path, seed: int, episodes: int) -> f
     if not math.isfinite(value):
         raise MetapbtError(f"{what} for the best agent must be a finite number, got {value}")
     return value
+
+
+def _tried(function: Callable[..., Found], *arguments: Any) -> Found | Exception:
+    """What a function returns, or what it raises."""
+    try:
+        return function(*arguments)
+    except Exception as error:
+        return error
 
 
 def _frozen(state: State) -> State:

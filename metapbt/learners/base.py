@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -70,6 +70,15 @@ class Teacher:
         return start + (end - start) * min((self.steps + steps) / self.annealed_over, 1.0)
 
 
+@dataclass(frozen=True, slots=True)
+class Assigned:
+    """One interval with all that its training needs: the arguments of ``Learner.train``."""
+
+    interval: Interval
+    start: State | None
+    teacher: Teacher | None = None
+
+
 class Policy(Protocol):
     """A trained agent, for people."""
 
@@ -126,6 +135,15 @@ class Learner(Protocol):
         """
         ...
 
+    def train_many(self, jobs: Sequence[Assigned]) -> list[Training | Exception]:
+        """Train several members, whatever is quickest; a learner that has no such method trains one after another.
+
+        Returns:
+            In the order of ``jobs``, what ``train`` returns for each, or the exception that it raises: who cannot be
+            trained leaves the others alone.
+        """
+        return train_each(self.train, jobs)
+
     def evaluate(self, state: State, hyperparameters: Hyperparameters, seed: int, episodes: int) -> float:
         """The mean return of the deterministic policy.
 
@@ -144,6 +162,19 @@ class Learner(Protocol):
             MetapbtError: there is none, as in problems without episodes.
         """
         ...
+
+
+def train_each(
+    train: Callable[[Interval, State | None, Teacher | None], Training], jobs: Sequence[Assigned]
+) -> list[Training | Exception]:
+    """Train members one after another; what one raises takes its place."""
+    results: list[Training | Exception] = []
+    for job in jobs:
+        try:
+            results.append(train(job.interval, job.start, job.teacher))
+        except Exception as error:
+            results.append(error)
+    return results
 
 
 def no_teacher(learner: str, teacher: Teacher | None) -> None:

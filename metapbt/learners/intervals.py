@@ -62,8 +62,8 @@ def episodes_in(state: State | None, n_envs: int) -> dict[str, NDArray[Any]] | N
     if state is None or not names:
         return None
     episodes = {name.removeprefix(_PREFIX): state[name] for name in names}
-    if len(episodes["seed"]) != n_envs:
+    if len(episodes["age"]) != n_envs:
         raise MetapbtError(
-            f"the checkpoint has episodes of {len(episodes['seed'])} environments, but learner.n_envs={n_envs}"
+            f"the checkpoint has episodes of {len(episodes['age'])} environments, but learner.n_envs={n_envs}"
         )
     return episodes

@@ -14,7 +14,7 @@ from metapbt.learners import LearnerSpec
 from metapbt.learners.base import Training
 from metapbt.store.checkpoint import load_state, read_outcome
 
-EXECUTORS = {"inline": {}, "processes": {"workers": 2}}
+EXECUTORS = {"inline": {}, "processes": {"workers": 2}, "vectorised": {}}
 
 
 class StandInLearner:

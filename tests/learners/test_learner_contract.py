@@ -31,6 +31,10 @@ LEARNERS = {
         spec("ppo", "cart_pole", {"n_envs": 2, "hyperparameters": {"n_steps": 50}}),
         {"learning_rate": 1e-3, "n_epochs": 2, "clip_range": 0.3},
     ),
+    "ppo in jax": (
+        spec("ppo", "cart_pole", {"n_envs": 2, "engine": "jax", "hyperparameters": {"n_steps": 50}}),
+        {"learning_rate": 1e-3, "n_epochs": 2, "clip_range": 0.3},
+    ),
     "PPO": (sb3("PPO", n_steps=50, batch_size=50), {"learning_rate": 1e-3, "n_epochs": 2, "clip_range": 0.3}),
     "A2C": (sb3("A2C", n_steps=10), {"learning_rate": 1e-3, "gamma": 0.9}),
     "DQN": (sb3("DQN", learning_starts=50, buffer_size=1000), {"learning_rate": 1e-3, "train_freq": 2}),

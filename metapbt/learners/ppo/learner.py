@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
@@ -12,12 +12,13 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from metapbt.envs.batches import EnvBatch, make_batch, why_anew
+from metapbt.envs.batches import ENGINES, EnvBatch, make_batch, why_anew
 from metapbt.envs.batches.kept import KeptBatches
 from metapbt.errors import MetapbtError, unknown_name
-from metapbt.learners.base import Policy, State, Teacher, Training
+from metapbt.learners.base import Assigned, Policy, State, Teacher, Training, train_each
 from metapbt.learners.intervals import episodes_in, episodes_state, longest_rollout, warn_if_anew, warn_if_cut
 from metapbt.learners.ppo.hyperparameters import HYPERPARAMETERS, PERCEPTRON, bounds, check_space, check_values
+from metapbt.learners.ppo.jax_engine import JaxEngine, Spaces, Task
 from metapbt.learners.ppo.learned import actor_of, initial, restored, state_of
 from metapbt.learners.ppo.network import Actor, Network
 from metapbt.learners.ppo.normalise import ObservationNormaliser, RunningMoments
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 SETTINGS: dict[str, Any] = {
     "n_envs": 16,
     "engine": "python",
+    "device": "auto",
     "normalise_advantages": True,
     "normalise_observations": False,
     "normalise_returns": False,
@@ -70,7 +72,9 @@ class PPOLearner:
 
     Settings:
         n_envs: environments stepped side by side.
-        engine: of the environments: ``python``, or ``envpool`` for the default context.
+        engine: of the environments: ``python``; ``jax``, which compiles them together with the updates, where JAX can
+            step them; or ``envpool`` for the default context.
+        device: of ``engine=jax``: ``auto`` (a GPU where there is one), ``cpu`` or ``gpu``.
         normalise_advantages: within each minibatch.
         normalise_observations, normalise_returns: by running moments, as ``VecNormalize`` does.
         anneal_learning_rate: from its value at the first step of the budget to 0 at the last.
@@ -117,6 +121,7 @@ class PPOLearner:
             for name, value in _complete(f"key of {where}", where, usual, network[head]).items():
                 PERCEPTRON[name].check(f"{where}.{name}", value)
                 self.fixed[f"network.{head}.{name}"] = value
+        self._jax = self._jax_engine(chosen["device"])
 
     def check(self, space: Space) -> None:
         """Check that every hyperparameter and its range are known and legal, and that all sizes fit."""
@@ -124,7 +129,7 @@ class PPOLearner:
         fewest, most = bounds(space, "n_steps", self.fixed)
         longest = longest_rollout(self.budget, self.n_envs)
         _check_batch(bounds(space, "batch_size", self.fixed)[1], self.n_envs * min(fewest, longest))
-        self._envs(1).close()  # finds environments, contexts and engines that do not exist
+        _ = self._spaces  # finds environments, contexts and engines that do not exist
         warn_if_cut(most, self.budget, self.n_envs)
         warn_if_anew(self.env, self._why_anew)
 
@@ -134,18 +139,21 @@ class PPOLearner:
         With a teacher, the student acts, and what it learns from its own returns is joined by what the teacher says of
         each observation that it meets (``distillation``).
         """
+        if self._jax is not None:
+            (trained,) = self.train_many([Assigned(interval, start, teacher)])
+            if isinstance(trained, Exception):
+                raise trained
+            return trained
         chosen = self._chosen(interval.hyperparameters)
-        n_steps, batch_size, n_epochs = (int(chosen[name]) for name in ("n_steps", "batch_size", "n_epochs"))
-        n_steps = min(n_steps, longest_rollout(self.budget, self.n_envs))
+        n_steps, batch_size, n_epochs = self._sizes(chosen)
         rollout_steps = self.n_envs * n_steps
-        _check_batch(batch_size, rollout_steps)
         under_way = None if self._why_anew else episodes_in(start, self.n_envs)
         envs = (self._kept.take(under_way) if under_way else None) or self._envs(self.n_envs)
-        network = self._network(envs, chosen)
+        network = self._network(chosen)
         rng = np.random.default_rng(interval.seed)
         learned = initial(network, rng) if start is None else restored(network, start)
         observations, returns = self._moments(network, self._offered(teacher) if start is None else start)
-        teaching = None if teacher is None else self._teaching(teacher, envs)
+        teaching = None if teacher is None else self._teaching(teacher)
 
         seeds = partial(episode_seed, interval.seed)
         runner = Runner(envs, seeds, rng, observations, returns, chosen["gamma"], under_way, chosen["reward_scale"])
@@ -186,17 +194,23 @@ class PPOLearner:
         )
         return Training(state, env_steps, tuple(runner.returns), eval_return)
 
+    def train_many(self, jobs: Sequence[Assigned]) -> list[Training | Exception]:
+        """Train several members: with ``engine=jax`` by a call for each program, else one after another."""
+        if self._jax is None:
+            return train_each(self.train, jobs)
+        return self._jax.train(jobs, self._task)
+
     def evaluate(self, state: State, hyperparameters: Hyperparameters, seed: int, episodes: int) -> float:
-        """The mean return of the deterministic policy, ``EVALUATED_TOGETHER`` episodes side by side."""
+        """The mean return of the deterministic policy, several episodes side by side."""
+        if self._jax is not None:
+            return self._jax.evaluate(self._network(self._chosen(hyperparameters)), state, seed, episodes)
         network, observations = self._trained(state, hyperparameters)
         return self._evaluate(actor_of(network, restored(network, state)), observations, seed, episodes)
 
     def policy(self, state: State, hyperparameters: Hyperparameters) -> Policy:
         """The trained agent, which normalises observations where the learner does."""
         network, observations = self._trained(state, hyperparameters)
-        envs = self._envs(1)
-        envs.close()
-        return PPOPolicy(actor_of(network, restored(network, state)), observations, envs.action_space)
+        return PPOPolicy(actor_of(network, restored(network, state)), observations, self._spaces.action_space)
 
     def _evaluate(self, actor: Actor, observations: ObservationNormaliser | None, seed: int, episodes: int) -> float:
         returns: list[float] = []
@@ -209,22 +223,20 @@ class PPOLearner:
     def _offered(self, teacher: Teacher | None) -> State | None:
         return teacher.state if teacher is not None and self.distillation.offer_moments else None
 
-    def _teaching(self, teacher: Teacher, envs: EnvBatch) -> Teaching:
+    def _teaching(self, teacher: Teacher) -> Teaching:
         chosen = self._chosen(teacher.hyperparameters)
-        network = self._network(envs, chosen)
+        network = self._network(chosen)
         observations, returns = self._moments(network, teacher.state)
         actor = actor_of(network, restored(network, teacher.state))
         return Teaching(teacher, self.distillation, actor, observations, reward_unit(chosen, returns))
 
     def _trained(self, state: State, hyperparameters: Hyperparameters) -> tuple[Network, ObservationNormaliser | None]:
-        envs = self._envs(1)
-        envs.close()
-        network = self._network(envs, self._chosen(hyperparameters))
+        network = self._network(self._chosen(hyperparameters))
         return network, self._moments(network, state)[0]
 
     @cached_property
     def _why_anew(self) -> str | None:
-        return why_anew(self.env, self.context, self.engine)
+        return None if self._jax else why_anew(self.env, self.context, self.engine)
 
     def _chosen(self, hyperparameters: Hyperparameters) -> dict[str, Any]:
         check_values(hyperparameters)
@@ -236,14 +248,60 @@ class PPOLearner:
             values["learning_rate"] *= np.float32(max(1 - env_steps / self.budget.steps, 0))
         return Coefficients(**values)
 
+    def _sizes(self, chosen: Mapping[str, Any]) -> tuple[int, int, int]:
+        """Steps of each environment in a rollout, samples of a minibatch, and epochs."""
+        n_steps, batch_size, n_epochs = (int(chosen[name]) for name in ("n_steps", "batch_size", "n_epochs"))
+        n_steps = min(n_steps, longest_rollout(self.budget, self.n_envs))
+        _check_batch(batch_size, self.n_envs * n_steps)
+        return n_steps, batch_size, n_epochs
+
+    def _task(self, job: Assigned) -> Task:
+        if job.teacher is not None:
+            raise MetapbtError("learner=ppo with engine=jax cannot learn from a teacher")
+        chosen = self._chosen(job.interval.hyperparameters)
+        n_steps, batch_size, n_epochs = self._sizes(chosen)
+        return Task(
+            job.interval,
+            job.start,
+            self._network(chosen),
+            Sizes(n_steps, batch_size),
+            Sizes(_places(n_steps, _STEPS_COMPILED), _places(batch_size, _BATCHES_COMPILED)),
+            n_epochs,
+            partial(self._coefficients, chosen),
+        )
+
+    def _jax_engine(self, device: str) -> JaxEngine | None:
+        if self.engine not in (*ENGINES, "jax"):
+            raise unknown_name("learner.engine", self.engine, (*ENGINES, "jax"))
+        if self.engine != "jax":
+            return None
+        return JaxEngine(
+            self.env,
+            self.context,
+            device,
+            n_envs=self.n_envs,
+            normalise_advantages=self.normalise_advantages,
+            normalise_observations=self.normalise_observations,
+            normalise_returns=self.normalise_returns,
+        )
+
     def _envs(self, count: int) -> EnvBatch:
         return make_batch(self.env, self.context, count, self.engine)
 
-    def _network(self, envs: EnvBatch, chosen: Mapping[str, Any]) -> Network:
-        space = envs.action_space
+    @cached_property
+    def _spaces(self) -> Spaces:
+        """Of one environment."""
+        if self._jax is not None:
+            return self._jax.spaces
+        envs = self._envs(1)
+        envs.close()
+        return Spaces(envs.observation_space, envs.action_space)
+
+    def _network(self, chosen: Mapping[str, Any]) -> Network:
+        observations, space = self._spaces
         discrete = isinstance(space, spaces.Discrete)
         outputs = int(space.n) if isinstance(space, spaces.Discrete) else math.prod(space.shape)
-        inputs = math.prod(envs.observation_space.shape)
+        inputs = math.prod(observations.shape)
         policy, value = (
             {name: chosen[f"network.{head}.{name}"] for name in PERCEPTRON}
             for head in ("policy", "policy" if self.shared else "value")

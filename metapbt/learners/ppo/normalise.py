@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from metapbt.learners.base import State
 
-_LARGEST = 10.0  # normalised numbers are clipped to [-10, 10]
-_EPSILON = 1e-8
+LARGEST = 10.0  # normalised numbers are clipped to [-10, 10]
+EPSILON = 1e-8
 
 
 class RunningMoments:
@@ -30,7 +30,7 @@ class RunningMoments:
     @property
     def deviation(self) -> NDArray[np.float64]:
         """What normalised numbers are divided by, (*shape)."""
-        deviation: NDArray[np.float64] = np.sqrt(self.variance + _EPSILON)
+        deviation: NDArray[np.float64] = np.sqrt(self.variance + EPSILON)
         return deviation
 
     def update(self, batch: NDArray[Any]) -> None:
@@ -79,7 +79,7 @@ class ObservationNormaliser:
     def __call__(self, observations: NDArray[np.float32]) -> NDArray[np.float32]:
         """Normalise observations, (batch, size)."""
         scaled = (observations - self.moments.mean) / self.moments.deviation
-        return np.clip(scaled, -_LARGEST, _LARGEST).astype(np.float32)
+        return np.clip(scaled, -LARGEST, LARGEST).astype(np.float32)
 
 
 class RewardNormaliser:
@@ -101,4 +101,4 @@ class RewardNormaliser:
         self.discounted = self.discounted * self.gamma + rewards
         self.moments.update(self.discounted)
         self.discounted[dones] = 0
-        return np.clip(rewards / self.moments.deviation, -_LARGEST, _LARGEST)
+        return np.clip(rewards / self.moments.deviation, -LARGEST, LARGEST)

@@ -32,6 +32,7 @@ class Rollout(NamedTuple):
     rewards: Array  # (time, envs): at a time limit with the discounted value of the final observation
     dones: Array  # (time, envs): whether the episode ended in the step
     last_observations: Array  # (envs, inputs): those after the last step
+    outputs: Array | None = None  # (time, envs, outputs): the policy's, where whoever acted kept them
 
 
 class Samples(NamedTuple):
@@ -341,6 +342,8 @@ def _samples(network: Network, vector: Array, rollout: Rollout, coefficients: Co
     observations = rollout.observations.reshape(-1, network.inputs)
     actions = rollout.actions.reshape(len(observations), *rollout.actions.shape[2:])
     outputs, values = policy_and_values(network, parameters, observations)
+    if rollout.outputs is not None:  # then nothing computes them again: what is not used is not compiled
+        outputs = rollout.outputs.reshape(outputs.shape)
     _, last_values = policy_and_values(network, parameters, rollout.last_observations)
     log_probs, _ = log_probs_and_entropy(network, parameters, outputs, actions)
     advantages, returns = advantages_and_returns(

@@ -1,0 +1,316 @@
+"""Environments, rollouts and updates of several members in one compiled call.
+
+Everything here is pure, and every array of a member has the members as its first dimension. What differs between the
+members of one program is data: hyperparameters, contexts, seeds, how many rollouts. Actions are drawn side by side
+(``jax.vmap``); updates too on a GPU, and one after another on a CPU, where members with fewer epochs would only wait.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple
+
+from gymnasium import spaces
+
+from metapbt.envs.jax import JaxEnv
+from metapbt.jax_backend import jax, jnp
+from metapbt.learners.ppo.moments import Moments, deviation, normalised, seen
+from metapbt.learners.ppo.network import Network
+from metapbt.learners.ppo.normalise import LARGEST
+from metapbt.learners.ppo.update import Coefficients, Learned, Rollout, Sizes, learn
+
+Array = Any
+
+#: For XLA: compiles in two thirds of the time that its highest level takes, for programs that are as fast.
+OPTIONS: dict[str, bool | str] = {"xla_backend_optimization_level": "2"}
+
+#: First states are drawn for so many steps at a time, for it would cost too much to draw those of every step: one whose
+#: episodes are shorter may begin two of them alike.
+_STEPS_BETWEEN = 8
+
+
+@dataclass(frozen=True)
+class Program:
+    """What is compiled in: members that differ in anything else share a program.
+
+    Attributes:
+        env: the environment, in any context.
+        network: the network.
+        n_envs: environments stepped side by side.
+        time: places for the steps of each in a rollout.
+        batch_size: places for the samples of a minibatch.
+        full: whether all of these are taken, and minibatches divide a rollout.
+        normalise_advantages: within each minibatch.
+        side_by_side: whether members are updated side by side.
+    """
+
+    env: JaxEnv
+    network: Network
+    n_envs: int
+    time: int
+    batch_size: int
+    full: bool
+    normalise_advantages: bool
+    side_by_side: bool
+
+
+class Episodes(NamedTuple):
+    """The episodes under way, with the environments as the next dimension."""
+
+    state: Any  # of the environments, a pytree
+    observation: Array  # (envs, inputs): to act on next, as the environment gave it
+    age: Array  # (envs,): steps since they began; -1 for one that is to begin
+    returns: Array  # (envs,): so far, in the environment's own rewards
+    discounted: Array  # (envs,): the same, discounted, with the last reward counting most
+
+
+class Member(NamedTuple):
+    """All that a member carries from rollout to rollout."""
+
+    learned: Learned
+    observations: Moments | None  # where they are normalised
+    returns: Moments | None
+    episodes: Episodes
+
+
+class Plan(NamedTuple):
+    """What a member does in one call."""
+
+    context: Any  # numbers of the environment's context
+    seed: Array  # of everything random in the interval
+    first: Array  # which rollout of the interval comes first
+    rollouts: Array  # how many of them to make
+    n_epochs: Array
+    sizes: Sizes
+    coefficients: Coefficients  # with a learning rate for each rollout of the call
+
+
+class Ended(NamedTuple):
+    """Which steps ended an episode, and the returns so far."""
+
+    done: Array
+    returns: Array
+
+
+class _Walk(NamedTuple):
+    """What changes with every step of a rollout."""
+
+    episodes: Episodes
+    last: Array  # (envs, inputs): what the policy sees next
+    observations: Moments | None
+    returns: Moments | None
+    cut: Array  # (slots, envs, inputs): what was seen last in episodes that the time limit cut short
+
+
+class _Given(NamedTuple):
+    """What stays in a rollout."""
+
+    parameters: dict[str, Array]
+    plan: Plan
+    noise: Array  # (time, envs, outputs)
+    fresh: tuple[Any, Array]  # first states and their observations, each (blocks, envs, ...)
+
+
+class _Step(NamedTuple):
+    """What is kept of a step, each (envs, ...)."""
+
+    observations: Array
+    outputs: Array
+    actions: Array
+    rewards: Array
+    done: Array
+    cut: Array
+    returns: Array
+
+
+@partial(jax.jit, static_argnames=("program", "most"), compiler_options=OPTIONS)
+def advance(program: Program, most: int, members: Member, plans: Plan) -> tuple[Member, Ended]:
+    """Make as many rollouts as each member's plan says, at most ``most``, and learn from each.
+
+    Returns:
+        The members after them, and which episodes ended: (rollouts, time, members, envs).
+    """
+    count = len(plans.rollouts)
+    shape = most, program.time, count, program.n_envs
+    ended = Ended(jnp.zeros(shape, jnp.bool_), jnp.zeros(shape))
+
+    def once(carry: tuple[Array, Member, Ended]) -> tuple[Array, Member, Ended]:
+        index, members, ended = carry
+        keys = jax.vmap(lambda plan: jax.random.fold_in(jax.random.key(plan.seed), plan.first + index))(plans)
+        of_rollout, of_orders = jnp.moveaxis(jax.vmap(jax.random.split)(keys), 1, 0)
+        after, rollouts, now = collect(program, members, plans, of_rollout)
+        under_way = index < plans.rollouts
+        rates = plans.coefficients.learning_rate[:, index]
+        arguments = (
+            after.learned,
+            rollouts,
+            jax.random.key_data(of_orders),
+            jnp.where(under_way, plans.n_epochs, 0),
+            plans.coefficients._replace(learning_rate=rates),
+            plans.sizes,
+        )
+        each = partial(_learn, program)
+        learned = jax.vmap(each)(*arguments) if program.side_by_side else jax.lax.map(lambda one: each(*one), arguments)
+        members = jax.tree.map(partial(_where, under_way), after._replace(learned=learned), members)
+        ended = jax.tree.map(lambda all, one: jax.lax.dynamic_update_index_in_dim(all, one, index, 0), ended, now)
+        return index + 1, members, ended
+
+    last = plans.rollouts.max()
+    _, members, ended = jax.lax.while_loop(lambda carry: carry[0] < last, once, (jnp.int32(0), members, ended))
+    return members, ended
+
+
+def collect(program: Program, members: Member, plans: Plan, keys: Array) -> tuple[Member, Rollout, Ended]:
+    """Take the steps of one rollout in every environment of every member."""
+    walks, given = jax.vmap(partial(_begin, program))(members, plans, keys)
+    each = jax.vmap(partial(_step, program), (0, 0, None))
+    kept = jax.eval_shape(each, walks, given, jnp.int32(0))[1]
+    steps: _Step = jax.tree.map(lambda one: jnp.zeros((program.time, *one.shape), one.dtype), kept)
+
+    def step(t: Array, carry: tuple[_Walk, _Step]) -> tuple[_Walk, _Step]:
+        walks, steps = carry
+        after, now = each(walks, given, t)
+        if not program.full:
+            after = jax.tree.map(partial(_where, t < plans.sizes.n_steps), after, walks)
+        return after, jax.tree.map(lambda all, one: jax.lax.dynamic_update_index_in_dim(all, one, t, 0), steps, now)
+
+    taken = program.time if program.full else plans.sizes.n_steps.max()
+    walks, steps = jax.lax.fori_loop(0, taken, step, (walks, steps))
+    rollouts = jax.vmap(partial(_rollout, program), (0, 0, 1))(walks, given, steps)
+    members = members._replace(episodes=walks.episodes, observations=walks.observations, returns=walks.returns)
+    done = steps.done
+    if not program.full:  # members whose rollouts are shorter have waited
+        done &= (jnp.arange(program.time)[:, None] < plans.sizes.n_steps)[..., None]
+    return members, rollouts, Ended(done, steps.returns)
+
+
+def _begin(program: Program, member: Member, plan: Plan, key: Array) -> tuple[_Walk, _Given]:
+    """Draw what is random in a rollout, and begin the episodes that are to begin."""
+    env, network, n_envs = program.env, program.network, program.n_envs
+    parameters = network.split(member.learned.parameters)
+    of_noise, of_resets = jax.random.split(key)
+    draw = jax.random.normal if network.continuous else jax.random.gumbel
+    noise = draw(of_noise, (program.time, n_envs, network.outputs))
+    if network.continuous:
+        noise *= jnp.exp(parameters["log_std"])
+    blocks = 1 + -(-program.time // _STEPS_BETWEEN)
+    reset = jax.vmap(jax.vmap(env.reset, (0, None)), (0, None))
+    (new, new_observation), fresh = _first_and_rest(reset(jax.random.split(of_resets, (blocks, n_envs)), plan.context))
+
+    episodes, moments = member.episodes, member.observations
+    begins = episodes.age < 0
+    observation = _where(begins, new_observation, episodes.observation)
+    state = jax.tree.map(partial(_where, begins), new, episodes.state)
+    episodes = episodes._replace(state=state, observation=observation, age=jnp.maximum(episodes.age, 0))
+    if moments is not None:  # others have been seen already
+        moments = jax.tree.map(partial(jnp.where, begins.any()), seen(moments, observation), moments)
+    last = observation if moments is None else normalised(moments, observation)
+    cut = jnp.zeros((_slots(program), *last.shape))
+    return _Walk(episodes, last, moments, member.returns, cut), _Given(parameters, plan, noise, fresh)
+
+
+def _step(program: Program, walk: _Walk, given: _Given, t: Array) -> tuple[_Walk, _Step]:
+    """One step in every environment; where it ends an episode, the next one begins."""
+    env, network, plan, episodes = program.env, program.network, given.plan, walk.episodes
+    outputs = network.outputs_for(jnp, given.parameters, walk.last)
+    actions = outputs + given.noise[t]
+    if not network.continuous:
+        actions = actions.argmax(axis=1)
+    to_env = environment_actions(env.action_space)
+    state, final, reward, terminated = jax.vmap(env.step, (0, 0, None))(episodes.state, to_env(actions), plan.context)
+    age = episodes.age + 1
+    cut = ~terminated & (age >= env.max_episode_steps)
+    done = terminated | cut
+    new_state, new_observation = jax.tree.map(lambda drawn: drawn[t // _STEPS_BETWEEN], given.fresh)
+    state = jax.tree.map(partial(_where, done), new_state, state)
+    observation = last = _where(done, new_observation, final)
+    moments = walk.observations
+    if moments is not None:
+        moments = seen(moments, observation)
+        last, final = normalised(moments, observation), normalised(moments, final)
+    slot = t // env.max_episode_steps
+    finals = walk.cut.at[slot].set(_where(cut, final, walk.cut[slot]))
+
+    returns, discounted, rewards, of_returns = episodes.returns + reward, episodes.discounted, reward, walk.returns
+    if of_returns is not None:
+        discounted = discounted * plan.coefficients.gamma + reward
+        of_returns = seen(of_returns, discounted)
+        rewards = jnp.clip(reward / deviation(of_returns), -LARGEST, LARGEST)
+        discounted = jnp.where(done, 0, discounted)
+    episodes = Episodes(state, observation, jnp.where(done, 0, age), jnp.where(done, 0, returns), discounted)
+    kept = _Step(walk.last, outputs, actions, rewards, done, cut, returns)
+    return _Walk(episodes, last, moments, of_returns, finals), kept
+
+
+def _rollout(program: Program, walk: _Walk, given: _Given, steps: _Step) -> Rollout:
+    """A rollout to learn from. An episode cut short by the clock would have gone on: the value of the rest is added."""
+    network, slots = program.network, _slots(program)
+    finals = walk.cut.reshape(-1, network.inputs)
+    values = network.values_for(jnp, given.parameters, finals).reshape(slots, program.n_envs)
+    rest = values[jnp.arange(program.time) // program.env.max_episode_steps]
+    rewards = steps.rewards + jnp.where(steps.cut, given.plan.coefficients.gamma * rest, 0)
+    return Rollout(steps.observations, steps.actions, rewards, steps.done, walk.last, steps.outputs)
+
+
+def _learn(
+    program: Program,
+    learned: Learned,
+    rollout: Rollout,
+    key: Array,
+    n_epochs: Array,
+    coefficients: Coefficients,
+    sizes: Sizes,
+) -> Learned:
+    places = program.time * program.n_envs
+    size = places if program.full else sizes.n_steps * program.n_envs
+    return learn(
+        learned,
+        rollout,
+        lambda epoch: _order(jax.random.fold_in(jax.random.wrap_key_data(key), epoch), size, places),
+        n_epochs,
+        coefficients,
+        None if program.full else sizes,
+        network=program.network,
+        batch_size=program.batch_size,
+        normalise_advantages=program.normalise_advantages,
+    )[0]
+
+
+def _order(key: Array, size: Any, places: int) -> Array:
+    """(places,), of which the first ``size`` are a permutation of 0, ..., size - 1.
+
+    XLA's sort of single words is ten times faster on a CPU than that of pairs, so words are sorted whose low bits are
+    the numbers themselves. Where too few bits are left for chance, pairs are.
+    """
+    bits, numbers = (places - 1).bit_length(), jnp.arange(places, dtype=jnp.uint32)
+    words = jax.random.bits(key, (places,))
+    if bits > 16:
+        return jnp.argsort(jnp.where(numbers < size, words >> 1, jnp.uint32(2**31)))
+    # The highest bit puts what does not count behind all that does.
+    words = (words << bits & jnp.uint32(2**31 - 1)) | numbers | (numbers >= size).astype(jnp.uint32) << 31
+    return jnp.sort(words) & jnp.uint32((1 << bits) - 1)
+
+
+def environment_actions(space: spaces.Discrete | spaces.Box) -> Callable[[Array], Array]:
+    """How the network's actions, (batch,) or (batch, outputs), become those of the environment."""
+    if isinstance(space, spaces.Discrete):
+        start = int(space.start)
+        return lambda actions: actions + start
+    low, high, shape = space.low.ravel(), space.high.ravel(), space.shape
+    return lambda actions: jnp.clip(actions, low, high).reshape(len(actions), *shape)
+
+
+def _slots(program: Program) -> int:
+    """How often, at most, a time limit cuts episodes of one environment short in a rollout."""
+    return -(-program.time // program.env.max_episode_steps)
+
+
+def _first_and_rest(tree: Any) -> tuple[Any, Any]:
+    return jax.tree.map(lambda x: x[0], tree), jax.tree.map(lambda x: x[1:], tree)
+
+
+def _where(which: Array, yes: Array, no: Array) -> Array:
+    """``jnp.where`` for (n,) and arrays (n, ...)."""
+    return jnp.where(which.reshape(-1, *[1] * (yes.ndim - 1)), yes, no)

@@ -1,0 +1,65 @@
+"""Episodes of the most likely actions, of several members in one compiled call."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from metapbt.envs.jax import JaxEnv
+from metapbt.jax_backend import jax, jnp
+from metapbt.learners.ppo.compiled import OPTIONS, environment_actions
+from metapbt.learners.ppo.moments import Moments, normalised
+from metapbt.learners.ppo.network import Network
+
+Array = Any
+
+#: Episodes of a member that are stepped side by side, at most.
+_WIDEST = 16
+
+
+def width_for(episodes: int) -> int:
+    """How many to step side by side: as few places as possible stay empty, for an episode costs as much on a CPU."""
+    if episodes <= _WIDEST:
+        return episodes
+    return min(range(_WIDEST, _WIDEST // 2, -1), key=lambda width: -episodes % width)
+
+
+@partial(jax.jit, static_argnames=("env", "network", "width"), compiler_options=OPTIONS)
+def evaluate(
+    env: JaxEnv, network: Network, width: int, parameters: Array, moments: Moments | None, contexts: Any, seeds: Array
+) -> Array:
+    """The return of an episode from each of ``width`` seeds, for every member: (members, width).
+
+    Nothing is kept of an episode but its state and its return so far.
+
+    Args:
+        env: the environment.
+        network: the network.
+        width: how many episodes of each member.
+        parameters: (members, size).
+        moments: that normalise observations, with the members as first dimension; None where they are not normalised.
+        contexts: numbers of the context, (members,) each.
+        seeds: (members,), of each member's first episode; the others are counted up from it.
+    """
+
+    def begin(seed: Array, context: Any) -> tuple[Any, Array]:
+        keys = jax.vmap(jax.random.key)(seed + jnp.arange(width, dtype=jnp.uint32))
+        return jax.vmap(env.reset, (0, None))(keys, context)
+
+    def step(vector: Array, moments: Moments | None, context: Any, state: Any, seen: Array) -> tuple[Any, ...]:
+        inputs = seen if moments is None else normalised(moments, seen)
+        outputs = network.outputs_for(jnp, network.split(vector), inputs)
+        actions = to_env(outputs if network.continuous else outputs.argmax(axis=1))
+        return jax.vmap(env.step, (0, 0, None))(state, actions, context)
+
+    def once(carry: tuple[Any, ...]) -> tuple[Any, ...]:
+        t, state, seen, returns, running = carry
+        state, seen, reward, terminated = jax.vmap(step)(parameters, moments, contexts, state, seen)
+        return t + 1, state, seen, jnp.where(running, returns + reward, returns), running & ~terminated
+
+    to_env = environment_actions(env.action_space)
+    state, seen = jax.vmap(begin)(seeds, contexts)
+    shape = len(parameters), width
+    start = jnp.int32(0), state, seen, jnp.zeros(shape), jnp.ones(shape, jnp.bool_)
+    end = jax.lax.while_loop(lambda carry: (carry[0] < env.max_episode_steps) & carry[-1].any(), once, start)
+    return end[3]

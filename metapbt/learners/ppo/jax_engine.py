@@ -1,0 +1,272 @@
+"""``engine=jax``: intervals of one or of many members, by as few compiled calls as there are different programs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from gymnasium import spaces
+
+from metapbt.envs.jax import make_jax_env
+from metapbt.jax_backend import device_for, jax
+from metapbt.learners.base import Assigned, State, Training
+from metapbt.learners.ppo.compiled import Ended, Member, Plan, Program, advance
+from metapbt.learners.ppo.compiled_evaluation import evaluate, width_for
+from metapbt.learners.ppo.jax_state import (
+    episodes_from,
+    moments_from,
+    new_episodes,
+    state_of_episodes,
+    state_of_moments,
+)
+from metapbt.learners.ppo.learned import initial, restored, state_of
+from metapbt.learners.ppo.network import Network
+from metapbt.learners.ppo.update import Coefficients, Sizes
+
+if TYPE_CHECKING:
+    from metapbt.history import Interval
+
+#: Environment steps of a member in one call, about: returns of so many are kept until it ends.
+_STEPS_OF_A_CALL, _MOST_ROLLOUTS = 2**16, 32
+
+
+@dataclass(frozen=True)
+class Task:
+    """An interval of one member, with what follows from its hyperparameters.
+
+    Attributes:
+        interval: what to train.
+        start: of the member or of the one that it copies; None for a new agent.
+        network: its network.
+        sizes: of a rollout and of a minibatch.
+        places: that are compiled for these.
+        n_epochs: over each rollout.
+        coefficients: the other hyperparameters, at an environment step of the line of descent.
+    """
+
+    interval: Interval
+    start: State | None
+    network: Network
+    sizes: Sizes
+    places: Sizes
+    n_epochs: int
+    coefficients: Callable[[int], Coefficients]
+
+
+class Spaces(NamedTuple):
+    """Of one environment."""
+
+    observation_space: spaces.Box
+    action_space: spaces.Discrete | spaces.Box
+
+
+class JaxEngine:
+    """Trains members in compiled calls.
+
+    Args:
+        env: the environment's name.
+        context: its features.
+        device: ``auto``, ``cpu`` or ``gpu``.
+        n_envs: environments stepped side by side.
+        normalise_advantages: within each minibatch.
+        normalise_observations: by running moments.
+        normalise_returns: rewards, by those of the discounted returns.
+
+    Raises:
+        MetapbtError: JAX cannot step the environment, or there is no such device.
+    """
+
+    def __init__(
+        self,
+        env: str,
+        context: Mapping[str, Any],
+        device: str,
+        *,
+        n_envs: int,
+        normalise_advantages: bool,
+        normalise_observations: bool,
+        normalise_returns: bool,
+    ) -> None:
+        self._device = device_for(device)
+        self.env = make_jax_env(env, context)
+        self._n_envs = n_envs
+        self._normalise_advantages = normalise_advantages
+        self._normalise_observations, self._normalise_returns = normalise_observations, normalise_returns
+        self._context = {name: np.float32(value) for name, value in self.env.context.items()}
+        self._new_episodes = new_episodes(self.env, n_envs)
+        self._side_by_side = self._device.platform != "cpu"  # as ``compiled`` says
+
+    @property
+    def spaces(self) -> Spaces:
+        """The environment's."""
+        box = spaces.Box(-np.inf, np.inf, (self.env.observation_size,), np.float32)
+        return Spaces(box, self.env.action_space)
+
+    def train(self, jobs: Sequence[Assigned], task_of: Callable[[Assigned], Task]) -> list[Training | Exception]:
+        """Train members, those that share a program in one call.
+
+        Args:
+            jobs: their intervals.
+            task_of: what is to be done in each.
+
+        Returns:
+            For each what its interval brought, or what it raised. A member that cannot be trained leaves the others
+            alone.
+        """
+        results: dict[int, Training | Exception] = {}
+        groups: dict[Program, dict[int, Task]] = {}
+        members: dict[int, Member] = {}
+        for place, job in enumerate(jobs):
+            try:
+                task = task_of(job)
+                members[place] = self._member(task)
+            except Exception as error:
+                results[place] = error
+            else:
+                groups.setdefault(self._program(task), {})[place] = task
+        for program, group in groups.items():
+            results |= self._train_group(program, group, members)
+        return [results[place] for place in range(len(jobs))]
+
+    def evaluate(self, network: Network, state: State, seed: int, episodes: int) -> float:
+        """The mean return of the deterministic policy of a state, over episodes from ``seed`` on."""
+        member = self._member_of(network, state, np.random.default_rng(0))
+        return self._evaluate(network, [member], [seed], [episodes])[0]
+
+    def _train_group(
+        self, program: Program, group: Mapping[int, Task], members: Mapping[int, Member]
+    ) -> dict[int, Training | Exception]:
+        try:
+            trained = self._trained(program, list(group.values()), [members[place] for place in group])
+            return dict(zip(group, trained, strict=True))
+        except Exception as error:
+            if len(group) == 1:
+                return dict.fromkeys(group, error)
+        each: dict[int, Training | Exception] = {}
+        for place, task in group.items():  # too many for the device's memory, perhaps
+            each |= self._train_group(program, {place: task}, members)
+        return each
+
+    def _trained(self, program: Program, tasks: Sequence[Task], members: Sequence[Member]) -> list[Training]:
+        most = max(1, min(_MOST_ROLLOUTS, _STEPS_OF_A_CALL // (program.time * program.n_envs)))
+        rollouts = [_rollouts(task, self._n_envs) for task in tasks]
+        returns: list[list[float]] = [[] for _ in tasks]
+        carried = self._put(_stacked(members))
+        for first in range(0, max(rollouts), most):
+            plans = [
+                self._plan(task, first, min(max(count - first, 0), most), most)
+                for task, count in zip(tasks, rollouts, strict=True)
+            ]
+            carried, ended = advance(program, most, carried, self._put(_stacked(plans)))
+            _add(returns, jax.tree.map(np.asarray, ended), [int(plan.rollouts) for plan in plans])
+        members = _apart(carried, len(tasks))
+        intervals = [task.interval for task in tasks]
+        evaluations = self._evaluate(
+            program.network,
+            members,
+            [interval.evaluation_seed for interval in intervals],
+            [interval.evaluation_episodes for interval in intervals],
+        )
+        return [
+            Training(
+                self._state(task, member),
+                task.interval.start_steps + count * task.sizes.n_steps * self._n_envs,
+                tuple(ended),
+                evaluation,
+            )
+            for task, member, count, ended, evaluation in zip(
+                tasks, members, rollouts, returns, evaluations, strict=True
+            )
+        ]
+
+    def _evaluate(
+        self, network: Network, members: Sequence[Member], seeds: Sequence[int], episodes: Sequence[int]
+    ) -> list[float]:
+        parameters, moments = self._put(
+            _stacked([(member.learned.parameters, member.observations) for member in members])
+        )
+        contexts = self._put(_stacked([self._context] * len(members)))
+        width = width_for(max(episodes))
+        found = [
+            evaluate(
+                self.env, network, width, parameters, moments, contexts, np.array(seeds, np.uint32) + np.uint32(first)
+            )
+            for first in range(0, max(episodes), width)
+        ]
+        returns = np.concatenate([np.asarray(each, np.float64) for each in found], axis=1)
+        return [float(np.mean(each[:count])) for each, count in zip(returns, episodes, strict=True)]
+
+    def _program(self, task: Task) -> Program:
+        full = task.sizes == task.places and task.sizes.n_steps * self._n_envs % task.sizes.batch_size == 0
+        return Program(
+            self.env,
+            task.network,
+            self._n_envs,
+            task.places.n_steps,
+            task.places.batch_size,
+            full,
+            self._normalise_advantages,
+            self._side_by_side,
+        )
+
+    def _member(self, task: Task) -> Member:
+        return self._member_of(task.network, task.start, np.random.default_rng(task.interval.seed))
+
+    def _member_of(self, network: Network, state: State | None, rng: np.random.Generator) -> Member:
+        learned = initial(network, rng) if state is None else restored(network, state)
+        return Member(
+            learned,
+            moments_from(state, "observations", (network.inputs,)) if self._normalise_observations else None,
+            moments_from(state, "returns", ()) if self._normalise_returns else None,
+            episodes_from(state, self._new_episodes),
+        )
+
+    def _plan(self, task: Task, first: int, rollouts: int, most: int) -> Plan:
+        interval, of_rollout = task.interval, task.sizes.n_steps * self._n_envs
+        steps = [interval.start_steps + (first + index) * of_rollout for index in range(most)]
+        coefficients = [task.coefficients(step) for step in steps]
+        rates = np.array([each.learning_rate for each in coefficients], np.float32)
+        return Plan(
+            self._context,
+            np.int32(interval.seed),
+            np.int32(first),
+            np.int32(rollouts),
+            np.int32(task.n_epochs),
+            Sizes(*map(np.int32, task.sizes)),
+            coefficients[0]._replace(learning_rate=rates),
+        )
+
+    def _state(self, task: Task, member: Member) -> State:
+        state = state_of(task.network, member.learned)
+        if member.observations is not None:
+            state |= state_of_moments("observations", member.observations)
+        if member.returns is not None:
+            state |= state_of_moments("returns", member.returns)
+        return state | state_of_episodes(member.episodes)
+
+    def _put(self, tree: Any) -> Any:
+        return jax.device_put(tree, self._device)
+
+
+def _rollouts(task: Task, n_envs: int) -> int:
+    """How many it takes to come to the interval's end."""
+    steps = task.interval.until_steps - task.interval.start_steps
+    return max(-(-steps // (task.sizes.n_steps * n_envs)), 1)
+
+
+def _add(returns: Sequence[list[float]], ended: Ended, rollouts: Sequence[int]) -> None:
+    """Add the returns of the episodes that ended in a call, in the order in which they did."""
+    for member, count in enumerate(rollouts):
+        done = ended.done[:count, :, member]
+        returns[member] += ended.returns[:count, :, member][done].tolist()
+
+
+def _stacked(trees: Sequence[Any]) -> Any:
+    return jax.tree.map(lambda *leaves: np.stack(leaves), *trees)
+
+
+def _apart(tree: Any, count: int) -> list[Any]:
+    arrays = jax.tree.map(np.asarray, tree)
+    return [jax.tree.map(lambda leaf, place=place: leaf[place], arrays) for place in range(count)]
