@@ -5,8 +5,8 @@
     python benchmarks/jax_engine.py --population          # 8 members: executor=vectorised against executor=inline
 
 The peer is rejax 0.1.3 on gymnax 0.0.9 (whole training in one jitted call, as purejaxrl's PPO). With jax 0.10 it needs
-a nightly package of a dependency: `pip install --no-deps --target DIR gymnax==0.0.9 rejax==0.1.3 flax optax chex absl-py
-distrax toolz msgpack orbax-checkpoint treescope tfp-nightly dm-tree etils wrapt decorator cloudpickle six`.
+a nightly package of a dependency: `pip install --no-deps --target DIR gymnax==0.0.9 rejax==0.1.3 flax optax chex
+absl-py distrax toolz msgpack orbax-checkpoint treescope tfp-nightly dm-tree etils wrapt decorator cloudpickle six`.
 
 Everyone trains the same agent: two layers of 64 tanh units for policy and value each, 16 environments x 128 steps,
 minibatches of 64. Each rate comes from a process of its own with one thread, pinned to one core, after a first part
