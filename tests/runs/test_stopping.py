@@ -32,3 +32,18 @@ def test_a_run_in_which_nobody_had_a_finite_return_has_no_best_agent():
     check_anything_learned(history(math.nan, 1.0, math.inf))
     with pytest.raises(MetapbtError, match="no member ever had a finite return in 2 generations: there is no best"):
         check_anything_learned(history(math.nan, math.inf))
+
+
+def test_a_plateau_is_one_of_the_members_of_an_era():
+    first = [Record(n, 0, None, "random", {}, n + 1, 5.0) for n in range(3)]
+    students = [Record(3, m, None, "random", {}, 9, 1.0, restart=True) for m in (1, 2)]
+    second = [Record(4, 0, 1, "screened", {}, 10, 1.0), Record(5, 0, None, "continued", {}, 11, 1.0)]
+    plateau = {**NOTHING, "plateau": 2}
+
+    def reason(*records):
+        return stop_reason(History(records, size=1), plateau)
+
+    assert reason(*first) is not None
+    assert reason(*first, *students) is None  # they have only just begun to learn
+    assert reason(*first, *students, second[0]) is None
+    assert reason(*first, *students, *second) is not None
