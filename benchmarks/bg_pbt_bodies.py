@@ -5,9 +5,9 @@
     python benchmarks/bg_pbt_bodies.py --variants bg_pbt pb2 --seeds 3
 
 Every run ends with the first generation in which it has trained ``--steps`` environment steps or more in all,
-candidates and students included (6 millions, unless told otherwise: BG-PBT's last intervals then begin after its last
-change of architecture). Members of the other methods get a budget of an eighth of that each. What is compared is the
-test return: of the best agent that a run ever had, on 100 episodes that no decision saw. Means with their 95%
+candidates and students included (2.2 millions, unless told otherwise: BG-PBT's last intervals then begin after its
+last change of architecture). Members of the other methods get a budget of an eighth of that each. What is compared is
+the test return: of the best agent that a run ever had, on 100 episodes that no decision saw. Means with their 95%
 intervals over seeds, and those of the differences in pairs of the same seed. Runs are trained one to a core, whatever
 executor the experiment has.
 """
@@ -32,7 +32,7 @@ VARIANTS: dict[str, tuple[str, ...]] = {
 def main() -> None:
     parser = arguments_of(__doc__, 10, VARIANTS, "results/bg_pbt_bodies")
     parser.add_argument("--experiment", default="bg_pbt_small", help="bg_pbt_small, or one like it")
-    parser.add_argument("--steps", type=int, default=6_000_000, help="of a whole run (6,000,000)")
+    parser.add_argument("--steps", type=int, default=2_200_000, help="of a whole run (2,200,000)")
     arguments = parser.parse_args()
     budget = f"budget.steps={arguments.steps // MEMBERS}"
     tasks = [
