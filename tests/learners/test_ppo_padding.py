@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
-from test_ppo_update import INPUTS, coefficients, random_rollout
+from test_ppo_update import INPUTS, coefficients, random_rollout, random_samples
 
 from metapbt.learners.ppo.backend import jax
 from metapbt.learners.ppo.network import ACTIVATIONS, Actor, Network
 from metapbt.learners.ppo.padding import PaddedNetwork
-from metapbt.learners.ppo.update import Learned, Rollout, Sizes, update
+from metapbt.learners.ppo.update import Learned, Rollout, Sizes, loss, update
 
 
 def small(continuous, policy=(8,), value=(12, 12), activations=("tanh", "tanh")):
@@ -181,6 +181,20 @@ def test_what_is_not_looked_at_makes_no_difference():
 
     same(learned(1, 0), learned(2, 0))
     same(learned(1, 0), learned(1, 63))
+
+
+def test_padding_that_overflows_is_padding_all_the_same():
+    network, samples = small(False), random_samples(False, np.random.default_rng(0))
+    parameters = network.split(fresh(network).parameters)
+    absurd = samples._replace(log_probs=np.where(np.arange(48) < 40, samples.log_probs, -1e4).astype(np.float32))
+    shares = np.where(np.arange(48) < 40, 1 / 40, 0).astype(np.float32)
+    given = network, absurd, coefficients(), True, shares
+    (_, losses), gradients = jax.value_and_grad(loss, has_aux=True)(parameters, *given)
+    alone = network, jax.tree.map(lambda x: x[:40], samples), coefficients(), True
+    (_, expected), expected_gradients = jax.value_and_grad(loss, has_aux=True)(parameters, *alone)
+    np.testing.assert_allclose(losses, expected, rtol=1e-5)
+    for name, array in expected_gradients.items():
+        np.testing.assert_allclose(gradients[name], array, rtol=1e-5, atol=1e-6)
 
 
 def test_other_sizes_compile_nothing():

@@ -46,7 +46,7 @@ class Runner:
     ) -> None:
         self.returns: list[float] = []
         self.raw: Floats
-        self._scale = np.float32(reward_scale)
+        self._scale = reward_scale
         self._envs, self._rng, self._gamma = envs, rng, gamma
         self._normalise_observations = observations
         self._to_env = environment_actions(envs.action_space)
@@ -91,8 +91,9 @@ class Runner:
             observations[:n_steps] if self._normalise_observations is None else np.empty_like(observations[:n_steps])
         )
         for t in range(n_steps):
-            self.raw[t] = self._last_raw
             observations[t] = self._last
+            if self._normalise_observations is not None:
+                self.raw[t] = self._last_raw
             chosen = actor.act(observations[t], noise[t])
             actions[t] = chosen
             step = self._envs.step(self._to_env(chosen))
@@ -101,7 +102,8 @@ class Runner:
             done = np.logical_or(step.terminated, step.truncated, out=dones[t])
             normalise = self._normalise_rewards
             rewards[t] = step.rewards if normalise is None else normalise.see(step.rewards, done)
-            rewards[t] *= self._scale
+            if self._scale != 1:
+                rewards[t] *= self._scale
             if done.any():
                 self.returns += self._returns[done].tolist()
                 self._returns[done] = 0

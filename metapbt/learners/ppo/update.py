@@ -22,6 +22,7 @@ Array = jax.Array | np.ndarray[Any, Any]
 
 #: Adam's constants in PPO (detail 3).
 BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-5
+_LARGEST_LOG_RATIO = 80.0  # a ratio of 10^34; float32 ends at 10^38
 
 
 class Rollout(NamedTuple):
@@ -179,8 +180,8 @@ def loss(
         variance = shares @ (centred * centred) / (1 - shares[0])  # of n samples with n - 1 degrees of freedom
         # One sample has no deviation.
         advantages = jnp.where(shares[0] < 1, centred / (jnp.sqrt(variance) + 1e-8), advantages)
-    # Of padding 0, for it could overflow.
-    log_ratios = jnp.where(shares > 0, log_probs - samples.log_probs, 0)
+    # Bounded, for 0 times what overflows in padding would be no number.
+    log_ratios = jnp.minimum(log_probs - samples.log_probs, _LARGEST_LOG_RATIO)
     ratios = jnp.exp(log_ratios)
     clipped = jnp.clip(ratios, 1 - coefficients.clip_range, 1 + coefficients.clip_range)
     policy_loss = -(shares @ jnp.minimum(advantages * ratios, advantages * clipped))
