@@ -1,6 +1,6 @@
 """``engine=jax``: compiled rollouts are those of ``engine=python``, and members that train together lose nothing."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
@@ -12,17 +12,19 @@ from metapbt.envs.batches import BatchStep
 from metapbt.envs.jax import JAX_ENVIRONMENTS, make_jax_env
 from metapbt.errors import MetapbtError
 from metapbt.jax_backend import jax, jnp
-from metapbt.learners.base import Assigned, Training
+from metapbt.learners.base import Assigned, Teacher, Training
 from metapbt.learners.ppo import PPOLearner, compiled
 from metapbt.learners.ppo.hyperparameters import HYPERPARAMETERS
 from metapbt.learners.ppo.jax_state import moments_from, new_episodes
 from metapbt.learners.ppo.learned import initial
+from metapbt.learners.ppo.moments import Moments
 from metapbt.learners.ppo.network import Actor, Network
 from metapbt.learners.ppo.normalise import ObservationNormaliser, RunningMoments
 from metapbt.learners.ppo.rollout import Runner
+from metapbt.learners.ppo.teaching import Distillation, Teaching
 from metapbt.learners.ppo.update import Coefficients, Sizes, update
 
-N_ENVS, GAMMA = 4, 0.9
+N_ENVS, GAMMA, SCALE = 4, 0.9, 0.5
 COEFFICIENTS = Coefficients(1e-3, 0.2, 0.3, 0.95, GAMMA, 0.01, 0.5, 0.5, np.inf)
 
 
@@ -114,7 +116,8 @@ def prepared(env, n_steps, normalise):
     sizes = Sizes(np.int32(n_steps), np.int32(16))
     coefficients = Coefficients(*map(np.float32, COEFFICIENTS))
     rates = coefficients._replace(learning_rate=np.full(1, 1e-3, np.float32))
-    return program, member, compiled.Plan(context, np.int32(3), np.int32(0), np.int32(1), np.int32(2), sizes, rates)
+    numbers = (np.int32(3), np.int32(0), np.int32(1), np.int32(2))
+    return program, member, compiled.Plan(context, *numbers, sizes, rates, np.float32(SCALE), None)
 
 
 def alone(tree):
@@ -129,13 +132,13 @@ def test_rollouts_and_updates_are_those_of_engine_python(name, n_steps, normalis
     program, member, plan = prepared(env, n_steps, normalise)
     network, learned = program.network, member.learned
     keys = jax.random.split(jax.random.key(7), 1)
-    after, rollout, ended = compiled.collect(program, alone(member), alone(plan), keys)
+    after, rollout, _, ended = compiled.collect(program, alone(member), alone(plan), keys)
     walk, given = compiled._begin(program, member, plan, keys[0])
 
     observations, returns = ObservationNormaliser(network.inputs), RunningMoments(())
     batch = SameEpisodes(env, given.fresh, (walk.episodes.state, walk.episodes.observation))
     which = (observations, returns) if normalise else (None, None)
-    runner = Runner(batch, None, None, *which, GAMMA, None)
+    runner = Runner(batch, None, None, *which, GAMMA, None, SCALE)
     expected = runner.collect(SameNoise(network, learned.parameters, given.noise), n_steps, 32)
 
     for name_of in ("observations", "actions", "rewards", "dones"):
@@ -153,15 +156,9 @@ def test_rollouts_and_updates_are_those_of_engine_python(name, n_steps, normalis
     orders = np.stack([compiled._order(jax.random.fold_in(key, epoch), size, 32 * N_ENVS) for epoch in range(2)])
     assert [sorted(order[:size]) for order in orders.tolist()] == [list(range(size))] * 2
     coefficients = Coefficients(*map(np.float32, COEFFICIENTS))
-    mine = compiled._learn(
-        program,
-        learned,
-        jax.tree.map(lambda leaf: leaf[0], rollout),
-        jax.random.key_data(key),
-        np.int32(2),
-        coefficients,
-        plan.sizes,
-    )
+    rollout = jax.tree.map(lambda leaf: leaf[0], rollout)
+    one = compiled._Update(learned, None, rollout, None, jax.random.key_data(key), compiled._of_rollout(0, plan))
+    mine = compiled._learn(program, one)
     theirs, _ = update(
         learned,
         expected,
@@ -204,6 +201,7 @@ CHANGED = {
     "vf_coef": 2.0,
     "max_grad_norm": 0.01,
     "target_kl": 1e-9,
+    "reward_scale": 0.1,
 }
 
 
@@ -241,6 +239,74 @@ def test_members_that_train_together_get_what_each_gets_alone(env, side_by_side,
         assert found.env_steps == single.env_steps
         assert found.returns == pytest.approx(single.returns, rel=1e-5)
         assert found.eval_return == pytest.approx(single.eval_return, rel=1e-5)
+
+
+def test_students_with_one_teacher_learn_from_it_together_as_each_does_alone():
+    one = learner(settings={"normalise_observations": True, "normalise_returns": True})
+    taught_by = {"network.policy.width": 6, "network.value.layers": 2, "reward_scale": 0.5}
+    teacher = Teacher(train(one, None, taught_by, 300).state, taught_by, steps=100, annealed_over=400)
+    jobs = [Assigned(interval({"learning_rate": rate}, 200, seed=3), None, teacher) for rate in (1e-3, 1e-2)]
+    together = one.train_many(jobs)
+    for job, found in zip(jobs, together, strict=True):
+        single = one.train(job.interval, None, teacher)
+        untaught = one.train(job.interval, None)
+        assert differ(found, single) < 1e-5
+        assert not np.array_equal(found.state["policy/0/kernel"], untaught.state["policy/0/kernel"])
+        assert found.state["observations/count"] > untaught.state["observations/count"], "the teacher's were offered"
+
+
+@pytest.mark.parametrize("normalise", [False, True])
+def test_what_a_teacher_says_is_what_it_says_with_engine_python(normalise):
+    env = make_jax_env("cart_pole", {})
+    program, member, plan = prepared(env, 25, normalise)
+    teachers = Network(4, 2, False, (7,), (5,), "relu", "silu")
+    vector = initial(teachers, np.random.default_rng(1)).parameters
+    moments = (
+        Moments(np.float32([0.1, 0.2, 0, 0]), np.float32([0.1, 0.2, 0.3, 2]), np.float32(50)) if normalise else None
+    )
+    taught = compiled.Taught(vector, moments, np.float32(0.3), np.float32([2.0]), np.float32([0.7]))
+    program, plan = replace(program, teacher=teachers), plan._replace(taught=taught)
+    after, rollout, raw, _ = compiled.collect(
+        program, alone(member), alone(plan), jax.random.split(jax.random.key(7), 1)
+    )
+    first = jax.tree.map(lambda leaf: leaf[0], (after.returns, rollout, raw))
+    update_of = compiled._Update(member.learned, *first, None, compiled._of_rollout(0, plan))
+    mine = compiled._lesson(program, update_of)
+
+    observations = ObservationNormaliser(4)
+    unit = SCALE
+    if normalise:
+        observations.moments.mean, observations.moments.variance = moments.mean, moments.variance
+        unit = SCALE / np.sqrt(after.returns.variance[0] + 1e-8)
+    teacher = Teacher({}, {}, steps=0, annealed_over=1)
+    teaching = Teaching(
+        teacher, Distillation(2.0, 0.7, 1.0, 1.0), Actor(teachers, vector), observations if normalise else None, 0.3
+    )
+    theirs = teaching.lesson(np.asarray(raw[0, :25]), 32, unit, 0)
+    np.testing.assert_allclose(mine.outputs[:25], theirs.outputs[:25], atol=1e-5)
+    np.testing.assert_allclose(mine.values[:25], theirs.values[:25], atol=1e-5, rtol=1e-4)
+    assert (mine.policy_weight, mine.value_weight) == (theirs.policy_weight, theirs.value_weight)
+
+
+def test_networks_of_a_search_share_programs_where_compiling_is_slow(monkeypatch):
+    sizes = [(5, 1, "tanh"), (30, 2, "tanh"), (8, 3, "tanh")]
+    searched = [
+        {"network.policy.width": width, "network.policy.layers": layers, "network.policy.activation": activation}
+        for width, layers, activation in sizes
+    ]
+    own = [train(learner(), None, each, 100, seed=5) for each in searched]
+    one = learner()
+    monkeypatch.setattr(one._jax, "_slow", True)
+    train(one, None, searched[0], 100, seed=5)
+    compiled_before = compiled.advance._cache_size()
+    alone = [train(one, None, each, 100, seed=5) for each in searched]
+    assert compiled.advance._cache_size() == compiled_before
+    together = one.train_many([Assigned(interval(each, 100, seed=5), None) for each in searched])
+    assert compiled.advance._cache_size() == compiled_before + 1, "of three side by side"
+    for mine, padded, all_of_them, chosen in zip(own, alone, together, searched, strict=True):
+        assert differ(mine, padded) < 1e-5
+        assert differ(mine, all_of_them) < 1e-5
+        assert one.evaluate(padded.state, chosen, 1, 2) == padded.eval_return == mine.eval_return
 
 
 def test_a_member_that_cannot_be_trained_leaves_the_others_alone():

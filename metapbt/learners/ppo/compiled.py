@@ -16,10 +16,11 @@ from gymnasium import spaces
 
 from metapbt.envs.jax import JaxEnv
 from metapbt.jax_backend import jax, jnp
+from metapbt.learners.ppo.distillation import Lesson
 from metapbt.learners.ppo.moments import Moments, deviation, normalised, seen
 from metapbt.learners.ppo.network import Network
 from metapbt.learners.ppo.normalise import LARGEST
-from metapbt.learners.ppo.update import Coefficients, Learned, Rollout, Sizes, learn
+from metapbt.learners.ppo.update import Coefficients, Learned, Rollout, Sizes, learn, policy_and_values
 
 Array = Any
 
@@ -44,6 +45,7 @@ class Program:
         full: whether all of these are taken, and minibatches divide a rollout.
         normalise_advantages: within each minibatch.
         side_by_side: whether members are updated side by side.
+        teacher: the network of the members' teachers; None for members without.
     """
 
     env: JaxEnv
@@ -54,6 +56,7 @@ class Program:
     full: bool
     normalise_advantages: bool
     side_by_side: bool
+    teacher: Network | None = None
 
 
 class Episodes(NamedTuple):
@@ -75,6 +78,16 @@ class Member(NamedTuple):
     episodes: Episodes
 
 
+class Taught(NamedTuple):
+    """A member's frozen teacher."""
+
+    parameters: Array  # (size,), of its network
+    observations: Moments | None  # that normalise what it sees
+    unit: Array  # what it made of a reward of 1
+    policy_weight: Array  # (rollouts,), as in ``Lesson``
+    value_weight: Array  # (rollouts,), the same
+
+
 class Plan(NamedTuple):
     """What a member does in one call."""
 
@@ -85,6 +98,8 @@ class Plan(NamedTuple):
     n_epochs: Array
     sizes: Sizes
     coefficients: Coefficients  # with a learning rate for each rollout of the call
+    reward_scale: Array  # of the rewards that are learned from
+    taught: Taught | None
 
 
 class Ended(NamedTuple):
@@ -116,6 +131,7 @@ class _Given(NamedTuple):
 class _Step(NamedTuple):
     """What is kept of a step, each (envs, ...)."""
 
+    raw: Array | None  # observations as the environment gave them, where a teacher needs them
     observations: Array
     outputs: Array
     actions: Array
@@ -140,19 +156,18 @@ def advance(program: Program, most: int, members: Member, plans: Plan) -> tuple[
         index, members, ended = carry
         keys = jax.vmap(lambda plan: jax.random.fold_in(jax.random.key(plan.seed), plan.first + index))(plans)
         of_rollout, of_orders = jnp.moveaxis(jax.vmap(jax.random.split)(keys), 1, 0)
-        after, rollouts, now = collect(program, members, plans, of_rollout)
+        after, rollouts, raw, now = collect(program, members, plans, of_rollout)
         under_way = index < plans.rollouts
-        rates = plans.coefficients.learning_rate[:, index]
-        arguments = (
+        updates = _Update(
             after.learned,
+            after.returns,
             rollouts,
+            raw,
             jax.random.key_data(of_orders),
-            jnp.where(under_way, plans.n_epochs, 0),
-            plans.coefficients._replace(learning_rate=rates),
-            plans.sizes,
+            jax.vmap(partial(_of_rollout, index))(plans)._replace(n_epochs=jnp.where(under_way, plans.n_epochs, 0)),
         )
         each = partial(_learn, program)
-        learned = jax.vmap(each)(*arguments) if program.side_by_side else jax.lax.map(lambda one: each(*one), arguments)
+        learned = jax.vmap(each)(updates) if program.side_by_side else jax.lax.map(each, updates)
         members = jax.tree.map(partial(_where, under_way), after._replace(learned=learned), members)
         ended = jax.tree.map(lambda all, one: jax.lax.dynamic_update_index_in_dim(all, one, index, 0), ended, now)
         return index + 1, members, ended
@@ -162,8 +177,13 @@ def advance(program: Program, most: int, members: Member, plans: Plan) -> tuple[
     return members, ended
 
 
-def collect(program: Program, members: Member, plans: Plan, keys: Array) -> tuple[Member, Rollout, Ended]:
-    """Take the steps of one rollout in every environment of every member."""
+def collect(program: Program, members: Member, plans: Plan, keys: Array) -> tuple[Member, Rollout, Array | None, Ended]:
+    """Take the steps of one rollout in every environment of every member.
+
+    Returns:
+        The members; their rollouts; the observations of these as the environments gave them, where a teacher needs
+        them; and which episodes ended, (time, members, envs).
+    """
     walks, given = jax.vmap(partial(_begin, program))(members, plans, keys)
     each = jax.vmap(partial(_step, program), (0, 0, None))
     kept = jax.eval_shape(each, walks, given, jnp.int32(0))[1]
@@ -183,7 +203,8 @@ def collect(program: Program, members: Member, plans: Plan, keys: Array) -> tupl
     done = steps.done
     if not program.full:  # members whose rollouts are shorter have waited
         done &= (jnp.arange(program.time)[:, None] < plans.sizes.n_steps)[..., None]
-    return members, rollouts, Ended(done, steps.returns)
+    raw = None if steps.raw is None else jnp.moveaxis(steps.raw, 1, 0)
+    return members, rollouts, raw, Ended(done, steps.returns)
 
 
 def _begin(program: Program, member: Member, plan: Plan, key: Array) -> tuple[_Walk, _Given]:
@@ -239,8 +260,10 @@ def _step(program: Program, walk: _Walk, given: _Given, t: Array) -> tuple[_Walk
         of_returns = seen(of_returns, discounted)
         rewards = jnp.clip(reward / deviation(of_returns), -LARGEST, LARGEST)
         discounted = jnp.where(done, 0, discounted)
+    rewards *= plan.reward_scale
     episodes = Episodes(state, observation, jnp.where(done, 0, age), jnp.where(done, 0, returns), discounted)
-    kept = _Step(walk.last, outputs, actions, rewards, done, cut, returns)
+    raw = None if program.teacher is None else walk.episodes.observation
+    kept = _Step(raw, walk.last, outputs, actions, rewards, done, cut, returns)
     return _Walk(episodes, last, moments, of_returns, finals), kept
 
 
@@ -254,28 +277,60 @@ def _rollout(program: Program, walk: _Walk, given: _Given, steps: _Step) -> Roll
     return Rollout(steps.observations, steps.actions, rewards, steps.done, walk.last, steps.outputs)
 
 
-def _learn(
-    program: Program,
-    learned: Learned,
-    rollout: Rollout,
-    key: Array,
-    n_epochs: Array,
-    coefficients: Coefficients,
-    sizes: Sizes,
-) -> Learned:
-    places = program.time * program.n_envs
-    size = places if program.full else sizes.n_steps * program.n_envs
+class _Update(NamedTuple):
+    """All that a member needs to learn from a rollout."""
+
+    learned: Learned
+    returns: Moments | None
+    rollout: Rollout
+    raw: Array | None
+    key: Array  # as numbers
+    plan: Plan  # of this rollout alone
+
+
+def _of_rollout(index: Array, plan: Plan) -> Plan:
+    """A plan with what it says of one rollout instead of what it says of each."""
+    coefficients = plan.coefficients._replace(learning_rate=plan.coefficients.learning_rate[index])
+    taught = plan.taught
+    if taught is not None:
+        policy_weight, value_weight = taught.policy_weight[index], taught.value_weight[index]
+        taught = taught._replace(policy_weight=policy_weight, value_weight=value_weight)
+    return plan._replace(coefficients=coefficients, taught=taught)
+
+
+def _learn(program: Program, update: _Update) -> Learned:
+    key, plan, places = jax.random.wrap_key_data(update.key), update.plan, program.time * program.n_envs
+    size = places if program.full else plan.sizes.n_steps * program.n_envs
     return learn(
-        learned,
-        rollout,
-        lambda epoch: _order(jax.random.fold_in(jax.random.wrap_key_data(key), epoch), size, places),
-        n_epochs,
-        coefficients,
-        None if program.full else sizes,
+        update.learned,
+        update.rollout,
+        lambda epoch: _order(jax.random.fold_in(key, epoch), size, places),
+        plan.n_epochs,
+        plan.coefficients,
+        None if program.full else plan.sizes,
+        _lesson(program, update),
         network=program.network,
         batch_size=program.batch_size,
         normalise_advantages=program.normalise_advantages,
     )[0]
+
+
+def _lesson(program: Program, update: _Update) -> Lesson | None:
+    """What the teacher says of a rollout; its values in units of the student's rewards."""
+    network, taught = program.teacher, update.plan.taught
+    if network is None or taught is None or update.raw is None:
+        return None
+    seen = update.raw if taught.observations is None else normalised(taught.observations, update.raw)
+    parameters, shape = network.split(taught.parameters), update.rollout.rewards.shape
+    outputs, values = policy_and_values(network, parameters, seen.reshape(-1, network.inputs))
+    unit = update.plan.reward_scale / (1 if update.returns is None else deviation(update.returns))
+    return Lesson(
+        outputs.reshape(*shape, -1),
+        values.reshape(shape) * (unit / taught.unit),
+        parameters.get("log_std", jnp.zeros(network.outputs)),
+        taught.policy_weight,
+        taught.value_weight,
+    )
 
 
 def _order(key: Array, size: Any, places: int) -> Array:

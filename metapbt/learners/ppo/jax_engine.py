@@ -12,7 +12,7 @@ from gymnasium import spaces
 from metapbt.envs.jax import make_jax_env
 from metapbt.jax_backend import device_for, jax
 from metapbt.learners.base import Assigned, State, Training
-from metapbt.learners.ppo.compiled import Ended, Member, Plan, Program, advance
+from metapbt.learners.ppo.compiled import Ended, Member, Plan, Program, Taught, advance
 from metapbt.learners.ppo.compiled_evaluation import evaluate, width_for
 from metapbt.learners.ppo.jax_state import (
     episodes_from,
@@ -22,14 +22,38 @@ from metapbt.learners.ppo.jax_state import (
     state_of_moments,
 )
 from metapbt.learners.ppo.learned import initial, restored, state_of
+from metapbt.learners.ppo.moments import Moments
 from metapbt.learners.ppo.network import Network
-from metapbt.learners.ppo.update import Coefficients, Sizes
+from metapbt.learners.ppo.padding import PaddedNetwork, with_room
+from metapbt.learners.ppo.update import Coefficients, Learned, Sizes
 
 if TYPE_CHECKING:
     from metapbt.history import Interval
 
 #: Environment steps of a member in one call, about: returns of so many are kept until it ends.
 _STEPS_OF_A_CALL, _MOST_ROLLOUTS = 2**16, 32
+
+#: Numbers in the state of an environment that compiles quickly.
+_MOST_NUMBERS = 64
+
+
+@dataclass(frozen=True)
+class Tutor:
+    """Who teaches a member.
+
+    Attributes:
+        state: of the teacher.
+        network: its own.
+        unit: what it made of a reward of 1.
+        weights: of its policy and of its values in the student's loss, after so many steps of the interval.
+        offer_moments: whether a new student begins with its running moments.
+    """
+
+    state: State
+    network: Network
+    unit: float
+    weights: Callable[[int], tuple[float, float]]
+    offer_moments: bool
 
 
 @dataclass(frozen=True)
@@ -44,6 +68,9 @@ class Task:
         places: that are compiled for these.
         n_epochs: over each rollout.
         coefficients: the other hyperparameters, at an environment step of the line of descent.
+        reward_scale: of the rewards that are learned from.
+        searched: whether the network is one of many that are tried.
+        tutor: whom it learns from; None without.
     """
 
     interval: Interval
@@ -53,6 +80,9 @@ class Task:
     places: Sizes
     n_epochs: int
     coefficients: Callable[[int], Coefficients]
+    reward_scale: float = 1.0
+    searched: bool = False
+    tutor: Tutor | None = None
 
 
 class Spaces(NamedTuple):
@@ -97,6 +127,9 @@ class JaxEngine:
         self._context = {name: np.float32(value) for name, value in self.env.context.items()}
         self._new_episodes = new_episodes(self.env, n_envs)
         self._side_by_side = self._device.platform != "cpu"  # as ``compiled`` says
+        # Environments with many numbers, Brax's, take a CPU half a minute to compile; so does anything a GPU.
+        numbers = sum(leaf[0].size for leaf in jax.tree.leaves(self._new_episodes.state))
+        self._slow = self._side_by_side or numbers > _MOST_NUMBERS
 
     @property
     def spaces(self) -> Spaces:
@@ -130,10 +163,12 @@ class JaxEngine:
             results |= self._train_group(program, group, members)
         return [results[place] for place in range(len(jobs))]
 
-    def evaluate(self, network: Network, state: State, seed: int, episodes: int) -> float:
+    def evaluate(self, network: Network, searched: bool, state: State, seed: int, episodes: int) -> float:
         """The mean return of the deterministic policy of a state, over episodes from ``seed`` on."""
-        member = self._member_of(network, state, np.random.default_rng(0))
-        return self._evaluate(network, [member], [seed], [episodes])[0]
+        learned = restored(network, state)
+        if (roomy := self._roomy(network, searched)) is not None:
+            network, learned = roomy, roomy.pad_learned(network, learned)
+        return self._evaluate(network, [(learned, self._moments(state, network)[0])], [seed], [episodes])[0]
 
     def _train_group(
         self, program: Program, group: Mapping[int, Task], members: Mapping[int, Member]
@@ -165,7 +200,7 @@ class JaxEngine:
         intervals = [task.interval for task in tasks]
         evaluations = self._evaluate(
             program.network,
-            members,
+            [(member.learned, member.observations) for member in members],
             [interval.evaluation_seed for interval in intervals],
             [interval.evaluation_episodes for interval in intervals],
         )
@@ -182,12 +217,14 @@ class JaxEngine:
         ]
 
     def _evaluate(
-        self, network: Network, members: Sequence[Member], seeds: Sequence[int], episodes: Sequence[int]
+        self,
+        network: Network,
+        agents: Sequence[tuple[Learned, Moments | None]],
+        seeds: Sequence[int],
+        episodes: Sequence[int],
     ) -> list[float]:
-        parameters, moments = self._put(
-            _stacked([(member.learned.parameters, member.observations) for member in members])
-        )
-        contexts = self._put(_stacked([self._context] * len(members)))
+        parameters, moments = self._put(_stacked([(learned.parameters, moments) for learned, moments in agents]))
+        contexts = self._put(_stacked([self._context] * len(agents)))
         width = width_for(max(episodes))
         found = [
             evaluate(
@@ -202,31 +239,46 @@ class JaxEngine:
         full = task.sizes == task.places and task.sizes.n_steps * self._n_envs % task.sizes.batch_size == 0
         return Program(
             self.env,
-            task.network,
+            self._roomy(task.network, task.searched) or task.network,
             self._n_envs,
             task.places.n_steps,
             task.places.batch_size,
             full,
             self._normalise_advantages,
             self._side_by_side,
+            None if task.tutor is None else self._roomy(task.tutor.network, task.searched) or task.tutor.network,
         )
 
     def _member(self, task: Task) -> Member:
-        return self._member_of(task.network, task.start, np.random.default_rng(task.interval.seed))
+        network, start = task.network, task.start
+        rng = np.random.default_rng(task.interval.seed)
+        learned = initial(network, rng) if start is None else restored(network, start)
+        if (roomy := self._roomy(network, task.searched)) is not None:
+            learned = roomy.pad_learned(network, learned)
+        offered = task.tutor.state if start is None and task.tutor and task.tutor.offer_moments else start
+        return Member(learned, *self._moments(offered, network), episodes_from(start, self._new_episodes))
 
-    def _member_of(self, network: Network, state: State | None, rng: np.random.Generator) -> Member:
-        learned = initial(network, rng) if state is None else restored(network, state)
-        return Member(
-            learned,
+    def _moments(self, state: State | None, network: Network) -> tuple[Moments | None, Moments | None]:
+        return (
             moments_from(state, "observations", (network.inputs,)) if self._normalise_observations else None,
             moments_from(state, "returns", ()) if self._normalise_returns else None,
-            episodes_from(state, self._new_episodes),
         )
+
+    def _roomy(self, network: Network, searched: bool) -> PaddedNetwork | None:
+        """The network that one is compiled as where many are tried and each would take long; None for itself."""
+        return with_room(network) if searched and self._slow and not network.shared else None
 
     def _plan(self, task: Task, first: int, rollouts: int, most: int) -> Plan:
         interval, of_rollout = task.interval, task.sizes.n_steps * self._n_envs
         steps = [interval.start_steps + (first + index) * of_rollout for index in range(most)]
         coefficients = [task.coefficients(step) for step in steps]
+        taught = None
+        if (tutor := task.tutor) is not None:
+            weights = np.array([tutor.weights(step - interval.start_steps) for step in steps], np.float32)
+            vector, roomy = restored(tutor.network, tutor.state).parameters, self._roomy(tutor.network, task.searched)
+            vector = vector if roomy is None else roomy.pad(tutor.network, vector)
+            moments, _ = self._moments(tutor.state, tutor.network)
+            taught = Taught(vector, moments, np.float32(tutor.unit), weights[:, 0], weights[:, 1])
         rates = np.array([each.learning_rate for each in coefficients], np.float32)
         return Plan(
             self._context,
@@ -236,10 +288,14 @@ class JaxEngine:
             np.int32(task.n_epochs),
             Sizes(*map(np.int32, task.sizes)),
             coefficients[0]._replace(learning_rate=rates),
+            np.float32(task.reward_scale),
+            taught,
         )
 
     def _state(self, task: Task, member: Member) -> State:
-        state = state_of(task.network, member.learned)
+        roomy = self._roomy(task.network, task.searched)
+        learned = member.learned if roomy is None else roomy.unpad_learned(task.network, member.learned)
+        state = state_of(task.network, learned)
         if member.observations is not None:
             state |= state_of_moments("observations", member.observations)
         if member.returns is not None:

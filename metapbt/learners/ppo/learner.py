@@ -17,8 +17,15 @@ from metapbt.envs.batches.kept import KeptBatches
 from metapbt.errors import MetapbtError, unknown_name
 from metapbt.learners.base import Assigned, Policy, State, Teacher, Training, train_each
 from metapbt.learners.intervals import episodes_in, episodes_state, longest_rollout, warn_if_anew, warn_if_cut
-from metapbt.learners.ppo.hyperparameters import HYPERPARAMETERS, PERCEPTRON, bounds, check_space, check_values
-from metapbt.learners.ppo.jax_engine import JaxEngine, Spaces, Task
+from metapbt.learners.ppo.hyperparameters import (
+    ARCHITECTURE,
+    HYPERPARAMETERS,
+    PERCEPTRON,
+    bounds,
+    check_space,
+    check_values,
+)
+from metapbt.learners.ppo.jax_engine import JaxEngine, Spaces, Task, Tutor
 from metapbt.learners.ppo.learned import actor_of, initial, restored, state_of
 from metapbt.learners.ppo.network import Actor, Network
 from metapbt.learners.ppo.normalise import ObservationNormaliser, RunningMoments
@@ -203,7 +210,8 @@ class PPOLearner:
     def evaluate(self, state: State, hyperparameters: Hyperparameters, seed: int, episodes: int) -> float:
         """The mean return of the deterministic policy, several episodes side by side."""
         if self._jax is not None:
-            return self._jax.evaluate(self._network(self._chosen(hyperparameters)), state, seed, episodes)
+            network = self._network(self._chosen(hyperparameters))
+            return self._jax.evaluate(network, _searched(hyperparameters), state, seed, episodes)
         network, observations = self._trained(state, hyperparameters)
         return self._evaluate(actor_of(network, restored(network, state)), observations, seed, episodes)
 
@@ -256,8 +264,6 @@ class PPOLearner:
         return n_steps, batch_size, n_epochs
 
     def _task(self, job: Assigned) -> Task:
-        if job.teacher is not None:
-            raise MetapbtError("learner=ppo with engine=jax cannot learn from a teacher")
         chosen = self._chosen(job.interval.hyperparameters)
         n_steps, batch_size, n_epochs = self._sizes(chosen)
         return Task(
@@ -268,7 +274,16 @@ class PPOLearner:
             Sizes(_places(n_steps, _STEPS_COMPILED), _places(batch_size, _BATCHES_COMPILED)),
             n_epochs,
             partial(self._coefficients, chosen),
+            chosen["reward_scale"],
+            _searched(job.interval.hyperparameters),
+            None if job.teacher is None else self._tutor(job.teacher),
         )
+
+    def _tutor(self, teacher: Teacher) -> Tutor:
+        chosen, given = self._chosen(teacher.hyperparameters), self.distillation
+        network = self._network(chosen)
+        unit = reward_unit(chosen, self._moments(network, teacher.state)[1])
+        return Tutor(teacher.state, network, unit, partial(given.weights, teacher), given.offer_moments)
 
     def _jax_engine(self, device: str) -> JaxEngine | None:
         if self.engine not in (*ENGINES, "jax"):
@@ -340,6 +355,11 @@ def _orders(rng: np.random.Generator, n_epochs: int, size: int, places: int) -> 
     for epoch in range(n_epochs):
         orders[epoch, :size] = rng.permutation(size)
     return orders
+
+
+def _searched(hyperparameters: Hyperparameters) -> bool:
+    """Whether the network is one of many that a search tries."""
+    return not ARCHITECTURE.keys().isdisjoint(hyperparameters)
 
 
 def _places(number: int, per_octave: int) -> int:

@@ -143,6 +143,28 @@ class PaddedNetwork(Network):
         return places
 
 
+def with_room(network: Network) -> PaddedNetwork:
+    """What a network is compiled as, so that few programs serve a whole search: one of few sizes, for both heads.
+
+    Layers come in threes, sixes, twelves, ...; units in powers of 4 from 64 on. It follows from the network alone: what
+    an agent is compiled as does not depend on whom it trains with.
+    """
+    widths, used = network.policy_widths + network.value_widths, (network.policy_activation, network.value_activation)
+    layers, width = 3, 64
+    while layers < max(len(network.policy_widths), len(network.value_widths)):
+        layers *= 2
+    while width < max(widths):
+        width *= 4
+    return PaddedNetwork(
+        network.inputs,
+        network.outputs,
+        network.continuous,
+        (width,) * layers,
+        (width,) * layers,
+        activations=tuple(name for name in ACTIVATIONS if name in used),
+    )
+
+
 def _heads(network: Network) -> tuple[tuple[str, tuple[int, ...], str], ...]:
     return (
         ("policy", network.policy_widths, network.policy_activation),

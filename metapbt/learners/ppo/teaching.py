@@ -48,6 +48,11 @@ class Distillation:
         if not isinstance(self.offer_moments, bool):
             raise MetapbtError(f"learner.distillation.offer_moments must be true or false, got {self.offer_moments!r}")
 
+    def weights(self, teacher: Teacher, steps: int) -> tuple[float, float]:
+        """What policy and values of the teacher weigh after so many environment steps of the interval."""
+        weight = teacher.weight(steps, self.start, self.end)
+        return weight * self.policy, weight * self.value
+
 
 class Teaching:
     """A frozen teacher.
@@ -80,9 +85,7 @@ class Teaching:
             unit: the student's ``reward_unit``. Values of agents with another discount differ all the same.
             steps: environment steps of the interval before this rollout.
         """
-        given = self._distillation
-        weight = self._teacher.weight(steps, given.start, given.end)
-        policy_weight, value_weight = weight * given.policy, weight * given.value
+        policy_weight, value_weight = self._distillation.weights(self._teacher, steps)
         if not (policy_weight or value_weight):
             return None
         n_steps, envs, inputs = raw.shape
