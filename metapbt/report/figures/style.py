@@ -47,6 +47,8 @@ _STYLES = dict(
             MethodStyle("#e78ac3", "<"),
             MethodStyle("#029e73", "p"),
             MethodStyle("#7b4fa3", "h"),
+            MethodStyle("#ca2f66", "d"),
+            MethodStyle("#1b1f6b", "8"),
             MethodStyle("#d55e00", "D"),
         ],
         strict=True,
