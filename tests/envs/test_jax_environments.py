@@ -102,7 +102,7 @@ def test_contexts_share_a_program(name):
 
 
 def test_other_environments_are_named():
-    with pytest.raises(MetapbtError, match="engine=jax steps cart_pole, mountain_car, got 'lunar_lander'"):
+    with pytest.raises(MetapbtError, match="engine=jax steps .*cart_pole, mountain_car, got 'lunar_lander'"):
         make_jax_env("lunar_lander", {})
     with pytest.raises(MetapbtError, match="pole_lenght"):
         make_jax_env("cart_pole", {"pole_lenght": 1})

@@ -12,8 +12,9 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from metapbt.envs.batches import ENGINES, EnvBatch, make_batch, why_anew
+from metapbt.envs.batches import BATCHES, ENGINES, EnvBatch, make_batch, why_anew
 from metapbt.envs.batches.kept import KeptBatches
+from metapbt.envs.jax import JAX_ENVIRONMENTS
 from metapbt.errors import MetapbtError, unknown_name
 from metapbt.learners.base import Assigned, Policy, State, Teacher, Training, train_each
 from metapbt.learners.intervals import episodes_in, episodes_state, longest_rollout, warn_if_anew, warn_if_cut
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
 #: Settings and their defaults; those of ``network`` and ``hyperparameters`` are below.
 SETTINGS: dict[str, Any] = {
     "n_envs": 16,
-    "engine": "python",
+    "engine": "auto",
     "device": "auto",
     "normalise_advantages": True,
     "normalise_observations": False,
@@ -80,7 +81,7 @@ class PPOLearner:
     Settings:
         n_envs: environments stepped side by side.
         engine: of the environments: ``python``; ``jax``, which compiles them together with the updates, where JAX can
-            step them; or ``envpool`` for the default context.
+            step them; ``envpool`` for the default context; or ``auto``: ``jax`` for Brax's bodies, else ``python``.
         device: of ``engine=jax``: ``auto`` (a GPU where there is one), ``cpu`` or ``gpu``.
         normalise_advantages: within each minibatch.
         normalise_observations, normalise_returns: by running moments, as ``VecNormalize`` does.
@@ -101,6 +102,8 @@ class PPOLearner:
         self.budget = budget
         self.n_envs = whole_number("learner.n_envs", chosen["n_envs"], 1)
         self.engine: str = chosen["engine"]
+        if self.engine == "auto":  # what has no other batch than a compiled one would be stepped one by one
+            self.engine = "jax" if env in JAX_ENVIRONMENTS.keys() - BATCHES.keys() else "python"
         self.normalise_advantages = _flag("learner.normalise_advantages", chosen["normalise_advantages"])
         self.normalise_observations = _flag("learner.normalise_observations", chosen["normalise_observations"])
         self.normalise_returns = _flag("learner.normalise_returns", chosen["normalise_returns"])
@@ -287,7 +290,7 @@ class PPOLearner:
 
     def _jax_engine(self, device: str) -> JaxEngine | None:
         if self.engine not in (*ENGINES, "jax"):
-            raise unknown_name("learner.engine", self.engine, (*ENGINES, "jax"))
+            raise unknown_name("learner.engine", self.engine, ("auto", *ENGINES, "jax"))
         if self.engine != "jax":
             return None
         return JaxEngine(
