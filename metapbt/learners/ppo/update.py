@@ -341,8 +341,10 @@ def _samples(network: Network, vector: Array, rollout: Rollout, coefficients: Co
     parameters = network.split(vector)
     observations = rollout.observations.reshape(-1, network.inputs)
     actions = rollout.actions.reshape(len(observations), *rollout.actions.shape[2:])
-    outputs, values = policy_and_values(network, parameters, observations)
-    _, last_values = policy_and_values(network, parameters, rollout.last_observations)
+    outputs = network.outputs_for(jnp, parameters, observations)
+    # Those after the last step along with the others: alone, they would have kernels of their own to compile.
+    every = jnp.concatenate([observations, rollout.last_observations])
+    values, last_values = jnp.split(network.values_for(jnp, parameters, every), [len(observations)])
     log_probs, _ = log_probs_and_entropy(network, parameters, outputs, actions)
     advantages, returns = advantages_and_returns(
         rollout.rewards,
