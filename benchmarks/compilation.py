@@ -21,11 +21,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-#: The corners of ``space=ppo_architecture`` and its middle: layers, width and activation, of policy and value.
+#: Corners of ``space=ppo_architecture``, its middle and the dearest: layers, width, activation, of policy and value.
 ARCHITECTURES = [
     ((2, 64, "tanh"), (2, 64, "tanh")),
     ((1, 16, "relu"), (1, 16, "relu")),
     ((1, 128, "silu"), (4, 16, "tanh")),
+    ((4, 32, "tanh"), (4, 32, "tanh")),
     ((4, 128, "tanh"), (4, 128, "tanh")),
     ((4, 128, "relu"), (4, 128, "relu")),
     ((4, 128, "silu"), (4, 128, "silu")),

@@ -342,10 +342,13 @@ def _samples(network: Network, vector: Array, rollout: Rollout, coefficients: Co
     parameters = network.split(vector)
     observations = rollout.observations.reshape(-1, network.inputs)
     actions = rollout.actions.reshape(len(observations), *rollout.actions.shape[2:])
-    outputs, values = policy_and_values(network, parameters, observations)
-    if rollout.outputs is not None:  # then nothing computes them again: what is not used is not compiled
-        outputs = rollout.outputs.reshape(outputs.shape)
-    _, last_values = policy_and_values(network, parameters, rollout.last_observations)
+    if rollout.outputs is None:
+        outputs = network.outputs_for(jnp, parameters, observations)
+    else:
+        outputs = rollout.outputs.reshape(len(observations), network.outputs)
+    # Those after the last step along with the others: alone, they would have kernels of their own to compile.
+    every = jnp.concatenate([observations, rollout.last_observations])
+    values, last_values = jnp.split(network.values_for(jnp, parameters, every), [len(observations)])
     log_probs, _ = log_probs_and_entropy(network, parameters, outputs, actions)
     advantages, returns = advantages_and_returns(
         rollout.rewards,
