@@ -252,9 +252,7 @@ class JaxEngine:
         firsts = _stacked([np.uint32(seed) for seed in seeds], lanes)
         width = width_for(max(episodes))
         found = [
-            evaluate(
-                self.env, network, width, parameters, moments, contexts, np.array(seeds, np.uint32) + np.uint32(first)
-            )
+            evaluate(self.env, network, width, parameters, moments, contexts, firsts + np.uint32(first))
             for first in range(0, max(episodes), width)
         ]
         returns = np.concatenate([np.asarray(each, np.float64) for each in found], axis=1)
