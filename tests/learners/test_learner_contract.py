@@ -40,7 +40,7 @@ LEARNERS = {
     "DQN": (sb3("DQN", learning_starts=50, buffer_size=1000), {"learning_rate": 1e-3, "train_freq": 2}),
 }
 
-LEARN_FROM_TEACHERS = {"ppo", "synthetic"}
+LEARN_FROM_TEACHERS = {"ppo", "ppo in jax", "synthetic"}
 
 
 @pytest.fixture(params=LEARNERS)

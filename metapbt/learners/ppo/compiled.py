@@ -336,8 +336,8 @@ def _lesson(program: Program, update: _Update) -> Lesson | None:
 def _order(key: Array, size: Any, places: int) -> Array:
     """(places,), of which the first ``size`` are a permutation of 0, ..., size - 1.
 
-    XLA's sort of single words is ten times faster on a CPU than that of pairs, so words are sorted whose low bits are
-    the numbers themselves. Where too few bits are left for chance, pairs are.
+    XLA's sort of single words is several times faster on a CPU than that of pairs, so words are sorted whose low bits
+    are the numbers themselves. Where too few bits are left for chance, pairs are.
     """
     bits, numbers = (places - 1).bit_length(), jnp.arange(places, dtype=jnp.uint32)
     words = jax.random.bits(key, (places,))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 
 #: Environment steps of a member in one call, about: returns of so many are kept until it ends.
 _STEPS_OF_A_CALL, _MOST_ROLLOUTS = 2**16, 32
+
+#: Members of a call, where networks of a search share a program: their count is compiled in, and rungs differ in it.
+_TOGETHER = 8
 
 #: Numbers in the state of an environment that compiles quickly.
 _MOST_NUMBERS = 64
@@ -159,8 +162,9 @@ class JaxEngine:
                 results[place] = error
             else:
                 groups.setdefault(self._program(task), {})[place] = task
-        for program, group in groups.items():
-            results |= self._train_group(program, group, members)
+        for program, whole in groups.items():
+            for group in self._calls(program, whole):
+                results |= self._train_group(program, group, members)
         return [results[place] for place in range(len(jobs))]
 
     def evaluate(self, network: Network, searched: bool, state: State, seed: int, episodes: int) -> float:
@@ -168,7 +172,22 @@ class JaxEngine:
         learned = restored(network, state)
         if (roomy := self._roomy(network, searched)) is not None:
             network, learned = roomy, roomy.pad_learned(network, learned)
-        return self._evaluate(network, [(learned, self._moments(state, network)[0])], [seed], [episodes])[0]
+        return self._evaluate(network, [(learned, self._moments(state, network)[0])], [seed], [episodes], 1)[0]
+
+    def _calls(self, program: Program, group: Mapping[int, Task]) -> Iterator[dict[int, Task]]:
+        """Who is trained by one call."""
+        rest = list(group)
+        while rest:
+            size = len(rest)
+            if isinstance(program.network, PaddedNetwork):
+                # What is left over waits for nothing on a CPU; on a GPU empty places cost next to nothing.
+                size = _TOGETHER if size >= _TOGETHER or self._side_by_side else 1
+            yield {place: group[place] for place in rest[:size]}
+            rest = rest[size:]
+
+    def _lanes(self, program: Program, count: int) -> int:
+        """For how many members a call for ``count`` is compiled."""
+        return _TOGETHER if self._side_by_side and isinstance(program.network, PaddedNetwork) else count
 
     def _train_group(
         self, program: Program, group: Mapping[int, Task], members: Mapping[int, Member]
@@ -188,13 +207,15 @@ class JaxEngine:
         most = max(1, min(_MOST_ROLLOUTS, _STEPS_OF_A_CALL // (program.time * program.n_envs)))
         rollouts = [_rollouts(task, self._n_envs) for task in tasks]
         returns: list[list[float]] = [[] for _ in tasks]
-        carried = self._put(_stacked(members))
+        lanes = self._lanes(program, len(tasks))
+        carried = self._put(_stacked(members, lanes))
         for first in range(0, max(rollouts), most):
             plans = [
                 self._plan(task, first, min(max(count - first, 0), most), most)
                 for task, count in zip(tasks, rollouts, strict=True)
             ]
-            carried, ended = advance(program, most, carried, self._put(_stacked(plans)))
+            idle = plans[-1]._replace(rollouts=np.int32(0))
+            carried, ended = advance(program, most, carried, self._put(_stacked([*plans, idle], lanes)))
             _add(returns, jax.tree.map(np.asarray, ended), [int(plan.rollouts) for plan in plans])
         members = _apart(carried, len(tasks))
         intervals = [task.interval for task in tasks]
@@ -203,6 +224,7 @@ class JaxEngine:
             [(member.learned, member.observations) for member in members],
             [interval.evaluation_seed for interval in intervals],
             [interval.evaluation_episodes for interval in intervals],
+            lanes,
         )
         return [
             Training(
@@ -222,18 +244,19 @@ class JaxEngine:
         agents: Sequence[tuple[Learned, Moments | None]],
         seeds: Sequence[int],
         episodes: Sequence[int],
+        lanes: int,
     ) -> list[float]:
-        parameters, moments = self._put(_stacked([(learned.parameters, moments) for learned, moments in agents]))
-        contexts = self._put(_stacked([self._context] * len(agents)))
+        vectors = _stacked([(learned.parameters, moments) for learned, moments in agents], lanes)
+        parameters, moments = self._put(vectors)
+        contexts = self._put(_stacked([self._context], lanes))
+        firsts = _stacked([np.uint32(seed) for seed in seeds], lanes)
         width = width_for(max(episodes))
         found = [
-            evaluate(
-                self.env, network, width, parameters, moments, contexts, np.array(seeds, np.uint32) + np.uint32(first)
-            )
+            evaluate(self.env, network, width, parameters, moments, contexts, firsts + np.uint32(first))
             for first in range(0, max(episodes), width)
         ]
         returns = np.concatenate([np.asarray(each, np.float64) for each in found], axis=1)
-        return [float(np.mean(each[:count])) for each, count in zip(returns, episodes, strict=True)]
+        return [float(np.mean(each[:count])) for each, count in zip(returns, episodes, strict=False)]
 
     def _program(self, task: Task) -> Program:
         full = task.sizes == task.places and task.sizes.n_steps * self._n_envs % task.sizes.batch_size == 0
@@ -319,8 +342,10 @@ def _add(returns: Sequence[list[float]], ended: Ended, rollouts: Sequence[int]) 
         returns[member] += ended.returns[:count, :, member][done].tolist()
 
 
-def _stacked(trees: Sequence[Any]) -> Any:
-    return jax.tree.map(lambda *leaves: np.stack(leaves), *trees)
+def _stacked(trees: Sequence[Any], lanes: int) -> Any:
+    """Trees of arrays as one, (lanes, ...) each; the last fills what is left over."""
+    filled = [*trees[:lanes], *[trees[-1]] * (lanes - len(trees))]
+    return jax.tree.map(lambda *leaves: np.stack(leaves), *filled)
 
 
 def _apart(tree: Any, count: int) -> list[Any]:
