@@ -33,7 +33,7 @@ class LogCallback(Callback):
         self._trained += 1
 
     def on_decision(self, member: int, assignment: Assignment, child: Record | None, parent: Record | None) -> None:
-        """Who copies whom at which returns, and what becomes of each hyperparameter."""
+        """Who copies whom at which returns, and which hyperparameters become what."""
         metric = self._run.metric
         if parent is None:
             taught = f" and learns from member {assignment.teacher.member}" if assignment.teacher else ""
@@ -56,8 +56,11 @@ class LogCallback(Callback):
             return
         before = parent.hyperparameters
         changes = ", ".join(
-            f"{name} {shown(before.get(name))} {_arrow(assignment.operations.get(name))} {shown(value)}"
+            f"{name} {shown(before[name])} {_arrow(assignment.operations.get(name))} {shown(value)}"
+            if name in before
+            else f"{name} {shown(value)}"  # under other conditions than the parent's
             for name, value in assignment.hyperparameters.items()
+            if name not in before or value != before[name] or name in assignment.operations
         )
         back = "" if parent.generation >= child.generation - 1 else f" of generation {parent.generation + 1}"
         LOGGER.info(
@@ -68,7 +71,7 @@ class LogCallback(Callback):
             back,
             parent.value(metric),
             assignment.source,
-            changes,
+            changes or "nothing changed",
         )
 
     def on_rung(self, rung: RungStart) -> None:

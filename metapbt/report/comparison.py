@@ -21,6 +21,8 @@ from metapbt.report.statistics import Array, Estimate, iqm_estimate, mean_of_mea
 #: The two scores of a run, and what they are called.
 QUANTITIES = {"final": "final return", "area": "mean return over training"}
 POINTS, NORMALISED = "points", "normalised"
+#: What methods with a memory are without it.
+WITHOUT_MEMORY = {"meta_pb2": "pb2", "meta_bg_pbt": "bg_pbt"}
 ALL_CONTEXTS = "all contexts"
 #: Above this quotient of the contexts' ranges, differences in points are not pooled.
 MOST_UNEQUAL_RANGES = 2.0
@@ -104,18 +106,27 @@ class Pairs(NamedTuple):
 
 
 def all_pairs(group: Group) -> list[Pairs]:
-    """Every method beside one baseline, methods with a memory first.
+    """Every method beside its baseline, methods with a memory first.
 
-    The baseline is ``pb2`` where other runs learned from other contexts: it is what they are without memory. Else it
-    is the first of the methods.
+    The baseline of runs that learned from other contexts is what their method is without memory, where there are runs
+    of it: ``pb2`` for ``meta_pb2``, ``bg_pbt`` for ``meta_bg_pbt``. That of all others is ``pb2`` where there are such
+    runs, else the first of the methods.
     """
-    remembering = {run.method for run in group.runs if run.remembers}
-    baseline = "pb2" if remembering and "pb2" in group.methods else group.methods[0]
-    others = sorted((name for name in group.methods if name != baseline), key=lambda name: name not in remembering)
+    remembering = {run.method: run.chosen_by for run in group.runs if run.remembers}
+    usual = "pb2" if remembering and "pb2" in group.methods else group.methods[0]
+    baselines = {}
+    for name in group.methods:
+        without = WITHOUT_MEMORY.get(remembering.get(name, ""))
+        baselines[name] = without if without in group.methods and without not in remembering else usual
+    others = sorted((name for name in group.methods if name != baselines[name]), key=lambda n: n not in remembering)
     ranges = score_ranges(group)
     return [
         Pairs(
-            name, baseline, name in remembering and baseline not in remembering, _pairs(group, name, baseline), ranges
+            name,
+            baselines[name],
+            name in remembering and baselines[name] not in remembering,
+            _pairs(group, name, baselines[name]),
+            ranges,
         )
         for name in others
     ]

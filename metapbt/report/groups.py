@@ -43,6 +43,7 @@ class Run:
         scores: evaluation return of the best member after each generation, shape ``(generations,)``.
         test_return: mean return of the best agent kept over fresh episodes; None where it was not measured.
         remembers: whether it learned from other contexts.
+        chosen_by: the method, whatever the run is called.
     """
 
     context: Context
@@ -54,6 +55,7 @@ class Run:
     scores: Array
     test_return: float | None
     remembers: bool
+    chosen_by: str
 
     @property
     def finished(self) -> bool:
@@ -332,6 +334,7 @@ def _run(info: RunInfo, rows: pd.DataFrame | None) -> Run:
         scores,
         info.test_return,
         remembers=bool(info.ancestry),
+        chosen_by=info.method,
     )
 
 

@@ -23,7 +23,8 @@ from metapbt.report.page.page import Section, render_page
 from metapbt.report.verdict import verdict
 from metapbt.report.wording import format_estimate, seeds_line
 
-# Where something is missing, pandas would write these as 3.0.
+# Where something is missing, pandas would write these as 3.0. Steps of each member are those of the run, divided, which
+# need not be whole where students train as well: 25 of them for 8 members.
 WHOLE_NUMBERS = ("env_steps", "generations", "generations_planned")
 
 
@@ -111,8 +112,9 @@ def _write_section(group: Group, out: Path) -> Section:
         "comparison": draw_comparison(group, tables["comparison"]),
     }
     for name, table in tables.items():
-        whole = {column: "Int64" for column in WHOLE_NUMBERS if column in table}
-        write_text_atomically(folder / f"{name}.csv", table.astype(whole).to_csv(index=False, lineterminator="\n"))
+        whole = {column: table[column].astype(float).round() for column in WHOLE_NUMBERS if column in table}
+        written = table.assign(**whole).astype(dict.fromkeys(whole, "Int64"))
+        write_text_atomically(folder / f"{name}.csv", written.to_csv(index=False, lineterminator="\n"))
     for name, figure in figures.items():
         save_figure(figure, folder, name)
     return Section(group, verdict(group), tables["final"], tables["comparison"])

@@ -56,7 +56,7 @@ def test_the_acquisition_at_our_suggestion_is_at_least_that_at_rays_on_200_rando
         (suggestion,) = explorer.propose([parent], history, pending, np.random.default_rng(seed))
         theirs = rays_suggestion(history, parent, pending, seed)
 
-        situation = Situation.of(history, [parent])
+        situation = Situation.of(history, [parent], [parent])
         waiting = [
             [*situation.given(situation.now, p.return_before), *explorer.columns(p.hyperparameters)] for p in pending
         ]

@@ -211,6 +211,23 @@ def test_methods_with_a_memory_are_compared_first_and_with_pb2() -> None:
     ]
 
 
+def test_differences_name_the_baseline_where_there_are_several() -> None:
+    runs = [make_run(name) for name in ("pb2", "bg_pbt")]
+    runs += [make_run("meta_pb2", sources=[LONG])]
+    for runs_drawn, expected, title in (
+        (runs, ["meta_pb2", "bg_pbt"], "less pb2, paired by context and seed"),
+        (
+            [*runs, make_run("meta_bg_pbt", sources=[LONG])],
+            ["meta_bg_pbt less bg_pbt", "meta_pb2 less pb2", "bg_pbt less pb2"],
+            "paired by context and seed",
+        ),
+    ):
+        group = group_of(runs_drawn)
+        panel = draw_comparison(group, comparison.comparison_data(group)).axes[2]
+        assert [label.get_text() for label in panel.get_yticklabels()] == expected
+        assert panel.get_title(loc="left") == title
+
+
 def test_a_method_in_few_contexts_does_not_take_them_from_the_others() -> None:
     lengths = [{"pole_length": value} for value in (0.1, 0.2, 0.3, 0.4)]
     runs = [make_run(name, changed=length) for name in ("default", "pb2") for length in lengths]

@@ -17,7 +17,7 @@ def pairs(
     runs = []
     for changed in LENGTHS[:contexts]:
         for seed, (gain, end) in enumerate(zip(gains, ends, strict=True)):
-            sources = [{}] if method == "meta_pb2" else []
+            sources = [{}] if method.startswith("meta_") else []
             runs.append(make_run(baseline, seed, changed=changed, scores=[0.0, 200.0, 400.0]))
             scores = [gain, 200 + gain, 400 + end]
             runs.append(make_run(method, seed, changed=changed, scores=scores, sources=sources))
@@ -68,6 +68,25 @@ def test_without_pairs_it_says_why_nothing_can_be_told() -> None:
 def test_methods_without_memory_are_compared_with_the_first_one() -> None:
     said = verdict(group_of(pairs([80, 100, 120], [30, 40, 50], method="pb2", baseline="pbt")))
     assert said.startswith("pb2 against pbt: +")
+
+
+def test_what_memory_brings_is_told_against_the_same_method_without_it() -> None:
+    runs = pairs([80, 100, 120], [30, 40, 50], method="meta_bg_pbt", baseline="bg_pbt")
+    runs += pairs([20, 30, 40], [10, 20, 30])
+    runs += [make_run("pbt", seed, changed=changed, scores=[0.0, 1.0, 2.0]) for changed in LENGTHS for seed in range(3)]
+    said = [line[: line.index(":")] for line in verdict(group_of(runs)).splitlines()]
+    assert said == [
+        "memory (meta_bg_pbt against bg_pbt)",
+        "memory (meta_pb2 against pb2)",
+        "pbt against pb2",
+        "bg_pbt against pb2",
+    ]
+    named = [
+        make_run("meta_bg_pbt", name="mine", changed=LENGTHS[0], sources=[{}]),
+        make_run("bg_pbt"),
+        make_run("pbt"),
+    ]
+    assert "memory (mine against bg_pbt)" in verdict(group_of(named))
 
 
 def test_each_method_has_a_line_and_unfinished_runs_are_mentioned() -> None:

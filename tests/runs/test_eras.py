@@ -5,11 +5,13 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from test_runs import records, same
 
 import metapbt
 from metapbt.errors import MetapbtError
+from metapbt.report.report import write_report
 from metapbt.runs.lineage import lineage
 from metapbt.runs.replay import replay
 from metapbt.store.check import problem
@@ -83,6 +85,16 @@ def test_what_students_train_is_counted_and_their_eras_stand_in_the_table(run):
     assert {row.generation for row in run.history.transitions()} == {0, 1, 2, 5, 6, 7, 10, 11}
 
 
+def test_the_report_counts_what_students_train_as_steps_of_each_member(run, tmp_path):
+    report = write_report(tmp_path / "results")
+    curve = pd.read_csv(next(report.page.parent.rglob("curves.csv")))
+    trained = np.cumsum([30, 30, 30, 7 * 5, 4 * 15, 30, 30, 30, 7 * 5, 4 * 15, 30, 30])
+    assert curve["env_steps"].dtype == np.int64
+    assert list(curve["env_steps"]) == [round(steps / 3) for steps in trained]
+    best = [max(run.history.generation(number), key=lambda r: r.train_return) for number in range(len(MEMBERS))]
+    assert list(curve["mean"]) == pytest.approx([record.eval_return for record in best])
+
+
 def test_a_teachers_weight_falls_with_the_steps_since_birth_and_does_not_begin_again(space, monkeypatch):
     asked = {}
     for removing in ("remove_checkpoints", "keep_checkpoints"):
@@ -111,6 +123,9 @@ def test_members_of_a_new_era_have_the_architecture_of_their_student_and_it_is_s
     assert f"student {first.parent} (" in log
     assert f"becomes member 0 with width {first.hyperparameters['width']}" in log
     assert "begins anew" not in log
+    copied = [line for line in log.splitlines() if " copies member " in line]
+    assert copied
+    assert not any("width" in line for line in copied)  # who copies keeps its parent's
     best = run.history.best_of(3)
     assert f"generation 4/12, 35 steps: student {best.member} is best" in log
 

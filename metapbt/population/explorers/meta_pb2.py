@@ -197,7 +197,7 @@ class MetaPB2Explorer(PB2Explorer):
             return super().propose(children, parents, history, pending, rng)
 
         now = np.array([self._given(parent.env_steps, parent.reached) for parent in parents])
-        situation = Situation.of(history, parents)
+        situation = Situation.of(history, children, parents)
         samples = Samples.of(situation.rows, self.columns)
         own = self._encoder.rows(samples)
         source = self._relevant(np.concatenate([now, own.inputs[:, : now.shape[1]]]))

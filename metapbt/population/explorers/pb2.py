@@ -39,12 +39,19 @@ class Situation:
     seen: int
 
     @classmethod
-    def of(cls, history: History, parents: Sequence[Record]) -> Situation:
-        """Collect it from a history with at least one transition and parents with finite returns."""
+    def of(cls, history: History, children: Sequence[Record], parents: Sequence[Record]) -> Situation:
+        """Collect it from a history with at least one transition.
+
+        Args:
+            history: everything that has happened.
+            children: the last records of those who copy. These say what time it is: the parents' may be of long ago,
+                where copies go back to the best checkpoint ever.
+            parents: the records that they go on from, with finite returns.
+        """
         from metapbt.surrogates.time_varying import relevant_rows
 
         rows = history.transitions()
-        now = max(parent.generation for parent in parents) + 1
+        now = max(child.generation for child in children) + 1
         before = np.array([row.return_before for row in rows])
         scale = HistoryScale.of(before)
         here = float(scale.scaled(np.mean([parent.reached for parent in parents])))
@@ -91,7 +98,7 @@ class PB2Explorer(Explorer):
         known = [parent for parent in parents if math.isfinite(parent.reached)]
         if not known or not history.transitions():
             return [Suggestion(self.space.sample(rng, self._architecture(parent)), "random") for parent in parents]
-        situation = Situation.of(history, known)
+        situation = Situation.of(history, children, known)
         waiting = [p for p in pending if math.isfinite(p.return_before)]
         models: dict[tuple[object, ...], SingleTaskGP | None] = {}
         suggestions = []

@@ -17,7 +17,7 @@ from metapbt.report.groups import Group
 
 
 def draw_comparison(group: Group, data: pd.DataFrame) -> Figure:
-    """Normalised means of the methods; below, where there are pairs, the differences from the baseline.
+    """Normalised means of the methods; below, where there are pairs, the differences from their baselines.
 
     In the middle those of every method, over all contexts; at the bottom those of the first one in each context.
     """
@@ -28,6 +28,7 @@ def draw_comparison(group: Group, data: pd.DataFrame) -> Figure:
     figure = new_figure(8.0, sum(heights) + 1.1)
     panels = figure.subplots(len(heights), len(QUANTITIES), squeeze=False, height_ratios=heights, sharey="row")
     styles = method_styles(group.methods)
+    one_baseline = len({each.baseline for each in pairs}) == 1
     for column, (quantity, label) in enumerate(QUANTITIES.items()):
         shown = data[data["quantity"] == quantity]
         _draw_methods(panels[0, column], shown, styles)
@@ -37,13 +38,15 @@ def draw_comparison(group: Group, data: pd.DataFrame) -> Figure:
             continue
         unit = POINTS if all(each.pooled_unit == POINTS for each in pairs) else NORMALISED
         pooled = differences[(differences["context"] == ALL_CONTEXTS) & (differences["unit"] == unit)]
-        _draw_differences(panels[1, column], pooled, "method", styles)
+        pooled = pooled.assign(pair=pooled["method"] + " less " + pooled["baseline"])
+        _draw_differences(panels[1, column], pooled, "method" if one_baseline else "pair", styles)
         panels[1, column].set_xlabel(f"difference in {label}" + ", normalised" * (unit == NORMALISED))
         first = differences[(differences["context"] != ALL_CONTEXTS) & (differences["method"] == pairs[0].method)]
         _draw_differences(panels[2, column], first, "context", styles)
         panels[2, column].set_xlabel(f"difference in {label}")
     if pairs:
-        panels[1, 0].set_title(f"less {pairs[0].baseline}, paired by context and seed", loc="left")
+        less = f"less {pairs[0].baseline}, " if one_baseline else ""
+        panels[1, 0].set_title(f"{less}paired by context and seed", loc="left")
         panels[2, 0].set_title(f"{pairs[0].method} less {pairs[0].baseline} in each context", loc="left")
         panels[2, 0].set_ylabel(group.axis_label)
     several = "these methods" if len(group.methods) > 1 else "the method"

@@ -2,7 +2,7 @@ import numpy as np
 
 from metapbt.history import History, Record
 from metapbt.population.explorers.base import Pending
-from metapbt.population.explorers.pb2 import PB2Explorer
+from metapbt.population.explorers.pb2 import PB2Explorer, Situation
 from metapbt.space import Space
 
 SPACE = Space({"x": {"type": "float", "low": 0.0, "high": 1.0}, "y": {"type": "float", "low": 0.0, "high": 1.0}})
@@ -46,3 +46,21 @@ def test_pb2_draws_at_random_while_there_is_no_finite_return():
     record = Record(0, 0, None, "random", SPACE.default(), 10, float("nan"))
     (suggestion,) = PB2Explorer(SPACE).propose([record], [record], History((record,)), [], np.random.default_rng(0))
     assert suggestion.source == "random"
+
+
+def test_a_copy_of_an_old_checkpoint_is_chosen_for_the_coming_generation():
+    best = (0.3, 0.8)
+    past = history(best, generations=6)
+    child, old = past.last(0), past.generation(1)[2]
+    now = Situation.of(past, [child], [old])
+    assert now.now == 6
+    assert Situation.of(past, [child], [child]).now == 6
+    asked = []
+
+    class Watched(PB2Explorer):
+        def _best(self, model, situation, return_before, *others):
+            asked.append((situation.now, return_before))
+            return super()._best(model, situation, return_before, *others)
+
+    Watched(SPACE).propose([child], [old], past, [], np.random.default_rng(0))
+    assert asked == [(6, old.reached)]
