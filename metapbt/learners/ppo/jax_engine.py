@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -138,7 +138,7 @@ class JaxEngine:
         return Spaces(box, self.env.action_space)
 
     def train(self, jobs: Sequence[Assigned], task_of: Callable[[Assigned], Task]) -> list[Training | Exception]:
-        """Train members, those that share a program in one call.
+        """Train members, those that share a program in as few calls as powers of two make up their number.
 
         Args:
             jobs: their intervals.
@@ -160,7 +160,8 @@ class JaxEngine:
             else:
                 groups.setdefault(self._program(task), {})[place] = task
         for program, group in groups.items():
-            results |= self._train_group(program, group, members)
+            for part in _in_powers_of_two(group):
+                results |= self._train_group(program, part, members)
         return [results[place] for place in range(len(jobs))]
 
     def evaluate(self, network: Network, searched: bool, state: State, seed: int, episodes: int) -> float:
@@ -304,6 +305,19 @@ class JaxEngine:
 
     def _put(self, tree: Any) -> Any:
         return jax.device_put(tree, self._device)
+
+
+def _in_powers_of_two(group: Mapping[int, Task]) -> Iterator[dict[int, Task]]:
+    """A group in parts of 1, 2, 4, 8, ..., the largest first.
+
+    Each number of members is compiled by itself, for seconds, and in a search of networks or sizes groups are of other
+    numbers in each generation.
+    """
+    rest = list(group.items())
+    while rest:
+        most = 2 ** (len(rest).bit_length() - 1)
+        yield dict(rest[:most])
+        rest = rest[most:]
 
 
 def _rollouts(task: Task, n_envs: int) -> int:
