@@ -310,6 +310,18 @@ def test_networks_of_a_search_share_programs_where_compiling_is_slow(monkeypatch
         assert one.evaluate(padded.state, chosen, 1, 2) == padded.eval_return == mine.eval_return
 
 
+def test_other_numbers_of_members_compile_little():
+    one = learner(settings={"n_envs": 3})
+    counted = []
+    for members in (1, 2, 3):
+        jobs = [Assigned(interval({}, 100, seed=seed), None) for seed in range(members)]
+        before = compiled.advance._cache_size()
+        found = one.train_many(jobs)
+        assert len({each.state["policy/0/kernel"].tobytes() for each in found}) == members, "each its own"
+        counted.append(compiled.advance._cache_size() - before)
+    assert counted == [1, 1, 0]
+
+
 def test_a_member_that_cannot_be_trained_leaves_the_others_alone():
     one = learner()
     misfit = {name: array for name, array in train(one).state.items() if name != "value/0/bias"}

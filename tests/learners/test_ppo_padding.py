@@ -1,12 +1,14 @@
 """Padded networks and padded rollouts: agents of many shapes share a program, and learn as each by itself."""
 
+import itertools
+
 import numpy as np
 import pytest
 from test_ppo_update import INPUTS, coefficients, random_rollout, random_samples
 
 from metapbt.learners.ppo.backend import jax
 from metapbt.learners.ppo.network import ACTIVATIONS, Actor, Network
-from metapbt.learners.ppo.padding import PaddedNetwork
+from metapbt.learners.ppo.padding import PaddedNetwork, with_room
 from metapbt.learners.ppo.update import Learned, Rollout, Sizes, loss, update
 
 
@@ -211,3 +213,22 @@ def test_other_sizes_compile_nothing():
     assert learned(32, 32).steps - learned(17, 32).steps == 0
     assert learned(32, 5).steps - first.steps == 13 - 3
     assert update._cache_size() == compiled
+
+
+def test_all_activations_share_programs():
+    def roomy(policy, value):
+        return with_room(Network(3, 2, True, (16,), (8, 8), policy, value))
+
+    pairs = list(itertools.product(ACTIVATIONS, ACTIVATIONS))
+    assert len({roomy(*pair) for pair in pairs}) == 2
+    for policy, value in pairs:
+        own = Network(3, 2, True, (16,), (8, 8), policy, value)
+        vector = own.initial(np.random.default_rng(0))
+        seen = np.random.default_rng(1).normal(size=(5, 3)).astype(np.float32)
+        padded = roomy(policy, value)
+        arrays = padded.split(padded.pad(own, vector))
+        for mine, theirs in (
+            (own.outputs_for(np, own.split(vector), seen), padded.outputs_for(np, arrays, seen)),
+            (own.values_for(np, own.split(vector), seen), padded.values_for(np, arrays, seen)),
+        ):
+            np.testing.assert_allclose(mine, theirs, rtol=1e-4, atol=1e-6)

@@ -141,7 +141,7 @@ class JaxEngine:
         return Spaces(box, self.env.action_space)
 
     def train(self, jobs: Sequence[Assigned], task_of: Callable[[Assigned], Task]) -> list[Training | Exception]:
-        """Train members, those that share a program in one call.
+        """Train members, those that share a program in as few calls as powers of two make up their number.
 
         Args:
             jobs: their intervals.
@@ -175,10 +175,14 @@ class JaxEngine:
         return self._evaluate(network, [(learned, self._moments(state, network)[0])], [seed], [episodes], 1)[0]
 
     def _calls(self, program: Program, group: Mapping[int, Task]) -> Iterator[dict[int, Task]]:
-        """Who is trained by one call."""
+        """Who is trained by one call: ..., 8, 4, 2 or 1 where networks are as they are.
+
+        Each number of members is compiled by itself, for seconds, and in a search of networks or sizes groups are of
+        other numbers in each generation.
+        """
         rest = list(group)
         while rest:
-            size = len(rest)
+            size = 2 ** (len(rest).bit_length() - 1)
             if isinstance(program.network, PaddedNetwork):
                 # What is left over waits for nothing on a CPU; on a GPU empty places cost next to nothing.
                 size = _TOGETHER if size >= _TOGETHER or self._side_by_side else 1

@@ -205,7 +205,7 @@ class PPOLearner:
         return Training(state, env_steps, tuple(runner.returns), eval_return)
 
     def train_many(self, jobs: Sequence[Assigned]) -> list[Training | Exception]:
-        """Train several members: with ``engine=jax`` by a call for each program, else one after another."""
+        """Train several members: with ``engine=jax`` by few calls for each program, else one after another."""
         if self._jax is None:
             return train_each(self.train, jobs)
         return self._jax.train(jobs, self._task)

@@ -146,10 +146,11 @@ class PaddedNetwork(Network):
 def with_room(network: Network) -> PaddedNetwork:
     """What a network is compiled as, so that few programs serve a whole search: one of few sizes, for both heads.
 
-    Layers come in threes, sixes, twelves, ...; units in powers of 4 from 64 on. It follows from the network alone: what
-    an agent is compiled as does not depend on whom it trains with.
+    Layers come in threes, sixes, twelves, ...; units in powers of 4 from 64 on; activations are tanh alone, or all, for
+    every pair of them would be a program. It follows from the network alone: what an agent is compiled as does not
+    depend on whom it trains with.
     """
-    widths, used = network.policy_widths + network.value_widths, (network.policy_activation, network.value_activation)
+    widths, used = network.policy_widths + network.value_widths, {network.policy_activation, network.value_activation}
     layers, width = 3, 64
     while layers < max(len(network.policy_widths), len(network.value_widths)):
         layers *= 2
@@ -161,7 +162,7 @@ def with_room(network: Network) -> PaddedNetwork:
         network.continuous,
         (width,) * layers,
         (width,) * layers,
-        activations=tuple(name for name in ACTIVATIONS if name in used),
+        activations=("tanh",) if used == {"tanh"} else tuple(ACTIVATIONS),
     )
 
 
