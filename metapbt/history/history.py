@@ -166,6 +166,12 @@ class History:
     def _best_ever(self) -> Record:
         return self._best(self.records)
 
+    def best_of_era(self) -> Record:
+        """The best agent since the members are those of this era."""
+        if self.settled == 0:
+            return self.best()
+        return self._best([record for record in self.records if record.generation >= self.settled])
+
     def leader(self) -> Record:
         """The best of the members' last records."""
         return self._best(self.latest)

@@ -265,6 +265,26 @@ def test_candidates_backtracking_and_eras_go_together():
         assert record.hyperparameters["width"] == tuner.history.before(record).hyperparameters["width"]
 
 
+def test_copies_go_back_to_the_best_checkpoint_of_their_era_not_to_one_that_would_undo_it():
+    tuner = started(selection={"name": "truncation", "backtrack": True})
+    origins = []
+    while tuner.history.eras < 3 or tuner.screening or tuner.history.generations < 15:
+        history, screening = tuner.history, tuner.screening
+        # Every era begins lower than the one before was, and becomes worse.
+        now = -10.0 * history.eras - history.generations
+        train(tuner, lambda hyperparameters, steps, now=now: now + 0.1 * hyperparameters["x"])
+        if tuner.screening or screening:
+            continue
+        known = [r for r in tuner.history if r.generation >= tuner.history.settled]
+        best = max(known, key=lambda r: (r.train_return, -r.generation, -r.member))
+        copies = [a for a in tuner.assignments.values() if a.source == "perturbed"]
+        assert {a.start for a in copies} == {best.ref}
+        assert {best.ref, tuner.history.best().ref} <= tuner.keeps()
+        origins.append((tuner.history.eras, best.generation, tuner.history.generations))
+    assert {eras for eras, *_ in origins} == {1, 2, 3}
+    assert any(eras == 3 and generation < now - 2 for eras, generation, now in origins), origins
+
+
 def test_sub_populations_evolve_as_often_in_a_later_era_as_in_the_first():
     tuner = Tuner(
         SPACE, "pbt", population_size=6, seed=0, eras={**ERAS, "count": 2, "steps": 60},

@@ -15,8 +15,8 @@ class Backtracking(Selection):
     """Any selection, but who copies and explores starts from the best checkpoint ever, not from the parent's last one.
 
     A population that has become worse so returns to where it was good (BG-PBT, Wan et al., 2022, section 4.1). Who
-    takes over another's hyperparameters as well, as migrants in MF-PBT, is left alone. Students of a new era learn from
-    the best checkpoint ever, too.
+    takes over another's hyperparameters as well, as migrants in MF-PBT, is left alone. Of checkpoints from before the
+    last change of architectures, which copies would undo, only students learn: from the best ever.
 
     Args:
         selection: says who copies.
@@ -27,7 +27,7 @@ class Backtracking(Selection):
 
     def select(self, history: History, reported: Collection[int], rng: np.random.Generator) -> dict[int, Exploit]:
         """Let those who copy start from the best checkpoint."""
-        best = history.best().ref
+        best = history.best_of_era().ref
         return {
             member: exploit
             if exploit.start is None or exploit.hyperparameters_of is not None
@@ -40,5 +40,6 @@ class Backtracking(Selection):
         return history.best().ref
 
     def keeps(self, history: History) -> set[Ref]:
-        """The best checkpoint ever, and what the selection keeps."""
-        return super().keeps(history) | self._selection.keeps(history)
+        """The best checkpoints ever and of this era, and what the selection keeps."""
+        of_era = {history.best_of_era().ref} if len(history) else set()
+        return super().keeps(history) | of_era | self._selection.keeps(history)
