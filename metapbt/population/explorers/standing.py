@@ -6,7 +6,7 @@ import math
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from metapbt.history import History, Record, Ref
+from metapbt.history import History
 from metapbt.surrogates.trust_region import Rule, TrustRegion
 
 
@@ -29,7 +29,7 @@ class Standing:
         A generation is a success where one of its best members has copied with hyperparameters that the region
         suggested, a failure where such members were not among the best; one without them changes nothing. The region
         begins anew, and the surrogate with it, when it has become too small, after ``patience`` generations without a
-        new best since it began, and with a new era: when all members' lines of descent were born again.
+        new best since it began, and with a new era.
 
         Source: Wan et al. (2022), section 3.1 and appendix; the published code does so without eras, and with them
         never.
@@ -40,7 +40,6 @@ class Standing:
             patience: generations.
             sources: of the records that the region suggested.
         """
-        births = _births(history)
         begin = None if rule is None else rule.begin()
         standing, era, best, stale = cls(begin), 0, -math.inf, 0
         for generation in range(history.generations):
@@ -49,9 +48,8 @@ class Standing:
             highest = max((value for value in values.values() if math.isfinite(value)), default=math.nan)
             if math.isnan(highest):
                 continue
-            born = min(births[record.ref] for record in members)
-            if born > era:
-                standing, era, best, stale = cls(begin, generation), born, -math.inf, 0
+            if history.era(members[0]) > era:
+                standing, era, best, stale = cls(begin, generation), history.era(members[0]), -math.inf, 0
             if rule is None or standing.region is None:
                 continue
             suggested = [values[r.ref] for r in members if r.parent is not None and r.source in sources]
@@ -61,15 +59,3 @@ class Standing:
             if rule.exhausted(region) or stale >= patience:
                 standing, best, stale = cls(begin, generation + 1), -math.inf, 0
         return standing
-
-
-def _births(history: History) -> dict[Ref, int]:
-    """For each record the generation in which the first of its line of descent began."""
-    births: dict[Ref, int] = {}
-    for record in history:
-        births[record.ref] = _born(record, births)
-    return births
-
-
-def _born(record: Record, births: dict[Ref, int]) -> int:
-    return record.generation if record.origin is None else births.get(record.origin, record.generation)
