@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from metapbt.callbacks import Callback
 from metapbt.errors import Interrupted, MetapbtError
 
-EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "40"))
+EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "20"))
 SECONDS = 120  # an example takes less than one: whoever takes so long hangs
 BYTES = 1_000_000_000
 

@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 
 import numpy as np
 
-from metapbt.errors import MetapbtError
+from metapbt.errors import MetapbtError, shown
 from metapbt.history import History
 from metapbt.population.selection.base import Exploit, Selection, fittest, ranking, share
 
@@ -43,7 +43,7 @@ class MultipleFrequencies(Selection):
         """
         whole = all(isinstance(period, int) and period >= 1 for period in periods)
         if not periods or not whole or sorted(set(periods)) != list(periods):
-            raise MetapbtError(f"selection.periods must be increasing integers >= 1, got {list(periods)}")
+            raise MetapbtError(f"selection.periods must be increasing integers >= 1, got {shown(periods)}")
         if size % len(periods) or size < 3 * len(periods):
             raise MetapbtError(
                 f"population.size must be a multiple of {len(periods)}, the number of selection.periods, "
