@@ -11,10 +11,10 @@ from torch.distributions import Categorical, Independent, Normal
 from torch.distributions import kl_divergence as torch_kl
 
 from metapbt.errors import MetapbtError
+from metapbt.jax_backend import jax
 from metapbt.learners.base import Teacher, Training
 from metapbt.learners.ppo import PPOLearner
 from metapbt.learners.ppo import learner as module
-from metapbt.learners.ppo.backend import jax
 from metapbt.learners.ppo.distillation import Lesson, kl_divergence
 from metapbt.learners.ppo.network import Network
 from metapbt.learners.ppo.normalise import RunningMoments

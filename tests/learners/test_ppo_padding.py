@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from test_ppo_update import INPUTS, coefficients, random_rollout, random_samples
 
-from metapbt.learners.ppo.backend import jax
+from metapbt.jax_backend import jax
 from metapbt.learners.ppo.network import ACTIVATIONS, Actor, Network
 from metapbt.learners.ppo.padding import PaddedNetwork, with_room
 from metapbt.learners.ppo.update import Learned, Rollout, Sizes, loss, update

@@ -10,7 +10,7 @@ from stable_baselines3.common.logger import configure
 from stable_baselines3.common.vec_env import DummyVecEnv
 from torch.nn import functional as F
 
-from metapbt.learners.ppo.backend import jax
+from metapbt.jax_backend import jax
 from metapbt.learners.ppo.network import ACTIVATIONS, Actor, Network
 from metapbt.learners.ppo.update import (
     Coefficients,

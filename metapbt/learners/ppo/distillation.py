@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from metapbt.learners.ppo.backend import jax, jnp
+from metapbt.jax_backend import jax, jnp
 from metapbt.learners.ppo.network import Network
 
 Array = jax.Array | np.ndarray[Any, Any]

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from metapbt.learners.ppo.backend import jax
+from metapbt.jax_backend import jax
 from metapbt.learners.ppo.network import ACTIVATIONS, Floats, Network
 from metapbt.learners.ppo.update import Learned
 

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from metapbt.learners.ppo.backend import jax, jnp
+from metapbt.jax_backend import jax, jnp
 from metapbt.learners.ppo.distillation import Lesson, kl_divergence
 from metapbt.learners.ppo.network import Network
 
