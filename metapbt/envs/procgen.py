@@ -39,7 +39,7 @@ def _levels(name: str, default: float, description: str) -> Feature:
 
 
 def _build(context: Mapping[str, Any], render_mode: str | None) -> gymnasium.Env[Any, Any]:
-    from metapbt.envs.batches.procgen import ProcgenEnv
+    from metapbt.envs.procgen_game import ProcgenEnv
 
     return ProcgenEnv(context, render_mode)
 
