@@ -394,6 +394,22 @@ def test_the_evaluation_is_of_the_most_likely_actions_on_its_own_seeds():
     assert one.evaluate(training.state, {}, 2**30 + 5, 19) == training.eval_return
 
 
+def test_sampled_evaluation_draws_actions_as_engine_python_does():
+    """Not the same draws, but from the same policy: the means of many episodes agree."""
+    state = train(learner(), None, {}, 200).state
+    returns = {
+        engine: {
+            sampled: learner(settings={"engine": engine, "sampled_evaluation": sampled}).evaluate(state, {}, 7, 512)
+            for sampled in (True, False)
+        }
+        for engine in ("jax", "python")
+    }
+    again = learner(settings={"sampled_evaluation": True})
+    assert again.evaluate(state, {}, 7, 512) == returns["jax"][True]
+    assert returns["jax"][True] == pytest.approx(returns["python"][True], rel=0.1)
+    assert abs(returns["jax"][True] - returns["jax"][False]) > 0.3 * returns["jax"][False]
+
+
 def test_another_context_compiles_nothing_but_matters():
     usual = train(learner(), None, {}, 100)
     compiled_before = compiled.advance._cache_size()

@@ -9,7 +9,8 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from metapbt.envs.batches import EnvBatch, Episodes, Seeds
+from metapbt.envs.batches import EnvBatch, Episodes, Observations, Seeds
+from metapbt.errors import MetapbtError
 from metapbt.learners.ppo.network import Actor, Floats
 from metapbt.learners.ppo.normalise import ObservationNormaliser, RewardNormaliser, RunningMoments
 from metapbt.learners.ppo.update import Rollout
@@ -116,19 +117,34 @@ class Runner:
                     rewards[t, cut] += self._gamma * actor.values(final)
         return Rollout(observations, actions, rewards, dones, self._last.copy())
 
-    def _seen(self, observations: Floats) -> Floats:
-        observations = self._last_raw = flat(observations)
-        return observations if self._normalise_observations is None else self._normalise_observations.see(observations)
+    def _seen(self, observations: Observations) -> Floats:
+        seen = self._last_raw = flat(observations)
+        return seen if self._normalise_observations is None else self._normalise_observations.see(seen)
 
 
-def evaluate(envs: EnvBatch, actor: Actor, seed: int, normalise: ObservationNormaliser | None) -> NDArray[np.float64]:
-    """The return of one episode in each environment, (num_envs,), from ``seed`` on, under the most likely actions."""
+def evaluate(
+    envs: EnvBatch,
+    actor: Actor,
+    seed: int,
+    normalise: ObservationNormaliser | None,
+    rng: np.random.Generator | None = None,
+) -> NDArray[np.float64]:
+    """The return of one episode in each environment, (num_envs,), from ``seed`` on.
+
+    Args:
+        envs: the environments.
+        actor: who acts.
+        seed: of the first episode; the others are counted up from it.
+        normalise: its observations; None leaves them as they are.
+        rng: that actions are drawn with; None takes the most likely ones.
+    """
     to_env = environment_actions(envs.action_space)
     observations = envs.reset(lambda place, count: seed + place)
     returns, running = np.zeros(envs.num_envs), np.ones(envs.num_envs, np.bool_)
     while running.any():
         inputs = flat(observations)
-        step = envs.step(to_env(actor.act(inputs if normalise is None else normalise(inputs))))
+        noise = None if rng is None else actor.noise(rng, envs.num_envs)
+        step = envs.step(to_env(actor.act(inputs if normalise is None else normalise(inputs), noise)))
         observations = step.observations
         returns += step.rewards * running
         ended = running & (step.terminated | step.truncated)
@@ -161,6 +177,19 @@ class PPOPolicy:
         return action if action.ndim else int(action)
 
 
+def check_vectors(env: str, space: spaces.Box) -> None:
+    """Refuse observations that are pictures.
+
+    Raises:
+        MetapbtError: they are; the message names who learns from them.
+    """
+    if space.dtype == np.uint8 and len(space.shape) == 3:
+        raise MetapbtError(
+            f"learner=ppo learns from vectors, and env '{env}' shows pictures: choose learner=drac, or learner=sb3 "
+            "learner.policy=CnnPolicy"
+        )
+
+
 def environment_actions(space: spaces.Discrete | spaces.Box) -> Callable[[NDArray[Any]], NDArray[Any]]:
     """How the network's actions, (batch,) or (batch, outputs), become those of the environment."""
     if isinstance(space, spaces.Discrete):
@@ -170,6 +199,6 @@ def environment_actions(space: spaces.Discrete | spaces.Box) -> Callable[[NDArra
     return lambda actions: np.clip(actions, low, high).reshape(len(actions), *shape)
 
 
-def flat(observations: Floats) -> Floats:
+def flat(observations: Observations) -> Floats:
     """Observations (batch, *shape) as (batch, inputs)."""
-    return observations.reshape(len(observations), -1)
+    return observations.reshape(len(observations), -1).astype(np.float32, copy=False)
