@@ -12,8 +12,11 @@ process: each interval begins new ones.
 
 from __future__ import annotations
 
+import contextlib
+import io
 from collections.abc import Mapping, Sequence
 from importlib import import_module
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -52,10 +55,7 @@ class EnvPoolBatch:
         for context in contexts:
             for feature, value in make_context(name, context).changed.items():
                 raise MetapbtError(f"engine=envpool cannot change {name}.{feature} to {value:g}; take engine=python")
-        try:
-            self._make: Any = import_module("envpool").make
-        except ImportError as error:
-            raise MetapbtError(f"engine=envpool needs pip install 'metapbt[envpool]': {error}") from error
+        self._make: Any = load_envpool("engine=envpool", "envpool").make
         env = make_env(name)
         assert isinstance(env.observation_space, spaces.Box)
         assert isinstance(env.action_space, spaces.Discrete | spaces.Box)
@@ -102,3 +102,20 @@ class EnvPoolBatch:
         if self._pool is not None:
             self._pool.close()
             self._pool = None
+
+
+def load_envpool(needed_by: str, extra: str) -> ModuleType:
+    """EnvPool, without what an old Gym that it brings along has to say about itself.
+
+    Args:
+        needed_by: what needs it, for the message.
+        extra: of metapbt, that installs it.
+
+    Raises:
+        MetapbtError: it is not installed, or misses a library of the system; the message says what installs that.
+    """
+    try:
+        with contextlib.redirect_stderr(io.StringIO()):
+            return import_module("envpool")
+    except ImportError as error:
+        raise MetapbtError(f"{needed_by} needs pip install 'metapbt[{extra}]': {error}") from error
