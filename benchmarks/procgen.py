@@ -12,8 +12,8 @@ that the augmented policy is to take, one pass of each for the whole minibatch, 
 augmentations picture by picture. Network, memory layout, initial weights, threads, environments, rollout and minibatch
 are the same.
 
-**frames**: random actions in ``make_batch("procgen", ...)`` beside a bare loop over EnvPool, which pays for the reset of
-an episode with a step.
+**frames**: random actions in ``make_batch("procgen", ...)`` beside a bare loop over EnvPool, where the reset of an
+episode takes the place of a step.
 
 **memory**: of a rollout of 64 x 256 steps, as published: the arrays that are kept, and how much the process grows.
 """
@@ -49,9 +49,9 @@ GAME = {"game": "starpilot"}
 N_ENVS, MINIBATCHES, GAMMA, GAE_LAMBDA, CLIP, LEARNING_RATE, MAX_GRAD_NORM = 64, 8, 0.999, 0.95, 0.2, 5e-4, 0.5
 COEFFICIENTS = Coefficients(clip_range=CLIP, ent_coef=0.01, vf_coef=0.5, aug_coef=0.1)
 EPSILON = 1e-5
-#: Steps of each environment in a rollout, and epochs: as published but for IMPALA's rollout, an eighth of whose takes
-#: minutes already.
-SIZES = {"impala": (32, 3), "nature": (128, 1), "nature_small": (128, 1)}
+#: Steps of each environment in a rollout, and epochs: as published but for IMPALA's rollout, a sixteenth of whose
+#: takes minutes already.
+SIZES = {"impala": (16, 3), "nature": (128, 1), "nature_small": (128, 1)}
 
 
 class Ours:

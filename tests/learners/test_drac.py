@@ -6,49 +6,24 @@ import copy
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
+from drac_learners import LENGTH, SQUARES, learner, same
 from learner_intervals import made, train
 from squares import STEPS, Squares
 from torch.nn.utils import clip_grad_norm_
 
-import metapbt
-from metapbt.envs import make_env
-from metapbt.envs.batches import make_batch
 from metapbt.errors import MetapbtError
 from metapbt.learners.drac import DrACLearner
-from metapbt.learners.drac import learner as module
 from metapbt.learners.drac import update as updates
 from metapbt.learners.drac.actions import Continuous, Discrete
-from metapbt.learners.drac.augmentations import AUGMENTATIONS, augmentation_called
+from metapbt.learners.drac.augmentations import AUGMENTATIONS
 from metapbt.learners.drac.learned import adam, restored, state_of
 from metapbt.learners.drac.loss import Augmented, Coefficients, Samples, drac_loss
 from metapbt.learners.drac.network import ActorCritic, Architecture
-from metapbt.learners.drac.rollout import Runner, Seer, seen
-from metapbt.seeding import episode_seed
-from metapbt.space import Space
+from metapbt.learners.drac.rollout import seen
 
-SQUARES, GREY = "squares:SQUARES", "squares:GREY"
 PUBLISHED = list(AUGMENTATIONS)[:8]
-SMALL = {"n_envs": 4, "n_steps": 8, "minibatches": 2}
-LENGTH = 32  # one rollout
-#: Small enough to compare bits of all parameters.
-VECTORS = {**SMALL, "hyperparameters": {"aug_type": "amplitude", "n_epochs": 2}}
-
-
-def learner(env: str = "cart_pole", length: int = 1000, **settings: Any) -> Any:
-    given = VECTORS if env not in (SQUARES, GREY) else {**SMALL, "network": "nature_small"}
-    given = {
-        **given,
-        **settings,
-        "hyperparameters": {**given.get("hyperparameters", {}), **settings.get("hyperparameters", {})},
-    }
-    return made(DrACLearner, env, given, budget=10_000, length=length)
-
-
-def same(a: Any, b: Any) -> bool:
-    return a.keys() == b.keys() and all(np.array_equal(a[key], b[key], equal_nan=True) for key in a)
 
 
 def parameters(state: Any) -> dict[str, Any]:
@@ -242,9 +217,7 @@ def test_what_goes_on_from_a_state_is_what_was_not_interrupted(name: str) -> Non
 
 def test_of_another_networks_state_the_array_that_does_not_fit_is_named() -> None:
     state = train(learner(SQUARES), steps=LENGTH).state
-    with pytest.raises(
-        MetapbtError, match=r"fit learner\.network=nature: encoder\.body\.0\.weight has the shape"
-    ):
+    with pytest.raises(MetapbtError, match=r"fit learner\.network=nature: encoder\.body\.0\.weight has the shape"):
         train(learner(SQUARES, network="nature"), state, {}, LENGTH, start_steps=LENGTH)
 
 
@@ -264,151 +237,6 @@ def test_continuous_actions_have_a_deviation_that_is_learned() -> None:
     assert torch.allclose(Continuous(2).draw(outputs, torch.tensor([[1.0, 1.0]])), torch.tensor([[2.0, 5.0]]))
 
 
-# ---- rollouts
-
-
-def test_pictures_stay_bytes_and_are_seen_as_numbers_from_0_to_1() -> None:
-    architecture = Architecture("nature_small", (3, 36, 36), Discrete(2))
-    seer = Seer(architecture.build(np.random.default_rng(0)), architecture.actions)
-    envs = make_batch(SQUARES, {}, 3)
-    runner = Runner(envs, lambda place, count: 10 * place + count, np.random.default_rng(0), None, 0.9, 12, None)
-    rollout = runner.collect(seer)
-    assert rollout.observations.dtype == np.uint8
-    assert rollout.observations.shape == (12, 3, 36, 36, 3)
-    flat = torch.from_numpy(rollout.observations).flatten(0, 1)
-    numbers = seen(flat)
-    assert numbers.is_contiguous(memory_format=torch.channels_last)
-    assert torch.equal((numbers * 255).round().to(torch.uint8).permute(0, 2, 3, 1), flat)
-    with torch.no_grad():
-        outputs, values = seer.network(numbers)
-    np.testing.assert_allclose(values, rollout.values.ravel(), atol=1e-5)
-    log_probs = architecture.actions.distribution(outputs).log_prob(torch.from_numpy(rollout.actions).flatten())
-    np.testing.assert_allclose(log_probs, rollout.log_probs.ravel(), atol=1e-5)
-
-
-def test_a_rollout_is_what_single_environments_show() -> None:
-    architecture = Architecture("mlp", (4,), Discrete(2))
-    seer = Seer(architecture.build(np.random.default_rng(0)), architecture.actions)
-    envs = make_batch("cart_pole", {}, 2)
-    runner = Runner(envs, lambda place, count: 10 * place + count, np.random.default_rng(0), None, 0.9, 40, None)
-    rollout = runner.collect(seer)
-    returns = []
-    for place in range(2):
-        single, count, total = make_env("cart_pole"), 0, 0.0
-        observation, _ = single.reset(seed=10 * place)
-        for t in range(40):
-            np.testing.assert_allclose(rollout.observations[t, place], observation, rtol=1e-6)
-            observation, reward, terminated, _, _ = single.step(int(rollout.actions[t, place]))
-            total += float(reward)
-            assert terminated == rollout.dones[t, place]
-            if terminated:
-                returns.append(total)
-                count, total = count + 1, 0.0
-                observation, _ = single.reset(seed=10 * place + count)
-    assert returns
-    assert sorted(runner.returns) == sorted(returns)
-
-
-def test_rewards_are_scaled_by_a_discount_of_their_own() -> None:
-    one = learner(SQUARES)
-    chosen = [{"gamma": gamma, "learning_rate": 0.0} for gamma in (0.5, 0.999)]
-    states = [train(one, None, each, 4 * LENGTH, seed=1).state for each in chosen]
-    assert np.array_equal(states[0]["returns/variance"], states[1]["returns/variance"])
-    # By hand: as the published wrapper, whose discount is 0.99.
-    envs = make_batch(SQUARES, {}, 4)
-    rng = np.random.default_rng(1).spawn(5)
-    architecture = Architecture("nature_small", (3, 36, 36), Discrete(2))
-    seer = Seer(architecture.build(rng[0]), architecture.actions)
-    runner = Runner(envs, lambda place, count: episode_seed(1, place, count), rng[1], None, 0.9, 32, None)
-    rollout = runner.collect(seer)
-    discounted, seen_so_far = np.zeros(4), []
-    for rewards, dones in zip(rollout.rewards, rollout.dones, strict=True):
-        discounted = 0.99 * discounted + rewards
-        seen_so_far += discounted.tolist()
-        discounted[dones] = 0
-    assert float(states[0]["returns/variance"]) == pytest.approx(np.var(seen_so_far), rel=1e-3)
-    assert "returns/variance" not in train(learner(SQUARES, normalise_rewards=False), steps=LENGTH).state
-
-
-def test_time_limits_are_no_ends_but_a_games_own_rules_are() -> None:
-    """Mountain car never ends by itself within 200 steps: its last reward gets the discounted value of the rest."""
-    architecture = Architecture("mlp", (2,), Discrete(3))
-    network = architecture.build(np.random.default_rng(0))
-    with torch.no_grad():
-        network.value.weight.zero_()
-        network.value.bias.fill_(-50.0)
-    envs = make_batch("mountain_car", {}, 2)
-    runner = Runner(envs, lambda place, count: place, np.random.default_rng(0), None, 0.9, 200, None)
-    rollout = runner.collect(Seer(network, architecture.actions))
-    assert rollout.dones[-1].all()
-    np.testing.assert_allclose(rollout.rewards[-1], -1 + 0.9 * -50)
-    assert (rollout.rewards[:-1] == -1).all()
-    assert runner.returns == [-200, -200]
-
-
-@pytest.mark.parametrize("env", ["cart_pole", "lunar_lander", SQUARES])
-def test_an_interval_that_ends_changes_no_episode(env: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With nothing learned, no chance in actions and one seed for each environment, nothing tells intervals apart."""
-    monkeypatch.setattr(module, "episode_seed", lambda seed, place, count: place)
-    monkeypatch.setattr(Discrete, "noise", lambda self, rng, *shape: torch.zeros(*shape, self.heads))
-    still, length = {"learning_rate": 0.0}, 4 * 75
-    one = learner(env, length, n_steps=25)
-    first = train(one, None, still, length, seed=1)
-    second = train(one, first, still, length, seed=2)
-    third = train(learner(env, length, n_steps=25), second, still, length, seed=3)
-    whole = train(one, None, still, 3 * length, seed=1)
-    assert first.returns + second.returns + third.returns == whole.returns
-    assert whole.returns
-    for name in whole.state:
-        if not name.startswith("adam/"):
-            assert np.array_equal(third.state[name], whole.state[name]), name
-
-
-# ---- evaluation
-
-
-@pytest.mark.parametrize("sampled", [False, True])
-def test_evaluations_do_not_depend_on_how_many_episodes_are_stepped_together(
-    sampled: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    one = learner(sampled_evaluation=sampled)
-    training = train(one, steps=300, evaluation_seed=5, episodes=12)
-    for together in (12, 5, 1):
-        monkeypatch.setattr(module, "EVALUATED_TOGETHER", together)
-        assert one.evaluate(training.state, {}, 5, 12) == pytest.approx(training.eval_return)
-    singles = [one.evaluate(training.state, {}, 5 + i, 1) for i in range(12)]
-    assert np.mean(singles) == pytest.approx(training.eval_return)
-    assert len(set(singles)) > 2
-
-
-def test_sampled_evaluation_draws_as_training_does() -> None:
-    training = train(learner("squares:SQUARES"), steps=LENGTH)
-    likeliest, sampled = (
-        learner("squares:SQUARES", sampled_evaluation=sampled).evaluate(training.state, {}, 7, 20)
-        for sampled in (False, True)
-    )
-    # Hardly trained, the policy is close to a coin; its likeliest action is not.
-    assert likeliest != sampled
-    assert STEPS / 2 - 1 < sampled < STEPS / 2 + 1
-
-
-@pytest.mark.parametrize("env", ["cart_pole", "bipedal_walker", SQUARES])
-def test_the_policy_plays_as_the_evaluation(env: str) -> None:
-    one = learner(env)
-    state = train(one, steps=LENGTH).state
-    policy, returns = one.policy(state, {}), []
-    for seed in (11, 12):
-        single, total, over = make_env(env), 0.0, False
-        observation, _ = single.reset(seed=seed)
-        while not over:
-            action = policy.act(observation)
-            assert isinstance(action, np.ndarray if env == "bipedal_walker" else int)
-            observation, reward, terminated, truncated, _ = single.step(action)
-            total, over = total + float(reward), terminated or truncated
-        returns.append(total)
-    assert one.evaluate(state, {}, 11, 2) == pytest.approx(np.mean(returns), rel=1e-3)
-
-
 # ---- it learns
 
 
@@ -420,130 +248,3 @@ def test_it_learns_to_see(aug_type: str) -> None:
     assert Squares().action_space.n == 2
     assert np.mean(training.returns[:30]) < 0.7 * STEPS
     assert training.eval_return > 0.9 * STEPS
-
-
-# ---- at the door
-
-
-def space(**choices: Any) -> Space:
-    chosen = choices or {"ent_coef": (0.01,)}
-    return Space({name: {"type": "categorical", "choices": list(values)} for name, values in chosen.items()})
-
-
-@pytest.mark.parametrize(
-    ("env", "settings", "choices", "message"),
-    [
-        (SQUARES, {}, {"learning_rates": [0.1]}, "unknown hyperparameter of learner drac 'learning_rates'; did you mean 'learning_rate'"),
-        (SQUARES, {}, {"n_epochs": [0]}, "space.n_epochs must be a whole number >= 1, got 0"),
-        (SQUARES, {}, {"aug_type": ["crap"]}, "unknown aug_type 'crap'; did you mean 'crop'"),
-        (SQUARES, {}, {"aug_type": ["squares:LIGHT"]}, "aug_type 'squares:LIGHT' must be a function"),
-        (SQUARES, {}, {"aug_type": ["squares:dark"]}, "aug_type 'squares:dark' cannot be loaded"),
-        (SQUARES, {}, {"aug_type": ["amplitude"]}, "space.aug_type=amplitude is for vectors, but observations are pictures"),
-        ("cart_pole", {}, {"aug_type": ["identity", "crop"]}, r"space.aug_type=crop is for pictures, .* shape \(4,\): take identity, amplitude, or"),
-        ("cart_pole", {"hyperparameters": {"aug_type": "flip"}}, {}, "learner.hyperparameters.aug_type=flip is for pictures"),
-        (GREY, {}, {"aug_type": ["crop", "grayscale"]}, "space.aug_type=grayscale needs three channels, red, green and blue, but pictures have 1"),
-        ("cart_pole", {"network": "impala"}, {}, r"learner.network=impala needs pictures, got observations of shape \(4,\)"),
-        (SQUARES, {"minibatches": 33}, {}, "learner.minibatches must be at most a rollout, 32 samples, got 33"),
-    ],
-)  # fmt: skip
-def test_a_space_that_cannot_be_trained_is_refused(env: str, settings: Any, choices: Any, message: str) -> None:
-    with pytest.raises(MetapbtError, match=message):
-        learner(env, **settings).check(space(**choices))
-
-
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"n_env": 3}, "unknown setting of learner drac 'n_env'; did you mean 'n_envs'"),
-        ({"n_steps": 0}, "learner.n_steps must be"),
-        ({"network": "natur"}, "unknown learner.network 'natur'; did you mean 'nature'"),
-        ({"residual": "own"}, "unknown learner.residual 'own'"),
-        ({"kl": True}, "unknown learner.kl"),
-        ({"normalise_advantages": "batch"}, "unknown learner.normalise_advantages 'batch'"),
-        ({"normalise_rewards": 1}, "learner.normalise_rewards must be true or false, got 1"),
-        ({"sampled_evaluation": None}, "learner.sampled_evaluation must be true or false, got None"),
-        ({"hyperparameters": {"gamma": 2}}, r"learner.hyperparameters.gamma must be a number in \[0, 1\], got 2"),
-        ({"hyperparameters": {"clip_param": 0.1}}, "unknown hyperparameter of learner drac 'clip_param'"),
-    ],
-)
-def test_settings_that_make_no_sense_are_refused(settings: Any, message: str) -> None:
-    with pytest.raises(MetapbtError, match=message):
-        learner(SQUARES, **settings)
-
-
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
-def test_a_gpu_that_is_not_there_is_refused() -> None:
-    with pytest.raises(MetapbtError, match="learner.device=cuda: torch sees no CUDA devices"):
-        learner(device="cuda").check(space())
-    assert learner(device="auto")._device.type == "cpu"
-
-
-def test_what_an_augmentation_of_ones_own_does_wrong_is_said_in_one_line() -> None:
-    one = learner(SQUARES)
-    with pytest.raises(MetapbtError, match="aug_type 'squares:broken' failed: ValueError: no light"):
-        train(one, None, {"aug_type": "squares:broken"}, LENGTH)
-    with pytest.raises(
-        MetapbtError, match=r"'squares:smaller' must return a tensor \(.*3, 36, 36\), got \(.*3, 35, 36\)"
-    ):
-        train(one, None, {"aug_type": "squares:smaller"}, LENGTH)
-    assert augmentation_called("squares:darker").sees == "anything"
-
-
-# ---- whole runs
-
-
-RUN = [
-    "learner=drac", "method=pb2_mix", "population.size=3", "budget.steps=96", "budget.interval=32", "learner.n_envs=4",
-    "learner.n_steps=8", "learner.minibatches=2", "evaluation.episodes=2", "evaluation.test_episodes=2",
-]  # fmt: skip
-PICTURES = [f"env={SQUARES}", "learner.network=nature_small", "space=drac_small"]
-
-
-def records(folder: str) -> pd.DataFrame:
-    return metapbt.load(folder).records.drop(columns=["wall_seconds"])
-
-
-@pytest.fixture
-def _elsewhere(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-
-
-@pytest.mark.usefixtures("_elsewhere")
-def test_a_run_is_the_same_with_every_executor_and_after_being_killed(writes: Any) -> None:
-    def run(folder: str, *others: str) -> pd.DataFrame:
-        found = metapbt.run([*RUN, *PICTURES, f"results_dir={folder}", *others])
-        return found.records.drop(columns=["wall_seconds"])
-
-    whole = run("whole", "executor=inline")
-    assert len(whole) == 9
-    assert whole["hp.aug_type"].nunique() > 1
-    pd.testing.assert_frame_equal(run("processes", "executor.workers=2"), whole, check_exact=True)
-    total = writes.during(lambda: run("counted", "executor=inline"))
-    for limit in (total // 3, 2 * total // 3):
-        writes.kill_before(limit, lambda: run("stopped", "executor=inline"))
-    pd.testing.assert_frame_equal(run("stopped", "executor=inline"), whole, check_exact=True)
-
-
-@pytest.mark.usefixtures("_elsewhere")
-def test_vectors_have_a_space_of_their_own() -> None:
-    run = metapbt.run([*RUN, "env=cart_pole", "space=drac_vectors", "executor=inline"])
-    assert set(run.records["hp.aug_type"]) <= {"identity", "amplitude"}
-    with pytest.raises(MetapbtError, match="space.aug_type=crop is for pictures"):
-        metapbt.run([*RUN, "env=cart_pole", "executor=inline", "results_dir=other"])
-
-
-@pytest.mark.usefixtures("_elsewhere")
-def test_procgen_is_learned_from(monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("envpool", reason="Procgen needs EnvPool")
-    try:
-        make_batch("procgen", {}, 1).close()
-    except MetapbtError as error:
-        pytest.skip(str(error))
-    game = ["env=procgen", "context.game=starpilot", "learner.network=nature_small", "evaluation.sampled=true"]
-    inline, processes = (
-        metapbt.run([*RUN, *game, "budget.steps=64", f"executor={name}", f"results_dir={name}"]).records
-        for name in ("inline", "processes")
-    )
-    columns = [name for name in inline.columns if name != "wall_seconds"]
-    pd.testing.assert_frame_equal(inline[columns], processes[columns], check_exact=True)
-    assert inline["eval_return"].notna().all()

@@ -12,11 +12,7 @@ process: each interval begins new ones.
 
 from __future__ import annotations
 
-import contextlib
-import io
 from collections.abc import Mapping, Sequence
-from importlib import import_module
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -25,6 +21,7 @@ from numpy.typing import NDArray
 
 from metapbt.envs import make_context, make_env
 from metapbt.envs.batches.base import BatchStep, Episodes, Seeds
+from metapbt.envs.envpool import load_envpool
 from metapbt.errors import MetapbtError
 
 IDS = {
@@ -102,20 +99,3 @@ class EnvPoolBatch:
         if self._pool is not None:
             self._pool.close()
             self._pool = None
-
-
-def load_envpool(needed_by: str, extra: str) -> ModuleType:
-    """EnvPool, without what an old Gym that it brings along has to say about itself.
-
-    Args:
-        needed_by: what needs it, for the message.
-        extra: of metapbt, that installs it.
-
-    Raises:
-        MetapbtError: it is not installed, or misses a library of the system; the message says what installs that.
-    """
-    try:
-        with contextlib.redirect_stderr(io.StringIO()):
-            return import_module("envpool")
-    except ImportError as error:
-        raise MetapbtError(f"{needed_by} needs pip install 'metapbt[{extra}]': {error}") from error
