@@ -88,8 +88,8 @@ def test_the_small_experiment_is_ten_generations_of_four_members():
 
 
 TINY = (
-    "executor=inline", "population.size=2", "population.quantile=0.5", "evaluation.episodes=2",
-    "evaluation.test_episodes=2", "learner.n_envs=4", "learner.n_steps=8", "learner.minibatches=2",
+    "executor=inline", "population.size=2", "population.quantile=0.5", "evaluation.episodes=1",
+    "evaluation.test_episodes=1", "learner.n_envs=4", "learner.n_steps=8", "learner.minibatches=2",
 )  # fmt: skip
 
 
@@ -98,9 +98,9 @@ def test_a_tiny_run_of_the_small_experiment_finishes_with_every_method(method, t
     pytest.importorskip("envpool", reason="Procgen needs EnvPool")
     monkeypatch.chdir(tmp_path)
     run = metapbt.run(
-        ["experiment=procgen_small", f"method={method}", *TINY, "budget.steps=256", "budget.interval=64", "seed=100"]
+        ["experiment=procgen_small", f"method={method}", *TINY, "budget.steps=192", "budget.interval=64", "seed=100"]
     )
-    assert run.history.generations == 4
+    assert run.history.generations == 3
     assert math.isfinite(run.test_return)
     assert {record.parent for record in run.history} > {None} or method == "random"
     assert run.path.parent.name == method.removeprefix("published/")

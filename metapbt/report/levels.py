@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from metapbt.envs.levels import FEATURES
 from metapbt.store.results import RunInfo
 from metapbt.store.run_directory import RunDirectory
-
-FEATURES = ("num_levels", "start_level")
 
 
 class Levels(NamedTuple):
