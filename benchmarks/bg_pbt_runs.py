@@ -68,12 +68,17 @@ def play(task: Task, results: str) -> dict[str, Any]:
         "seed": task.seed,
         "stratum": task.stratum,
         "test_return": run.test_return,
+        "train_return": history.best().train_return,
         "spent_steps": int(spent.iloc[-1]),
         "env_steps": max(record.env_steps for record in history.latest),
         "generations": history.generations,
         "restarts": int(records["restart"].sum()),
         "path": run.path.as_posix(),
         "curve": [(int(s), float(r)) for s, r in zip(spent, reached, strict=True)],
+        "returns": [
+            (int(s), (best := history.best_of(int(generation))).train_return, best.eval_return)
+            for generation, s in spent.items()
+        ],
     }
 
 
@@ -114,10 +119,10 @@ def play_all(tasks: Sequence[Task], results: Path, workers: int) -> list[dict[st
 
 
 def to_frame(played: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
-    """One line for each run, without its curve."""
+    """One line for each run, without its curves."""
     import pandas as pd
 
-    return pd.DataFrame([{key: value for key, value in run.items() if key != "curve"} for run in played])
+    return pd.DataFrame([{k: v for k, v in run.items() if k not in ("curve", "returns")} for run in played])
 
 
 def estimate(strata: Sequence[np.ndarray]) -> Estimate:
@@ -132,14 +137,13 @@ def estimate(strata: Sequence[np.ndarray]) -> Estimate:
     return stratified_estimate(strata, iqm if len(strata) >= FEWEST_STRATA_OF_IQM else mean_of_means)
 
 
-def differences(runs: pd.DataFrame, variant: str, baseline: str) -> list[np.ndarray]:
-    """Of each stratum, the baseline's test returns minus the variant's, over the seeds that both have."""
+def differences(runs: pd.DataFrame, variant: str, baseline: str, quantity: str = "test_return") -> list[np.ndarray]:
+    """Of each stratum, the baseline's returns minus the variant's, over the seeds that both have."""
     both = runs[runs["variant"] == baseline].merge(
         runs[runs["variant"] == variant], on=["stratum", "seed"], suffixes=("", "_other")
     )
     return [
-        (rows["test_return"] - rows["test_return_other"]).to_numpy(dtype=np.float64)
-        for _, rows in both.groupby("stratum")
+        (rows[quantity] - rows[f"{quantity}_other"]).to_numpy(dtype=np.float64) for _, rows in both.groupby("stratum")
     ]
 
 

@@ -194,7 +194,10 @@ class Decider:
 
 def _pending(history: History, coming: Mapping[int, Assignment]) -> list[Pending]:
     origins = [(None if a.start is None else history.at(a.start), a) for a in coming.values()]
-    return [Pending(o.reached if o else math.nan, a.hyperparameters) for o, a in origins]
+    return [
+        Pending(o.reached, a.hyperparameters, o.train_return) if o else Pending(math.nan, a.hyperparameters)
+        for o, a in origins
+    ]
 
 
 def _at(history: History, ref: Ref | None) -> Record:

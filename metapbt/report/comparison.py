@@ -15,7 +15,8 @@ import numpy as np
 import pandas as pd
 
 from metapbt.history import Context
-from metapbt.report.groups import Group, Run
+from metapbt.report.groups import Group
+from metapbt.report.run import Run
 from metapbt.report.statistics import Array, Estimate, iqm_estimate, mean_of_means, stratified_estimate
 
 #: The two scores of a run, and what they are called.

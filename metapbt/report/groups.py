@@ -6,7 +6,6 @@ group of their environment, at the features' default values. Runs of different l
 
 from __future__ import annotations
 
-import math
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,56 +20,11 @@ from metapbt.envs import BODIES, ENVIRONMENTS, PICTURES, get_environment
 from metapbt.errors import MetapbtError
 from metapbt.history import Context, FeatureValue
 from metapbt.population.explorers import METHODS
-from metapbt.report.statistics import Array, area_under_curve, final_score
+from metapbt.report.run import Run
 from metapbt.store.results import OnProblem, RunInfo, count_records, find_runs, read_records, warn
 
 #: Rounding to whole rollouts makes runs of one budget differ a little in length.
 LIKE_LENGTHS = 1.02
-
-
-@dataclass(frozen=True)
-class Run:
-    """One run with its score curve.
-
-    Attributes:
-        context: of its environment.
-        method: what the run is called: its method's name, or the label that it was given.
-        seed: of the run.
-        state: ``done``, ``running``, ``failed`` or ``stopped``.
-        generations_planned: how many generations it has when it is done.
-        steps: environment steps that the run has spent for each member, shape ``(generations,)``. Those of a member,
-            where nothing else was trained; candidates and students add to them.
-        scores: evaluation return of the best member after each generation, shape ``(generations,)``.
-        test_return: mean return of the best agent kept over fresh episodes; None where it was not measured.
-        remembers: whether it learned from other contexts.
-        chosen_by: the method, whatever the run is called.
-    """
-
-    context: Context
-    method: str
-    seed: int
-    state: str
-    generations_planned: int
-    steps: Array
-    scores: Array
-    test_return: float | None
-    remembers: bool
-    chosen_by: str
-
-    @property
-    def finished(self) -> bool:
-        """Whether the run has trained all its generations, so that its last score is its final one."""
-        return self.state == "done"
-
-    @property
-    def final(self) -> float:
-        """The test return; the score at the last generation so far where there is none."""
-        return final_score(self.scores) if self.test_return is None else self.test_return
-
-    @property
-    def area(self) -> float:
-        """Mean score over the steps so far."""
-        return area_under_curve(self.steps, self.scores)
 
 
 class Coverage(NamedTuple):
@@ -261,7 +215,7 @@ def _group(
         features, {info.context for info in infos}, {name: default for name, (default, _) in known.items()}
     )
     kept, notes = _without_duplicates(infos, scores, results)
-    runs = [_run(info, scores.get(str(info.path))) for info in kept]
+    runs = [Run.of(info, scores.get(str(info.path))) for info in kept]
     contexts, methods = list(labels), sort_methods({run.method for run in runs})
     runs.sort(key=lambda run: (contexts.index(run.context), methods.index(run.method), run.seed))
     used = frozenset(context for info in infos for context in info.ancestry)
@@ -312,30 +266,6 @@ def _labels(
         if len(set(labels.values())) == len(labels):
             break
     return labels
-
-
-def _run(info: RunInfo, rows: pd.DataFrame | None) -> Run:
-    if rows is None:
-        steps, scores = np.empty(0), np.empty(0)
-    else:
-        rows = rows.sort_values("generation")
-        spent = rows["spent_steps"].to_numpy(dtype=np.float64, na_value=math.nan) / info.size
-        own = rows["env_steps"].to_numpy(dtype=np.float64)
-        steps = np.where(np.isnan(spent), own, spent)  # old results say only the latter; they had no candidates
-        scores = rows["eval_return"].to_numpy(dtype=np.float64, copy=True)
-        scores[~np.isfinite(scores)] = math.nan  # what has no finite return is absent, as in the run itself
-    return Run(
-        info.context,
-        info.name,
-        info.seed,
-        info.state,
-        info.generations,
-        steps,
-        scores,
-        info.test_return,
-        remembers=bool(info.ancestry),
-        chosen_by=info.method,
-    )
 
 
 def _without_duplicates(

@@ -15,8 +15,10 @@ from metapbt.report.comparison import comparison_data
 from metapbt.report.figures.comparison import draw_comparison
 from metapbt.report.figures.curves import curves_data, draw_curves
 from metapbt.report.figures.final_returns import draw_final, final_data, runs_data
+from metapbt.report.figures.generalisation import draw_generalisation
 from metapbt.report.figures.heatmap import draw_heatmap, heatmap_data
 from metapbt.report.figures.style import figure_style, save_figure
+from metapbt.report.generalisation import RETURNS, generalisation_curves, generalisation_data, generalisation_json
 from metapbt.report.groups import Group, load_groups
 from metapbt.report.overview import tell
 from metapbt.report.page.page import Section, render_page
@@ -74,6 +76,8 @@ def print_report(report: Report, console: Console) -> int:
         console.print(Text(section.verdict), soft_wrap=not console.is_terminal)
         console.print()
     console.print(_final_returns(report))
+    if any(len(section.generalisation) for section in report.sections):
+        console.print(_generalisation(report))
     console.print(str(report.page), markup=False, highlight=False, soft_wrap=True)
     return tell(report.problems)
 
@@ -96,6 +100,29 @@ def _final_returns(report: Report) -> Table:
     return table
 
 
+def _generalisation(report: Report) -> Table:
+    """A row for each context and method whose runs were tested on levels that training never saw."""
+    table = Table(title="Levels of training and held-out levels", title_justify="left")
+    for heading in ("context", "method", "training return", "held-out return", "gap", "seeds"):
+        number = heading not in ("context", "method", "seeds")
+        table.add_column(heading, justify="right" if number else "left", overflow="fold")
+    for section in report.sections:
+        rows = section.generalisation.to_dict("records")
+        if not rows:
+            continue
+        table.add_section()
+        table.add_row(Text(section.group.title, style="bold"))
+        previous = None
+        for row in rows:
+            context, previous = "" if row["context"] == previous else row["context"], row["context"]
+            returns = (
+                format_estimate(row[name], row[f"{name}_low"], row[f"{name}_high"], "+" if name == "gap" else "")
+                for name in RETURNS
+            )
+            table.add_row(*map(Text, (context, row["method"], *returns, str(row["runs"]))))
+    return table
+
+
 def _write_section(group: Group, out: Path) -> Section:
     folder = out / group.folder
     tables = {
@@ -111,10 +138,16 @@ def _write_section(group: Group, out: Path) -> Section:
         "heatmap": draw_heatmap(group, tables["heatmap"]),
         "comparison": draw_comparison(group, tables["comparison"]),
     }
+    generalisation, both = generalisation_data(group), generalisation_curves(group)
+    if len(generalisation) or len(both):
+        tables |= {"generalisation": generalisation, "generalisation_curves": both}
+        write_text_atomically(folder / "generalisation.json", generalisation_json(group))
+    if len(both):
+        figures["generalisation"] = draw_generalisation(group, both)
     for name, table in tables.items():
         whole = {column: table[column].astype(float).round() for column in WHOLE_NUMBERS if column in table}
         written = table.assign(**whole).astype(dict.fromkeys(whole, "Int64"))
         write_text_atomically(folder / f"{name}.csv", written.to_csv(index=False, lineterminator="\n"))
     for name, figure in figures.items():
         save_figure(figure, folder, name)
-    return Section(group, verdict(group), tables["final"], tables["comparison"])
+    return Section(group, verdict(group), tables["final"], tables["comparison"], generalisation)

@@ -11,7 +11,7 @@ import pandas as pd
 import pyarrow as pa
 import yaml
 
-from metapbt.envs import ENVIRONMENTS, make_context
+from metapbt.envs import ENVIRONMENTS, PICTURES, make_context
 from metapbt.history import Context, History, Record
 from metapbt.report.groups import Group, group_runs
 from metapbt.store.done import Done
@@ -156,4 +156,4 @@ def store_runs(results: Path, runs: Sequence[SyntheticRun]) -> Path:
 
 
 def _complete(env: str, changed: Mapping[str, float | str]) -> Context:
-    return make_context(env, changed) if env in ENVIRONMENTS else Context(changed)
+    return make_context(env, changed) if env in ENVIRONMENTS | PICTURES else Context(changed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
@@ -29,10 +30,17 @@ class Suggestion:
 
 @dataclass(frozen=True, slots=True)
 class Pending:
-    """A member whose next interval is decided but not yet trained: what it starts from, what it trains with."""
+    """A member whose next interval is decided but not yet trained: what it starts from, what it trains with.
+
+    Attributes:
+        return_before: what it starts from has reached, as :attr:`metapbt.history.Record.reached` has it.
+        hyperparameters: of its coming interval.
+        train_return: of what it starts from.
+    """
 
     return_before: float
     hyperparameters: Hyperparameters
+    train_return: float = math.nan
 
 
 class Explorer:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
+from metapbt.errors import unknown_name
 from metapbt.history import History, Record, Transition
 from metapbt.memory.encoder import Encoder, Samples
 from metapbt.memory.scales import HistoryScale
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from botorch.models import SingleTaskGP
     from torch import Tensor
 
+RETURNS = ("eval_return", "train_return")
 MAX_PENDING = 200  # of the points being tried, the last so many count: else a decision's cost grew with the population
 
 
@@ -76,8 +79,22 @@ class PB2Explorer(Explorer):
     over the others given these.
     """
 
-    def __init__(self, space: Space) -> None:
+    def __init__(self, space: Space, learn_from: str = "eval_return") -> None:
+        """Check the settings.
+
+        Args:
+            space: the search space.
+            learn_from: the return whose change is learned: ``eval_return``, or ``train_return`` as in the published
+                code, which looks at evaluations for its log only. A mean over an interval and earlier ones lags: what
+                an agent learns in one interval shows mostly in the next.
+
+        Raises:
+            MetapbtError: there is no such return.
+        """
         super().__init__(space)
+        if learn_from not in RETURNS:
+            raise unknown_name("method.learn_from", learn_from, RETURNS)
+        self.learn_from = learn_from
         #: Positions, in unit vectors, of the hyperparameters that are columns of the GP.
         self.seen: tuple[int, ...] = tuple(range(len(space)))
 
@@ -95,6 +112,8 @@ class PB2Explorer(Explorer):
         rng: np.random.Generator,
     ) -> list[Suggestion]:
         """Maximise the upper confidence bound at each parent's return."""
+        if self.learn_from == "train_return":
+            history, parents, pending = without_evaluations(history, parents, pending)
         known = [parent for parent in parents if math.isfinite(parent.reached)]
         if not known or not history.transitions():
             return [Suggestion(self.space.sample(rng, self._architecture(parent)), "random") for parent in parents]
@@ -109,12 +128,22 @@ class PB2Explorer(Explorer):
                 models[which] = self.fit(situation, settled)
             model = models[which]
             if model is None or not math.isfinite(parent.reached):
-                suggestions.append(Suggestion(self.space.sample(rng, settled), "random"))
+                suggestions.append(self.unknown(parent, settled, rng))
                 continue
-            found = self._best(model, situation, parent.reached, settled, waiting[-MAX_PENDING:], rng)
+            asked = self._existing({**settled, **self.conditions(parent, settled)}, parent)
+            point = self._best(model, situation, parent.reached, asked, waiting[-MAX_PENDING:], rng)
+            found = self.space.from_unit(point, settled)
             waiting.append(Pending(parent.reached, found))
             suggestions.append(Suggestion(found, "surrogate"))
         return suggestions
+
+    def unknown(self, parent: Record, settled: Hyperparameters, rng: np.random.Generator) -> Suggestion:
+        """What a copy of ``parent`` gets where no model answers for ``settled``."""
+        return Suggestion(self.space.sample(rng, settled), "random")
+
+    def conditions(self, parent: Record, settled: Hyperparameters) -> Hyperparameters:
+        """Values under which the bound is maximised, where they are others than the settled ones: here none."""
+        return {}
 
     def settle(self, parents: Sequence[Record], history: History, rng: np.random.Generator) -> list[Hyperparameters]:
         """Return, for a copy of each of ``parents``, what is chosen before the GP is asked: here nothing.
@@ -161,8 +190,8 @@ class PB2Explorer(Explorer):
         settled: Hyperparameters,
         waiting: Sequence[Pending],
         rng: np.random.Generator,
-    ) -> Hyperparameters:
-        """The configuration with the settled values that has the largest upper confidence bound."""
+    ) -> NDArray[np.float64]:
+        """The point of the unit cube with the settled values that has the largest upper confidence bound."""
         import torch
 
         from metapbt.surrogates.acquisition import growing_beta, maximise_ucb, with_pending
@@ -177,7 +206,7 @@ class PB2Explorer(Explorer):
             if self.space.names[place] not in settled and self.space.parameters[place].role is None
         }
         if not free:
-            return start
+            return point
         points = [
             [*situation.given(situation.now, p.return_before), *self.columns(p.hyperparameters)]
             for p in waiting
@@ -189,4 +218,19 @@ class PB2Explorer(Explorer):
         beta, seed = growing_beta(situation.seen), int(rng.integers(2**31))
         best = maximise_ucb(with_pending(model, tried), bounds, fixed, beta, seed)
         point[list(free.values())] = best[list(free)].numpy()
-        return self.space.from_unit(point, settled)
+        return point
+
+
+def without_evaluations(
+    history: History, parents: Sequence[Record], pending: Sequence[Pending]
+) -> tuple[History, list[Record], list[Pending]]:
+    """What happened as if nobody had been evaluated: the training return then stands for what an agent has reached."""
+
+    def blind(records: Iterable[Record]) -> list[Record]:
+        return [replace(record, eval_return=math.nan) for record in records]
+
+    return (
+        History(tuple(blind(history)), history.metric, history.size),
+        blind(parents),
+        [replace(p, return_before=p.train_return) for p in pending],
+    )

@@ -8,15 +8,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from metapbt.errors import MetapbtError
+from metapbt.errors import MetapbtError, shown, unknown_name
 from metapbt.history import History, Record, Transition
 from metapbt.population.explorers import bandit
+from metapbt.population.explorers.base import Suggestion
 from metapbt.population.explorers.pb2 import Situation
 from metapbt.population.explorers.pb2_rand import PB2RandExplorer
 from metapbt.space import Hyperparameters, Parameter, Space
 
 if TYPE_CHECKING:
     from botorch.models import SingleTaskGP
+
+WITHOUT_ROWS = ("random", "parent")
 
 
 class PB2MultExplorer(PB2RandExplorer):
@@ -27,24 +30,42 @@ class PB2MultExplorer(PB2RandExplorer):
     population has members, though only the copies among them choose anew. The numbers then come from a GP that knows
     only the rows with the same choices.
 
-    Where there are none yet the numbers are drawn at random. The published code copies the parent's whole configuration
-    there, its categories included, so that choices which no first member had are never tried.
+    Where there are none yet the numbers are drawn at random.
     """
 
-    def __init__(self, space: Space, rounds: int = 50) -> None:
+    def __init__(
+        self,
+        space: Space,
+        rounds: int = 50,
+        dependent: bool = True,
+        without_rows: str = "random",
+        learn_from: str = "eval_return",
+    ) -> None:
         """Check the settings.
 
         Args:
             space: the search space.
             rounds: about how many generations the run has; sets how much the bandit explores.
+            dependent: whether each choice has a GP of its own. False: one GP learns from every row and sees numbers
+                alone, as ``exp3_indep`` of the published code.
+            without_rows: what a copy gets while there are no rows with its choices: ``random`` numbers, or the
+                ``parent``'s whole configuration, its categories included, as in the published code, where choices that
+                no first member had are never tried.
+            learn_from: as of :class:`PB2Explorer`.
 
         Raises:
-            MetapbtError: ``rounds`` is below 1.
+            MetapbtError: a setting is unknown or out of its range.
         """
-        super().__init__(space)
+        super().__init__(space, learn_from)
         if rounds < 1:
             raise MetapbtError(f"method.rounds must be >= 1, got {rounds}")
+        if not isinstance(dependent, bool):
+            raise MetapbtError(f"method.dependent must be true or false, got {shown(dependent)}")
+        if without_rows not in WITHOUT_ROWS:
+            raise unknown_name("method.without_rows", without_rows, WITHOUT_ROWS)
         self.rounds = rounds
+        self.dependent = dependent
+        self.without_rows = without_rows
 
     def settle(self, parents: Sequence[Record], history: History, rng: np.random.Generator) -> list[Hyperparameters]:
         """Let the bandit choose each category for all copies."""
@@ -82,7 +103,9 @@ class PB2MultExplorer(PB2RandExplorer):
         return weights
 
     def model_for(self, settled: Hyperparameters) -> tuple[object, ...]:
-        """A model for each choice."""
+        """A model for each choice, or one for all."""
+        if not self.dependent:
+            return ()
         return tuple(p.place(settled[p.name]) if p.name in settled else None for p in self.categories)
 
     def fit(self, situation: Situation, settled: Hyperparameters) -> SingleTaskGP | None:
@@ -92,3 +115,9 @@ class PB2MultExplorer(PB2RandExplorer):
         which = self.model_for(settled)
         rows = [row for row in situation.rows if self.model_for(row.hyperparameters) == which]
         return fit_time_varying_gp(*self.table(situation, rows)) if rows else None
+
+    def unknown(self, parent: Record, settled: Hyperparameters, rng: np.random.Generator) -> Suggestion:
+        """Random numbers, or what the parent had."""
+        if self.without_rows == "parent":
+            return Suggestion(parent.hyperparameters, "parent")
+        return super().unknown(parent, settled, rng)

@@ -19,8 +19,9 @@ class PB2RandExplorer(PB2Explorer):
     are drawn equally often). The GP sees the numbers alone.
     """
 
-    def __init__(self, space: Space) -> None:
-        super().__init__(space)
+    def __init__(self, space: Space, learn_from: str = "eval_return") -> None:
+        """Check the settings, which are those of :class:`PB2Explorer`."""
+        super().__init__(space, learn_from)
         self.categories: tuple[Parameter, ...] = tuple(p for p in space.parameters if p.kind == "categorical")
         #: Those chosen for a copy; the others are of the parent's architecture.
         self.chosen: tuple[Parameter, ...] = tuple(p for p in self.categories if p.role is None)

@@ -20,12 +20,26 @@ class PBTExplorer(Explorer):
     multiplied by one of ``factors`` and kept within its bounds, an integer by at least one whole; a category, and a
     number with a ``step``, moves to a neighbour (and stays where there is none on that side).
 
-    The published code of PB2-Mult and PB2-Mix compares with another PBT: its numbers are multiplied always and never
-    drawn anew, and its categories are kept half of the time and drawn anew otherwise.
+    Categories whose order means nothing have no neighbours: with ``redraw_categories`` each is drawn anew with that
+    probability, and kept otherwise. Half of the time, beside numbers that are multiplied always
+    (``resample_probability=0``), is the PBT that PB2-Mult and PB2-Mix were compared with (Parker-Holder et al., 2021).
     """
 
-    def __init__(self, space: Space, factors: Sequence[float] = (0.8, 1.2), resample_probability: float = 0.25) -> None:
+    def __init__(
+        self,
+        space: Space,
+        factors: Sequence[float] = (0.8, 1.2),
+        resample_probability: float = 0.25,
+        redraw_categories: float | None = None,
+    ) -> None:
         """Check the settings.
+
+        Args:
+            space: the search space.
+            factors: a number is multiplied by one of these.
+            resample_probability: with which a hyperparameter is drawn anew.
+            redraw_categories: with which a category is, which else stays as it is; None: like any other
+                hyperparameter.
 
         Raises:
             MetapbtError: no factors, or a probability outside [0, 1].
@@ -35,8 +49,11 @@ class PBTExplorer(Explorer):
             raise MetapbtError(f"method.factors must be positive numbers, got {shown(factors)}")
         if not 0 <= resample_probability <= 1:
             raise MetapbtError(f"method.resample_probability must be in [0, 1], got {resample_probability}")
+        if redraw_categories is not None and not 0 <= redraw_categories <= 1:
+            raise MetapbtError(f"method.redraw_categories must be null or in [0, 1], got {redraw_categories}")
         self.factors = tuple(factors)
         self.resample_probability = resample_probability
+        self.redraw_categories = redraw_categories
 
     def propose(
         self,
@@ -56,9 +73,10 @@ class PBTExplorer(Explorer):
         operations = {}
         for parameter in self.space.parameters:
             name = parameter.name
-            if rng.random() < self.resample_probability:
+            redraw = self.redraw_categories if parameter.kind == "categorical" else None
+            if rng.random() < (self.resample_probability if redraw is None else redraw):
                 values[name], operations[name] = fresh[name], "resample"
-            else:
+            elif redraw is None:
                 values[name], operations[name] = self._perturbed(parameter, values[name], rng)
         return Suggestion(self.space.active(values), "perturbed", operations)
 

@@ -12,7 +12,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from metapbt.log import counted
 from metapbt.report.comparison import ALL_CONTEXTS, NORMALISED, POINTS, QUANTITIES
-from metapbt.report.groups import Group, Run
+from metapbt.report.generalisation import RETURNS
+from metapbt.report.groups import Group
+from metapbt.report.run import Run
 from metapbt.report.wording import format_estimate, seeds_line
 
 STATES = ("done", "running", "stopped", "failed")
@@ -25,6 +27,7 @@ class Section(NamedTuple):
     verdict: str
     final: pd.DataFrame
     comparison: pd.DataFrame
+    generalisation: pd.DataFrame
 
 
 class FigureText(NamedTuple):
@@ -67,6 +70,7 @@ def _section(section: Section) -> dict[str, object]:
         "final": _final_rows(section),
         "means": _mean_rows(section),
         "differences": _difference_rows(section),
+        "generalisation": _generalisation_rows(section),
         "figures": _figures(group),
     }
 
@@ -118,6 +122,14 @@ def _difference_rows(section: Section) -> list[dict[str, object]]:
     return rows
 
 
+def _generalisation_rows(section: Section) -> list[dict[str, object]]:
+    """One row for each context and method whose runs were tested on levels that training never saw."""
+    return [
+        row | {name: (row[name], row[f"{name}_low"], row[f"{name}_high"]) for name in RETURNS}
+        for row in section.generalisation.to_dict("records")
+    ]
+
+
 def _missing(group: Group) -> list[dict[str, str]]:
     """What the group has elsewhere but not here: contexts without any run of a method, then single seeds."""
     rows = []
@@ -167,6 +179,29 @@ def _figures(group: Group) -> list[FigureText]:
             "the baseline between runs of the same context and seed.",
             ("comparison.csv",),
         ),
+        *_generalisation_figure(group),
+    ]
+
+
+def _generalisation_figure(group: Group) -> list[FigureText]:
+    levels = {run.levels for run in group.runs if run.levels is not None and run.levels.evaluated != run.levels.trained}
+    if not levels:
+        return []
+    places = "; ".join(sorted({f"trained on {each.trained}, evaluated on {each.evaluated}" for each in levels}))
+    modes = {each.sampled for each in levels}
+    if modes == {True}:
+        acting = "Both are of actions that are drawn from the policy."
+    else:
+        acting = "Training draws actions from the policy; evaluations take the most likely one"
+        acting += " in some of the runs." if True in modes else "."
+    return [
+        FigureText(
+            "generalisation",
+            "Levels of training and held-out levels",
+            "Mean return over seeds of the member with the best training return: on the levels of training (solid) and "
+            f"on held-out ones (dashed); {places}. {acting}",
+            ("generalisation.csv", "generalisation_curves.csv", "generalisation.json"),
+        )
     ]
 
 

@@ -1,11 +1,18 @@
 """The variants of PB2 that treat categories as categories."""
 
+import math
+import re
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+import metapbt
 from metapbt.errors import MetapbtError
 from metapbt.history import History, Record
 from metapbt.population.explorers import bandit, make_explorer
+from metapbt.population.explorers.base import Pending
+from metapbt.population.explorers.pb2 import Situation
 from metapbt.space import Space
 
 SPACE = Space(
@@ -31,9 +38,9 @@ def history(generations=15, members=4, seed=0):
     return History(tuple(records))
 
 
-def proposals(method, count=2, repeats=10, past=None):
+def proposals(method, count=2, repeats=10, past=None, **settings):
     past = past or history()
-    explorer = make_explorer(method, SPACE)
+    explorer = make_explorer(method, SPACE, **settings)
     return [
         suggestion
         for seed in range(repeats)
@@ -120,14 +127,74 @@ def test_numbers_follow_the_category(method):
     assert np.median(with_b) > 0.5
 
 
-def test_pb2_mult_draws_numbers_at_random_while_a_choice_was_never_tried():
+def history_of_a_alone():
     only_a = [r for r in history() if r.hyperparameters["kind"] == "a"]
-    past = History(
+    return History(
         tuple(Record(i, 0, None, "random", r.hyperparameters, i + 1, float(i)) for i, r in enumerate(only_a))
     )
-    sources = {(s.hyperparameters["kind"], s.source) for s in proposals("pb2_mult", past=past)}
+
+
+def test_pb2_mult_draws_numbers_at_random_while_a_choice_was_never_tried():
+    sources = {(s.hyperparameters["kind"], s.source) for s in proposals("pb2_mult", past=history_of_a_alone())}
     assert sources <= {("a", "surrogate"), ("b", "random"), ("c", "random")}
     assert len(sources) == 3
+
+
+def test_pb2_mult_may_keep_all_that_the_parent_had_while_a_choice_was_never_tried():
+    past = history_of_a_alone()
+    found = proposals("pb2_mult", past=past, without_rows="parent")
+    assert {s.hyperparameters["kind"] for s in found} == {"a"}  # so the others are never tried
+    kept = [s.hyperparameters for s in found if s.source == "parent"]
+    assert len(kept) >= 5
+    assert all(values == past.best().hyperparameters for values in kept)
+
+
+def test_pb2_mult_may_have_one_process_of_all_rows_which_sees_numbers_alone():
+    past = history()
+    situation = Situation.of(past, past.latest, past.latest)
+    kinds = [record.hyperparameters["kind"] for record in past]
+    for dependent in (True, False):
+        explorer = make_explorer("pb2_mult", SPACE, dependent=dependent)
+        for kind in "abc":
+            rows = explorer.fit(situation, {"kind": kind}).train_targets
+            assert len(rows) == (kinds.count(kind) if dependent else len(kinds))
+    found = proposals("pb2_mult", past=history_of_a_alone(), dependent=False)
+    assert {(s.hyperparameters["kind"], s.source) for s in found} == {(kind, "surrogate") for kind in "abc"}
+
+
+def chosen_for(kind, parent, past, method="pb2_mix", **settings):
+    """What a copy of ``parent`` gets whose category the bandit chose."""
+    explorer = make_explorer(method, SPACE, **settings)
+    explorer.settle = lambda *_: [{"kind": kind}]
+    (suggestion,) = explorer.propose([parent], [parent], past, [], np.random.default_rng(0))
+    SPACE.check(suggestion.hyperparameters)
+    assert suggestion.hyperparameters["kind"] == kind
+    return suggestion.hyperparameters
+
+
+@pytest.mark.parametrize("kind", list("abc"))
+def test_pb2_mix_chooses_numbers_for_the_chosen_category_or_for_the_parents(kind):
+    past = history()
+    parent = past.best()
+    usual = chosen_for(kind, parent, past)
+    for_parent = chosen_for(kind, parent, past, condition_on="parent")
+    as_parent = chosen_for(parent.hyperparameters["kind"], parent, past)
+    assert for_parent["x"] == as_parent["x"]
+    assert (for_parent["x"] == usual["x"]) == (kind == parent.hyperparameters["kind"])
+
+
+@pytest.mark.parametrize("method", ["pb2", *VARIANTS])
+def test_what_is_learned_may_be_the_return_in_training(method):
+    # Evaluations fall where returns in training rise.
+    told = tuple(replace(record, eval_return=-record.train_return) for record in history())
+    past, rng = History(told), np.random.default_rng
+    blind = History(tuple(replace(record, eval_return=math.nan) for record in told))
+    best = blind.best()
+    pending = [Pending(-r.train_return, r.hyperparameters, r.train_return) for r in blind.latest]
+    seen = [Pending(r.train_return, r.hyperparameters) for r in blind.latest]
+    trained = make_explorer(method, SPACE, learn_from="train_return").propose([best], [best], past, pending, rng(0))
+    assert trained == make_explorer(method, SPACE).propose([best], [best], blind, seen, rng(0))
+    assert trained != make_explorer(method, SPACE).propose([best], [best], past, pending, rng(0))
 
 
 def test_a_space_without_categories_makes_all_variants_pb2():
@@ -141,6 +208,47 @@ def test_a_space_without_categories_makes_all_variants_pb2():
         )
 
 
-def test_bad_settings_are_named():
-    with pytest.raises(MetapbtError, match="method.rounds must be >= 1, got 0"):
-        make_explorer("pb2_mix", SPACE, rounds=0)
+@pytest.mark.parametrize(
+    ("method", "setting", "message"),
+    [
+        ("pb2_mix", {"rounds": 0}, "method.rounds must be >= 1, got 0"),
+        ("pb2_mix", {"condition_on": "child"}, "unknown method.condition_on 'child'; (known: chosen, parent)"),
+        ("pb2_mult", {"without_rows": "nothing"}, "unknown method.without_rows 'nothing'; (known: parent, random)"),
+        ("pb2_mult", {"dependent": "no"}, "method.dependent must be true or false, got 'no'"),
+        ("pb2_rand", {"learn_from": "test_return"}, "(known: eval_return, train_return)"),
+    ],
+)
+def test_bad_settings_are_named(method, setting, message):
+    with pytest.raises(MetapbtError, match=re.escape(message)):
+        make_explorer(method, SPACE, **setting)
+
+
+def copies_of(method, results_dir, steps):
+    """Of a small run as people start it: each copy with what it copied."""
+    run = metapbt.run(
+        [
+            "env=synthetic", "learner=synthetic", "space=synthetic_mixed", f"method=published/{method}",
+            "executor=inline", "population.size=4", f"budget.steps={steps}", "budget.interval=20", "seed=3",
+            f"results_dir={results_dir}",
+        ]
+    )  # fmt: skip
+    assert run.path.parent.name == method
+    return [(record, run.history.before(record)) for record in run.history if record.parent is not None]
+
+
+def test_a_run_of_published_pbt_multiplies_every_number_and_keeps_or_draws_categories(tmp_path):
+    copies = copies_of("pbt", tmp_path, steps=800)
+    assert len(copies) > 30
+    for child, parent in copies:
+        for name in ("x0", "x1"):
+            before = parent.hyperparameters[name]
+            assert child.hyperparameters[name] in (pytest.approx(before * 0.8), pytest.approx(min(before * 1.2, 1.0)))
+    kept = [c.hyperparameters[name] == p.hyperparameters[name] for c, p in copies for name in ("c0", "c1")]
+    assert np.mean(kept) == pytest.approx(1 / 2 + 1 / 8, abs=0.15)
+
+
+@pytest.mark.parametrize("method", ["pb2_rand", "pb2_mult", "pb2_mix"])
+def test_a_run_of_a_published_method_finishes_and_asks_its_surrogate(method, tmp_path):
+    sources = [child.source for child, _ in copies_of(method, tmp_path, steps=160)]
+    assert sources.count("surrogate") > 1
+    assert ("parent" in sources) == (method == "pb2_mult")

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from metapbt.errors import MetapbtError
 from metapbt.history import History, Record
 from metapbt.population.explorers.pbt import PBTExplorer
 from metapbt.space import Space
@@ -84,3 +85,31 @@ def test_every_operation_is_told():
     assert suggestion.operations["c"] in ("up", "down")
     (suggestion,) = explored(1, {"x": 4.0, "n": 50, "c": "b"}, resample_probability=1.0)
     assert set(suggestion.operations.values()) == {"resample"}
+
+
+@pytest.mark.parametrize("probability", [0.0, 0.5, 1.0])
+def test_a_category_is_drawn_anew_with_its_own_probability_and_kept_otherwise(probability):
+    suggestions = explored(4000, {"x": 4.0, "n": 50, "c": "b"}, resample_probability=0.0, redraw_categories=probability)
+    kinds = [s.hyperparameters["c"] for s in suggestions]
+    for choice in "abcd":
+        expected = probability / 4 + (1 - probability) * (choice == "b")
+        assert kinds.count(choice) / 4000 == pytest.approx(expected, abs=0.02)
+    told = [s.operations.get("c") for s in suggestions]
+    assert told.count("resample") / 4000 == pytest.approx(probability, abs=0.02)
+    assert set(told) <= {"resample", None}
+    # Numbers are multiplied always, each way half of the time.
+    ups = [round(s.hyperparameters["x"], 9) for s in suggestions]
+    assert set(ups) == {3.2, 4.8}
+    assert ups.count(4.8) / 4000 == pytest.approx(0.5, abs=0.03)
+
+
+def test_numbers_are_drawn_anew_with_their_own_probability_whatever_categories_do():
+    suggestions = explored(2000, {"x": 4.0, "n": 50, "c": "b"}, resample_probability=0.25, redraw_categories=0.0)
+    kept = np.mean([round(s.hyperparameters["x"], 9) in (3.2, 4.8) for s in suggestions])
+    assert kept == pytest.approx(0.75, abs=0.03)
+    assert {s.hyperparameters["c"] for s in suggestions} == {"b"}
+
+
+def test_a_probability_beyond_one_is_named():
+    with pytest.raises(MetapbtError, match=r"method.redraw_categories must be null or in \[0, 1\], got 2"):
+        PBTExplorer(SPACE, redraw_categories=2)

@@ -1,0 +1,108 @@
+"""One run as a report sees it: its returns over the steps of training, and what it came to."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from metapbt.history import Context
+from metapbt.report.levels import Levels, levels_of
+from metapbt.report.statistics import Array, area_under_curve, final_score
+from metapbt.store.results import RunInfo
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run with its score curve.
+
+    Attributes:
+        context: of its environment.
+        method: what the run is called: its method's name, or the label that it was given.
+        seed: of the run.
+        state: ``done``, ``running``, ``failed`` or ``stopped``.
+        generations_planned: how many generations it has when it is done.
+        steps: environment steps that the run has spent for each member, shape ``(generations,)``. Those of a member,
+            where nothing else was trained; candidates and students add to them.
+        scores: evaluation return of the best member after each generation, shape ``(generations,)``.
+        test_return: mean return of the best agent kept over fresh episodes; None where it was not measured.
+        remembers: whether it learned from other contexts.
+        chosen_by: the method, whatever the run is called.
+        train_returns: training return of the best member of each generation, shape ``(generations,)``.
+        train_return: that of the agent that was tested; of the last best member where none was.
+        levels: on which levels it was trained, evaluated and tested; None where these are no others.
+    """
+
+    context: Context
+    method: str
+    seed: int
+    state: str
+    generations_planned: int
+    steps: Array
+    scores: Array
+    test_return: float | None
+    remembers: bool
+    chosen_by: str
+    train_returns: Array
+    train_return: float
+    levels: Levels | None
+
+    @classmethod
+    def of(cls, info: RunInfo, rows: pd.DataFrame | None) -> Run:
+        """What can be said of a run.
+
+        Args:
+            info: the run.
+            rows: the record of the best member of each generation, ``spent_steps`` being what the generation cost; None
+                where there are no records.
+        """
+        steps, scores, train_returns, train_return = np.empty(0), np.empty(0), np.empty(0), math.nan
+        if rows is not None:
+            rows = rows.sort_values("generation")
+            spent = rows["spent_steps"].to_numpy(dtype=np.float64, na_value=math.nan) / info.size
+            own = rows["env_steps"].to_numpy(dtype=np.float64)
+            steps = np.where(np.isnan(spent), own, spent)  # old results say only the latter; they had no candidates
+            scores, train_returns = _finite(rows["eval_return"]), _finite(rows["train_return"])
+            # The best agent of a run is that of its generation.
+            tested = info.done.best if info.done is not None else None
+            of_tested = train_returns[rows["generation"] == tested.generation] if tested else train_returns
+            train_return = final_score(of_tested)
+        return cls(
+            info.context,
+            info.name,
+            info.seed,
+            info.state,
+            info.generations,
+            steps,
+            scores,
+            info.test_return,
+            remembers=bool(info.ancestry),
+            chosen_by=info.method,
+            train_returns=train_returns,
+            train_return=train_return,
+            levels=levels_of(info),
+        )
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run has trained all its generations, so that its last score is its final one."""
+        return self.state == "done"
+
+    @property
+    def final(self) -> float:
+        """The test return; the score at the last generation so far where there is none."""
+        return final_score(self.scores) if self.test_return is None else self.test_return
+
+    @property
+    def area(self) -> float:
+        """Mean score over the steps so far."""
+        return area_under_curve(self.steps, self.scores)
+
+
+def _finite(column: pd.Series) -> Array:
+    """A column of returns; what is not finite is absent, as in the run itself."""
+    values = column.to_numpy(dtype=np.float64, copy=True)
+    values[~np.isfinite(values)] = math.nan
+    return values
