@@ -6,7 +6,9 @@ import inspect
 import itertools
 import math
 import os
+import sys
 from collections.abc import Callable, Iterator
+from ctypes.util import find_library
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -126,6 +128,7 @@ class _Stage:
         self.name = name = agent.learner.env
         context: dict[str, Any] = dict(agent.learner.context)
         environment = get_environment(name)
+        _need_no_display()
         env = make_env(name, **context)
         modes = env.metadata.get("render_modes") or ()
         self.draws = "rgb_array" in modes and (environment.build is None or "rgb_array" in environment.render_modes)
@@ -136,9 +139,6 @@ class _Stage:
             )
         if self.draws:
             env.close()
-            os.environ.setdefault(
-                "SDL_VIDEODRIVER", "dummy"
-            )  # Pygame draws without a display, and need not look for one
             env = make_env(name, render_mode="rgb_array", **context)
         self.env: gymnasium.Env[Any, Any] = env
         self.fps = float(env.metadata.get("render_fps") or _FPS)
@@ -154,13 +154,19 @@ class _Stage:
         try:
             drawn = self.env.render()
         except Exception as error:  # as where MuJoCo finds no display
-            raise MetapbtError(
-                f"env '{self.name}' cannot be drawn: {named(error)} (MuJoCo without a display: MUJOCO_GL=egl or osmesa)"
-            ) from error
+            hint = " (MuJoCo without a display needs libegl1, or MUJOCO_GL=osmesa)" if "mujoco" in sys.modules else ""
+            raise MetapbtError(f"env '{self.name}' cannot be drawn: {named(error)}{hint}") from error
         return shown(drawn)
 
     def close(self) -> None:
         self.env.close()
+
+
+def _need_no_display() -> None:
+    """Let Pygame and MuJoCo, which are not loaded yet, draw without a window, unless the user says how."""
+    os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
+    if sys.platform == "linux" and not {"DISPLAY", "WAYLAND_DISPLAY"} & os.environ.keys() and find_library("EGL"):
+        os.environ.setdefault("MUJOCO_GL", "egl")
 
 
 def _frames(agent: Agent, stage: _Stage, episodes: int, most_steps: int, played: list[Played]) -> Iterator[Frame]:
