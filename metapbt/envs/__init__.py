@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from metapbt.config import FEATURE_NAMES
 from metapbt.envs.base import Category, Environment, Feature
 from metapbt.envs.bodies import LIMBS, MUJOCO_IDS
+from metapbt.envs.procgen import GAMES
 from metapbt.errors import MetapbtError, one_line, unknown_name
 from metapbt.history.context import Context, FeatureValue
 from metapbt.registry import import_for, lookup
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 __all__ = [
     "BODIES",
     "ENVIRONMENTS",
+    "PICTURES",
     "Category",
     "Environment",
     "Feature",
@@ -53,7 +55,9 @@ BODIES: dict[str, str] = {
     **{f"brax/{body}": f"metapbt.envs.brax:{body.upper()}" for body in LIMBS},
     **{gym_id: f"metapbt.envs.mujoco:{body.upper()}" for body, gym_id in MUJOCO_IDS.items()},
 }
-_HOMES = ENVIRONMENTS | BODIES
+#: What an agent sees as pictures, with an optional package: docs/procgen.md.
+PICTURES: dict[str, str] = {"procgen": "metapbt.envs.procgen:PROCGEN"}
+_HOMES = ENVIRONMENTS | BODIES | PICTURES
 #: Of the paper on BG-PBT, which had them from Brax's first physics.
 _GONE = ("fetch", "ur5e", "grasp")
 
@@ -97,7 +101,8 @@ def get_environment(name: str) -> Environment:
         raise _unknown_env(name, module)
     for ours, home in _HOMES.items():
         if spec.entry_point == home:
-            raise MetapbtError(f"env '{name}' is called {ours} here")
+            game = spec.kwargs.get("game")
+            raise MetapbtError(f"env '{name}' is called {f'{ours}/{game}' if game else ours} here")
     return Environment(name, features=(), gym_id=spec.id, max_episode_steps=spec.max_episode_steps)
 
 
@@ -156,6 +161,10 @@ def register_envs() -> None:
         if environment.gym_id is not None:
             # Not gymnasium.register, which warns about an id that is there already.
             gymnasium.registry.setdefault(environment.gym_id, _gym_spec(name, environment))
+    for game in GAMES:
+        game_id = f"metapbt/Procgen{game.capitalize()}-v0"
+        spec = gymnasium.envs.registration.EnvSpec(game_id, entry_point=_HOMES["procgen"], kwargs={"game": game})
+        gymnasium.registry.setdefault(game_id, spec)
 
 
 def _feature_names(env: str) -> list[str]:

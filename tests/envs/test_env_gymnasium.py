@@ -16,6 +16,7 @@ from gymnasium.utils.env_checker import check_env
 
 import metapbt.envs
 from metapbt.envs import box2d, get_environment, make_env, register_envs
+from metapbt.envs.procgen import GAMES
 from metapbt.errors import MetapbtError
 
 CHANGED = {
@@ -52,7 +53,8 @@ def test_ids_are_registered_once_and_silently() -> None:
         register_envs()
     ids = {f"metapbt/{name}-v0" for name in ("BipedalWalker", "CartPole", "LunarLander", "MountainCar")}
     bodies = {get_environment(name).gym_id for name in metapbt.envs.BODIES}
-    assert {id_ for id_ in gymnasium.registry if id_.startswith("metapbt/")} == ids | bodies
+    games = {f"metapbt/Procgen{game.capitalize()}-v0" for game in GAMES}
+    assert {id_ for id_ in gymnasium.registry if id_.startswith("metapbt/")} == ids | bodies | games
 
 
 def test_gymnasium_make_refuses_illegal_features_in_our_words() -> None:

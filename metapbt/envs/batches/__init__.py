@@ -17,11 +17,22 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from metapbt.envs.batches.base import BatchStep, EnvBatch, Episodes, Seeds
+from metapbt.envs.batches.base import BatchStep, EnvBatch, Episodes, Observations, Seeds
 from metapbt.errors import MetapbtError, unknown_name
 from metapbt.registry import lookup
 
-__all__ = ["BATCHES", "ENGINES", "BatchStep", "EnvBatch", "Episodes", "Seeds", "make_batch", "why_anew"]
+__all__ = [
+    "ANEW",
+    "BATCHES",
+    "ENGINES",
+    "BatchStep",
+    "EnvBatch",
+    "Episodes",
+    "Observations",
+    "Seeds",
+    "make_batch",
+    "why_anew",
+]
 
 #: The environments that have a batch of their own; all others are stepped one after another.
 BATCHES: dict[str, str] = {
@@ -29,7 +40,10 @@ BATCHES: dict[str, str] = {
     "cart_pole": "metapbt.envs.batches.classic_control:CartPoleBatch",
     "lunar_lander": "metapbt.envs.batches.box2d:lunar_lander_batch",
     "mountain_car": "metapbt.envs.batches.classic_control:MountainCarBatch",
+    "procgen": "metapbt.envs.batches.procgen:ProcgenBatch",
 }
+#: Those of them whose episodes cannot go on, and why.
+ANEW = {"procgen": "Procgen begins a level only at its beginning, and playing pictures again is dear"}
 ENGINES = ("python", "envpool")
 
 
@@ -86,7 +100,7 @@ def why_anew(name: str, context: Mapping[str, Any], engine: str = "python") -> s
     if engine == "envpool":
         return "engine=envpool cannot play them again"
     if name in BATCHES:
-        return None
+        return ANEW.get(name)
     from metapbt.envs.batches import episodes
 
     return episodes.why_anew(name, context)

@@ -24,6 +24,9 @@ Seeds = Callable[[int, int], int]
 #:   episode began. With their seeds, they are the episodes: playing them again leads to the same bits.
 Episodes = Mapping[str, NDArray[Any]]
 
+#: Vectors are float32; pictures stay uint8, a quarter of that, until the network takes them.
+Observations = NDArray[np.float32] | NDArray[np.uint8]
+
 
 class BatchStep(NamedTuple):
     """What one step of every environment led to.
@@ -31,24 +34,26 @@ class BatchStep(NamedTuple):
     The arrays belong to the batch and are valid until its next ``step`` or ``reset``: copy what must last.
     """
 
-    #: (num_envs, *observation), float32: to act on next; where an episode ended, the first of the next one.
-    observations: NDArray[np.float32]
+    #: (num_envs, *observation), of the observation space's type: to act on next; where an episode ended, the first of
+    #: the next one.
+    observations: Observations
     #: (num_envs,)
     rewards: NDArray[np.floating[Any]]
     #: (num_envs,): the episode ended by the environment's own rules.
     terminated: NDArray[np.bool_]
     #: (num_envs,): the time limit was reached; as in Gymnasium, both may hold at once.
     truncated: NDArray[np.bool_]
-    #: (num_envs, *observation), float32: what the step led to, before any new episode began. May be the very
+    #: (num_envs, *observation), of the same type: what the step led to, before any new episode began. May be the very
     #: same array as ``observations`` where no episode ended.
-    final_observations: NDArray[np.float32]
+    final_observations: Observations
 
 
 class EnvBatch(Protocol):
     """Environments that are stepped together and begin a new episode in the step that ended the last.
 
     Every episode begins from a seed of its own in a world of its own: what happens in it depends on that seed and its
-    actions alone. (EnvPool's, which takes no seed within its life, is the exception.)
+    actions alone. (EnvPool, which takes no seed within its life, is the exception: an environment's later episodes
+    follow from the seed of its first.)
     """
 
     num_envs: int
@@ -57,7 +62,7 @@ class EnvBatch(Protocol):
     #: Of one environment.
     action_space: gymnasium.spaces.Discrete | gymnasium.spaces.Box
 
-    def reset(self, seeds: Seeds, under_way: Episodes | None = None) -> NDArray[np.float32]:
+    def reset(self, seeds: Seeds, under_way: Episodes | None = None) -> Observations:
         """Begin an episode in every environment, or go on with those that were under way.
 
         Args:

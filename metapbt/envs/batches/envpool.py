@@ -13,7 +13,6 @@ process: each interval begins new ones.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -22,6 +21,7 @@ from numpy.typing import NDArray
 
 from metapbt.envs import make_context, make_env
 from metapbt.envs.batches.base import BatchStep, Episodes, Seeds
+from metapbt.envs.envpool import load_envpool
 from metapbt.errors import MetapbtError
 
 IDS = {
@@ -52,10 +52,7 @@ class EnvPoolBatch:
         for context in contexts:
             for feature, value in make_context(name, context).changed.items():
                 raise MetapbtError(f"engine=envpool cannot change {name}.{feature} to {value:g}; take engine=python")
-        try:
-            self._make: Any = import_module("envpool").make
-        except ImportError as error:
-            raise MetapbtError(f"engine=envpool needs pip install 'metapbt[envpool]': {error}") from error
+        self._make: Any = load_envpool("engine=envpool", "envpool").make
         env = make_env(name)
         assert isinstance(env.observation_space, spaces.Box)
         assert isinstance(env.action_space, spaces.Discrete | spaces.Box)

@@ -9,7 +9,7 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from metapbt.envs.batches import EnvBatch, Episodes, Seeds
+from metapbt.envs.batches import EnvBatch, Episodes, Observations, Seeds
 from metapbt.learners.ppo.network import Actor, Floats
 from metapbt.learners.ppo.normalise import ObservationNormaliser, RewardNormaliser, RunningMoments
 from metapbt.learners.ppo.update import Rollout
@@ -116,9 +116,9 @@ class Runner:
                     rewards[t, cut] += self._gamma * actor.values(final)
         return Rollout(observations, actions, rewards, dones, self._last.copy())
 
-    def _seen(self, observations: Floats) -> Floats:
-        observations = self._last_raw = flat(observations)
-        return observations if self._normalise_observations is None else self._normalise_observations.see(observations)
+    def _seen(self, observations: Observations) -> Floats:
+        seen = self._last_raw = flat(observations)
+        return seen if self._normalise_observations is None else self._normalise_observations.see(seen)
 
 
 def evaluate(envs: EnvBatch, actor: Actor, seed: int, normalise: ObservationNormaliser | None) -> NDArray[np.float64]:
@@ -171,6 +171,6 @@ def environment_actions(space: spaces.Discrete | spaces.Box) -> Callable[[NDArra
     return lambda actions: np.clip(actions, low, high).reshape(len(actions), *shape)
 
 
-def flat(observations: Floats) -> Floats:
+def flat(observations: Observations) -> Floats:
     """Observations (batch, *shape) as (batch, inputs)."""
-    return observations.reshape(len(observations), -1)
+    return observations.reshape(len(observations), -1).astype(np.float32, copy=False)
