@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metapbt.envs import get_environment, make_env
+from metapbt.envs.pictures import CHANNELS, channels_last, is_picture
 from metapbt.errors import MetapbtError, named, one_line
 from metapbt.files import atomic_file
 from metapbt.plain import number, whole_number
@@ -132,7 +133,7 @@ class _Stage:
         env = make_env(name, **context)
         modes = env.metadata.get("render_modes") or ()
         self.draws = "rgb_array" in modes and (environment.build is None or "rgb_array" in environment.render_modes)
-        if not self.draws and not _is_picture(env.observation_space):
+        if not self.draws and not is_picture(env.observation_space):
             env.close()
             raise MetapbtError(
                 f"env '{name}' cannot be seen: it has no render mode rgb_array, and its observations are no pictures"
@@ -196,12 +197,6 @@ def _acting(agent: Agent) -> Callable[[Any, np.random.Generator], Any]:
     return lambda observation, rng: policy.act(observation, rng)
 
 
-def _is_picture(space: gymnasium.Space[Any]) -> bool:
-    """Whether observations are pictures: (height, width), or with 1, 3 or 4 channels before or after."""
-    shape = space.shape or ()
-    return space.dtype == np.uint8 and (len(shape) == 2 or (len(shape) == 3 and bool({shape[0], shape[2]} & {1, 3, 4})))
-
-
 def shown(picture: Any) -> Frame:
     """A picture as a frame of three channels, whose shorter side has ``SMALLEST`` pixels or more.
 
@@ -211,12 +206,8 @@ def shown(picture: Any) -> Frame:
     Raises:
         MetapbtError: it is none.
     """
-    found = np.asarray(picture)
-    if found.ndim == 2:
-        found = found[:, :, None]
-    if found.ndim == 3 and found.shape[2] not in (1, 3, 4):
-        found = found.transpose(1, 2, 0)
-    if found.ndim != 3 or found.shape[2] not in (1, 3, 4) or found.dtype != np.uint8 or not found.size:
+    found = channels_last(np.asarray(picture))
+    if found.ndim != 3 or found.shape[2] not in CHANNELS or found.dtype != np.uint8 or not found.size:
         raise MetapbtError(f"a frame must be a picture of numbers from 0 to 255, got {found.shape} of {found.dtype}")
     found = np.repeat(found, 3, axis=2) if found.shape[2] == 1 else found[:, :, :3]
     times = math.ceil(SMALLEST / min(found.shape[:2]))
