@@ -14,6 +14,7 @@ from metapbt.learners.contained import Left, contained
 from metapbt.registry import lookup, making, settings_of
 
 LEARNERS = {
+    "drac": "metapbt.learners.drac:DrACLearner",
     "ppo": "metapbt.learners.ppo:PPOLearner",
     "sb3": "metapbt.learners.sb3:SB3Learner",
     "quadratic": "metapbt.learners.problems.quadratic:QuadraticLearner",

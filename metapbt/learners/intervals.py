@@ -1,9 +1,12 @@
-"""What learners that act in environments share: how long rollouts may be, and which episodes go on."""
+"""What learners that act in environments share: how long rollouts may be, which episodes go on, what an action is."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from gymnasium import spaces
 from numpy.typing import NDArray
 
 from metapbt.envs.batches import Episodes
@@ -67,3 +70,12 @@ def episodes_in(state: State | None, n_envs: int) -> dict[str, NDArray[Any]] | N
             f"the checkpoint has episodes of {len(episodes['age'])} environments, but learner.n_envs={n_envs}"
         )
     return episodes
+
+
+def environment_actions(space: spaces.Discrete | spaces.Box) -> Callable[[NDArray[Any]], NDArray[Any]]:
+    """How the network's actions, (batch,) or (batch, outputs), become those of the environment."""
+    if isinstance(space, spaces.Discrete):
+        start = space.start
+        return (lambda actions: actions + start) if start else (lambda actions: actions)
+    low, high, shape = space.low.ravel(), space.high.ravel(), space.shape
+    return lambda actions: np.clip(actions, low, high).reshape(len(actions), *shape)

@@ -13,13 +13,13 @@ from metapbt.envs.jax import JAX_ENVIRONMENTS, make_jax_env
 from metapbt.errors import MetapbtError
 from metapbt.jax_backend import jax, jnp
 from metapbt.learners.base import Assigned, Teacher, Training
+from metapbt.learners.normalise import ObservationNormaliser, RunningMoments
 from metapbt.learners.ppo import PPOLearner, compiled
 from metapbt.learners.ppo.hyperparameters import HYPERPARAMETERS
 from metapbt.learners.ppo.jax_state import moments_from, new_episodes
 from metapbt.learners.ppo.learned import initial
 from metapbt.learners.ppo.moments import Moments
 from metapbt.learners.ppo.network import Actor, Network
-from metapbt.learners.ppo.normalise import ObservationNormaliser, RunningMoments
 from metapbt.learners.ppo.rollout import Runner
 from metapbt.learners.ppo.teaching import Distillation, Teaching
 from metapbt.learners.ppo.update import Coefficients, Sizes, update

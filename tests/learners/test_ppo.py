@@ -17,10 +17,10 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 from metapbt.envs import make_env
 from metapbt.envs.batches import make_batch
 from metapbt.errors import MetapbtError
+from metapbt.learners.normalise import ObservationNormaliser, RewardNormaliser, RunningMoments
 from metapbt.learners.ppo import PPOLearner
 from metapbt.learners.ppo import learner as module
 from metapbt.learners.ppo.network import Actor, Network
-from metapbt.learners.ppo.normalise import ObservationNormaliser, RewardNormaliser, RunningMoments
 from metapbt.learners.ppo.rollout import Runner, evaluate
 from metapbt.seeding import episode_seed
 from metapbt.space import Space

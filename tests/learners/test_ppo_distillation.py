@@ -13,11 +13,11 @@ from torch.distributions import kl_divergence as torch_kl
 from metapbt.errors import MetapbtError
 from metapbt.jax_backend import jax
 from metapbt.learners.base import Teacher, Training
+from metapbt.learners.normalise import RunningMoments
 from metapbt.learners.ppo import PPOLearner
 from metapbt.learners.ppo import learner as module
 from metapbt.learners.ppo.distillation import Lesson, kl_divergence
 from metapbt.learners.ppo.network import Network
-from metapbt.learners.ppo.normalise import RunningMoments
 from metapbt.learners.ppo.teaching import reward_unit
 from metapbt.learners.ppo.update import loss
 

@@ -16,10 +16,10 @@ from gymnasium import spaces
 
 from metapbt.envs.jax import JaxEnv
 from metapbt.jax_backend import jax, jnp
+from metapbt.learners.normalise import LARGEST
 from metapbt.learners.ppo.distillation import Lesson
 from metapbt.learners.ppo.moments import Moments, deviation, normalised, seen
 from metapbt.learners.ppo.network import Network
-from metapbt.learners.ppo.normalise import LARGEST
 from metapbt.learners.ppo.update import Coefficients, Learned, Rollout, Sizes, learn, policy_and_values
 
 Array = Any

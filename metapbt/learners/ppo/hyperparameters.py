@@ -2,46 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from metapbt.errors import MetapbtError, unknown_name
+from metapbt.learners import settings
 from metapbt.learners.ppo.network import ACTIVATIONS
+from metapbt.learners.settings import Legal, Range
 
 if TYPE_CHECKING:
     from metapbt.space import Hyperparameters, Parameter, Space
-
-
-@dataclass(frozen=True)
-class Range:
-    """The legal values of a number."""
-
-    default: float | None  # None: no limit; then None is legal too
-    low: float
-    high: float = math.inf
-    open: bool = False  # whether ``low`` itself is illegal
-    whole: bool = False
-
-    def check(self, name: str, value: Any) -> None:
-        """Refuse an illegal value.
-
-        Raises:
-            MetapbtError: it is illegal.
-        """
-        if value is None and self.default is None:
-            return
-        number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-        above = number and (value > self.low if self.open else value >= self.low)
-        if not (above and value <= self.high) or (self.whole and value != int(value)):
-            raise MetapbtError(f"{name} must be {self}, got {value!r}")
-
-    def __str__(self) -> str:
-        kind = "a whole number" if self.whole else "a number"
-        above = f"{'>' if self.open else '>='} {self.low:g}"
-        bounds = f"in [{self.low:g}, {self.high:g}]" if self.high < math.inf else above
-        return f"{kind} {bounds}{' or null' if self.default is None else ''}"
 
 
 @dataclass(frozen=True)
@@ -87,7 +58,7 @@ PERCEPTRON: dict[str, Range | Activation] = {
 #: What changes the network: ``network.policy.layers`` and so on. A space must give them ``role: architecture``.
 ARCHITECTURE = {f"network.{head}.{name}": legal for head in ("policy", "value") for name, legal in PERCEPTRON.items()}
 
-LEGAL: Mapping[str, Range | Activation] = {**HYPERPARAMETERS, **ARCHITECTURE}
+LEGAL: Mapping[str, Legal] = {**HYPERPARAMETERS, **ARCHITECTURE}
 
 
 def check_values(hyperparameters: Hyperparameters) -> None:
@@ -96,8 +67,7 @@ def check_values(hyperparameters: Hyperparameters) -> None:
     Raises:
         MetapbtError: a name is unknown or a value is illegal.
     """
-    for name, value in hyperparameters.items():
-        _legal(name).check(name, value)
+    settings.check_values("ppo", LEGAL, hyperparameters)
 
 
 def check_space(space: Space, shared: bool) -> None:
@@ -110,15 +80,10 @@ def check_space(space: Space, shared: bool) -> None:
     Raises:
         MetapbtError: the message names the hyperparameter.
     """
+    settings.check_ranges("ppo", LEGAL, space)
     for parameter in space.parameters:
-        where, legal = f"space.{parameter.name}", _legal(parameter.name)
-        for value in parameter.choices or (parameter.low, parameter.high):
-            legal.check(where, value)
-        between = parameter.kind == "float" and (parameter.step is None or parameter.step != int(parameter.step))
-        if isinstance(legal, Range) and legal.whole and between:
-            raise MetapbtError(f"{where} must be {legal}, which floats between are not: write type: int")
         if parameter.name in ARCHITECTURE:
-            _check_architecture(parameter, where, shared)
+            _check_architecture(parameter, f"space.{parameter.name}", shared)
 
 
 def bounds(space: Space, name: str, fixed: Mapping[str, Any]) -> tuple[int, int]:
@@ -144,9 +109,3 @@ def _check_architecture(parameter: Parameter, where: str, shared: bool) -> None:
             f"{where} changes nothing where learner.network.shared=true: policy and value function then share the "
             "hidden layers, which network.policy describes"
         )
-
-
-def _legal(name: str) -> Range | Activation:
-    if name not in LEGAL:
-        raise unknown_name("hyperparameter of learner ppo", name, LEGAL)
-    return LEGAL[name]

@@ -18,6 +18,7 @@ from metapbt.envs.jax import JAX_ENVIRONMENTS
 from metapbt.errors import MetapbtError, unknown_name
 from metapbt.learners.base import Assigned, Policy, State, Teacher, Training, train_each
 from metapbt.learners.intervals import episodes_in, episodes_state, longest_rollout, warn_if_anew, warn_if_cut
+from metapbt.learners.normalise import ObservationNormaliser, RunningMoments
 from metapbt.learners.ppo.hyperparameters import (
     ARCHITECTURE,
     HYPERPARAMETERS,
@@ -29,10 +30,10 @@ from metapbt.learners.ppo.hyperparameters import (
 from metapbt.learners.ppo.jax_engine import JaxEngine, Spaces, Task, Tutor
 from metapbt.learners.ppo.learned import actor_of, initial, restored, state_of
 from metapbt.learners.ppo.network import Actor, Network
-from metapbt.learners.ppo.normalise import ObservationNormaliser, RunningMoments
 from metapbt.learners.ppo.rollout import PPOPolicy, Runner, evaluate
 from metapbt.learners.ppo.teaching import Distillation, Teaching, reward_unit
 from metapbt.learners.ppo.update import Coefficients, Sizes, update
+from metapbt.learners.settings import complete, flag
 from metapbt.plain import whole_number
 from metapbt.seeding import episode_seed
 
@@ -95,8 +96,8 @@ class PPOLearner:
     teachable = True
 
     def __init__(self, env: str, context: Context, budget: Budget, settings: Mapping[str, Any]) -> None:
-        chosen = _complete("setting of learner ppo", "learner", SETTINGS, settings)
-        network = _complete("key of learner.network", "learner.network", NETWORK, chosen["network"])
+        chosen = complete("setting of learner ppo", "learner", SETTINGS, settings)
+        network = complete("key of learner.network", "learner.network", NETWORK, chosen["network"])
         self.env = env
         self.context = context
         self.budget = budget
@@ -104,13 +105,13 @@ class PPOLearner:
         self.engine: str = chosen["engine"]
         if self.engine == "auto":  # what has no other batch than a compiled one would be stepped one by one
             self.engine = "jax" if env in JAX_ENVIRONMENTS.keys() - BATCHES.keys() else "python"
-        self.normalise_advantages = _flag("learner.normalise_advantages", chosen["normalise_advantages"])
-        self.normalise_observations = _flag("learner.normalise_observations", chosen["normalise_observations"])
-        self.normalise_returns = _flag("learner.normalise_returns", chosen["normalise_returns"])
-        self.anneal_learning_rate = _flag("learner.anneal_learning_rate", chosen["anneal_learning_rate"])
-        self.shared = _flag("learner.network.shared", network["shared"])
+        self.normalise_advantages = flag("learner.normalise_advantages", chosen["normalise_advantages"])
+        self.normalise_observations = flag("learner.normalise_observations", chosen["normalise_observations"])
+        self.normalise_returns = flag("learner.normalise_returns", chosen["normalise_returns"])
+        self.anneal_learning_rate = flag("learner.anneal_learning_rate", chosen["anneal_learning_rate"])
+        self.shared = flag("learner.network.shared", network["shared"])
         self.distillation = Distillation(
-            **_complete(
+            **complete(
                 "key of learner.distillation",
                 "learner.distillation",
                 asdict(Distillation()),
@@ -120,7 +121,7 @@ class PPOLearner:
         self._kept = KeptBatches()
         defaults = {name: legal.default for name, legal in HYPERPARAMETERS.items()}
         #: Hyperparameters that the search space need not set, those of the network included.
-        self.fixed = _complete(
+        self.fixed = complete(
             "hyperparameter of learner ppo", "learner.hyperparameters", defaults, chosen["hyperparameters"]
         )
         for name, value in self.fixed.items():
@@ -128,7 +129,7 @@ class PPOLearner:
         usual = {name: legal.default for name, legal in PERCEPTRON.items()}
         for head in ("policy", "value"):
             where = f"learner.network.{head}"
-            for name, value in _complete(f"key of {where}", where, usual, network[head]).items():
+            for name, value in complete(f"key of {where}", where, usual, network[head]).items():
                 PERCEPTRON[name].check(f"{where}.{name}", value)
                 self.fixed[f"network.{head}.{name}"] = value
         self._jax = self._jax_engine(chosen["device"])
@@ -376,19 +377,3 @@ def _check_batch(batch_size: int, rollout_steps: int) -> None:
         raise MetapbtError(
             f"batch_size must be at most a rollout (n_envs * n_steps = {rollout_steps} samples), got {batch_size}"
         )
-
-
-def _complete(kind: str, where: str, defaults: Mapping[str, Any], chosen: Any) -> dict[str, Any]:
-    """``defaults`` with what was chosen instead; ``kind`` and ``where`` are what to call a key and the whole."""
-    if not isinstance(chosen, Mapping):
-        raise MetapbtError(f"{where} must be a mapping, got {chosen!r}")
-    for key in chosen:
-        if key not in defaults:
-            raise unknown_name(kind, key, defaults)
-    return {**defaults, **chosen}
-
-
-def _flag(name: str, value: Any) -> bool:
-    if not isinstance(value, bool):
-        raise MetapbtError(f"{name} must be true or false, got {value!r}")
-    return value

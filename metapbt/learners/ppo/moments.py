@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from metapbt.jax_backend import jnp
-from metapbt.learners.ppo.normalise import EPSILON, LARGEST
+from metapbt.learners.normalise import EPSILON, LARGEST
 
 Array = Any
 

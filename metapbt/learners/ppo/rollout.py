@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,8 +9,9 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from metapbt.envs.batches import EnvBatch, Episodes, Observations, Seeds
+from metapbt.learners.intervals import environment_actions
+from metapbt.learners.normalise import ObservationNormaliser, RewardNormaliser, RunningMoments
 from metapbt.learners.ppo.network import Actor, Floats
-from metapbt.learners.ppo.normalise import ObservationNormaliser, RewardNormaliser, RunningMoments
 from metapbt.learners.ppo.update import Rollout
 
 
@@ -160,15 +160,6 @@ class PPOPolicy:
         noise = None if rng is None else self._actor.noise(rng, 1)
         action: NDArray[Any] = self._to_env(self._actor.act(inputs, noise))[0]
         return action if action.ndim else int(action)
-
-
-def environment_actions(space: spaces.Discrete | spaces.Box) -> Callable[[NDArray[Any]], NDArray[Any]]:
-    """How the network's actions, (batch,) or (batch, outputs), become those of the environment."""
-    if isinstance(space, spaces.Discrete):
-        start = space.start
-        return (lambda actions: actions + start) if start else (lambda actions: actions)
-    low, high, shape = space.low.ravel(), space.high.ravel(), space.shape
-    return lambda actions: np.clip(actions, low, high).reshape(len(actions), *shape)
 
 
 def flat(observations: Observations) -> Floats:

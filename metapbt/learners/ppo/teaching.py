@@ -11,9 +11,9 @@ import numpy as np
 
 from metapbt.errors import MetapbtError
 from metapbt.learners.base import Teacher
+from metapbt.learners.normalise import ObservationNormaliser, RunningMoments
 from metapbt.learners.ppo.distillation import Lesson
 from metapbt.learners.ppo.network import Actor, Floats
-from metapbt.learners.ppo.normalise import ObservationNormaliser, RunningMoments
 
 
 @dataclass(frozen=True)

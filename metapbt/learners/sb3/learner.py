@@ -26,6 +26,7 @@ from metapbt.envs.batches.episodes import SeededEpisodes, resume, under_way
 from metapbt.errors import MetapbtError, unknown_name
 from metapbt.learners.base import Policy, State, Teacher, Training, no_teacher
 from metapbt.learners.corners import Trial, check_corners
+from metapbt.learners.devices import torch_device
 from metapbt.learners.intervals import episodes_in, episodes_state, longest_rollout, warn_if_anew, warn_if_cut
 from metapbt.learners.sb3.arguments import algorithm_called, arguments_of, check_names
 from metapbt.learners.sb3.replay import end_episodes, restore_replay
@@ -217,20 +218,7 @@ class SB3Learner:
     @cached_property
     def _device(self) -> torch.device:
         """Where to train: Stable-Baselines3 would silently take the CPU where there is no such GPU."""
-        if self.device == "auto":
-            return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        try:
-            device = torch.device(self.device)
-        except (RuntimeError, TypeError):
-            device = torch.device("meta")
-        if device.type not in ("cpu", "cuda"):
-            raise MetapbtError(f"learner.device must be cpu, cuda, cuda:<number> or auto, got {self.device!r}")
-        count = torch.cuda.device_count() if device.type == "cuda" and torch.cuda.is_available() else 0
-        if device.type == "cuda" and (device.index or 0) >= count:
-            raise MetapbtError(
-                f"learner.device={self.device}: torch sees {count or 'no'} CUDA device{'s' * (count != 1)}"
-            )
-        return device
+        return torch_device(self.device)
 
 
 class _SB3Policy:

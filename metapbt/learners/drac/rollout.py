@@ -1,0 +1,186 @@
+"""Steps in environments: rollouts to learn from, evaluation, and single actions."""
+
+from __future__ import annotations
+
+import zlib
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from numpy.typing import NDArray
+from torch import Tensor
+
+from metapbt.envs.batches import EnvBatch, Episodes, Observations, Seeds
+from metapbt.learners.drac.actions import Actions
+from metapbt.learners.drac.network import ActorCritic
+from metapbt.learners.intervals import environment_actions
+from metapbt.learners.normalise import RewardNormaliser
+
+Floats = NDArray[np.float32]
+
+#: Seeds are those of episodes as well, whose own draws actions must not repeat.
+_ACTIONS = zlib.crc32(b"actions")
+
+
+class Rollout(NamedTuple):
+    """What ``time`` steps of ``envs`` environments brought."""
+
+    observations: Observations  # (time, envs, *observation), as the environments gave them
+    actions: NDArray[Any]  # (time, envs) integers, or (time, envs, outputs) as drawn, not clipped
+    log_probs: Floats  # (time, envs)
+    values: Floats  # (time, envs)
+    rewards: Floats  # (time, envs): at a time limit with the discounted value of the final observation
+    dones: NDArray[np.bool_]  # (time, envs): whether the episode ended in the step
+    last_values: Floats  # (envs,): of the observations after the last step
+
+
+class Seer:
+    """The network as it sees what environments show.
+
+    Args:
+        network: it.
+        actions: what its outputs are.
+    """
+
+    def __init__(self, network: ActorCritic, actions: Actions) -> None:
+        self.network, self.actions = network, actions
+        self.device = next(network.parameters()).device
+
+    @torch.inference_mode()
+    def __call__(self, observations: Observations) -> tuple[Tensor, Tensor]:
+        """The policy's outputs and the values (batch,) for observations (batch, *observation), on the CPU."""
+        outputs, values = self.network(seen(torch.from_numpy(observations).to(self.device)))
+        return outputs.cpu(), values.cpu()
+
+
+def seen(observations: Tensor) -> Tensor:
+    """Observations of environments as the network takes them.
+
+    Args:
+        observations: (batch, height, width, channels) of pictures, whose bytes become numbers from 0 to 1; or vectors
+            (batch, ...). Nothing else is copied: pictures lie in memory as ``channels_last`` already.
+    """
+    if observations.ndim == 4:
+        observations = observations.permute(0, 3, 1, 2)
+    if observations.dtype == torch.uint8:
+        return observations.float().div_(255)
+    return observations.float()
+
+
+class Runner:
+    """Steps a batch of environments for as many rollouts as one asks for; episodes go on from one to the next.
+
+    Args:
+        envs: the environments, which are reset.
+        seeds: of the episodes that begin from now on.
+        rng: of the actions.
+        rewards: normalises rewards to learn from, and learns from them; None leaves them as they are.
+        gamma: the discount.
+        n_steps: of each environment in a rollout.
+        under_way: the episodes to go on with, from ``under_way``; None to begin new ones.
+
+    Attributes:
+        returns: of the episodes that have ended, in the environments' own rewards.
+    """
+
+    def __init__(
+        self,
+        envs: EnvBatch,
+        seeds: Seeds,
+        rng: np.random.Generator,
+        rewards: RewardNormaliser | None,
+        gamma: float,
+        n_steps: int,
+        under_way: Episodes | None,
+    ) -> None:
+        self.returns: list[float] = []
+        self._envs, self._rng, self._rewards, self._gamma = envs, rng, rewards, gamma
+        self._to_env = environment_actions(envs.action_space)
+        self._last = envs.reset(seeds, under_way)
+        self._returns = np.zeros(envs.num_envs) if under_way is None else np.array(under_way["return"])
+        # Made once: of pictures it is most of what an interval needs.
+        self._observations: Observations = np.empty((n_steps, *self._last.shape), self._last.dtype)
+
+    def under_way(self) -> dict[str, NDArray[Any]]:
+        """The episodes under way: what the environments say, and their returns so far, (num_envs,)."""
+        discounted = {} if self._rewards is None else {"discounted": self._rewards.discounted}
+        return self._envs.under_way() | {"return": self._returns} | discounted
+
+    def collect(self, seer: Seer) -> Rollout:
+        """Take ``n_steps`` steps in every environment. The next rollout takes the place of this one's observations."""
+        n_steps, n_envs = len(self._observations), self._envs.num_envs
+        noise = seer.actions.noise(self._rng, n_steps, n_envs)
+        log_probs, values, rewards = (np.empty((n_steps, n_envs), np.float32) for _ in range(3))
+        dones = np.empty((n_steps, n_envs), np.bool_)
+        actions: list[NDArray[Any]] = []
+        for t in range(n_steps):
+            self._observations[t] = self._last
+            outputs, of_states = seer(self._observations[t])
+            chosen = seer.actions.draw(outputs, noise[t])
+            log_probs[t] = seer.actions.distribution(outputs).log_prob(chosen).numpy()
+            values[t] = of_states.numpy()
+            actions.append(chosen.numpy())
+            step = self._envs.step(self._to_env(actions[t]))
+            self._last = step.observations
+            self._returns += step.rewards
+            done = np.logical_or(step.terminated, step.truncated, out=dones[t])
+            rewards[t] = step.rewards if self._rewards is None else self._rewards.see(step.rewards, done)
+            if done.any():
+                self.returns += self._returns[done].tolist()
+                self._returns[done] = 0
+                # An episode cut short by the clock would have gone on: its last reward gets the value of the rest.
+                cut = step.truncated & ~step.terminated
+                if cut.any():
+                    rewards[t, cut] += self._gamma * seer(step.final_observations[cut])[1].numpy()
+        last_values = seer(self._last)[1].numpy()
+        return Rollout(self._observations, np.stack(actions), log_probs, values, rewards, dones, last_values)
+
+
+def evaluate(envs: EnvBatch, seer: Seer, seed: int, sampled: bool) -> NDArray[np.float64]:
+    """The return of one episode in each environment, (num_envs,).
+
+    Args:
+        envs: the environments.
+        seer: who acts.
+        seed: of the first environment's episode, the others counted up from it; of what is drawn in each as well.
+        sampled: whether actions are drawn; else they are the most likely ones.
+    """
+    to_env = environment_actions(envs.action_space)
+    rngs = [np.random.default_rng([seed + place, _ACTIONS]) for place in range(envs.num_envs)]
+    observations = envs.reset(lambda place, count: seed + place)
+    returns, running = np.zeros(envs.num_envs), np.ones(envs.num_envs, np.bool_)
+    space = envs.action_space
+    shape = () if isinstance(space, spaces.Discrete) else space.shape
+    actions = np.zeros((envs.num_envs, *shape), space.dtype)
+    while running.any():
+        places = running.nonzero()[0]  # the network sees no others
+        outputs, _ = seer(observations[places])
+        noise = torch.stack([seer.actions.noise(rngs[place]) for place in places]) if sampled else None
+        actions[places] = to_env(seer.actions.draw(outputs, noise).numpy())
+        step = envs.step(actions)
+        observations = step.observations
+        returns[places] += step.rewards[places]
+        ended = running & (step.terminated | step.truncated)
+        if ended.any():
+            running &= ~ended
+            envs.rest(ended)
+    return returns
+
+
+class DrACPolicy:
+    """A trained agent.
+
+    Args:
+        seer: its network.
+        space: of its actions.
+    """
+
+    def __init__(self, seer: Seer, space: spaces.Discrete | spaces.Box) -> None:
+        self._seer, self._to_env = seer, environment_actions(space)
+
+    def act(self, observation: NDArray[Any]) -> NDArray[Any] | int:
+        """The most likely action for one observation: an integer, or an array within the bounds of the box."""
+        outputs, _ = self._seer(np.asarray(observation)[None])
+        action: NDArray[Any] = self._to_env(self._seer.actions.draw(outputs).numpy())[0]
+        return action if action.ndim else int(action)
