@@ -167,7 +167,7 @@ def _parser() -> argparse.ArgumentParser:
         type=Path,
         required=True,
         metavar="FILE",
-        help="ending in .mp4 (pip install 'metapbt[video]') or .gif",
+        help="ending in .mp4 (pip install 'metapbt[video]'), .gif or .webp",
     )
     video.add_argument("--episodes", type=int, default=1, help="how many, one after another (default: 1)")
     video.add_argument("--fps", type=float, help="frames per second (default: as the environment says)")

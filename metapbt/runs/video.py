@@ -1,4 +1,4 @@
-"""A trained agent as a video: MP4 or GIF, of what an environment draws or of the pictures that the agent sees."""
+"""A trained agent as a video: MP4, GIF or WebP, of what an environment draws or of the pictures that the agent sees."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def write_video(
 
     Args:
         agent: who plays; its ``seed`` is that of the first episode.
-        file: ending in ``.mp4`` (H.264) or ``.gif``.
+        file: ending in ``.mp4`` (H.264), ``.gif``, or ``.webp`` (animated and lossless: of small pictures, half a GIF).
         episodes: how many, one after another.
         fps: frames per second; None for as many as the environment says (a GIF: 50 at most).
         most_steps: of each episode; longer ones are cut.
@@ -95,10 +95,10 @@ def write_video(
             nobody, or the agent's checkpoint is gone.
         OSError: the file cannot be written.
     """
-    writers = {".mp4": _write_mp4, ".gif": _write_gif}
+    writers = {".mp4": _write_mp4, ".gif": _write_gif, ".webp": _write_webp}
     ending = file.suffix.lower()
     if ending not in writers:
-        raise MetapbtError(f"--to must end in .mp4 or .gif, got {file}")
+        raise MetapbtError(f"--to must end in .mp4, .gif or .webp, got {file}")
     whole_number("episodes", episodes, 1)
     whole_number("steps", most_steps, 1)
     if fps is not None and not (isinstance(number(fps), int | float) and 0 < fps <= 1000):
@@ -223,6 +223,14 @@ def _write_gif(file: Path, frames: Iterator[Frame], fps: float) -> None:
     first.save(file, save_all=True, append_images=pictures, duration=round(1000 / fps), loop=0)
 
 
+def _write_webp(file: Path, frames: Iterator[Frame], fps: float) -> None:
+    from PIL import Image
+
+    pictures = map(Image.fromarray, frames)
+    first = next(pictures)
+    first.save(file, save_all=True, append_images=pictures, duration=round(1000 / fps), loop=0, lossless=True)
+
+
 def _write_mp4(file: Path, frames: Iterator[Frame], fps: float) -> None:
     av = _av()
     first = _even(next(frames))
@@ -256,6 +264,6 @@ def _av() -> Any:
         import av
     except ImportError as error:
         raise MetapbtError(
-            f"writing MP4 needs PyAV: pip install 'metapbt[video]', or write a .gif ({one_line(error)})"
+            f"writing MP4 needs PyAV: pip install 'metapbt[video]', or write a .gif or .webp ({one_line(error)})"
         ) from error
     return av

@@ -42,10 +42,14 @@ def run_of(env):
     return metapbt.load(f"results/{env}/default/random/seed_0")
 
 
-def milliseconds(gif):
-    """How long each picture of a GIF stays; Pillow puts pictures that are the same together."""
-    with Image.open(gif) as image:
-        return [frame.info["duration"] for frame in ImageSequence.Iterator(image)]
+def milliseconds(path):
+    """How long each picture of a GIF or WebP stays; Pillow puts pictures that are the same together."""
+    with Image.open(path) as image:
+        found = []
+        for frame in ImageSequence.Iterator(image):
+            frame.load()  # of a WebP, its duration too
+            found.append(frame.info["duration"])
+        return found
 
 
 def read(path):
@@ -73,19 +77,24 @@ def test_an_mp4_has_a_frame_for_each_step_of_what_is_evaluated(env, capsys):
     assert np.abs(frames[0].astype(int) - drawn.render()).mean() < 2  # what compression does to it
 
 
-def test_a_gif_shows_what_the_environment_draws():
+@pytest.mark.parametrize("name", ["agent.gif", "agent.webp"])
+def test_pictures_that_move_show_what_the_environment_draws(name):
     run = run_of("cart_pole")
-    (played,) = write_video(run.agent(seed=3), Path("agent.gif"), most_steps=60).episodes
-    assert sum(milliseconds("agent.gif")) == 20 * played.steps
-    assert len(read("agent.gif")[0]) == len(milliseconds("agent.gif"))
+    (played,) = write_video(run.agent(seed=3), Path(name), most_steps=60).episodes
+    assert sum(milliseconds(name)) == 20 * played.steps
     env, policy = metapbt.make_env("cart_pole", render_mode="rgb_array"), run.policy()
     observation, _ = env.reset(seed=3)
     observation, *_ = env.step(policy.act(observation))
-    with Image.open("agent.gif") as image:
+    with Image.open(name) as image:
         first = np.asarray(image.convert("RGB"))
         assert image.info["loop"] == 0
     np.testing.assert_array_equal(first, env.render())
     assert played.steps == played.total  # cart_pole gives 1 for each
+
+
+def test_a_gif_can_be_read_by_others():
+    write_video(run_of("cart_pole").agent(seed=3), Path("agent.gif"), most_steps=9)
+    assert read("agent.gif")[0].shape == (len(milliseconds("agent.gif")), 400, 600, 3)
 
 
 def test_what_is_asked_for_shows(capsys):
@@ -123,7 +132,7 @@ def test_what_cannot_be_seen_is_said_in_one_line(capfd):
     capfd.readouterr()
     path = str(run_of("cart_pole").path)
     for arguments, message in (
-        ([path, "--to", "x.avi"], "--to must end in .mp4 or .gif, got x.avi"),
+        ([path, "--to", "x.avi"], "--to must end in .mp4, .gif or .webp, got x.avi"),
         ([path, "--to", "x.gif", "--episodes", "0"], "episodes must be an integer >= 1, got 0"),
         ([path, "--to", "x.gif", "--fps", "0"], "fps must be above 0 and at most 1000, got 0.0"),
         (
@@ -151,7 +160,7 @@ def test_mp4_without_its_library_names_what_installs_it():
         f"from metapbt.cli import main\nmain(['video', {str(run_of('cart_pole').path)!r}, '--to', 'x.mp4'])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert "writing MP4 needs PyAV: pip install 'metapbt[video]', or write a .gif" in done.stderr
+    assert "writing MP4 needs PyAV: pip install 'metapbt[video]', or write a .gif or .webp" in done.stderr
     assert done.stderr.count("\n") == 1
 
 
