@@ -4,7 +4,7 @@ PYTHON ?= python3
 ENV ?= lunar_lander
 BIN := .venv/bin
 
-.PHONY: demo test test-all fuzz test-wheel test-brax test-slurm lint bench clean
+.PHONY: demo test test-all fuzz test-wheel test-brax test-procgen test-slurm lint bench clean
 
 demo: .venv/ready
 	PATH="$(CURDIR)/$(BIN):$$PATH" ./demo.sh $(ENV)
@@ -26,6 +26,10 @@ test-wheel: .venv/ready
 # Bodies of Brax and MuJoCo, which .venv holds from then on; SLOW=1 compiles all of them, for minutes.
 test-brax: .venv/brax
 	$(BIN)/python -m pytest --numprocesses auto --dist worksteal -m "brax$(if $(SLOW),, and not slow)" tests/envs
+
+# EnvPool, which .venv holds from then on, and the two system libraries that Procgen needs.
+test-procgen: .venv/procgen
+	$(BIN)/python -m pytest --numprocesses auto --dist worksteal -k "procgen or envpool or drac" tests
 
 # A real Slurm on this one machine; must run as root on Debian or Ubuntu.
 test-slurm: .venv/ready
@@ -57,6 +61,12 @@ bench: .venv/ready
 
 .venv/brax: .venv/ready
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[brax,mujoco]"
+	touch $@
+
+.venv/procgen: .venv/ready
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[procgen]"
+	@$(BIN)/python -c 'import ctypes; [ctypes.CDLL(name) for name in ("libGL.so.1", "libgthread-2.0.so.0")]' 2>/dev/null || \
+	  { apt-get update --quiet && apt-get install --quiet --yes --no-install-recommends libgl1 libglib2.0-0; }
 	touch $@
 
 clean:

@@ -2,6 +2,7 @@
 
 An id of Gymnasium's or an environment of one's own needs no YAML then: its name is the key ``env``, and all other keys
 keep what ``conf/config.yaml`` gives them. Whether there is such an environment is for ``metapbt.envs`` to say.
+What is short for a choice in a context (``procgen/bigfish``) is that choice, with the context.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from hydra.core.object_type import ObjectType
 from hydra.core.plugins import Plugins
 from hydra.plugins.config_source import ConfigResult, ConfigSource
 from omegaconf import OmegaConf
+
+from metapbt.overrides import in_full
 
 _GROUP = "env/"
 
@@ -35,11 +38,14 @@ class AnyEnv(ConfigSource):
         return config_path.startswith(_GROUP)
 
     def load_config(self, config_path: str) -> ConfigResult:
-        """The whole configuration of an environment without a file: its name."""
+        """The whole configuration of an environment without a file: its name, or what it is short for."""
+        written = config_path.removeprefix(_GROUP)
+        env, context = in_full(written, {})
+        short = {"defaults": [f"/{_GROUP}{env}", "_self_"], "context": context} if env != written else {}
         return ConfigResult(
             provider=self.provider,
             path=self.full_path(),
-            config=OmegaConf.create({"env": config_path.removeprefix(_GROUP)}),
+            config=OmegaConf.create({"env": env, **short}),
             header={"package": "_global_"},
         )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,27 @@ _PATHS = ("results_dir", "meta.results_dir")
 _MOST_NODES = 100_000  # of a YAML file, each anchor counted as often as it is used
 
 
+def in_full(env: str, context: Any) -> tuple[str, Any]:
+    """What ``env=procgen/bigfish`` is short for: ``env=procgen`` in a context whose ``game`` is ``bigfish``.
+
+    Args:
+        env: the name of an environment.
+        context: the features that are changed; what is no mapping is for others to complain about.
+
+    Returns:
+        The environment's own name, and all features that are changed.
+
+    Raises:
+        MetapbtError: the context says another game.
+    """
+    family, slash, game = env.partition("/")
+    if not slash or family != "procgen" or not isinstance(context, Mapping):
+        return env, context
+    if context.get("game", game) != game:
+        raise MetapbtError(f"env={env} and context.game={shown(context['game'])} are two games: write one of them")
+    return family, {"game": game, **context}
+
+
 def arranged(arguments: Sequence[str], groups_of: Callable[[str], Sequence[str]]) -> list[str]:
     """A command line as Hydra is to read it: its options first, wherever they stood, then the overrides.
 
@@ -64,7 +85,16 @@ def arranged(arguments: Sequence[str], groups_of: Callable[[str], Sequence[str]]
             overrides.append(argument)
     if waiting:
         raise MetapbtError(f"option {options[-1]} needs a value behind it")
+    _check_games(overrides)
     return [*options, *(_override(text, groups_of) for text in overrides)]
+
+
+def _check_games(overrides: Sequence[str]) -> None:
+    """Refuse a game in the environment's name beside another in the context."""
+    written = dict(text.partition("=")[::2] for text in overrides)
+    if "context.game" in written:
+        for env in written.get("env", "").split(","):
+            in_full(env, {"game": written["context.game"]})
 
 
 def _override(text: str, groups_of: Callable[[str], Sequence[str]]) -> str:

@@ -23,6 +23,7 @@ from metapbt.envs.bodies import LIMBS, MUJOCO_IDS
 from metapbt.envs.procgen import GAMES
 from metapbt.errors import MetapbtError, one_line, unknown_name
 from metapbt.history.context import Context, FeatureValue
+from metapbt.overrides import in_full
 from metapbt.registry import import_for, lookup
 
 if TYPE_CHECKING:
@@ -66,9 +67,10 @@ def get_environment(name: str) -> Environment:
     """Return the environment called ``name``.
 
     Args:
-        name: a key of ``ENVIRONMENTS`` or ``BODIES``; an ``Environment`` of one's own as ``package.module:OBJECT``; or
-            any id that ``gymnasium.make`` takes, with its version (``Pendulum-v1``, ``package:Car-v0`` where importing
-            ``package`` registers it), which has no features.
+        name: a key of ``ENVIRONMENTS``, ``BODIES`` or ``PICTURES`` (of ``procgen/bigfish`` the game is a feature's
+            value, and not looked at here); an ``Environment`` of one's own as ``package.module:OBJECT``; or any id that
+            ``gymnasium.make`` takes, with its version (``Pendulum-v1``, ``package:Car-v0`` where importing ``package``
+            registers it), which has no features.
 
     Raises:
         MetapbtError: there is no such environment, or its module cannot be imported.
@@ -79,6 +81,7 @@ def get_environment(name: str) -> Environment:
         >>> get_environment("Pendulum-v1").max_episode_steps
         200
     """
+    name, _ = in_full(name, {})
     if name in _HOMES:
         environment: Environment = lookup("env", name, _HOMES)
         return environment
@@ -128,6 +131,7 @@ def make_env(name: str, /, *, render_mode: str | None = None, **features: Featur
         >>> observation.shape
         (8,)
     """
+    name, features = in_full(name, features)
     environment = get_environment(name)
     if environment.gym_id is None and environment.build is None:
         return environment(render_mode=render_mode, **features)
@@ -149,7 +153,8 @@ def make_context(name: str, changed: Mapping[str, FeatureValue] | None = None) -
     Raises:
         MetapbtError: the environment or a feature is unknown, or a value is of the wrong type or out of its range.
     """
-    return get_environment(name).context(changed or {})
+    name, changed = in_full(name, changed or {})
+    return get_environment(name).context(changed)
 
 
 def register_envs() -> None:
@@ -202,5 +207,5 @@ def _unknown_env(name: str, module: ModuleType | None) -> MetapbtError:
     known = {known.casefold(): known for known in [*gymnasium.registry, *_HOMES]}
     nearest = difflib.get_close_matches(name.casefold(), known, n=1, cutoff=0.6)
     hint = f"; did you mean '{known[nearest[0]]}'?" if nearest else ";"
-    others = "brax/ant and other bodies, any id of Gymnasium's, one's own as package.module:NAME"
+    others = "brax/ant and others, procgen/bigfish and others, any id of Gymnasium's, one's own as package.module:NAME"
     return MetapbtError(f"unknown env '{name}'{hint} (known: {', '.join(sorted(ENVIRONMENTS))}, {others})")

@@ -144,6 +144,8 @@ class Environment:
             without: a synthetic problem that only its own learner knows.
         max_episode_steps: after which Gymnasium truncates an episode; None for never.
         render_modes: what ``build`` accepts as a ``render_mode``, beside None.
+        check: refuses, with a ``MetapbtError``, a context whose features are legal each, but not together; it gets all
+            of them. None where any are.
 
     Raises:
         MetapbtError: two features have one name.
@@ -160,6 +162,7 @@ class Environment:
     build: Build | None = None
     max_episode_steps: int | None = None
     render_modes: tuple[str, ...] = ("human", "rgb_array")
+    check: Callable[[Mapping[str, Any]], None] | None = None
 
     def __post_init__(self) -> None:
         for name, count in Counter(feature.name for feature in self.features).items():
@@ -190,7 +193,7 @@ class Environment:
         """Return the context in which ``changed`` differ from the defaults, with every feature in declared order.
 
         Raises:
-            MetapbtError: a feature is unknown, of the wrong type, or out of its range.
+            MetapbtError: a feature is unknown, of the wrong type, or out of its range; or features do not go together.
         """
         known = {feature.name: feature for feature in self.features}
         if not isinstance(changed, Mapping):
@@ -206,6 +209,8 @@ class Environment:
             name: feature.checked(changed.get(name, feature.default), f"{self.name}.{name}")
             for name, feature in known.items()
         }
+        if self.check is not None:
+            self.check(values)
         return Context(values, [f.name for f in self.features if values[f.name] != f.default])
 
 

@@ -23,6 +23,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from metapbt.envs.base import Category, Environment, Feature
+from metapbt.errors import MetapbtError
 
 if TYPE_CHECKING:
     import gymnasium
@@ -31,17 +32,25 @@ GAMES = (
     "bigfish", "bossfight", "caveflyer", "chaser", "climber", "coinrun", "dodgeball", "fruitbot",
     "heist", "jumper", "leaper", "maze", "miner", "ninja", "plunder", "starpilot",
 )  # fmt: skip
+_END = 2**31 - 1  # of the levels, which are numbered in 32 bits
 
 
 def _levels(name: str, default: float, description: str) -> Feature:
-    # They are numbered in 32 bits.
-    return Feature(name, "1", default, 0.0, 2.0**31 - 1, name, description, whole=True)
+    return Feature(name, "1", default, 0.0, float(_END), name, description, whole=True)
 
 
 def _build(context: Mapping[str, Any], render_mode: str | None) -> gymnasium.Env[Any, Any]:
     from metapbt.envs.procgen_game import ProcgenEnv
 
     return ProcgenEnv(context, render_mode)
+
+
+def _check(context: Mapping[str, Any]) -> None:
+    number, first = int(context["num_levels"]), int(context["start_level"])
+    if number == 0 and first != 0:
+        raise MetapbtError(f"procgen.start_level must be 0 where num_levels is 0, which means all levels, got {first}")
+    if first + number > _END:
+        raise MetapbtError(f"procgen has levels 0 to {_END - 1}: {number} from {first} on are beyond these")
 
 
 PROCGEN = Environment(
@@ -53,5 +62,6 @@ PROCGEN = Environment(
         Category("distribution_mode", ("easy", "hard"), "easy", "how hard levels are"),
     ),
     build=_build,
+    check=_check,
     render_modes=("rgb_array",),
 )

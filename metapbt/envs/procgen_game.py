@@ -7,6 +7,8 @@ more, and learners are to take it as an end.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from importlib import import_module
+from types import ModuleType
 from typing import Any
 
 import gymnasium
@@ -15,6 +17,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from metapbt.envs.envpool import load_envpool
+from metapbt.errors import MetapbtError, one_line
 
 Pictures = NDArray[np.uint8]
 
@@ -81,22 +84,45 @@ def check_installed() -> None:
     Raises:
         MetapbtError: it is; the message says which command installs it.
     """
-    load_envpool("env 'procgen'", "procgen")
+    _envpool()
 
 
 def procgen_pool(context: Mapping[str, Any], seeds: Sequence[int]) -> Any:
     """EnvPool's environments of a context, each with its seed."""
     game = f"{context['game']}_{context['distribution_mode']}".title().replace("_", "")
-    return load_envpool("env 'procgen'", "procgen").make(
+    return _envpool().make(
         f"{game}-v0",
         env_type="gymnasium",
         num_envs=len(seeds),
         num_threads=1,
-        seed=list(seeds),
+        seed=[_level_seed(seed) for seed in seeds],
         channel_first=False,
         num_levels=int(context["num_levels"]),
         start_level=int(context["start_level"]),
     )
+
+
+def _level_seed(seed: int) -> int:
+    """What EnvPool must be told for the levels that the original draws for an environment with ``rand_seed=seed``.
+
+    The original seeds a Mersenne Twister with it, whose first draw seeds the one that draws levels. EnvPool's seed is
+    that of the second.
+    """
+    first = np.random.RandomState(seed).randint(2**32, size=1, dtype=np.uint32)  # noqa: NPY002 - the Twister itself
+    return int(first.view(np.int32)[0])
+
+
+def _envpool() -> ModuleType:
+    envpool = load_envpool("env 'procgen'", "procgen")
+    try:
+        # Where its libraries are missing, EnvPool itself says no more than that it has no such game.
+        import_module("envpool.procgen.registration")
+    except ImportError as error:
+        raise MetapbtError(
+            "env 'procgen' needs libraries of the system that are missing: apt-get install libgl1 libglib2.0-0 "
+            f"({one_line(error)})"
+        ) from error
+    return envpool
 
 
 def _info(info: Mapping[str, Any]) -> dict[str, Any]:

@@ -41,6 +41,9 @@ class Trainer:
         """Make the learner in this process, which uses ``threads`` threads from now on."""
         limit_threads(threads)
         self._learner, self._name = spec.make(), spec.name
+        # A learner of its own where evaluation is on other levels than training: no learner needs to know of these.
+        elsewhere = spec.evaluation_context
+        self._evaluator = None if elsewhere is None else spec.make(elsewhere)
         limit_threads(threads)  # making it may have loaded torch
         self._states: dict[Ref, tuple[Path, State]] = {}  # those made here that somebody may go on from
 
@@ -50,7 +53,7 @@ class Trainer:
         assigned, before = self._assigned(job)
         with contained():
             found = self._learner.train(assigned.interval, assigned.start, assigned.teacher)
-            training = plain_training(found, self._name, job.interval)
+            training = self._evaluated(plain_training(found, self._name, job.interval), job)
         return self._saved(job, training, before, began)
 
     def train_many(self, jobs: Sequence[Job]) -> list[Outcome | Exception]:
@@ -77,7 +80,7 @@ class Trainer:
             if isinstance(brought, BaseException):
                 raise brought
             with contained():
-                training = plain_training(brought, self._name, job.interval)
+                training = self._evaluated(plain_training(brought, self._name, job.interval), job)
             return self._saved(job, training, before, began)
 
         brought = iter(found)
@@ -93,8 +96,25 @@ class Trainer:
         state = self._load(job.start_from) if job.start_from else None
         before = state.pop(_RETURNS, np.empty(0)) if state is not None else np.empty(0)
         # Its own copy of the hyperparameters: what it does to them is not what it was asked to train with.
-        asked = replace(job.interval, hyperparameters=copy.deepcopy(job.interval.hyperparameters))
+        asked = replace(
+            job.interval,
+            hyperparameters=copy.deepcopy(job.interval.hyperparameters),
+            evaluation_episodes=job.interval.evaluation_episodes if self._evaluator is None else 0,
+        )
         return Assigned(asked, state, self._teacher(job)), before
+
+    def _evaluated(self, training: Training, job: Job) -> Training:
+        """What an interval brought, with the evaluation by the learner of the levels that training does not see."""
+        if self._evaluator is None:
+            return training
+        interval = job.interval
+        found = self._evaluator.evaluate(
+            _frozen({name: array.view() for name, array in training.state.items()}),
+            copy.deepcopy(interval.hyperparameters),
+            interval.evaluation_seed,
+            interval.evaluation_episodes,
+        )
+        return replace(training, eval_return=plain_number(found, f"learner={self._name}: what evaluate returns"))
 
     def _saved(self, job: Job, training: Training, before: NDArray[Any], began: float) -> Outcome:
         interval = job.interval
@@ -140,7 +160,7 @@ class Trainer:
 
 
 def evaluate(spec: LearnerSpec, checkpoint: Path, seed: int, episodes: int) -> float:
-    """The mean return of a checkpoint's agent under its most likely actions, over episodes from ``seed`` on.
+    """The mean return of a checkpoint's agent in the context of the final test, over episodes from ``seed`` on.
 
     Raises:
         MetapbtError: what the learner returns is no finite number, or it leaves instead of returning.
@@ -148,7 +168,7 @@ def evaluate(spec: LearnerSpec, checkpoint: Path, seed: int, episodes: int) -> f
     state = _frozen(load_state(checkpoint))
     state.pop(_RETURNS, None)
     hyperparameters = read_outcome(checkpoint).hyperparameters
-    learner, what = spec.make(), f"learner={spec.name}: what evaluate returns"
+    learner, what = spec.make(spec.test_context), f"learner={spec.name}: what evaluate returns"
     try:
         with contained():
             value = plain_number(learner.evaluate(state, hyperparameters, seed, episodes), what)

@@ -128,7 +128,9 @@ class Learner(Protocol):
     def train(self, interval: Interval, start: State | None, teacher: Teacher | None = None) -> Training:
         """Train for one interval, then evaluate.
 
-        Episodes go on: what was under way when ``start`` ended goes on here.
+        Episodes go on: what was under way when ``start`` ended goes on here. Where evaluation is on levels that
+        training must not see, ``interval.evaluation_episodes`` is 0, and the ``evaluate`` of a second learner, made for
+        these, says what the agent is worth.
 
         Args:
             interval: what to train; a new agent with a teacher begins at its teacher's environment steps.

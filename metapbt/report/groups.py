@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from metapbt.envs import BODIES, ENVIRONMENTS, get_environment
+from metapbt.envs import BODIES, ENVIRONMENTS, PICTURES, get_environment
 from metapbt.errors import MetapbtError
 from metapbt.history import Context, FeatureValue
 from metapbt.population.explorers import METHODS
@@ -365,7 +365,7 @@ def _known_features(env: str) -> dict[str, tuple[FeatureValue, str]]:
     Nothing for environments of one's own: to look them up would import a module that someone else's results
     name.
     """
-    if env not in ENVIRONMENTS | BODIES:
+    if env not in ENVIRONMENTS | BODIES | PICTURES:
         return {}
     features = get_environment(env).features
     return {feature.name: (feature.default, "" if feature.unit == "1" else feature.unit) for feature in features}

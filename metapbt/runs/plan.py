@@ -17,6 +17,7 @@ from metapbt.execution import Executor, make_executor
 from metapbt.execution.base import Job
 from metapbt.history import Budget, Eras, History, Interval, Record, Ref
 from metapbt.learners import LearnerSpec
+from metapbt.overrides import in_full
 from metapbt.plain import thawed
 from metapbt.population.explorers import explorer_class
 from metapbt.population.tuner import Tuner
@@ -41,7 +42,7 @@ class Plan:
         learner: what trains members.
         budget: of each member.
         executor: where members train: ``name`` and settings.
-        evaluation: ``episodes`` after each interval, ``test_episodes`` at the end.
+        evaluation: ``episodes`` after each interval, ``test_episodes`` at the end; ``learner`` says in which contexts.
         stop: when the run may end early.
         window: episodes, at least, whose mean is the training return.
         asynchronous: whether each member is judged as it reports.
@@ -57,7 +58,7 @@ class Plan:
     identity: Identity
     learner: LearnerSpec
     executor: Mapping[str, Any]
-    evaluation: Mapping[str, int]
+    evaluation: Mapping[str, Any]
     window: int
     seed: int
     stop: Mapping[str, Any] = field(default_factory=dict)
@@ -183,11 +184,14 @@ class RunPlan:
         """
         asked = _plain(config)
         check_shape(asked)
+        asked["env"], asked["context"] = in_full(asked["env"], asked["context"] or {})
         plain = _with_paths(_with_whole_numbers(asked))
         check_stop(plain["stop"])
         env, method, population = plain["env"], plain["method"]["name"], plain["population"]
         if not isinstance(population["asynchronous"], bool):
             raise MetapbtError(f"population.asynchronous must be true or false, got {population['asynchronous']!r}")
+        if not isinstance(plain["evaluation"]["sampled"], bool):
+            raise MetapbtError(f"evaluation.sampled must be true or false, got {shown(plain['evaluation']['sampled'])}")
         learner = LearnerSpec.of(plain)
         eras = Eras.of(plain["eras"], population["size"], learner.budget)
         if eras.count > 1 and population["asynchronous"]:
@@ -232,10 +236,13 @@ class RunPlan:
         Raises:
             MetapbtError: it cannot.
         """
-        learner, eras = self.plan.learner.make(), self.plan.eras
+        spec, eras = self.plan.learner, self.plan.eras
+        learner = spec.make()
+        for context in {spec.evaluation_context, spec.test_context} - {None}:
+            spec.make(context)
         if eras.count > 1 and eras.teacher and not getattr(learner, "teachable", False):
             raise MetapbtError(
-                f"learner={self.plan.learner.name} cannot learn from a teacher, as eras.count={eras.count} asks for: "
+                f"learner={spec.name} cannot learn from a teacher, as eras.count={eras.count} asks for: "
                 "choose eras.teacher=false, eras.count=1 or another learner"
             )
         learner.check(self.space)
@@ -297,9 +304,13 @@ _WHOLE_NUMBERS = (
     ("population.candidates", 1),
     ("evaluation.episodes", 1),
     ("evaluation.test_episodes", 1),
+    ("evaluation.num_levels", 0),
+    ("evaluation.start_level", 0),
+    ("evaluation.test_num_levels", 0),
+    ("evaluation.test_start_level", 0),
     ("seed", 0),
 )
-_OPTIONAL = {"population.candidates", "budget.interval_end"}
+_OPTIONAL = {"population.candidates", "budget.interval_end", *(key for key, _ in _WHOLE_NUMBERS if "level" in key)}
 
 
 def _with_whole_numbers(config: Mapping[str, Any]) -> dict[str, Any]:

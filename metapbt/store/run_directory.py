@@ -389,4 +389,8 @@ def _relevant(config: Mapping[str, Any]) -> dict[str, Any]:
     walk({key: value for key, value in config.items() if key not in _IRRELEVANT}, "")
     # Where memory was looked for does not matter once it was found: memory.parquet holds it.
     flat.pop("meta.results_dir", None)
+    # Keys that earlier versions had not, where they say what these did.
+    for key in ("evaluation.sampled", "learner.sampled_evaluation"):
+        if flat.get(key) is False:
+            del flat[key]
     return flat

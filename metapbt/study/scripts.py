@@ -19,6 +19,7 @@ from metapbt.envs import Category, Feature, get_environment, make_context
 from metapbt.errors import MetapbtError, unknown_name
 from metapbt.files import atomic_file
 from metapbt.history.context import Context, FeatureValue, shown
+from metapbt.overrides import in_full
 from metapbt.plain import whole_number
 from metapbt.store.run_directory import path_name, run_directory
 
@@ -79,7 +80,7 @@ def write_scripts(
     asked: dict[str, Any] = OmegaConf.to_container(config.scripts)  # type: ignore[assignment]
     cluster: dict[str, Any] = OmegaConf.to_container(config.cluster, resolve=True)  # type: ignore[assignment]
     others: dict[str, Any] = OmegaConf.to_container(config.get("context") or OmegaConf.create(), resolve=True)  # type: ignore[assignment]
-    env, method = str(config.env), str(config.method.name)
+    (env, others), method = in_full(str(config.env), others), str(config.method.name)
     name = str(config.get("name") or method)
     feature = _feature(env, asked["feature"])
     contexts = script_contexts(env, feature, asked["multipliers"], asked["values"], others)
@@ -267,7 +268,7 @@ def carried_overrides(overrides: Sequence[str], pinned: Mapping[str, str], featu
         key = override.key_or_group
         if key == "seed":
             raise MetapbtError(f"{text}: a script's seeds are set with scripts.seeds")
-        if key == f"context.{feature}":
+        if key == f"context.{feature}" or (key == "env" and feature in in_full(str(override.value()), {})[1]):
             raise MetapbtError(
                 f"{text}: the scripts' values of {feature} are set with scripts.multipliers or scripts.values"
             )

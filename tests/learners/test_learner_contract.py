@@ -35,6 +35,14 @@ LEARNERS = {
         spec("ppo", "cart_pole", {"n_envs": 2, "engine": "jax", "hyperparameters": {"n_steps": 50}}),
         {"learning_rate": 1e-3, "n_epochs": 2, "clip_range": 0.3},
     ),
+    "drac": (
+        spec("drac", "cart_pole", {"n_envs": 2, "n_steps": 50, "minibatches": 2}),
+        {"learning_rate": 1e-3, "n_epochs": 2, "aug_type": "amplitude"},
+    ),
+    "drac of pictures": (
+        spec("drac", "squares:SQUARES", {"n_envs": 2, "n_steps": 50, "minibatches": 2, "network": "nature_small"}),
+        {"learning_rate": 1e-3, "n_epochs": 2, "aug_type": "color-jitter"},
+    ),
     "PPO": (sb3("PPO", n_steps=50, batch_size=50), {"learning_rate": 1e-3, "n_epochs": 2, "clip_range": 0.3}),
     "A2C": (sb3("A2C", n_steps=10), {"learning_rate": 1e-3, "gamma": 0.9}),
     "DQN": (sb3("DQN", learning_starts=50, buffer_size=1000), {"learning_rate": 1e-3, "train_freq": 2}),

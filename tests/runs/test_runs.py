@@ -80,6 +80,7 @@ def test_the_same_command_gives_the_same_records_whichever_executor_and_however_
 AGENTS = {
     "sb3": ["learner=sb3", "learner.hyperparameters.PPO={n_steps: 50, batch_size: 50}"],
     "ppo": ["learner=ppo", "learner.hyperparameters.n_steps=50"],
+    "drac": ["learner=drac", "space=drac_vectors", "learner.n_steps=50", "learner.minibatches=2"],
 }
 
 

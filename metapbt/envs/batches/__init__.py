@@ -19,6 +19,7 @@ from typing import Any
 
 from metapbt.envs.batches.base import BatchStep, EnvBatch, Episodes, Observations, Seeds
 from metapbt.errors import MetapbtError, unknown_name
+from metapbt.overrides import in_full
 from metapbt.registry import lookup
 
 __all__ = [
@@ -43,7 +44,7 @@ BATCHES: dict[str, str] = {
     "procgen": "metapbt.envs.batches.procgen:ProcgenBatch",
 }
 #: Those of them whose episodes cannot go on, and why.
-ANEW = {"procgen": "Procgen begins a level only at its beginning, and playing pictures again is dear"}
+ANEW = {"procgen": "Procgen saves no episode, and playing its pictures again is dear"}
 ENGINES = ("python", "envpool")
 
 
@@ -56,11 +57,11 @@ def make_batch(
     """Make ``num_envs`` environments that are stepped together.
 
     Args:
-        name: a key of ``metapbt.envs.ENVIRONMENTS``, or one's own as ``package.module:OBJECT``.
+        name: as for ``metapbt.envs.make_env``.
         contexts: the changed features, of all environments or of each of them.
         num_envs: how many environments.
         engine: ``python`` steps as ``make_env`` does, bit by bit; ``envpool`` steps the default context in
-            C++ (extra ``metapbt[envpool]``).
+            C++ (extra ``metapbt[envpool]``). Procgen is in C++ with either.
 
     Raises:
         MetapbtError: the environment, a feature or the engine is unknown or illegal; there are not as many
@@ -73,7 +74,9 @@ def make_batch(
         raise MetapbtError(f"{num_envs} environments need as many contexts, got {len(each)}")
     if engine not in ENGINES:
         raise unknown_name("engine", engine, ENGINES)
-    if engine == "envpool":
+    each = [in_full(name, context)[1] for context in each]
+    name, _ = in_full(name, {})
+    if engine == "envpool" and name != "procgen":
         from metapbt.envs.batches.envpool import EnvPoolBatch
 
         return EnvPoolBatch(name, each)
@@ -99,6 +102,7 @@ def why_anew(name: str, context: Mapping[str, Any], engine: str = "python") -> s
     """
     if engine == "envpool":
         return "engine=envpool cannot play them again"
+    name, context = in_full(name, context)
     if name in BATCHES:
         return ANEW.get(name)
     from metapbt.envs.batches import episodes

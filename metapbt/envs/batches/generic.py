@@ -11,7 +11,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from metapbt.envs import make_env
-from metapbt.envs.batches.base import BatchStep, Episodes, Seeds
+from metapbt.envs.batches.base import BatchStep, Episodes, Observations, Seeds
 from metapbt.envs.batches.episodes import SeededEpisodes, resume, same_episodes, under_way
 from metapbt.errors import MetapbtError
 
@@ -38,15 +38,16 @@ class GenericBatch:
             raise MetapbtError(f"a batch of env '{name}' needs Discrete or Box actions, got {action_space}")
         self.observation_space, self.action_space = observation_space, action_space
         shape = (self.num_envs, *observation_space.shape)
+        dtype = np.uint8 if observation_space.dtype == np.uint8 else np.float32
         self._resting = np.zeros(self.num_envs, np.bool_)
         self._begun = False  # all of them, and none rests
-        self._observations = np.empty(shape, np.float32)
-        self._final_observations = np.empty(shape, np.float32)
+        self._observations: NDArray[Any] = np.empty(shape, dtype)
+        self._final_observations: NDArray[Any] = np.empty(shape, dtype)
         self._rewards = np.empty(self.num_envs)
         self._terminated = np.empty(self.num_envs, np.bool_)
         self._truncated = np.empty(self.num_envs, np.bool_)
 
-    def reset(self, seeds: Seeds, under_way: Episodes | None = None) -> NDArray[np.float32]:
+    def reset(self, seeds: Seeds, under_way: Episodes | None = None) -> Observations:
         """Begin an episode in every environment, or play those under way again, unless it is in their midst."""
         if under_way is not None and self._begun and same_episodes(self.under_way(), under_way):
             for place, env in enumerate(self._envs):

@@ -39,6 +39,7 @@ class ProcgenBatch:
         self._context = each[0]
         self._pool: Any = None
         self._running: NDArray[np.int32] | None = None  # all of them, where None
+        self._final = np.empty((self.num_envs, *OBSERVATIONS.shape), np.uint8)
         self._never = np.zeros(self.num_envs, np.bool_)
 
     def reset(self, seeds: Seeds, under_way: Episodes | None = None) -> Pictures:
@@ -67,8 +68,9 @@ class ProcgenBatch:
         if ended.any():
             # EnvPool would spend the next step on it.
             first, info = self._pool.reset(ended.nonzero()[0].astype(np.int32))
-            observations = final.copy()
-            observations[info["env_id"]] = first
+            np.copyto(self._final, final)
+            final[info["env_id"]] = first
+            final = self._final
         return BatchStep(observations, rewards, ended, self._never, final)
 
     def under_way(self) -> dict[str, NDArray[Any]]:

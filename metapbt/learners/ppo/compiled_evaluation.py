@@ -1,4 +1,4 @@
-"""Episodes of the most likely actions, of several members in one compiled call."""
+"""Episodes of the most likely actions, or of drawn ones, of several members in one compiled call."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ Array = Any
 
 #: Episodes of a member that are stepped side by side, at most.
 _WIDEST = 16
+_OF_ACTIONS = 2**31  # apart from keys of episodes, whose first splits are counted from 0
 
 
 def width_for(episodes: int) -> int:
@@ -24,9 +25,17 @@ def width_for(episodes: int) -> int:
     return min(range(_WIDEST, _WIDEST // 2, -1), key=lambda width: -episodes % width)
 
 
-@partial(jax.jit, static_argnames=("env", "network", "width"), compiler_options=OPTIONS)
+@partial(jax.jit, static_argnames=("env", "network", "width", "sampled"), compiler_options=OPTIONS)
 def evaluate(
-    env: JaxEnv, network: Network, width: int, parameters: Array, moments: Moments | None, contexts: Any, seeds: Array
+    env: JaxEnv,
+    network: Network,
+    width: int,
+    parameters: Array,
+    moments: Moments | None,
+    contexts: Any,
+    seeds: Array,
+    *,
+    sampled: bool,
 ) -> Array:
     """The return of an episode from each of ``width`` seeds, for every member: (members, width).
 
@@ -40,21 +49,35 @@ def evaluate(
         moments: that normalise observations, with the members as first dimension; None where they are not normalised.
         contexts: numbers of the context, (members,) each.
         seeds: (members,), of each member's first episode; the others are counted up from it.
+        sampled: whether actions are drawn from the policy; else the most likely ones are taken.
     """
 
     def begin(seed: Array, context: Any) -> tuple[Any, Array]:
         keys = jax.vmap(jax.random.key)(seed + jnp.arange(width, dtype=jnp.uint32))
         return jax.vmap(env.reset, (0, None))(keys, context)
 
-    def step(vector: Array, moments: Moments | None, context: Any, state: Any, seen: Array) -> tuple[Any, ...]:
+    def drawn(parameters: Any, outputs: Array, seed: Array, t: Array) -> Array:
+        key = jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), _OF_ACTIONS), t)
+        if network.continuous:
+            return outputs + jnp.exp(parameters["log_std"]) * jax.random.normal(key, outputs.shape)
+        return outputs + jax.random.gumbel(key, outputs.shape)
+
+    def step(
+        vector: Array, moments: Moments | None, context: Any, seed: Array, state: Any, seen: Array, t: Array
+    ) -> tuple[Any, ...]:
         inputs = seen if moments is None else normalised(moments, seen)
-        outputs = network.outputs_for(jnp, network.split(vector), inputs)
+        parameters = network.split(vector)
+        outputs = network.outputs_for(jnp, parameters, inputs)
+        if sampled:
+            outputs = drawn(parameters, outputs, seed, t)
         actions = to_env(outputs if network.continuous else outputs.argmax(axis=1))
         return jax.vmap(env.step, (0, 0, None))(state, actions, context)
 
     def once(carry: tuple[Any, ...]) -> tuple[Any, ...]:
         t, state, seen, returns, running = carry
-        state, seen, reward, terminated = jax.vmap(step)(parameters, moments, contexts, state, seen)
+        state, seen, reward, terminated = jax.vmap(step, (0, 0, 0, 0, 0, 0, None))(
+            parameters, moments, contexts, seeds, state, seen, t
+        )
         return t + 1, state, seen, jnp.where(running, returns + reward, returns), running & ~terminated
 
     to_env = environment_actions(env.action_space)

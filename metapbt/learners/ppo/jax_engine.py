@@ -106,6 +106,7 @@ class JaxEngine:
         normalise_advantages: within each minibatch.
         normalise_observations: by running moments.
         normalise_returns: rewards, by those of the discounted returns.
+        sampled_evaluation: evaluate actions drawn from the policy instead of the most likely ones.
 
     Raises:
         MetapbtError: JAX cannot step the environment, or there is no such device.
@@ -121,12 +122,14 @@ class JaxEngine:
         normalise_advantages: bool,
         normalise_observations: bool,
         normalise_returns: bool,
+        sampled_evaluation: bool = False,
     ) -> None:
         self._device = device_for(device)
         self.env = make_jax_env(env, context)
         self._n_envs = n_envs
         self._normalise_advantages = normalise_advantages
         self._normalise_observations, self._normalise_returns = normalise_observations, normalise_returns
+        self._sampled_evaluation = sampled_evaluation
         self._context = {name: np.float32(value) for name, value in self.env.context.items()}
         self._new_episodes = new_episodes(self.env, n_envs)
         self._side_by_side = self._device.platform != "cpu"  # as ``compiled`` says
@@ -256,7 +259,16 @@ class JaxEngine:
         firsts = _stacked([np.uint32(seed) for seed in seeds], lanes)
         width = width_for(max(episodes))
         found = [
-            evaluate(self.env, network, width, parameters, moments, contexts, firsts + np.uint32(first))
+            evaluate(
+                self.env,
+                network,
+                width,
+                parameters,
+                moments,
+                contexts,
+                firsts + np.uint32(first),
+                sampled=self._sampled_evaluation,
+            )
             for first in range(0, max(episodes), width)
         ]
         returns = np.concatenate([np.asarray(each, np.float64) for each in found], axis=1)

@@ -30,7 +30,7 @@ from metapbt.learners.ppo.hyperparameters import (
 from metapbt.learners.ppo.jax_engine import JaxEngine, Spaces, Task, Tutor
 from metapbt.learners.ppo.learned import actor_of, initial, restored, state_of
 from metapbt.learners.ppo.network import Actor, Network
-from metapbt.learners.ppo.rollout import PPOPolicy, Runner, evaluate
+from metapbt.learners.ppo.rollout import PPOPolicy, Runner, check_vectors, evaluate
 from metapbt.learners.ppo.teaching import Distillation, Teaching, reward_unit
 from metapbt.learners.ppo.update import Coefficients, Sizes, update
 from metapbt.learners.settings import complete, flag
@@ -50,6 +50,7 @@ SETTINGS: dict[str, Any] = {
     "normalise_observations": False,
     "normalise_returns": False,
     "anneal_learning_rate": False,
+    "sampled_evaluation": False,
     "network": {},
     "distillation": {},
     "hyperparameters": {},
@@ -87,6 +88,7 @@ class PPOLearner:
         normalise_advantages: within each minibatch.
         normalise_observations, normalise_returns: by running moments, as ``VecNormalize`` does.
         anneal_learning_rate: from its value at the first step of the budget to 0 at the last.
+        sampled_evaluation: evaluate actions drawn from the policy instead of the most likely ones.
         network: ``policy`` and ``value``, each with ``layers`` (hidden ones), their ``width`` and ``activation`` (a key
             of ``ACTIVATIONS``); and ``shared``, whether the value function shares the policy's layers.
         distillation: see ``Distillation``.
@@ -109,6 +111,7 @@ class PPOLearner:
         self.normalise_observations = flag("learner.normalise_observations", chosen["normalise_observations"])
         self.normalise_returns = flag("learner.normalise_returns", chosen["normalise_returns"])
         self.anneal_learning_rate = flag("learner.anneal_learning_rate", chosen["anneal_learning_rate"])
+        self.sampled_evaluation = flag("learner.sampled_evaluation", chosen["sampled_evaluation"])
         self.shared = flag("learner.network.shared", network["shared"])
         self.distillation = Distillation(
             **complete(
@@ -226,11 +229,12 @@ class PPOLearner:
 
     def _evaluate(self, actor: Actor, observations: ObservationNormaliser | None, seed: int, episodes: int) -> float:
         returns: list[float] = []
+        rng = np.random.default_rng(seed) if self.sampled_evaluation else None
         for first in range(0, episodes, EVALUATED_TOGETHER):
             envs = self._envs(min(EVALUATED_TOGETHER, episodes - first))
-            returns += evaluate(envs, actor, seed + first, observations).tolist()
+            returns += evaluate(envs, actor, seed + first, observations, rng).tolist()
             envs.close()
-        return float(np.mean(returns))
+        return float(np.mean(returns)) if returns else math.nan
 
     def _offered(self, teacher: Teacher | None) -> State | None:
         return teacher.state if teacher is not None and self.distillation.offer_moments else None
@@ -302,6 +306,7 @@ class PPOLearner:
             normalise_advantages=self.normalise_advantages,
             normalise_observations=self.normalise_observations,
             normalise_returns=self.normalise_returns,
+            sampled_evaluation=self.sampled_evaluation,
         )
 
     def _envs(self, count: int) -> EnvBatch:
@@ -314,6 +319,7 @@ class PPOLearner:
             return self._jax.spaces
         envs = self._envs(1)
         envs.close()
+        check_vectors(self.env, envs.observation_space)
         return Spaces(envs.observation_space, envs.action_space)
 
     def _network(self, chosen: Mapping[str, Any]) -> Network:

@@ -9,6 +9,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from metapbt.envs.batches import EnvBatch, Episodes, Observations, Seeds
+from metapbt.errors import MetapbtError
 from metapbt.learners.intervals import environment_actions
 from metapbt.learners.normalise import ObservationNormaliser, RewardNormaliser, RunningMoments
 from metapbt.learners.ppo.network import Actor, Floats
@@ -121,14 +122,29 @@ class Runner:
         return seen if self._normalise_observations is None else self._normalise_observations.see(seen)
 
 
-def evaluate(envs: EnvBatch, actor: Actor, seed: int, normalise: ObservationNormaliser | None) -> NDArray[np.float64]:
-    """The return of one episode in each environment, (num_envs,), from ``seed`` on, under the most likely actions."""
+def evaluate(
+    envs: EnvBatch,
+    actor: Actor,
+    seed: int,
+    normalise: ObservationNormaliser | None,
+    rng: np.random.Generator | None = None,
+) -> NDArray[np.float64]:
+    """The return of one episode in each environment, (num_envs,), from ``seed`` on.
+
+    Args:
+        envs: the environments.
+        actor: who acts.
+        seed: of the first episode; the others are counted up from it.
+        normalise: its observations; None leaves them as they are.
+        rng: that actions are drawn with; None takes the most likely ones.
+    """
     to_env = environment_actions(envs.action_space)
     observations = envs.reset(lambda place, count: seed + place)
     returns, running = np.zeros(envs.num_envs), np.ones(envs.num_envs, np.bool_)
     while running.any():
         inputs = flat(observations)
-        step = envs.step(to_env(actor.act(inputs if normalise is None else normalise(inputs))))
+        noise = None if rng is None else actor.noise(rng, envs.num_envs)
+        step = envs.step(to_env(actor.act(inputs if normalise is None else normalise(inputs), noise)))
         observations = step.observations
         returns += step.rewards * running
         ended = running & (step.terminated | step.truncated)
@@ -160,6 +176,19 @@ class PPOPolicy:
         noise = None if rng is None else self._actor.noise(rng, 1)
         action: NDArray[Any] = self._to_env(self._actor.act(inputs, noise))[0]
         return action if action.ndim else int(action)
+
+
+def check_vectors(env: str, space: spaces.Box) -> None:
+    """Refuse observations that are pictures.
+
+    Raises:
+        MetapbtError: they are; the message names who learns from them.
+    """
+    if space.dtype == np.uint8 and len(space.shape) == 3:
+        raise MetapbtError(
+            f"learner=ppo learns from vectors, and env '{env}' shows pictures: choose learner=drac, or learner=sb3 "
+            "learner.policy=CnnPolicy"
+        )
 
 
 def flat(observations: Observations) -> Floats:

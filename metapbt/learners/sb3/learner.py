@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     from metapbt.history import Budget, Context, Interval
     from metapbt.space import Hyperparameters, Space
 
-_SETTINGS = {"algorithm", "policy", "n_envs", "device", "hyperparameters"}
+_SETTINGS = {"algorithm", "policy", "n_envs", "device", "hyperparameters", "sampled_evaluation"}
 #: Episodes of an evaluation that are stepped side by side.
 _EVALUATED_TOGETHER = 32
 
@@ -58,6 +59,7 @@ class SB3Learner:
         policy: ``MlpPolicy``, ``CnnPolicy`` or ``MultiInputPolicy``.
         n_envs: environments stepped side by side.
         device: ``cpu``, ``cuda``, ``cuda:1``, ... or ``auto``. States are on the CPU, and fit any.
+        sampled_evaluation: evaluate actions drawn from the policy instead of the most likely ones.
         hyperparameters: of each algorithm, fixed for the whole run; those of the search space win over them.
     """
 
@@ -73,6 +75,9 @@ class SB3Learner:
             raise unknown_name("learner.policy", self.policy_name, self.algorithm.policy_aliases)
         self.n_envs = whole_number("learner.n_envs", settings["n_envs"], 1)
         self.device = settings.get("device", "cpu")
+        self.sampled_evaluation = settings.get("sampled_evaluation", False)
+        if not isinstance(self.sampled_evaluation, bool):
+            raise MetapbtError(f"learner.sampled_evaluation must be true or false, got {self.sampled_evaluation!r}")
         of_each = settings["hyperparameters"]
         if not isinstance(of_each, Mapping) or not isinstance(of_each.get(settings["algorithm"], {}), Mapping):
             raise MetapbtError(f"learner.hyperparameters must map algorithms to mappings, got {of_each!r}")
@@ -194,13 +199,17 @@ class SB3Learner:
 
     def _evaluate(self, model: BaseAlgorithm, seed: int, episodes: int) -> float:
         returns: list[float] = []
+        if self.sampled_evaluation:
+            model.set_random_seed(seed % 2**32)
         for first in range(seed, seed + episodes, _EVALUATED_TOGETHER):
             count = min(_EVALUATED_TOGETHER, seed + episodes - first)  # one episode for each environment
             envs = self._envs(count, lambda place, count, first=first: first + place)  # type: ignore[misc]
-            of_each, _ = evaluate_policy(model, envs, count, deterministic=True, return_episode_rewards=True)
+            of_each, _ = evaluate_policy(
+                model, envs, count, deterministic=not self.sampled_evaluation, return_episode_rewards=True
+            )
             envs.close()
             returns += of_each  # type: ignore[arg-type]
-        return float(np.mean(returns))
+        return float(np.mean(returns)) if returns else math.nan
 
     def _envs(self, count: int, seeds: Seeds) -> DummyVecEnv:
         # Episodes outside of the monitor: played again, they give it their rewards.
