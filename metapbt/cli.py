@@ -143,6 +143,12 @@ def _parser() -> argparse.ArgumentParser:
             "--seed", type=int, help="of the first episode, the others counted up (default: the run's test episodes)"
         )
         made.add_argument(
+            "--levels",
+            choices=["train", "validation", "test"],
+            default="test",
+            help="where a run holds levels out, as Procgen's do: on which the agent plays (default: test)",
+        )
+        made.add_argument(
             "--sampled",
             action=argparse.BooleanOptionalAction,
             help="draw actions from the policy, or take the most likely ones (default: as the run evaluates)",
@@ -160,7 +166,8 @@ def _parser() -> argparse.ArgumentParser:
     video = agents(
         command("video", _video, "write a video of a run's best agent"),
         "  metapbt video results/lunar_lander/default/pb2/seed_0 --to lander.mp4\n"
-        "  metapbt video results/lunar_lander/default/pb2/seed_0 context.gravity=-5 --to moon.gif --episodes 3",
+        "  metapbt video results/lunar_lander/default/pb2/seed_0 context.gravity=-5 --to moon.gif --episodes 3\n"
+        "  metapbt video results/procgen/game=starpilot/pb2/seed_0 --to game.webp --levels train --sampled --steps 90",
     )
     video.add_argument(
         "--to",
@@ -303,7 +310,7 @@ def _agent(parsed: argparse.Namespace) -> Agent:
     from metapbt.overrides import features_of
     from metapbt.runs.run import load
 
-    return load(parsed.run).agent(features_of(parsed.context), parsed.sampled, parsed.seed)
+    return load(parsed.run).agent(features_of(parsed.context), parsed.sampled, parsed.seed, parsed.levels)
 
 
 def _toy(parsed: argparse.Namespace) -> int:

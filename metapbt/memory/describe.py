@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metapbt.envs import make_env
+from metapbt.envs.levels import FEATURES as LEVELS
 from metapbt.envs.pictures import channels_last, is_picture
 from metapbt.errors import MetapbtError
 from metapbt.history import Context, FeatureValue
@@ -27,7 +28,6 @@ Array = NDArray[np.float64]
 Describe = Callable[[Sequence[Context]], list[dict[str, float]]]
 
 MOST_CATEGORIES = 100  # of a feature; where it has more, a value says no more than a name
-LEVELS = ("num_levels", "start_level")  # features that say which levels there are, where levels are made from numbers
 MOST_LEVELS = 2.0**31
 EPISODE_STEPS = 200  # of each, at most
 NUMBERS = 256  # of an observation, at most; of longer ones as many are taken, evenly over them

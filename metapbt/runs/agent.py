@@ -15,7 +15,7 @@ import numpy as np
 
 from metapbt import seeding
 from metapbt.envs import make_context
-from metapbt.errors import MetapbtError, named
+from metapbt.errors import MetapbtError, named, unknown_name
 from metapbt.execution.outcomes import mean, plain_number
 from metapbt.history import FeatureValue, History, Record
 from metapbt.learners import LearnerSpec
@@ -26,6 +26,8 @@ from metapbt.plain import whole_number
 from metapbt.store.checkpoint import load_state, read_outcome
 from metapbt.store.results import RunInfo
 from metapbt.store.run_directory import RunDirectory
+
+LEVELS = ("train", "validation", "test")
 
 
 @dataclass(frozen=True)
@@ -103,19 +105,25 @@ class Agent:
         changed: Mapping[str, FeatureValue] | None = None,
         sampled: bool | None = None,
         seed: int | None = None,
+        levels: str = "test",
     ) -> Agent:
         """The best agent of a run.
 
         Args:
             info: of the run.
             history: its records, at least one.
-            changed: features that differ from those of the run's test.
+            changed: features that differ from those of the run's context.
             sampled: None for what the run itself does when it evaluates.
             seed: None for the run's own test episodes.
+            levels: of which of the run's contexts: ``test``, ``validation`` or ``train``. They are the same where a run
+                holds no levels out.
 
         Raises:
-            MetapbtError: there is no record, the configuration is damaged, or a feature is unknown or illegal.
+            MetapbtError: there is no record, the configuration is damaged, a feature is unknown or illegal, or there
+                are no such levels.
         """
+        if levels not in LEVELS:
+            raise unknown_name("levels", levels, LEVELS)
         config = RunDirectory(info.path).config()
         if seed is not None:
             whole_number("seed", seed, 0)
@@ -126,11 +134,12 @@ class Agent:
             episodes, number = config["evaluation"]["test_episodes"], config["seed"]
         except (KeyError, TypeError, AttributeError) as error:
             raise MetapbtError(f"{info.path}/config.yaml is no configuration of a run: {error!r}") from error
-        context = make_context(info.env, {**learner.context.changed, **(changed or {})})
+        of_levels = {"test": learner.test_context, "validation": learner.evaluation_context}.get(levels)
+        context = make_context(info.env, {**(of_levels or learner.context).changed, **(changed or {})})
         return cls(
             path=info.path,
             record=history.best(),
-            learner=replace(learner, context=context),
+            learner=replace(learner, context=context, evaluation_context=None, test_context=None),
             sampled=sampling,
             seed=seeding.test_seed(number) if seed is None else seed,
             episodes=episodes,
@@ -148,7 +157,8 @@ class Agent:
     def evaluate(self, episodes: int | None = None) -> Evaluation:
         """Let it play episodes as its learner evaluates agents.
 
-        The run's own ``test_return`` is the mean of what comes out for the run's context, seed and number of episodes.
+        The run's own ``test_return`` is the mean of what comes out for its test's levels, seed and number of episodes,
+        where the most likely actions are taken.
 
         Args:
             episodes: how many; None for as many as the run was tested on.

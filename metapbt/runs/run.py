@@ -104,6 +104,7 @@ class Run:
         changed: Mapping[str, FeatureValue] | None = None,
         sampled: bool | None = None,
         seed: int | None = None,
+        levels: str = "test",
     ) -> Agent:
         """The best agent that the run ever had, which can be evaluated and filmed.
 
@@ -111,9 +112,10 @@ class Run:
             changed: features of its environment that differ from the run's.
             sampled: whether its actions are drawn from its policy; None for what the run does when it evaluates.
             seed: of its first episode; None for the run's own test episodes.
+            levels: where a run holds levels out, of which of its contexts: ``train``, ``validation`` or ``test``.
 
         Raises:
-            MetapbtError: no generation has finished yet, or a feature is unknown or illegal.
+            MetapbtError: no generation has finished yet, a feature is unknown or illegal, or there are no such levels.
 
         Example:
             >>> run = load("results/lunar_lander/default/pb2/seed_0")  # doctest: +SKIP
@@ -121,7 +123,7 @@ class Run:
         """
         from metapbt.runs.agent import Agent
 
-        return Agent.of(self.info, self.history, changed, sampled, seed)
+        return Agent.of(self.info, self.history, changed, sampled, seed, levels)
 
     def policy(self) -> Policy:
         """The policy of the best agent that the run ever had.

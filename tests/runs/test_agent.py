@@ -83,6 +83,16 @@ def test_every_learners_policy_draws_from_a_generator_alone(learner, tmp_path, m
     assert set(acts(1)) <= {0, 1}
 
 
+@pytest.mark.parametrize("learner", ["ppo", "sb3"])
+def test_a_sampled_evaluation_is_another_one_and_comes_again(learner, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run = metapbt.run([*QUICK, f"learner={learner}", "method=random", "evaluation.sampled=true"])
+    drawn = run.agent(seed=5).evaluate(5)
+    assert drawn.agent.sampled
+    assert drawn.returns == run.agent(seed=5, sampled=True).evaluate(5).returns
+    assert drawn.returns != run.agent(seed=5, sampled=False).evaluate(5).returns
+
+
 def test_evaluate_prints_a_line_or_json(run, capsys):
     assert main(["evaluate", PATH, "--episodes", "3", "--seed", "5", "context.pole_length=2"]) == 0
     out = capsys.readouterr().out

@@ -43,6 +43,7 @@ def run(folder, tmp_path, monkeypatch):
 def test_the_frames_are_what_the_agent_saw_four_times_as_large(run, capsys):
     assert main(["video", PATH, "--to", "agent.webp", "--seed", "3", "--steps", "30"]) == 0
     agent = run.agent(seed=3)
+    assert agent.learner.context["num_levels"] == 0  # the run's test is on all levels
     env, policy, expected = metapbt.make_env("procgen", **agent.learner.context), run.policy(), []
     observation, _ = env.reset(seed=3)
     while len(expected) < 30:
@@ -73,3 +74,23 @@ def test_another_game_and_other_levels_are_contexts(run):
     assert found.agent.learner.context["game"] == "starpilot"
     assert len(found.returns) == 2
     assert found.to_dict()["context"]["num_levels"] == 3.0
+
+
+def test_levels_of_training_and_of_the_test_are_two_contexts(run, capsys):
+    found = {name: run.agent(levels=name).learner.context for name in ("train", "validation", "test")}
+    assert {name: context["num_levels"] for name, context in found.items()} == {
+        "train": 200,
+        "validation": 0,
+        "test": 0,
+    }
+    assert main(["evaluate", PATH, "--levels", "train", "--episodes", "1"]) == 0
+    assert "in procgen game=leaper: return" in capsys.readouterr().out
+    assert main(["evaluate", PATH, "--episodes", "1"]) == 0
+    assert "in procgen game=leaper,num_levels=0: return" in capsys.readouterr().out
+    assert run.agent(levels="train").evaluate(2).agent.seed == run.agent().seed
+    with pytest.raises(MetapbtError, match="unknown levels 'held_out'"):
+        run.agent(levels="held_out")
+
+
+def test_the_evaluation_of_a_run_is_its_own_test_on_held_out_levels(run):
+    assert run.agent().evaluate().mean == pytest.approx(run.test_return)
