@@ -228,7 +228,8 @@ def _write_webp(file: Path, frames: Iterator[Frame], fps: float) -> None:
 
     pictures = map(Image.fromarray, frames)
     first = next(pictures)
-    first.save(file, save_all=True, append_images=pictures, duration=round(1000 / fps), loop=0, lossless=True)
+    how = {"lossless": True, "minimize_size": True, "loop": 0}
+    first.save(file, save_all=True, append_images=pictures, duration=round(1000 / fps), **how)
 
 
 def _write_mp4(file: Path, frames: Iterator[Frame], fps: float) -> None:
