@@ -6,7 +6,6 @@ were fortunate, shows when another agent trains on it from the start and nobody 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +23,7 @@ from metapbt.log import LOGGER, logging_to
 from metapbt.population.explorers.base import Explorer, Pending, Suggestion
 from metapbt.population.selection import Exploit, Selection
 from metapbt.population.tuner import Tuner
+from metapbt.runs.agent import refuse_code_of_others
 from metapbt.runs.lineage import lineage
 from metapbt.runs.loop import drive
 from metapbt.runs.mending import finished
@@ -164,7 +164,7 @@ class GoOnAlone(Selection):
 def _plan(run_dir: Path, info: RunInfo, seed: int, path: Path, ends: Sequence[int | None]) -> tuple[Plan, Space]:
     config = RunDirectory(run_dir).config()
     try:
-        _refuse_code_of_others(run_dir / "config.yaml", (config["learner"]["name"], config["env"]))
+        refuse_code_of_others(run_dir / "config.yaml", (config["learner"]["name"], config["env"]))
         learner = LearnerSpec.of(config)
         plan = Plan(
             path=path,
@@ -231,10 +231,3 @@ def _keep_schedule(schedule: Sequence[Record], file: Path) -> None:
             f"{file.parent} replays another schedule: the run has gone on since, or was replaced. "
             "Choose another seed, or remove that directory"
         )
-
-
-def _refuse_code_of_others(config: Path, names: Sequence[str]) -> None:
-    """Import what a configuration names as ``package.module:Name`` only where the file is the user's own."""
-    own = [name for name in names if ":" in name]
-    if own and config.stat().st_uid != os.getuid():
-        raise MetapbtError(f"{config} is another user's and names code ({', '.join(own)}), which is not imported")
