@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 from metapbt.envs.jax import JaxEnv
 from metapbt.jax_backend import jax, jnp
-from metapbt.learners.ppo.compiled import OPTIONS, environment_actions
+from metapbt.learners.ppo.compiled import OPTIONS
 from metapbt.learners.ppo.moments import Moments, normalised
 from metapbt.learners.ppo.network import Network
+from metapbt.learners.ppo.rollout import environment_actions
 
 Array = Any
 
@@ -26,7 +28,7 @@ def width_for(episodes: int) -> int:
 
 @partial(jax.jit, static_argnames=("env", "network", "width"), compiler_options=OPTIONS)
 def evaluate(
-    env: JaxEnv, network: Network, width: int, parameters: Array, moments: Moments | None, contexts: Any, seeds: Array
+    env: JaxEnv, network: Network, width: int, parameters: Any, moments: Moments | None, contexts: Any, seeds: Array
 ) -> Array:
     """The return of an episode from each of ``width`` seeds, for every member: (members, width).
 
@@ -36,7 +38,7 @@ def evaluate(
         env: the environment.
         network: the network.
         width: how many episodes of each member.
-        parameters: (members, size).
+        parameters: (members, size), or what ``network.split`` takes, with the members as first dimension.
         moments: that normalise observations, with the members as first dimension; None where they are not normalised.
         contexts: numbers of the context, (members,) each.
         seeds: (members,), of each member's first episode; the others are counted up from it.
@@ -46,20 +48,28 @@ def evaluate(
         keys = jax.vmap(jax.random.key)(seed + jnp.arange(width, dtype=jnp.uint32))
         return jax.vmap(env.reset, (0, None))(keys, context)
 
-    def step(vector: Array, moments: Moments | None, context: Any, state: Any, seen: Array) -> tuple[Any, ...]:
+    def step(arrays: Any, moments: Moments | None, context: Any, state: Any, seen: Array) -> tuple[Any, ...]:
         inputs = seen if moments is None else normalised(moments, seen)
-        outputs = network.outputs_for(jnp, network.split(vector), inputs)
+        outputs = network.outputs_for(jnp, arrays, inputs)
         actions = to_env(outputs if network.continuous else outputs.argmax(axis=1))
         return jax.vmap(env.step, (0, 0, None))(state, actions, context)
 
     def once(carry: tuple[Any, ...]) -> tuple[Any, ...]:
         t, state, seen, returns, running = carry
-        state, seen, reward, terminated = jax.vmap(step)(parameters, moments, contexts, state, seen)
+        state, seen, reward, terminated = each(arrays, moments, contexts, state, seen)
         return t + 1, state, seen, jnp.where(running, returns + reward, returns), running & ~terminated
 
-    to_env = environment_actions(env.action_space)
+    to_env = environment_actions(env.action_space, jnp)
+    each = jax.vmap(step) if len(seeds) > 1 else partial(_alone, step)
+    arrays = jax.vmap(network.split)(parameters)
     state, seen = jax.vmap(begin)(seeds, contexts)
-    shape = len(parameters), width
+    shape = len(seeds), width
     start = jnp.int32(0), state, seen, jnp.zeros(shape), jnp.ones(shape, jnp.bool_)
     end = jax.lax.while_loop(lambda carry: (carry[0] < env.max_episode_steps) & carry[-1].any(), once, start)
     return end[3]
+
+
+def _alone(step: Callable[..., Any], *arguments: Any) -> Any:
+    """``jax.vmap(step)`` for one member, of whose branches only those that it takes are computed."""
+    found = step(*jax.tree.map(lambda leaf: leaf[0], arguments))
+    return jax.tree.map(lambda leaf: leaf[None], found)
