@@ -160,8 +160,8 @@ class readable_errors:  # noqa: N801 - used as a function: ``with readable_error
         pass
 
     def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
-        if error is None or isinstance(error, MetapbtError) or not isinstance(error, Exception):
-            return
+        if not isinstance(error, Exception) or isinstance(error, MetapbtError | BrokenPipeError):
+            return  # whose pipe breaks reads no more
         import yaml
         from hydra.errors import HydraException
         from omegaconf.errors import OmegaConfBaseException

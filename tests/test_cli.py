@@ -1,5 +1,6 @@
 """The command as a user meets it: its output, its exit status, never a traceback."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -56,6 +57,18 @@ def test_the_toy_is_trained_without_torch_or_jax():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "set()"
+
+
+@pytest.mark.parametrize("command", ["--help", "run --help", "run --info"])
+def test_who_reads_no_further_is_no_error(command):
+    # As with `metapbt run --help | head`: the pipe is closed before, or while, it is written to.
+    reader, writer = os.pipe()
+    os.close(reader)
+    asked = [sys.executable, "-m", "metapbt.cli", *command.split()]
+    done = subprocess.run(asked, stdout=writer, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writer)
+    assert done.returncode in (0, 1)
+    assert done.stderr == ""
 
 
 def test_run_prints_where_the_run_is_and_its_test_return(capfd):
