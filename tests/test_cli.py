@@ -97,7 +97,7 @@ def test_multirun_trains_every_combination(results):
 def test_a_failing_run_of_a_sweep_leaves_the_others_alone(capfd):
     assert main(["run", "--multirun", *QUICK, "seed=0,-1,1"]) == 1
     err = capfd.readouterr().err
-    assert "seed must be >= 0 and an integer, got -1" in err
+    assert "seed must be an integer >= 0, got -1" in err
     assert "metapbt: error: 1 of 3 runs of the sweep failed" in err
     assert len(list(Path("results").rglob("DONE"))) == 2
 
@@ -105,13 +105,13 @@ def test_a_failing_run_of_a_sweep_leaves_the_others_alone(capfd):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["run", *QUICK, "budget.interval=-5"], "metapbt: error: budget.interval must be > 0 and an integer, got -5"),
+        (["run", *QUICK, "budget.interval=-5"], "metapbt: error: budget.interval must be an integer >= 1, got -5"),
         (["run", "env=cart_pol"], "metapbt: error: unknown env 'cart_pol'; did you mean 'cart_pole'?"),
         (["run", "env=cart_pole", "context.pole_lenght=1"], "unknown feature of cart_pole 'pole_lenght'; did you mean"),
         (["run", "pole_length=0.8"], "unknown override 'pole_length'; did you mean 'context.pole_length'?"),
         (["run", "env=Pendulm-v1"], "metapbt: error: unknown env 'Pendulm-v1'; did you mean 'Pendulum-v1'?"),
         (["run", "env=no_such:CAR"], "metapbt: error: env 'no_such:CAR' cannot be loaded: No module named 'no_such'"),
-        (["run", *QUICK, "budget.steps=1.5e0"], "budget.steps must be > 0 and an integer, got 1.5"),
+        (["run", *QUICK, "budget.steps=1.5e0"], "budget.steps must be an integer >= 1, got 1.5"),
         (["report", "nowhere"], "metapbt: error: nowhere is no directory"),
         (["status", "."], "metapbt: error: no runs under ."),
         (["data", "export", "."], "metapbt: error: data export needs --to FILE"),

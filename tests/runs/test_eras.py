@@ -224,7 +224,7 @@ REFUSED = [
     (["+eras.student=3"], "unknown key of eras 'student'; did you mean 'students'?"),
     (["population.asynchronous=true"], "eras.count=3 needs population.asynchronous=false: students are screened"),
     (["learner.name=stand_in:StandInLearner"], "learner=stand_in:StandInLearner cannot learn from a teacher"),
-    (["budget.interval_end=0"], "budget.interval_end must be > 0 and an integer, got 0"),
+    (["budget.interval_end=0"], "budget.interval_end must be an integer >= 1, got 0"),
     (["budget.steps=1e6", "budget.interval_end=1"], "budget.interval_end=1 and budget.interval=10 make more than"),
 ]  # fmt: skip
 

@@ -309,10 +309,10 @@ def test_logging_is_left_as_it_was(space):
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["budget.interval=-5"], "budget.interval must be > 0 and an integer, got -5"),
-        (["budget.steps=1.5"], "budget.steps must be > 0 and an integer, got 1.5"),
+        (["budget.interval=-5"], "budget.interval must be an integer >= 1, got -5"),
+        (["budget.steps=1.5"], "budget.steps must be an integer >= 1, got 1.5"),
         (["population.size=0"], "population.size must be > 0"),
-        (["seed=-1"], "seed must be >= 0 and an integer, got -1"),
+        (["seed=-1"], "seed must be an integer >= 0, got -1"),
         (["method=pb3"], "unknown method 'pb3'; did you mean 'pbt'"),
         (["env=quadratik"], "unknown env 'quadratik'; did you mean 'quadratic'"),
         (["populaton.size=3"], "unknown override 'populaton.size'; did you mean 'population.size'"),
