@@ -179,7 +179,10 @@ def test_a_replay_of_a_distilled_agent_trains_what_came_after_its_birth_alone(sp
     assert [record.env_steps for record in found.history] == [record.env_steps - 30 for record in schedule]
     assert [r.hyperparameters for r in found.history] == [r.hyperparameters for r in schedule]
     assert all(record.teacher is None for record in found.history)
-    assert "without a teacher" in (found.path / "run.log").read_text()
+    assert "counts on from its teacher's 30 steps" in (found.path / "run.log").read_text()
+    again = replay(run.path)
+    assert again.comparison == found.comparison, "also where it is finished already"
+    assert "; the schedule begins with the birth of the run's best agent" in again.comparison
 
 
 def test_callbacks_hear_of_rungs_and_then_of_who_becomes_a_member(space):
