@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import itertools
+import logging
 import os
 import sys
 import traceback
@@ -42,13 +43,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; return its exit status: 0, 1 after an error, 2 after a wrong call, 128 + n after signal n."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        if arguments[:1] in (["run"], ["scripts"]):
-            # Hydra reads everything after these words itself.
-            return {"run": _run, "scripts": _scripts}[arguments[0]](arguments[1:])
-        parsed = _parsed(arguments)
-        status: int = parsed.do(parsed)
-        sys.stdout.flush()
-        return status
+        try:
+            return _do(arguments)
+        finally:  # help ends with SystemExit
+            sys.stdout.flush()
     except KeyboardInterrupt as stop:
         _complain(f"{stop or 'stopped'}")
         return 128 + (stop.signal_number if isinstance(stop, Interrupted) else 2)
@@ -60,6 +58,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
             _complain(traceback.format_exc())
         _complain(f"error: {_foreseen(error)}")
         return 1
+
+
+def _do(arguments: list[str]) -> int:
+    if arguments[:1] in (["run"], ["scripts"]):
+        # Hydra reads everything after these words itself.
+        return {"run": _run, "scripts": _scripts}[arguments[0]](arguments[1:])
+    parsed = _parsed(arguments)
+    status: int = parsed.do(parsed)
+    return status
 
 
 def _foreseen(error: Exception) -> MetapbtError:
@@ -345,7 +352,11 @@ def _data(parsed: argparse.Namespace) -> int:
 
 
 def _speak() -> None:
-    """Let standard output and error take every text, also where they are closed or know few letters."""
+    """Let standard output and error take every text, also where they are closed or know few letters.
+
+    Hydra logs what ``--info`` shows; a log that nobody reads is no error.
+    """
+    logging.raiseExceptions = False
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:

@@ -191,7 +191,11 @@ def run_config(config: DictConfig) -> Run:
             if finished(plan, directory, population["metric"], population["size"]):
                 LOGGER.warning("%s is finished already: nothing to do", plan.path)
             else:
-                _train(asked, directory, heed)
+                try:
+                    _train(asked, directory, heed)
+                except MetapbtError:
+                    directory.refuse()
+                    raise
             return Run.load(plan.path)
     finally:
         directory.release()
