@@ -228,7 +228,7 @@ def _write_webp(file: Path, frames: Iterator[Frame], fps: float) -> None:
 
     pictures = map(Image.fromarray, frames)
     first = next(pictures)
-    how = {"lossless": True, "minimize_size": True, "loop": 0}
+    how: dict[str, Any] = {"lossless": True, "minimize_size": True, "loop": 0}
     first.save(file, save_all=True, append_images=pictures, duration=round(1000 / fps), **how)
 
 
