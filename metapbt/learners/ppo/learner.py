@@ -72,7 +72,8 @@ class PPOLearner:
             step them; ``envpool`` for the default context; or ``auto``: ``jax`` for Brax's bodies, else ``python``.
         device: of ``engine=jax``: ``auto`` (a GPU where there is one), ``cpu`` or ``gpu``.
         normalise_advantages: within each minibatch.
-        normalise_observations, normalise_returns: by running moments, as ``VecNormalize`` does.
+        normalise_observations: by running moments, as ``VecNormalize`` does; ``auto``: those of Brax's bodies.
+        normalise_returns: the same of rewards, by the deviation of discounted returns.
         anneal_learning_rate: from its value at the first step of the budget to 0 at the last.
         sampled_evaluation: evaluate actions drawn from the policy instead of the most likely ones.
         network: ``policy`` and ``value``, each with ``layers`` (hidden ones), their ``width`` and ``activation`` (a key
@@ -91,10 +92,12 @@ class PPOLearner:
         self.budget = budget
         self.n_envs = whole_number("learner.n_envs", chosen["n_envs"], 1)
         self.engine: str = chosen["engine"]
+        body = env in JAX_ENVIRONMENTS.keys() - BATCHES.keys()
         if self.engine == "auto":  # what has no other batch than a compiled one would be stepped one by one
-            self.engine = "jax" if env in JAX_ENVIRONMENTS.keys() - BATCHES.keys() else "python"
+            self.engine = "jax" if body else "python"
         self.normalise_advantages = flag("learner.normalise_advantages", chosen["normalise_advantages"])
-        self.normalise_observations = flag("learner.normalise_observations", chosen["normalise_observations"])
+        asked = chosen["normalise_observations"]
+        self.normalise_observations = body if asked == "auto" else flag("learner.normalise_observations", asked)
         self.normalise_returns = flag("learner.normalise_returns", chosen["normalise_returns"])
         self.anneal_learning_rate = flag("learner.anneal_learning_rate", chosen["anneal_learning_rate"])
         self.sampled_evaluation = flag("learner.sampled_evaluation", chosen["sampled_evaluation"])

@@ -10,7 +10,7 @@ SETTINGS: dict[str, Any] = {
     "engine": "auto",
     "device": "auto",
     "normalise_advantages": True,
-    "normalise_observations": False,
+    "normalise_observations": "auto",
     "normalise_returns": False,
     "anneal_learning_rate": False,
     "sampled_evaluation": False,
