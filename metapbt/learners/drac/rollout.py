@@ -181,7 +181,7 @@ class DrACPolicy:
 
     def act(self, observation: NDArray[Any], rng: np.random.Generator | None = None) -> NDArray[Any] | int:
         """The most likely action for one observation, or one drawn by ``rng``: an integer, or an array of the box."""
-        outputs, _ = self._seer(np.asarray(observation)[None])
+        outputs, _ = self._seer(np.array(observation)[None])  # a copy: it may be a view that Torch cannot have
         noise = None if rng is None else self._seer.actions.noise(rng, 1)
         action: NDArray[Any] = self._to_env(self._seer.actions.draw(outputs, noise).numpy())[0]
         return action if action.ndim else int(action)
