@@ -12,8 +12,8 @@ that the augmented policy is to take, one pass of each for the whole minibatch, 
 augmentations picture by picture. Network, memory layout, initial weights, threads, environments, rollout and minibatch
 are the same.
 
-**frames**: random actions in ``make_batch("procgen", ...)`` beside a bare loop over EnvPool, where the reset of an
-episode takes the place of a step.
+**frames**: random actions in ``make_batch("procgen", ...)`` beside a bare loop over EnvPool, in which the reset of an
+episode takes the place of a step and is not counted.
 
 **memory**: of a rollout of 64 x 256 steps, as published: the arrays that are kept, and how much the process grows.
 """
@@ -277,14 +277,17 @@ def frames(arguments: argparse.Namespace, console: Console) -> None:
             start_level=0,
         )
         bare.reset()
+        # A step in which an episode is reset leads nowhere.
+        resets = sum(int((step[2] | step[3]).sum()) for step in map(bare.step, actions))
         seconds: list[list[float]] = [[], []]
-        for repeat in range(arguments.repeats + 1):
+        for repeat in range(3 * arguments.repeats + 1):
             for of_one, step in zip(seconds, (batch.step, bare.step), strict=True):
                 began = time.process_time()
                 for chosen in actions:
                     step(chosen)
                 of_one += [time.process_time() - began] if repeat else []
-        ours, theirs = (actions.size / float(np.median(of_one)) for of_one in seconds)
+        counts = (actions.size, actions.size - resets)
+        ours, theirs = (count / float(np.median(of_one)) for count, of_one in zip(counts, seconds, strict=True))
         table.add_row(game, f"{ours:,.0f}", f"{theirs:,.0f}", f"{ours / theirs:.2f}")
         batch.close()
         bare.close()

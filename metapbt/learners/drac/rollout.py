@@ -181,6 +181,6 @@ class DrACPolicy:
 
     def act(self, observation: NDArray[Any]) -> NDArray[Any] | int:
         """The most likely action for one observation: an integer, or an array within the bounds of the box."""
-        outputs, _ = self._seer(np.asarray(observation)[None])
+        outputs, _ = self._seer(np.array(observation)[None])  # a copy: it may be a view that Torch cannot have
         action: NDArray[Any] = self._to_env(self._seer.actions.draw(outputs).numpy())[0]
         return action if action.ndim else int(action)

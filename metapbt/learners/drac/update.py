@@ -18,7 +18,7 @@ from metapbt.learners.drac.network import ActorCritic
 from metapbt.learners.drac.rollout import Rollout, seen
 
 #: Observations that a CPU's network sees at once: more would leave its caches, and take memory. Gradients add up.
-PART = 64
+PART = 128
 #: A GPU's.
 PART_ON_GPU = 2048
 
