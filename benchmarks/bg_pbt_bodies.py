@@ -5,8 +5,7 @@
     python benchmarks/bg_pbt_bodies.py --variants bg_pbt pb2 --seeds 3
 
 Every run ends with the first generation in which it has trained ``--steps`` environment steps or more in all,
-candidates and students included (2.2 millions, unless told otherwise: BG-PBT's last intervals then begin after its
-last change of architecture). Members of the other methods get a budget of an eighth of that each. What is compared is
+candidates and students included (2.2 millions, unless told otherwise). What is compared is
 the test return: of the best agent that a run ever had, on 100 episodes that no decision saw. Means with their 95%
 intervals over seeds, and those of the differences in pairs of the same seed. Runs are trained one to a core, whatever
 executor the experiment has.
@@ -34,7 +33,7 @@ def main() -> None:
     parser.add_argument("--experiment", default="bg_pbt_small", help="bg_pbt_small, or one like it")
     parser.add_argument("--steps", type=int, default=2_200_000, help="of a whole run (2,200,000)")
     arguments = parser.parse_args()
-    budget = f"budget.steps={arguments.steps // MEMBERS}"
+    budget = f"budget.steps={arguments.steps // MEMBERS}"  # more than members of BG-PBT come to
     tasks = [
         Task(
             variant,
@@ -43,8 +42,8 @@ def main() -> None:
             (
                 f"experiment={arguments.experiment}",
                 f"stop.spent_steps={arguments.steps}",
+                budget,
                 *VARIANTS[variant],
-                *((budget,) if "eras.count=1" in VARIANTS[variant] else ()),
                 *arguments.also,
             ),
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import itertools
+import logging
 import os
 import sys
 import traceback
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
     from omegaconf import DictConfig
 
+    from metapbt.runs.agent import Agent
+
 _EXAMPLES = """\
 examples:
   metapbt run env=cart_pole method=pb2 seed=0
@@ -30,6 +33,8 @@ examples:
   metapbt status results
   metapbt report results
   metapbt replay results/cart_pole/default/pb2/seed_0
+  metapbt evaluate results/cart_pole/default/pb2/seed_0 context.pole_length=0.8
+  metapbt video results/cart_pole/default/pb2/seed_0 --to agent.gif
 
 metapbt COMMAND --help tells more."""
 
@@ -38,13 +43,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; return its exit status: 0, 1 after an error, 2 after a wrong call, 128 + n after signal n."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        if arguments[:1] in (["run"], ["scripts"]):
-            # Hydra reads everything after these words itself.
-            return {"run": _run, "scripts": _scripts}[arguments[0]](arguments[1:])
-        parsed = _parser().parse_args(arguments)
-        status: int = parsed.do(parsed)
-        sys.stdout.flush()
-        return status
+        try:
+            return _do(arguments)
+        finally:  # help ends with SystemExit
+            sys.stdout.flush()
     except KeyboardInterrupt as stop:
         _complain(f"{stop or 'stopped'}")
         return 128 + (stop.signal_number if isinstance(stop, Interrupted) else 2)
@@ -56,6 +58,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
             _complain(traceback.format_exc())
         _complain(f"error: {_foreseen(error)}")
         return 1
+
+
+def _do(arguments: list[str]) -> int:
+    if arguments[:1] in (["run"], ["scripts"]):
+        # Hydra reads everything after these words itself.
+        return {"run": _run, "scripts": _scripts}[arguments[0]](arguments[1:])
+    parsed = _parsed(arguments)
+    status: int = parsed.do(parsed)
+    return status
 
 
 def _foreseen(error: Exception) -> MetapbtError:
@@ -79,6 +90,17 @@ def _write_no_more() -> None:
     """Let what is left in the buffers of standard output go nowhere."""
     with contextlib.suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = _parser()
+    parsed, left = parser.parse_known_args(arguments)
+    # argparse gives a list of words all of its places at once: those behind an option are left over.
+    if hasattr(parsed, "context") and not any(word.startswith("-") for word in left):
+        parsed.context += left
+    elif left:
+        parser.error(f"unrecognized arguments: {' '.join(left)}")
+    return parsed
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -116,6 +138,54 @@ def _parser() -> argparse.ArgumentParser:
         "--seed", type=int, help="of the fresh agent (default: the run's number; its draws are others all the same)"
     )
     replay.add_argument("--out", type=Path, metavar="DIR", help="where to write (default: RUN_DIR/replay)")
+
+    def agents(made: argparse.ArgumentParser, examples: str) -> argparse.ArgumentParser:
+        """Add what commands share that let a run's best agent act."""
+        made.formatter_class, made.epilog = argparse.RawDescriptionHelpFormatter, f"examples:\n{examples}"
+        made.add_argument("run", type=Path, metavar="RUN_DIR", help="the directory of a run")
+        made.add_argument(
+            "context", nargs="*", metavar="context.FEATURE=VALUE", help="features that differ from the run's"
+        )
+        made.add_argument(
+            "--seed", type=int, help="of the first episode, the others counted up (default: the run's test episodes)"
+        )
+        made.add_argument(
+            "--levels",
+            choices=["train", "validation", "test"],
+            default="test",
+            help="where a run holds levels out, as Procgen's do: on which the agent plays (default: test)",
+        )
+        made.add_argument(
+            "--sampled",
+            action=argparse.BooleanOptionalAction,
+            help="draw actions from the policy, or take the most likely ones (default: as the run evaluates)",
+        )
+        return made
+
+    evaluate = agents(
+        command("evaluate", _evaluate, "what a run's best agent is worth, here or in another context"),
+        "  metapbt evaluate results/lunar_lander/default/pb2/seed_0\n"
+        "  metapbt evaluate results/lunar_lander/default/pb2/seed_0 context.gravity=-5 --episodes 20 --json",
+    )
+    evaluate.add_argument("--episodes", type=int, help="how many (default: as many as the run was tested on)")
+    evaluate.add_argument("--json", action="store_true", help="print one JSON object, each episode's return in it")
+
+    video = agents(
+        command("video", _video, "write a video of a run's best agent"),
+        "  metapbt video results/lunar_lander/default/pb2/seed_0 --to lander.mp4\n"
+        "  metapbt video results/lunar_lander/default/pb2/seed_0 context.gravity=-5 --to moon.gif --episodes 3\n"
+        "  metapbt video results/procgen/game=starpilot/pb2/seed_0 --to game.webp --levels train --sampled --steps 90",
+    )
+    video.add_argument(
+        "--to",
+        type=Path,
+        required=True,
+        metavar="FILE",
+        help="ending in .mp4 (pip install 'metapbt[video]'), .gif or .webp",
+    )
+    video.add_argument("--episodes", type=int, default=1, help="how many, one after another (default: 1)")
+    video.add_argument("--fps", type=float, help="frames per second (default: as the environment says)")
+    video.add_argument("--steps", type=int, default=10_000, help="of each episode, at most (default: 10000)")
 
     toy = command("toy", _toy, "figures and an animation of what populations did on env=quadratic")
     toy.add_argument("results", type=Path, metavar="RESULTS", help="a directory with runs of env=quadratic in it")
@@ -228,6 +298,28 @@ def _replay(parsed: argparse.Namespace) -> int:
     return 0
 
 
+def _evaluate(parsed: argparse.Namespace) -> int:
+    import json
+
+    found = _agent(parsed).evaluate(parsed.episodes)
+    print(json.dumps(found.to_dict()) if parsed.json else found)
+    return 0
+
+
+def _video(parsed: argparse.Namespace) -> int:
+    from metapbt.runs.video import write_video
+
+    print(write_video(_agent(parsed), parsed.to, parsed.episodes, parsed.fps, parsed.steps))
+    return 0
+
+
+def _agent(parsed: argparse.Namespace) -> Agent:
+    from metapbt.overrides import features_of
+    from metapbt.runs.run import load
+
+    return load(parsed.run).agent(features_of(parsed.context), parsed.sampled, parsed.seed, parsed.levels)
+
+
 def _toy(parsed: argparse.Namespace) -> int:
     from metapbt.report.overview import tell
     from metapbt.report.toy.write import write_toy_figures
@@ -260,7 +352,11 @@ def _data(parsed: argparse.Namespace) -> int:
 
 
 def _speak() -> None:
-    """Let standard output and error take every text, also where they are closed or know few letters."""
+    """Let standard output and error take every text, also where they are closed or know few letters.
+
+    Hydra logs what ``--info`` shows; a log that nobody reads is no error.
+    """
+    logging.raiseExceptions = False
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:

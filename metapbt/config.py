@@ -75,33 +75,6 @@ def _groups_of(choice: str) -> list[str]:
     return [path.parent.name for path in sorted(shared_dir("conf").glob("*/*.yaml")) if path.stem == choice]
 
 
-def integer(config: Mapping[str, Any], key: str, lowest: int = 0) -> int:
-    """Return the integer at a dotted key; a float that is a whole number counts, as YAML reads 1e5 as one.
-
-    Args:
-        config: nested mappings.
-        key: such as ``budget.steps``.
-        lowest: the smallest legal value.
-
-    Raises:
-        MetapbtError: there is none, or it is below ``lowest``.
-
-    Example:
-        >>> integer({"budget": {"steps": 1e5}}, "budget.steps", lowest=1)
-        100000
-    """
-    value: Any = config
-    for part in key.split("."):
-        value = value.get(part) if isinstance(value, Mapping) else None
-    whole = int(value) if isinstance(value, float) and value.is_integer() else value
-    wanted = {0: ">= 0", 1: "> 0"}.get(lowest, f">= {lowest}")
-    if isinstance(whole, bool) or not isinstance(whole, int) or whole < lowest:
-        raise MetapbtError(f"{key} must be {wanted} and an integer, got {'nothing' if value is None else shown(value)}")
-    if whole >= 2**63:  # what a table holds
-        raise MetapbtError(f"{key} must be {wanted} and below 2**63, got {shown(value)}")
-    return whole
-
-
 def check_shape(config: Mapping[str, Any]) -> None:
     """Check that every key of ``conf/config.yaml`` is there, and is a mapping where it is one there.
 
@@ -160,8 +133,8 @@ class readable_errors:  # noqa: N801 - used as a function: ``with readable_error
         pass
 
     def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
-        if error is None or isinstance(error, MetapbtError) or not isinstance(error, Exception):
-            return
+        if not isinstance(error, Exception) or isinstance(error, MetapbtError | BrokenPipeError):
+            return  # whose pipe breaks reads no more
         import yaml
         from hydra.errors import HydraException
         from omegaconf.errors import OmegaConfBaseException

@@ -55,5 +55,7 @@ def device_for(name: str) -> jax.Device:
                 raise MetapbtError("learner.device=gpu: JAX finds no GPU here (is jax[cuda13] installed?)") from error
         else:
             jax.config.update("jax_default_device", jax.devices("cpu")[0])  # type: ignore[no-untyped-call]
+            # Left alone, GPUs multiply matrices with ten bits of each number, those of Brax's physics too.
+            jax.config.update("jax_default_matmul_precision", "highest")  # type: ignore[no-untyped-call]
             return found
     return jax.devices("cpu")[0]

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from metapbt.errors import MetapbtError, one_line, shown, unknown_name
+from metapbt.plain import written_number
 
 #: Hydra's options that are followed by a value.
 _WITH_VALUE = {
@@ -130,6 +131,28 @@ def _whole(word: re.Match[str]) -> str:
         return word.group()
     number = Decimal(word.group())
     return f"{number:.0f}" if number == number.to_integral_value() else word.group()
+
+
+def features_of(overrides: Sequence[str]) -> dict[str, float | str]:
+    """The features that ``context.<feature>=value`` changes, where no Hydra reads them.
+
+    Raises:
+        MetapbtError: one is no such override, or changes a feature for the second time.
+
+    Example:
+        >>> features_of(["context.gravity=-5", "context.game=bigfish"])
+        {'gravity': -5, 'game': 'bigfish'}
+    """
+    found: dict[str, float | str] = {}
+    for text in overrides:
+        name, equals, value = text.removeprefix("context.").partition("=")
+        if not text.startswith("context.") or not name or not equals:
+            raise MetapbtError(f"{shown(text)} is no context.FEATURE=VALUE")
+        if name in found:
+            raise MetapbtError(f"context.{name} is there twice")
+        number = int(value) if re.fullmatch(r"-?\d{1,15}", value) else written_number(value)
+        found[name] = value if number is None else number
+    return found
 
 
 def config_dir_of(arguments: Sequence[str]) -> Path | None:

@@ -16,6 +16,7 @@ from metapbt.errors import MetapbtError, shown
 Value = Any
 
 _DEEPEST = 20
+_LARGEST = 2**63 - 1  # what a table holds
 _NARROW = ("float16", "float32")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
@@ -40,7 +41,7 @@ def _plain(value: Any, where: str, depth: int) -> Any:
     value = scalar(value)
     if value is None or type(value) in (str, bool):
         return value
-    if (type(value) is int and -(2**63) <= value < 2**63) or (type(value) is float and not math.isnan(value)):
+    if (type(value) is int and -(2**63) <= value <= _LARGEST) or (type(value) is float and not math.isnan(value)):
         return value
     if depth < _DEEPEST:
         if hasattr(value, "shape") and hasattr(value, "tolist"):  # an array of whichever library
@@ -99,14 +100,18 @@ def written_number(value: Any) -> int | float | None:
 
 
 def whole_number(name: str, value: Any, least: int, most: int | None = None) -> int:
-    """Check a setting that counts something; the integer that it is.
+    """Check a setting that counts something; the integer that it is. YAML reads 1e5 as a float, which counts as one.
 
     Raises:
         MetapbtError: it is none, or out of its range, ``least`` to ``most``.
     """
     found = number(value)
-    if not isinstance(found, int) or found < least or (most is not None and found > most):
+    if isinstance(found, float) and found.is_integer():
+        found = int(found)
+    if not isinstance(found, int) or not least <= found <= (_LARGEST if most is None else most):
         legal = f">= {least}" if most is None else f"from {least} to {most}"
+        if most is None and isinstance(found, int) and found > _LARGEST:
+            legal += " and below 2**63"
         raise MetapbtError(f"{name} must be an integer {legal}, got {shown(value)}")
     return found
 

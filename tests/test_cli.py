@@ -1,5 +1,6 @@
 """The command as a user meets it: its output, its exit status, never a traceback."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -58,6 +59,18 @@ def test_the_toy_is_trained_without_torch_or_jax():
     assert done.stdout.splitlines()[-1] == "set()"
 
 
+@pytest.mark.parametrize("command", ["--help", "run --help", "run --info"])
+def test_who_reads_no_further_is_no_error(command):
+    # As with `metapbt run --help | head`: the pipe is closed before, or while, it is written to.
+    reader, writer = os.pipe()
+    os.close(reader)
+    asked = [sys.executable, "-m", "metapbt.cli", *command.split()]
+    done = subprocess.run(asked, stdout=writer, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writer)
+    assert done.returncode in (0, 1)
+    assert done.stderr == ""
+
+
 def test_run_prints_where_the_run_is_and_its_test_return(capfd):
     assert main(["run", *QUICK]) == 0
     out, err = capfd.readouterr()
@@ -84,7 +97,7 @@ def test_multirun_trains_every_combination(results):
 def test_a_failing_run_of_a_sweep_leaves_the_others_alone(capfd):
     assert main(["run", "--multirun", *QUICK, "seed=0,-1,1"]) == 1
     err = capfd.readouterr().err
-    assert "seed must be >= 0 and an integer, got -1" in err
+    assert "seed must be an integer >= 0, got -1" in err
     assert "metapbt: error: 1 of 3 runs of the sweep failed" in err
     assert len(list(Path("results").rglob("DONE"))) == 2
 
@@ -92,13 +105,13 @@ def test_a_failing_run_of_a_sweep_leaves_the_others_alone(capfd):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["run", *QUICK, "budget.interval=-5"], "metapbt: error: budget.interval must be > 0 and an integer, got -5"),
+        (["run", *QUICK, "budget.interval=-5"], "metapbt: error: budget.interval must be an integer >= 1, got -5"),
         (["run", "env=cart_pol"], "metapbt: error: unknown env 'cart_pol'; did you mean 'cart_pole'?"),
         (["run", "env=cart_pole", "context.pole_lenght=1"], "unknown feature of cart_pole 'pole_lenght'; did you mean"),
         (["run", "pole_length=0.8"], "unknown override 'pole_length'; did you mean 'context.pole_length'?"),
         (["run", "env=Pendulm-v1"], "metapbt: error: unknown env 'Pendulm-v1'; did you mean 'Pendulum-v1'?"),
         (["run", "env=no_such:CAR"], "metapbt: error: env 'no_such:CAR' cannot be loaded: No module named 'no_such'"),
-        (["run", *QUICK, "budget.steps=1.5e0"], "budget.steps must be > 0 and an integer, got 1.5"),
+        (["run", *QUICK, "budget.steps=1.5e0"], "budget.steps must be an integer >= 1, got 1.5"),
         (["report", "nowhere"], "metapbt: error: nowhere is no directory"),
         (["status", "."], "metapbt: error: no runs under ."),
         (["data", "export", "."], "metapbt: error: data export needs --to FILE"),

@@ -109,7 +109,7 @@ def test_another_broken_file_beside_the_chosen_one_disturbs_nobody(capfd):
         ("context.optimum_shift=nan", "quadratic.optimum_shift must be in"),
         ("context.optimum_shift=1e400", "quadratic.optimum_shift must be"),
         ("context.optimum_shift=true", "quadratic.optimum_shift must be a number, got True"),
-        ("seed=18446744073709551616", "seed must be >= 0 and below 2**63"),
+        ("seed=18446744073709551616", "seed must be an integer >= 0 and below 2**63"),
     ],
 )
 def test_an_override_that_cannot_be_is_one_line(capfd, override, message):

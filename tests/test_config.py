@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from metapbt import cli
-from metapbt.config import compose, integer
+from metapbt.config import compose
 from metapbt.errors import MetapbtError
+from metapbt.plain import whole_number
 
 OWN_MODULE = """
 from metapbt.envs import Category, Environment, Feature
@@ -131,19 +132,13 @@ def test_what_is_no_whole_number_stays_as_it_was_written(written: str, value: ob
     [(3, 3), (3.0, 3), (1e5, 100_000), (0, None), (-1, None), (1.5, None), (True, None), ("3", None)],
 )
 def test_an_integer_may_be_a_float_of_a_file_that_is_whole(value: object, whole: int | None) -> None:
-    config = {"budget": {"steps": value}}
     if whole is not None:
-        found = integer(config, "budget.steps", lowest=1)
+        found = whole_number("budget.steps", value, 1)
         assert (found, type(found)) == (whole, int)
         return
     with pytest.raises(MetapbtError) as error:
-        integer(config, "budget.steps", lowest=1)
-    assert str(error.value) == f"budget.steps must be > 0 and an integer, got {value!r}"
-
-
-def test_an_integer_that_is_missing_is_named() -> None:
-    with pytest.raises(MetapbtError, match="budget.steps must be >= 0 and an integer, got nothing"):
-        integer({"budget": {}}, "budget.steps")
+        whole_number("budget.steps", value, 1)
+    assert str(error.value) == f"budget.steps must be an integer >= 1, got {value!r}"
 
 
 # ---- unknown keys

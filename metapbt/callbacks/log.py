@@ -41,7 +41,7 @@ class LogCallback(Callback):
             return
         if child is None:
             network = [
-                f"{name} {shown(value)}"
+                f"{name} {rounded(value)}"
                 for name, value in assignment.hyperparameters.items()
                 if parent.generation and name in self._run.architecture
             ]
@@ -56,9 +56,9 @@ class LogCallback(Callback):
             return
         before = parent.hyperparameters
         changes = ", ".join(
-            f"{name} {shown(before[name])} {_arrow(assignment.operations.get(name))} {shown(value)}"
+            f"{name} {rounded(before[name])} {_arrow(assignment.operations.get(name))} {rounded(value)}"
             if name in before
-            else f"{name} {shown(value)}"  # under other conditions than the parent's
+            else f"{name} {rounded(value)}"  # under other conditions than the parent's
             for name, value in assignment.hyperparameters.items()
             if name not in before or value != before[name] or name in assignment.operations
         )
@@ -145,7 +145,7 @@ def duration(seconds: float) -> str:
     return f"{hours}h{minutes:02d}m" if hours else f"{minutes}m{rest:02d}s" if minutes else f"{rest}s"
 
 
-def shown(value: object) -> str:
+def rounded(value: object) -> str:
     """A hyperparameter for people, in one line: four significant digits."""
     if isinstance(value, float):
         return f"{value:.4g}"

@@ -54,9 +54,9 @@ class Context(Mapping[str, FeatureValue]):
     @property
     def label(self) -> str:
         """How paths and logs call it: ``leg_height=3.2``, or ``default`` where nothing was changed."""
-        return ",".join(f"{name}={shown(value)}" for name, value in self.changed.items()) or "default"
+        return ",".join(f"{name}={digits(value)}" for name, value in self.changed.items()) or "default"
 
 
-def shown(value: FeatureValue) -> str:
+def digits(value: FeatureValue) -> str:
     """A feature's value in paths and scripts: ten significant digits of a number."""
     return value if isinstance(value, str) else f"{value:.10g}"

@@ -80,9 +80,9 @@ class Eras:
 
         def whole(name: str, least: int, most: int | None = None) -> int | None:
             value = asked.get(name)
-            return None if value is None else whole_number(f"eras.{name}", _whole(value), least, most)
+            return None if value is None else whole_number(f"eras.{name}", value, least, most)
 
-        count = whole_number("eras.count", _whole(asked.get("count", 1)), 1, MOST_ERAS)
+        count = whole_number("eras.count", asked.get("count", 1), 1, MOST_ERAS)
         patience, steps, distil_steps = (whole(name, 1, 2**62) for name in ("patience", "steps", "distil_steps"))
         students = whole("students", size, MOST_STUDENTS)
         architectures, teacher = asked.get("architectures", "surrogate"), asked.get("teacher", True)
@@ -155,8 +155,3 @@ def halving(students: int, size: int, steps: int) -> tuple[Rung, ...]:
         rungs.append(Rung(students, until))
         students = max(size, round(students / 2))
     return tuple(rungs)
-
-
-def _whole(value: Any) -> Any:
-    """A whole number that YAML reads as a float, such as 1e5, as an integer."""
-    return int(value) if isinstance(value, float) and value.is_integer() else value

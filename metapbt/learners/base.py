@@ -82,8 +82,14 @@ class Assigned:
 class Policy(Protocol):
     """A trained agent, for people."""
 
-    def act(self, observation: NDArray[Any]) -> NDArray[Any] | int:
-        """The most likely action for one observation."""
+    def act(self, observation: NDArray[Any], rng: np.random.Generator | None = None) -> NDArray[Any] | int:
+        """An action for one observation.
+
+        Args:
+            observation: as the environment gives it.
+            rng: draws the action from the policy; None for the most likely one. Where only that is known, the method
+                may have no such argument.
+        """
         ...
 
 

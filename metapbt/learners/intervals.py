@@ -72,10 +72,15 @@ def episodes_in(state: State | None, n_envs: int) -> dict[str, NDArray[Any]] | N
     return episodes
 
 
-def environment_actions(space: spaces.Discrete | spaces.Box) -> Callable[[NDArray[Any]], NDArray[Any]]:
-    """How the network's actions, (batch,) or (batch, outputs), become those of the environment."""
+def environment_actions(space: spaces.Discrete | spaces.Box, xp: Any = np) -> Callable[[Any], Any]:
+    """How the network's actions, (batch,) or (batch, outputs), become those of the environment.
+
+    Args:
+        space: of the environment's actions.
+        xp: ``numpy`` or ``jax.numpy``.
+    """
     if isinstance(space, spaces.Discrete):
-        start = space.start
+        start = int(space.start)
         return (lambda actions: actions + start) if start else (lambda actions: actions)
     low, high, shape = space.low.ravel(), space.high.ravel(), space.shape
-    return lambda actions: np.clip(actions, low, high).reshape(len(actions), *shape)
+    return lambda actions: xp.clip(actions, low, high).reshape(len(actions), *shape)

@@ -7,6 +7,7 @@ training.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -14,6 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metapbt.envs import make_env
+from metapbt.envs.levels import FEATURES as LEVELS
+from metapbt.envs.pictures import channels_last, is_picture
 from metapbt.errors import MetapbtError
 from metapbt.history import Context, FeatureValue
 from metapbt.log import LOGGER
@@ -25,8 +28,10 @@ Array = NDArray[np.float64]
 Describe = Callable[[Sequence[Context]], list[dict[str, float]]]
 
 MOST_CATEGORIES = 100  # of a feature; where it has more, a value says no more than a name
+MOST_LEVELS = 2.0**31
 EPISODE_STEPS = 200  # of each, at most
-NUMBERS = 256  # of an observation, at most; of pictures as many are taken, evenly over them
+NUMBERS = 256  # of an observation, at most; of longer ones as many are taken, evenly over them
+GRID = 4  # of a picture: cells along each side, of each of which every channel's mean and deviation are taken
 CHANCE = 0.001  # that a statistic counts which does not depend on the context
 COMPONENTS = 3  # of what contexts differ in, at most, and
 SMALLEST = 0.1  # share of the differences that each must explain
@@ -36,10 +41,16 @@ def by_features(contexts: Sequence[Context]) -> list[dict[str, float]]:
     """Describe contexts by the features that all of them have.
 
     A number is described by itself, a category by a 0 or 1 for each of its values, unless there are more than
-    ``MOST_CATEGORIES``: then it is left out.
+    ``MOST_CATEGORIES``: then it is left out. Sets of levels are described by how many levels they have, on a log
+    scale (all of them being ``MOST_LEVELS``): which ones these are says nothing, for levels are drawn independently.
     """
     described: list[dict[str, float]] = [{} for _ in contexts]
-    for name in [name for name in contexts[0] if all(name in context for context in contexts)]:
+    shared = [name for name in contexts[0] if all(name in context for context in contexts)]
+    if set(LEVELS) <= set(shared):
+        number, first = LEVELS
+        shared.remove(first)
+        contexts = [Context({**context, number: _levels(context[number])}) for context in contexts]
+    for name in shared:
         values = [context[name] for context in contexts]
         categories = sorted(set(map(str, values))) if any(isinstance(value, str) for value in values) else []
         if len(categories) > MOST_CATEGORIES:
@@ -50,6 +61,13 @@ def by_features(contexts: Sequence[Context]) -> list[dict[str, float]]:
             else:
                 description[name] = float(value)
     return described
+
+
+def _levels(count: FeatureValue) -> FeatureValue:
+    """How many levels there are, on a log scale; 0 is all of them."""
+    if isinstance(count, str):
+        return count
+    return math.log2(1 + max(float(count), 0.0)) if count else math.log2(MOST_LEVELS)
 
 
 class Experience:
@@ -107,8 +125,8 @@ class Experience:
 def random_episodes(env: str, context: Mapping[str, FeatureValue], episodes: int) -> Array:
     """Statistics of a random policy's episodes in one context, ``episodes x statistics``; always the same ones.
 
-    Of each number in an observation, of its change in a step, and of the reward: mean and deviation over the steps.
-    Then the return, and how long the episode was.
+    Of each number in an observation (a picture's are those of ``cells``), of its change in a step, and of the reward:
+    mean and deviation over the steps. Then the return, and how long the episode was.
 
     Raises:
         MetapbtError: the environment is unknown, has no episodes, or observations that are no arrays of one size.
@@ -117,12 +135,15 @@ def random_episodes(env: str, context: Mapping[str, FeatureValue], episodes: int
 
     made = make_env(env, render_mode=None, **dict[str, Any](context))
     space = made.observation_space
+    picture = is_picture(space)
     if not space.is_np_flattenable:
         raise MetapbtError(
             f"meta.describe_by=experience needs observations of one size, {env} has {space}; describe by features"
         )
 
     def numbers(observation: Any) -> Array:
+        if picture:
+            return cells(observation)
         flat = np.asarray(flatten(space, observation), dtype=np.float64)
         return flat[evenly(len(flat), NUMBERS)]
 
@@ -140,6 +161,25 @@ def random_episodes(env: str, context: Mapping[str, FeatureValue], episodes: int
         found.append(_statistics(np.array(observations, dtype=np.float64), np.array(rewards)))
     made.close()
     return np.array(found)
+
+
+def cells(picture: NDArray[Any]) -> Array:
+    """A picture in few numbers: mean and deviation of each channel in each cell of a coarse grid.
+
+    Where things are tells games apart as little as single pixels would; colours, brightness and texture do.
+
+    Args:
+        picture: (height, width), (height, width, channels) or (channels, height, width), of bytes.
+
+    Returns:
+        At most ``2 * GRID**2 * channels`` numbers from 0 to 1: all means, then all deviations.
+    """
+    scaled = channels_last(np.asarray(picture)) / 255
+    rows = np.array_split(scaled, min(GRID, scaled.shape[0]), axis=0)
+    parts = [cell for row in rows for cell in np.array_split(row, min(GRID, scaled.shape[1]), axis=1)]
+    return np.concatenate(
+        [[cell.mean(axis=(0, 1)) for cell in parts], [cell.std(axis=(0, 1)) for cell in parts]]
+    ).ravel()
 
 
 def _statistics(observations: Array, rewards: Array) -> Array:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -23,12 +24,23 @@ class Warp(torch.nn.Module):
     The network's last layer starts at zero, so that the kernel begins as a plain one with automatic relevance
     determination, and departs from it only as far as the data ask for it.
 
+    A category's column is widened first: to one for each choice, of which one is 1. So any two choices may be alike or
+    not, whatever their order.
+
     Args:
-        scales: the initial ``a``, shape ``d``: inverse lengthscales.
+        scales: the initial ``a``, shape ``d``: inverse lengthscales of columns in the unit cube.
+        categories: of each column of a category, how many choices share it; choice i is from i / n to (i + 1) / n.
     """
 
-    def __init__(self, scales: Tensor) -> None:
+    def __init__(self, scales: Tensor, categories: Mapping[int, int] | None = None) -> None:
         super().__init__()
+        self.categories = dict(categories or {})
+        # Two choices drawn at random are as far apart, in the mean square, as two numbers of the unit interval.
+        parts = [
+            (scale / math.sqrt(12 * (1 - 1 / choices))).expand(choices) if choices else scale[None]
+            for scale, choices in ((scale, self.categories.get(column)) for column, scale in enumerate(scales))
+        ]
+        scales = torch.cat(parts)
         width = len(scales)
         self.log_scales = torch.nn.Parameter(scales.log())
         self.hidden = torch.nn.Sequential(
@@ -39,9 +51,23 @@ class Warp(torch.nn.Module):
         torch.nn.init.zeros_(self.last.bias)
 
     def forward(self, v: Tensor) -> Tensor:
-        """The features ``... x n x d`` of inputs ``... x n x d``."""
+        """The features ``... x n x w`` of inputs ``... x n x d``; ``w`` is ``d`` with categories widened."""
+        v = self._widened(v)
         residual: Tensor = self.last(self.hidden(v))
         return v * self.log_scales.exp() + residual
+
+    def _widened(self, v: Tensor) -> Tensor:
+        if not self.categories:
+            return v
+        columns = []
+        for column, coordinates in enumerate(v.unbind(dim=-1)):
+            choices = self.categories.get(column)
+            if choices is None:
+                columns.append(coordinates.unsqueeze(-1))
+            else:
+                chosen = (coordinates * choices).floor().clamp(0, choices - 1)
+                columns.append((chosen.unsqueeze(-1) == torch.arange(choices)).to(v))
+        return torch.cat(columns, dim=-1)
 
 
 class Stage(torch.nn.Module):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -80,13 +80,16 @@ class MetaModel:
         stage: the part of it that says how large changes and noise are.
     """
 
-    def __init__(self, given: int, features: int, chosen: int, seed: int = 0) -> None:
+    def __init__(
+        self, given: int, features: int, chosen: int, categories: Mapping[int, int] | None = None, seed: int = 0
+    ) -> None:
         """Make an untrained one.
 
         Args:
             given: columns of time and return.
             features: columns of the context.
             chosen: columns of hyperparameters.
+            categories: of each of these that is a category's, counted from 0, how many choices share it.
             seed: of the networks' first weights.
         """
         self.chosen = chosen
@@ -99,7 +102,8 @@ class MetaModel:
         rbf.raw_lengthscale.requires_grad_(False)  # the warp's scales say it
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            self.warp = Warp(scales)
+            first = given + features
+            self.warp = Warp(scales, {first + column: choices for column, choices in (categories or {}).items()})
             self.stage = Stage()
         self.kernel = StagedKernel(DeepKernel(rbf, self.warp), self.stage)
 
@@ -207,7 +211,7 @@ class MetaModel:
 
     @property
     def relevance(self) -> Array:
-        """The inverse lengthscales of the columns, shape ``d``, without what the network adds."""
+        """The inverse lengthscales, without what the network adds: of time, return and context, then of the others."""
         return np.asarray(self.warp.log_scales.detach().exp().numpy(), dtype=np.float64)
 
     def nearest(self, rows: Rows, anchors: Array, count: int) -> Rows:

@@ -141,7 +141,7 @@ def _alike(
     features = len(tasks.scale.features)
     if not len(tasks) or not features:
         return _standardised(described)
-    model = MetaModel(2, features, len(space))
+    model = MetaModel(2, features, len(space), tasks.categories)
     model.train(tasks.rows, PLAIN, PLAIN.steps)
     relevance = model.relevance[2 : 2 + features]
     places = np.array([tasks.scale.context(description) for description in described]) * relevance

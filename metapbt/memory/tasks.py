@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from hashlib import sha256
 from typing import TYPE_CHECKING
@@ -33,10 +33,18 @@ class Tasks:
         contexts: those of the samples, as they count them.
         descriptions: of these contexts.
         chosen: how many columns are hyperparameters.
+        categories: of each of these, counted from 0, that is a category's of more than two choices: how many.
     """
 
-    def __init__(self, samples: Samples, contexts: Sequence[Context], descriptions: Sequence[Description]) -> None:
+    def __init__(
+        self,
+        samples: Samples,
+        contexts: Sequence[Context],
+        descriptions: Sequence[Description],
+        categories: Mapping[int, int] | None = None,
+    ) -> None:
         self.samples = samples
+        self.categories: Mapping[int, int] = dict(categories or {})
         self.contexts = tuple(contexts)
         self.descriptions = tuple(descriptions)
         self.chosen = samples.points.shape[1]
@@ -69,7 +77,8 @@ class Tasks:
             points[kept],
             numbers[found.runs[kept]],
         )
-        return cls(samples, list(places), [memory.descriptions[c] if with_features else {} for c in places])
+        categories = {place: len(p.choices) for place, p in enumerate(space.parameters) if len(p.choices) > 2}
+        return cls(samples, list(places), [memory.descriptions[c] if with_features else {} for c in places], categories)
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -113,6 +122,8 @@ class Tasks:
         """A hash of all that models are trained on."""
         digest = sha256(repr([sorted(description.items()) for description in self.descriptions]).encode())
         digest.update(repr(self.samples.points.shape).encode())
+        if self.categories:
+            digest.update(repr(sorted(self.categories.items())).encode())
         for part in vars(self.samples).values():
             digest.update(np.ascontiguousarray(part).tobytes())
         return digest.hexdigest()

@@ -36,6 +36,7 @@ class Contexts(Protocol):
     """Rows of several contexts; see :class:`metapbt.memory.tasks.Tasks`."""
 
     chosen: int
+    categories: Mapping[int, int]
 
     @property
     def rows(self) -> Rows:
@@ -67,7 +68,7 @@ class Learned:
         """Untrained models, as :func:`learned` begins with."""
 
         def untrained(rows: Rows) -> MetaModel:
-            return MetaModel(2, rows.inputs.shape[1] - 2 - tasks.chosen, tasks.chosen)
+            return MetaModel(2, rows.inputs.shape[1] - 2 - tasks.chosen, tasks.chosen, tasks.categories)
 
         names = np.unique(tasks.rows.contexts)
         held_out = names[evenly(len(names), MOST_CONTEXTS)] if len(names) > 1 else names[:0]

@@ -68,6 +68,8 @@ class Pairs(NamedTuple):
         method: what is compared.
         baseline: what with.
         remembers: whether the method's runs learned from other contexts and the baseline's did not.
+        lacks: what the method of such runs is without memory, where that is not the baseline: then memory is not all
+            that they differ in.
         runs: of each context, the pairs ``(run of the method, run of the baseline)``.
         ranges: of these contexts.
     """
@@ -75,6 +77,7 @@ class Pairs(NamedTuple):
     method: str
     baseline: str
     remembers: bool
+    lacks: str | None
     runs: Mapping[Context, list[tuple[Run, Run]]]
     ranges: Mapping[Context, Range]
 
@@ -110,27 +113,28 @@ def all_pairs(group: Group) -> list[Pairs]:
     """Every method beside its baseline, methods with a memory first.
 
     The baseline of runs that learned from other contexts is what their method is without memory, where there are runs
-    of it: ``pb2`` for ``meta_pb2``, ``bg_pbt`` for ``meta_bg_pbt``. That of all others is ``pb2`` where there are such
-    runs, else the first of the methods.
+    of it: ``pb2`` for ``meta_pb2``, ``bg_pbt`` for ``meta_bg_pbt``. That of all others is ``pb2`` where there are runs
+    with memory beside it, else the first of the methods, one without memory where there is one.
     """
     remembering = {run.method: run.chosen_by for run in group.runs if run.remembers}
-    usual = "pb2" if remembering and "pb2" in group.methods else group.methods[0]
+    chosen_by = {run.method: run.chosen_by for run in group.runs}
+    plain = [name for name in group.methods if name not in remembering]
+    usual = "pb2" if remembering and "pb2" in group.methods else (plain or group.methods)[0]
     baselines = {}
     for name in group.methods:
         without = WITHOUT_MEMORY.get(remembering.get(name, ""))
-        baselines[name] = without if without in group.methods and without not in remembering else usual
+        same = [other for other in plain if other == without] or [o for o in plain if chosen_by[o] == without]
+        baselines[name] = same[0] if same else usual
     others = sorted((name for name in group.methods if name != baselines[name]), key=lambda n: n not in remembering)
     ranges = score_ranges(group)
-    return [
-        Pairs(
-            name,
-            baselines[name],
-            name in remembering and baselines[name] not in remembering,
-            _pairs(group, name, baselines[name]),
-            ranges,
-        )
-        for name in others
-    ]
+
+    def beside_its_baseline(name: str) -> Pairs:
+        baseline, without = baselines[name], WITHOUT_MEMORY.get(chosen_by[name])
+        remembers = name in remembering and baseline not in remembering
+        lacks = without if remembers and without != chosen_by[baseline] else None
+        return Pairs(name, baseline, remembers, lacks, _pairs(group, name, baseline), ranges)
+
+    return list(map(beside_its_baseline, others))
 
 
 def score_ranges(group: Group) -> dict[Context, Range]:

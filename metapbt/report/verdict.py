@@ -31,6 +31,8 @@ def verdict(group: Group) -> str:
 def _sentence(pairs: Pairs) -> str:
     compared = f"{pairs.method} against {pairs.baseline}"
     name = f"memory ({compared})" if pairs.remembers else compared
+    if pairs.lacks:
+        name = f"memory and more ({compared}, for want of {pairs.lacks})"
     if not pairs.runs:
         return f"{name}: nothing can be told yet, since no context and seed has finished runs of both."
     steps = max(run.steps[-1] for found in pairs.runs.values() for pair in found for run in pair if len(run.steps))

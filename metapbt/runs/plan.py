@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from metapbt import seeding
-from metapbt.config import check_shape, integer
+from metapbt.config import check_shape
 from metapbt.errors import MetapbtError, one_line, shown
 from metapbt.execution import Executor, make_executor
 from metapbt.execution.base import Job
 from metapbt.history import Budget, Eras, History, Interval, Record, Ref
 from metapbt.learners import LearnerSpec
 from metapbt.overrides import in_full
-from metapbt.plain import thawed
+from metapbt.plain import thawed, whole_number
 from metapbt.population.explorers import explorer_class
 from metapbt.population.tuner import Tuner
 from metapbt.registry import lookup, settings_of
@@ -320,7 +320,7 @@ def _with_whole_numbers(config: Mapping[str, Any]) -> dict[str, Any]:
         group, _, name = key.rpartition(".")
         place = checked[group] if group else checked
         if place[name] is not None or key not in _OPTIONAL:
-            place[name] = integer(config, key, lowest)
+            place[name] = whole_number(key, place[name], lowest)
     checked["context"] = checked["context"] or {}
     return checked
 

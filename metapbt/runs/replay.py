@@ -6,7 +6,6 @@ were fortunate, shows when another agent trains on it from the start and nobody 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +23,7 @@ from metapbt.log import LOGGER, logging_to
 from metapbt.population.explorers.base import Explorer, Pending, Suggestion
 from metapbt.population.selection import Exploit, Selection
 from metapbt.population.tuner import Tuner
+from metapbt.runs.agent import refuse_code_of_others
 from metapbt.runs.lineage import lineage
 from metapbt.runs.loop import drive
 from metapbt.runs.mending import finished
@@ -44,20 +44,24 @@ class Replay:
         history: its records, one for each interval; the only member is number 0.
         test_return: of its agent, over episodes that it did not train on.
         original: what the run says of itself.
+        began: environment steps of its teacher's that the run's best agent counts on from, where it was a student; 0
+            where the schedule begins with the run.
     """
 
     path: Path
     history: History
     test_return: float
     original: RunInfo
+    began: int = 0
 
     @property
     def comparison(self) -> str:
-        """One line: the replay's test return and the run's."""
+        """One line: the replay's test return and the run's, and from where on the run's agent is replayed."""
         steps = self.history.leader().env_steps
         run = self.original.test_return
         beside = "the run has not finished" if run is None else f"the run's {run:.2f}"
-        return f"{self.path}: test return {self.test_return:.2f} after {steps} steps, {beside}"
+        said = f"{self.path}: test return {self.test_return:.2f} after {steps} steps, {beside}"
+        return f"{said}; {_since_birth(self.began)}" if self.began else said
 
 
 def replay(run_dir: Path, seed: int | None = None, out: Path | None = None) -> Replay:
@@ -112,16 +116,11 @@ def replay(run_dir: Path, seed: int | None = None, out: Path | None = None) -> R
             else:
                 if info.state != "done":
                     LOGGER.warning("%s is not finished: the schedule is that of its best agent so far", run_dir)
-                if schedule[0].teacher is not None:
-                    LOGGER.warning(
-                        "%s: its best agent learned from another one when it was new, after %d steps; the replay "
-                        "trains what came after these, without a teacher",
-                        run_dir,
-                        began,
-                    )
+                if began:
+                    LOGGER.warning("%s: %s", run_dir, _since_birth(began))
                 tuner = _tuner(space, schedule, info.metric)
                 drive(plan, directory, tuner, plan.make_executor(), make_callbacks(()), heed)
-            return _finished(directory, info)
+            return _finished(directory, info, began)
     finally:
         directory.release()
 
@@ -164,7 +163,7 @@ class GoOnAlone(Selection):
 def _plan(run_dir: Path, info: RunInfo, seed: int, path: Path, ends: Sequence[int | None]) -> tuple[Plan, Space]:
     config = RunDirectory(run_dir).config()
     try:
-        _refuse_code_of_others(run_dir / "config.yaml", (config["learner"]["name"], config["env"]))
+        refuse_code_of_others(run_dir / "config.yaml", (config["learner"]["name"], config["env"]))
         learner = LearnerSpec.of(config)
         plan = Plan(
             path=path,
@@ -203,14 +202,21 @@ def _tuner(space: Space, schedule: Sequence[Record], metric: str) -> Tuner:
     )
 
 
-def _finished(directory: RunDirectory, original: RunInfo) -> Replay:
+def _since_birth(began: int) -> str:
+    return (
+        f"the schedule begins with the birth of the run's best agent, a student that counts on from its teacher's "
+        f"{began} steps, so the replay trains what came after these, from nothing and without a teacher"
+    )
+
+
+def _finished(directory: RunDirectory, original: RunInfo, began: int) -> Replay:
     from metapbt.store.journal import read_journal
 
     done = directory.finished()
     if done is None or done.test_return is None:
         raise MetapbtError(f"{directory.path} is damaged: it does not say what its agent is worth")
     history = History(read_journal(directory.journal.path).records, original.metric)
-    return Replay(directory.path, history, done.test_return, original)
+    return Replay(directory.path, history, done.test_return, original, began)
 
 
 def _keep_schedule(schedule: Sequence[Record], file: Path) -> None:
@@ -231,10 +237,3 @@ def _keep_schedule(schedule: Sequence[Record], file: Path) -> None:
             f"{file.parent} replays another schedule: the run has gone on since, or was replaced. "
             "Choose another seed, or remove that directory"
         )
-
-
-def _refuse_code_of_others(config: Path, names: Sequence[str]) -> None:
-    """Import what a configuration names as ``package.module:Name`` only where the file is the user's own."""
-    own = [name for name in names if ":" in name]
-    if own and config.stat().st_uid != os.getuid():
-        raise MetapbtError(f"{config} is another user's and names code ({', '.join(own)}), which is not imported")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,6 +27,10 @@ from metapbt.store.table import to_table
 if TYPE_CHECKING:
     import pandas as pd
     from omegaconf import DictConfig
+
+    from metapbt.history import FeatureValue
+    from metapbt.learners.base import Policy
+    from metapbt.runs.agent import Agent
 
 
 @dataclass(frozen=True, repr=False)
@@ -95,6 +99,45 @@ class Run:
             for record in lineage(self.history)
         )
 
+    def agent(
+        self,
+        changed: Mapping[str, FeatureValue] | None = None,
+        sampled: bool | None = None,
+        seed: int | None = None,
+        levels: str = "test",
+    ) -> Agent:
+        """The best agent that the run ever had, which can be evaluated and filmed.
+
+        Args:
+            changed: features of its environment that differ from the run's.
+            sampled: whether its actions are drawn from its policy; None for what the run does when it evaluates.
+            seed: of its first episode; None for the run's own test episodes.
+            levels: where a run holds levels out, of which of its contexts: ``train``, ``validation`` or ``test``.
+
+        Raises:
+            MetapbtError: no generation has finished yet, a feature is unknown or illegal, or there are no such levels.
+
+        Example:
+            >>> run = load("results/lunar_lander/default/pb2/seed_0")  # doctest: +SKIP
+            >>> run.agent({"gravity": -5}).evaluate(episodes=20).mean  # doctest: +SKIP
+        """
+        from metapbt.runs.agent import Agent
+
+        return Agent.of(self.info, self.history, changed, sampled, seed, levels)
+
+    def policy(self) -> Policy:
+        """The policy of the best agent that the run ever had.
+
+        Raises:
+            MetapbtError: no generation has finished yet, its checkpoint is gone or damaged, or the learner solves a
+                problem without observations.
+
+        Example:
+            >>> run = load("results/cart_pole/default/pb2/seed_0")  # doctest: +SKIP
+            >>> run.policy().act(observation)  # doctest: +SKIP
+        """
+        return self.agent().policy()
+
     def __repr__(self) -> str:
         tested = "" if self.test_return is None else f", test return {self.test_return:.2f}"
         return (
@@ -148,7 +191,11 @@ def run_config(config: DictConfig) -> Run:
             if finished(plan, directory, population["metric"], population["size"]):
                 LOGGER.warning("%s is finished already: nothing to do", plan.path)
             else:
-                _train(asked, directory, heed)
+                try:
+                    _train(asked, directory, heed)
+                except MetapbtError:
+                    directory.refuse()
+                    raise
             return Run.load(plan.path)
     finally:
         directory.release()

@@ -68,7 +68,7 @@ class Description:
 
     def to_dict(self) -> dict[str, Any]:
         """This description as plain data."""
-        plain = {name: getattr(self, name) for name in self.__dataclass_fields__ if name != "context"}
+        plain = {name: getattr(self, name) for name in Description.__dataclass_fields__ if name != "context"}
         return {**plain, "features": dict(self.context), "changed": list(self.context.changed)}
 
     @classmethod

@@ -8,7 +8,7 @@ import os
 import stat
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -19,6 +19,7 @@ from metapbt.errors import MetapbtError
 from metapbt.history import Context, History
 from metapbt.log import LOGGER
 from metapbt.store.concatenate import concatenated
+from metapbt.store.description import Description
 from metapbt.store.done import Done
 from metapbt.store.journal import Content, Journal, read_journal
 from metapbt.store.parquet import check_ends, row_count
@@ -45,41 +46,23 @@ _Read = TypeVar("_Read")
 _TRIES = 30  # of reading a run whose files are replaced again and again
 
 
-@dataclass(frozen=True)
-class RunInfo:
-    """What can be known of a run without its records.
+@dataclass(frozen=True, kw_only=True)
+class RunInfo(Description):
+    """What can be known of a run without its records: what it is, and what became of it.
 
     Attributes:
         path: the run directory.
-        env: the environment's name.
-        method: the method's name.
-        name: what the run is called in its path and in reports: the method, unless it was given another name.
-        learner: the learner's name.
-        seed: of the run.
-        context: of the environment.
         state: ``done``, ``running`` (on this machine), ``failed``, ``stopped`` (the same command goes on), or
             ``unknown``: whether somebody works on it cannot be seen, as in another user's directory.
         error: what ended a failed run.
-        generations: planned generations.
-        metric: the return that selection looks at.
-        size: members of the population.
         ancestry: the contexts that its memory is made of, over any number of hops.
         test_return: of the best agent, over episodes that no decision saw; None until the run is done.
         done: what the finished run says of itself; None until then.
     """
 
     path: Path
-    env: str
-    method: str
-    name: str
-    learner: str
-    seed: int
-    context: Context
     state: str
     error: str | None
-    generations: int
-    metric: str
-    size: int
     ancestry: frozenset[Context]
     test_return: float | None
     done: Done | None = None
@@ -329,18 +312,10 @@ def _described(directory: RunDirectory) -> RunInfo:
     idle = "failed" if failure is not None else "stopped" if busy is False else "unknown"
     state = "done" if done else "running" if busy else idle
     return RunInfo(
+        **{field.name: getattr(found, field.name) for field in fields(found)},
         path=directory.path,
-        env=found.env,
-        method=found.method,
-        name=found.name,
-        learner=found.learner,
-        seed=found.seed,
-        context=found.context,
         state=state,
         error=failure if state == "failed" else None,
-        generations=found.generations,
-        metric=found.metric,
-        size=found.size,
         ancestry=ancestry,
         test_return=done.test_return if done else None,
         done=done,

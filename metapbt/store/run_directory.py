@@ -79,10 +79,10 @@ class RunDirectory:
         self.log = path / "run.log"
         self._config = path / "config.yaml"
         self._checkpoints = path / "checkpoints"
-        self._done = path / "DONE"
-        self._error = path / "FAILED"
+        self._done, self._error = path / "DONE", path / "FAILED"
         self._descriptor: int | None = None  # of the lock, once it is taken
         self._replacing = False
+        self._new: list[Path] = []  # what opening and logging made, the innermost first, until the run begins
 
     @cached_property
     def _lock(self) -> FileLock:
@@ -100,6 +100,7 @@ class RunDirectory:
                 with.
         """
         try:
+            self._new = [p for p in (self.path / ".lock", self.log, self.path, *self.path.parents) if not p.exists()]
             make_folder(self.path)
             self._lock.acquire(timeout=_LOCK_SECONDS)
             self._descriptor = os.open(self.path / ".lock", os.O_RDONLY | os.O_CLOEXEC)
@@ -126,6 +127,7 @@ class RunDirectory:
             OSError: it cannot be written.
         """
         self.held.check()
+        self._new = []
         if self._replacing:
             self._clear()
             self._replacing = False
@@ -135,6 +137,12 @@ class RunDirectory:
         if config is not None and not self._config.exists():
             write_text_atomically(self._config, yaml.safe_dump(dict(config), sort_keys=False), parents=False)
         self._error.unlink(missing_ok=True)
+
+    def refuse(self) -> None:
+        """Leave nothing new of a run that was refused before it began."""
+        for place in self._new if self.held.in_place else ():
+            with suppress(OSError):  # a folder that somebody else uses by now
+                (place.rmdir if place.is_dir() else place.unlink)()
 
     def release(self) -> None:
         """Let others open the directory."""
@@ -304,8 +312,8 @@ class RunDirectory:
         if self._descriptor is not None:
             self.held.check()
         head = self.journal.head()
-        text = replace(done, journal=head["crc32"] if head else None).to_text()
-        write_text_atomically(self._done, text, parents=False)
+        done = replace(done, journal=head["crc32"] if head else None)
+        write_text_atomically(self._done, done.to_text(), parents=False)
 
     def withdraw_done(self) -> None:
         """Say no more that the run has finished."""

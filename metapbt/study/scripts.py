@@ -18,7 +18,7 @@ from metapbt.config import shared_dir
 from metapbt.envs import Category, Feature, get_environment, make_context
 from metapbt.errors import MetapbtError, unknown_name
 from metapbt.files import atomic_file
-from metapbt.history.context import Context, FeatureValue, shown
+from metapbt.history.context import Context, FeatureValue, digits
 from metapbt.overrides import in_full
 from metapbt.plain import whole_number
 from metapbt.store.run_directory import path_name, run_directory
@@ -117,10 +117,10 @@ def write_scripts(
             | {
                 "job": f"c{context.index}",
                 "index": context.index,
-                "value": shown(context.value),
+                "value": digits(context.value),
                 "script": Path(os.path.relpath(path.resolve(), Path.cwd())).as_posix(),
                 "log": f"{log_directory}/c{context.index}",
-                "overrides": [*carried, f"context.{feature.name}={shown(context.value)}"],
+                "overrides": [*carried, f"context.{feature.name}={digits(context.value)}"],
                 "run_directories": [
                     run_directory(results_dir, env, context.context, name, seed).as_posix() for seed in seeds
                 ],
@@ -165,7 +165,7 @@ def script_contexts(
         context = make_context(env, {**others, feature.name: wanted})
         value = context[feature.name]  # a feature may allow whole numbers only
         if value in names:
-            raise MetapbtError(f"{names[value]} and {name} of {env}.{feature.name} both give {shown(value)}")
+            raise MetapbtError(f"{names[value]} and {name} of {env}.{feature.name} both give {digits(value)}")
         names[value] = name
         contexts.append(ScriptContext(index, value, context))
     return contexts

@@ -9,12 +9,14 @@ from env_trajectories import trajectory
 from gymnasium.utils.env_checker import check_env
 
 import metapbt
-from metapbt.envs import get_environment, make_env
+from metapbt.envs import get_environment, make_context, make_env
 from metapbt.envs.batches import make_batch, why_anew
 from metapbt.envs.bodies import LIMBS
 from metapbt.envs.jax import make_jax_env
 from metapbt.errors import MetapbtError
+from metapbt.history import Budget
 from metapbt.jax_backend import jax, jnp
+from metapbt.learners.ppo import PPOLearner
 
 pytestmark = pytest.mark.brax
 pytest.importorskip("brax")
@@ -204,6 +206,17 @@ def test_episodes_go_on():
         one, other = batch.step(action), again.step(action)
         np.testing.assert_array_equal(one.observations, other.observations)
         np.testing.assert_array_equal(one.rewards, other.rewards)
+
+
+def test_observations_of_bodies_are_normalised_unless_one_says_otherwise():
+    def normalises(env, **settings):
+        return PPOLearner(env, make_context(env), Budget(100, 100), settings).normalise_observations
+
+    assert normalises("brax/inverted_pendulum")
+    assert not normalises("brax/inverted_pendulum", normalise_observations=False)
+    assert not normalises("cart_pole")
+    with pytest.raises(MetapbtError, match="normalise_observations must be true or false, got 'x'"):
+        normalises("cart_pole", normalise_observations="x")
 
 
 @pytest.mark.parametrize("learner", ["ppo", "sb3"])

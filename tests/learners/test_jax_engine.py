@@ -290,24 +290,20 @@ def test_what_a_teacher_says_is_what_it_says_with_engine_python(normalise):
     assert (mine.policy_weight, mine.value_weight) == (theirs.policy_weight, theirs.value_weight)
 
 
-def test_networks_of_a_search_share_programs_where_compiling_is_slow(monkeypatch):
+def test_networks_of_a_search_share_programs_on_a_gpu(monkeypatch):
     searched = [{"network.policy.width": width, "network.policy.layers": layers} for width, layers in [(5, 1), (8, 3)]]
     monkeypatch.setattr("metapbt.learners.ppo.jax_engine._TOGETHER", 3)
     own = [train(learner(), None, each, 100, seed=5) for each in searched]
     one = learner()
-    monkeypatch.setattr(one._jax, "_slow", True)
+    monkeypatch.setattr(one._jax, "_side_by_side", True)
     compiled_before = compiled.advance._cache_size()
     alone = [train(one, None, each, 100, seed=5) for each in searched]
-    assert compiled.advance._cache_size() == compiled_before + 1, "of either"
     together = one.train_many([Assigned(interval(each, 100, seed=5), None) for each in [*searched, *searched]])
-    assert compiled.advance._cache_size() == compiled_before + 2, "three side by side, and one"
-    monkeypatch.setattr(one._jax, "_side_by_side", True)
-    filled = one.train_many([Assigned(interval(each, 100, seed=5), None) for each in searched])
-    assert compiled.advance._cache_size() == compiled_before + 3, "three side by side, of which one idles"
+    assert compiled.advance._cache_size() == compiled_before + 1, "three side by side, of which some idle"
     for place, (mine, padded, chosen) in enumerate(zip(own, alone, searched, strict=True)):
-        for other in (padded, together[place], together[place + 2], filled[place]):
+        for other in (padded, together[place], together[place + 2]):
             assert differ(mine, other) < 1e-5
-        assert one.evaluate(padded.state, chosen, 1, 2) == padded.eval_return == mine.eval_return
+        assert one.evaluate(padded.state, chosen, 1, 2) == padded.eval_return
 
 
 def test_other_numbers_of_members_compile_little():
@@ -392,6 +388,22 @@ def test_the_evaluation_is_of_the_most_likely_actions_on_its_own_seeds():
         returns.append(total)
     assert training.eval_return == pytest.approx(np.mean(returns), rel=1e-4)
     assert one.evaluate(training.state, {}, 2**30 + 5, 19) == training.eval_return
+
+
+def test_sampled_evaluation_draws_actions_as_engine_python_does():
+    """Not the same draws, but from the same policy: the means of many episodes agree."""
+    state = train(learner(), None, {}, 200).state
+    returns = {
+        engine: {
+            sampled: learner(settings={"engine": engine, "sampled_evaluation": sampled}).evaluate(state, {}, 7, 512)
+            for sampled in (True, False)
+        }
+        for engine in ("jax", "python")
+    }
+    again = learner(settings={"sampled_evaluation": True})
+    assert again.evaluate(state, {}, 7, 512) == returns["jax"][True]
+    assert returns["jax"][True] == pytest.approx(returns["python"][True], rel=0.1)
+    assert abs(returns["jax"][True] - returns["jax"][False]) > 0.3 * returns["jax"][False]
 
 
 def test_another_context_compiles_nothing_but_matters():

@@ -14,6 +14,7 @@ from learner_intervals import made, train
 from omegaconf import OmegaConf
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
+from metapbt.config import compose
 from metapbt.envs import make_env
 from metapbt.envs.batches import make_batch
 from metapbt.errors import MetapbtError
@@ -260,7 +261,7 @@ def test_continuous_actions_are_learned_too(shared):
 
 
 def test_the_shipped_settings_are_the_learners_own():
-    learner_settings = OmegaConf.to_container(OmegaConf.load("conf/learner/ppo.yaml"))["learner"]
+    learner_settings = OmegaConf.to_container(compose(["env=cart_pole", "learner=ppo"]), resolve=True)["learner"]
     assert learner_settings.pop("name") == "ppo"
     shipped, own = (made(PPOLearner, "cart_pole", chosen, length=2000) for chosen in (learner_settings, {}))
     settings, others = ({k: v for k, v in vars(made_one).items() if k != "_kept"} for made_one in (shipped, own))

@@ -169,7 +169,7 @@ def test_what_people_write_is_taken(algorithm, caplog):
 @pytest.mark.parametrize(("algorithm", "space"), [("PPO", "ppo"), ("A2C", "a2c"), ("DQN", "dqn"), ("SAC", "sac")])
 def test_shipped_spaces_and_settings_pass(algorithm, space):
     root = Path(__file__).parents[2] / "conf"
-    settings = OmegaConf.to_container(OmegaConf.load(root / "learner" / "sb3.yaml"))["learner"]
+    settings = OmegaConf.to_container(compose(["learner=sb3"]), resolve=True)["learner"]
     assert settings.pop("name") == "sb3"
     env = "bipedal_walker" if algorithm == "SAC" else "cart_pole"
     one = made(SB3Learner, env, {**settings, "algorithm": algorithm}, budget=100_000, length=5000)

@@ -5,7 +5,7 @@ import pytest
 from metapbt.envs import make_context
 from metapbt.errors import MetapbtError
 from metapbt.history import Context
-from metapbt.memory.describe import Experience, by_features, random_episodes
+from metapbt.memory.describe import GRID, Experience, by_features, cells, random_episodes
 from metapbt.memory.tasks import UNSEEN, Tasks
 
 
@@ -112,6 +112,27 @@ def test_experience_tells_contexts_apart_that_differ_in_a_category_alone(rooms, 
     assert first[0] == pytest.approx(first[3], abs=1e-9)
     assert sorted(first[:3]) in (first[:3], first[2::-1])
     assert len(random_episodes("room", contexts[0], 1)[0]) < 1100  # of pictures some numbers count
+
+
+@pytest.mark.parametrize(
+    ("shape", "parts", "channels"), [((64, 64, 3), 16, 3), ((3, 64, 64), 16, 3), ((10, 7), 16, 1), ((2, 2, 3), 4, 3)]
+)
+def test_a_picture_is_described_by_the_colours_and_textures_of_its_parts(shape, parts, channels):
+    noise = np.random.default_rng(0).integers(256, size=shape, dtype=np.uint8)
+    assert cells(noise).shape == (2 * parts * channels,)
+    assert 0 <= cells(noise).min() <= cells(noise).max() <= 1
+    means, deviations = np.split(cells(np.full(shape, 51, np.uint8)), 2)
+    np.testing.assert_allclose(means, 0.2)
+    np.testing.assert_allclose(deviations, 0, atol=1e-12)
+
+
+def test_a_channel_and_a_corner_are_told_apart():
+    red_corner = np.zeros((64, 64, 3), np.uint8)
+    red_corner[:16, :16, 0] = 255
+    means, deviations = cells(red_corner).reshape(2, GRID, GRID, 3)
+    assert means[0, 0].tolist() == [1, 0, 0]
+    assert means.sum() == 1
+    assert deviations.max() == 0
 
 
 def test_observations_of_other_sizes_are_named(rooms):

@@ -14,6 +14,7 @@ class Given:
     """Contexts whose rows are on a scale already."""
 
     chosen = 1
+    categories = {}
 
     def __init__(self, rows):
         self.rows = rows

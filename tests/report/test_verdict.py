@@ -89,6 +89,13 @@ def test_what_memory_brings_is_told_against_the_same_method_without_it() -> None
     assert "memory (mine against bg_pbt)" in verdict(group_of(named))
 
 
+def test_what_differs_in_more_than_memory_is_not_told_as_memorys() -> None:
+    runs = pairs([80, 100, 120], [30, 40, 50], method="meta_bg_pbt", baseline="pb2")
+    assert verdict(group_of(runs)).startswith("memory and more (meta_bg_pbt against pb2, for want of bg_pbt): +")
+    named = [make_run("pb2", name="plain"), make_run("meta_pb2", sources=[{"pole_length": 1.1}])]
+    assert verdict(group_of(named)).startswith("memory (meta_pb2 against plain): ")
+
+
 def test_each_method_has_a_line_and_unfinished_runs_are_mentioned() -> None:
     runs = pairs([80, 100, 120], [30, 40, 50])
     runs += [make_run("default", seed, changed=LENGTHS[0], scores=[0.0, 1.0, 2.0]) for seed in range(3)]

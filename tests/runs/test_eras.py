@@ -179,7 +179,10 @@ def test_a_replay_of_a_distilled_agent_trains_what_came_after_its_birth_alone(sp
     assert [record.env_steps for record in found.history] == [record.env_steps - 30 for record in schedule]
     assert [r.hyperparameters for r in found.history] == [r.hyperparameters for r in schedule]
     assert all(record.teacher is None for record in found.history)
-    assert "without a teacher" in (found.path / "run.log").read_text()
+    assert "counts on from its teacher's 30 steps" in (found.path / "run.log").read_text()
+    again = replay(run.path)
+    assert again.comparison == found.comparison, "also where it is finished already"
+    assert "; the schedule begins with the birth of the run's best agent" in again.comparison
 
 
 def test_callbacks_hear_of_rungs_and_then_of_who_becomes_a_member(space):
@@ -224,7 +227,7 @@ REFUSED = [
     (["+eras.student=3"], "unknown key of eras 'student'; did you mean 'students'?"),
     (["population.asynchronous=true"], "eras.count=3 needs population.asynchronous=false: students are screened"),
     (["learner.name=stand_in:StandInLearner"], "learner=stand_in:StandInLearner cannot learn from a teacher"),
-    (["budget.interval_end=0"], "budget.interval_end must be > 0 and an integer, got 0"),
+    (["budget.interval_end=0"], "budget.interval_end must be an integer >= 1, got 0"),
     (["budget.steps=1e6", "budget.interval_end=1"], "budget.interval_end=1 and budget.interval=10 make more than"),
 ]  # fmt: skip
 

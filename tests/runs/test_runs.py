@@ -310,10 +310,10 @@ def test_logging_is_left_as_it_was(space):
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["budget.interval=-5"], "budget.interval must be > 0 and an integer, got -5"),
-        (["budget.steps=1.5"], "budget.steps must be > 0 and an integer, got 1.5"),
-        (["population.size=0"], "population.size must be > 0"),
-        (["seed=-1"], "seed must be >= 0 and an integer, got -1"),
+        (["budget.interval=-5"], "budget.interval must be an integer >= 1, got -5"),
+        (["budget.steps=1.5"], "budget.steps must be an integer >= 1, got 1.5"),
+        (["population.size=0"], "population.size must be an integer >= 1, got 0"),
+        (["seed=-1"], "seed must be an integer >= 0, got -1"),
         (["method=pb3"], "unknown method 'pb3'; did you mean 'pbt'"),
         (["env=quadratik"], "unknown env 'quadratik'; did you mean 'quadratic'"),
         (["populaton.size=3"], "unknown override 'populaton.size'; did you mean 'population.size'"),
@@ -332,7 +332,19 @@ def test_mistakes_are_one_line_and_write_nothing(overrides, message):
     with pytest.raises(MetapbtError, match=message) as raised:
         metapbt.run(["env=quadratic", *QUICK, *overrides])
     assert "\n" not in str(raised.value)
-    assert not list(Path().rglob("config.yaml"))
+    assert not list(Path().iterdir())
+
+
+def test_a_refusal_leaves_what_was_there(space):
+    Path("results/quadratic").mkdir(parents=True)
+    with pytest.raises(MetapbtError, match="unknown executor"):
+        metapbt.run(["env=quadratic", *QUICK, "executor.name=inlin"])
+    assert [path.as_posix() for path in Path().glob("results/**/*")] == ["results/quadratic"]
+    run = metapbt.run(command("results"), space)
+    before = sorted(run.path.rglob("*"))
+    with pytest.raises(MetapbtError):
+        metapbt.run(command("results", "executor.name=inlin", "resume=false"), space)
+    assert sorted(run.path.rglob("*")) == before
 
 
 def test_an_error_of_our_own_is_one_line_with_its_traceback_in_the_log(space, monkeypatch):

@@ -179,8 +179,9 @@ class DrACPolicy:
     def __init__(self, seer: Seer, space: spaces.Discrete | spaces.Box) -> None:
         self._seer, self._to_env = seer, environment_actions(space)
 
-    def act(self, observation: NDArray[Any]) -> NDArray[Any] | int:
-        """The most likely action for one observation: an integer, or an array within the bounds of the box."""
+    def act(self, observation: NDArray[Any], rng: np.random.Generator | None = None) -> NDArray[Any] | int:
+        """The most likely action for one observation, or one drawn by ``rng``: an integer, or an array of the box."""
         outputs, _ = self._seer(np.array(observation)[None])  # a copy: it may be a view that Torch cannot have
-        action: NDArray[Any] = self._to_env(self._seer.actions.draw(outputs).numpy())[0]
+        noise = None if rng is None else self._seer.actions.noise(rng, 1)
+        action: NDArray[Any] = self._to_env(self._seer.actions.draw(outputs, noise).numpy())[0]
         return action if action.ndim else int(action)

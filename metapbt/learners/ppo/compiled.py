@@ -7,15 +7,13 @@ members of one program is data: hyperparameters, contexts, seeds, how many rollo
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
-from gymnasium import spaces
-
 from metapbt.envs.jax import JaxEnv
 from metapbt.jax_backend import jax, jnp
+from metapbt.learners.intervals import environment_actions
 from metapbt.learners.normalise import LARGEST
 from metapbt.learners.ppo.distillation import Lesson
 from metapbt.learners.ppo.moments import Moments, deviation, normalised, seen
@@ -46,6 +44,7 @@ class Program:
         normalise_advantages: within each minibatch.
         side_by_side: whether members are updated side by side.
         teacher: the network of the members' teachers; None for members without.
+        learns: whether members learn in it; where they do so elsewhere, a teacher may speak there.
     """
 
     env: JaxEnv
@@ -57,6 +56,7 @@ class Program:
     normalise_advantages: bool
     side_by_side: bool
     teacher: Network | None = None
+    learns: bool = True
 
 
 class Episodes(NamedTuple):
@@ -109,7 +109,7 @@ class Ended(NamedTuple):
     returns: Array
 
 
-class _Walk(NamedTuple):
+class Walk(NamedTuple):
     """What changes with every step of a rollout."""
 
     episodes: Episodes
@@ -128,7 +128,7 @@ class _Given(NamedTuple):
     fresh: tuple[Any, Array]  # first states and their observations, each (blocks, envs, ...)
 
 
-class _Step(NamedTuple):
+class Step(NamedTuple):
     """What is kept of a step, each (envs, ...)."""
 
     raw: Array | None  # observations as the environment gave them, where a teacher needs them
@@ -169,8 +169,7 @@ def advance(program: Program, most: int, members: Member, plans: Plan) -> tuple[
         each = partial(_learn, program)
         learned = jax.vmap(each)(updates) if program.side_by_side else jax.lax.map(each, updates)
         members = jax.tree.map(partial(_where, under_way), after._replace(learned=learned), members)
-        ended = jax.tree.map(lambda all, one: jax.lax.dynamic_update_index_in_dim(all, one, index, 0), ended, now)
-        return index + 1, members, ended
+        return index + 1, members, _put_in(ended, now, index)
 
     last = plans.rollouts.max()
     _, members, ended = jax.lax.while_loop(lambda carry: carry[0] < last, once, (jnp.int32(0), members, ended))
@@ -187,14 +186,14 @@ def collect(program: Program, members: Member, plans: Plan, keys: Array) -> tupl
     walks, given = jax.vmap(partial(_begin, program))(members, plans, keys)
     each = jax.vmap(partial(_step, program), (0, 0, None))
     kept = jax.eval_shape(each, walks, given, jnp.int32(0))[1]
-    steps: _Step = jax.tree.map(lambda one: jnp.zeros((program.time, *one.shape), one.dtype), kept)
+    steps: Step = jax.tree.map(lambda one: jnp.zeros((program.time, *one.shape), one.dtype), kept)
 
-    def step(t: Array, carry: tuple[_Walk, _Step]) -> tuple[_Walk, _Step]:
+    def step(t: Array, carry: tuple[Walk, Step]) -> tuple[Walk, Step]:
         walks, steps = carry
         after, now = each(walks, given, t)
         if not program.full:
             after = jax.tree.map(partial(_where, t < plans.sizes.n_steps), after, walks)
-        return after, jax.tree.map(lambda all, one: jax.lax.dynamic_update_index_in_dim(all, one, t, 0), steps, now)
+        return after, _put_in(steps, now, t)
 
     taken = program.time if program.full else plans.sizes.n_steps.max()
     walks, steps = jax.lax.fori_loop(0, taken, step, (walks, steps))
@@ -207,7 +206,25 @@ def collect(program: Program, members: Member, plans: Plan, keys: Array) -> tupl
     return members, rollouts, raw, Ended(done, steps.returns)
 
 
-def _begin(program: Program, member: Member, plan: Plan, key: Array) -> tuple[_Walk, _Given]:
+@partial(jax.jit, static_argnames="program", compiler_options=OPTIONS)
+def take_steps(program: Program, member: Member, plan: Plan) -> tuple[Walk, Step]:
+    """Take ``plan.sizes.n_steps`` steps, at most ``program.time``, in every environment of one member; learn nothing.
+
+    Returns:
+        Where the environments are then, and what is kept of each step, (time, envs, ...).
+    """
+    walk, given = _begin(program, member, plan, jax.random.fold_in(jax.random.key(plan.seed), plan.first))
+    kept = jax.eval_shape(partial(_step, program), walk, given, jnp.int32(0))[1]
+    steps: Step = jax.tree.map(lambda one: jnp.zeros((program.time, *one.shape), one.dtype), kept)
+
+    def once(t: Array, carry: tuple[Walk, Step]) -> tuple[Walk, Step]:
+        walk, now = _step(program, carry[0], given, t)
+        return walk, _put_in(carry[1], now, t)
+
+    return jax.lax.fori_loop(0, plan.sizes.n_steps, once, (walk, steps))
+
+
+def _begin(program: Program, member: Member, plan: Plan, key: Array) -> tuple[Walk, _Given]:
     """Draw what is random in a rollout, and begin the episodes that are to begin."""
     env, network, n_envs = program.env, program.network, program.n_envs
     parameters = network.split(member.learned.parameters)
@@ -229,17 +246,17 @@ def _begin(program: Program, member: Member, plan: Plan, key: Array) -> tuple[_W
         moments = jax.tree.map(partial(jnp.where, begins.any()), seen(moments, observation), moments)
     last = observation if moments is None else normalised(moments, observation)
     cut = jnp.zeros((_slots(program), *last.shape))
-    return _Walk(episodes, last, moments, member.returns, cut), _Given(parameters, plan, noise, fresh)
+    return Walk(episodes, last, moments, member.returns, cut), _Given(parameters, plan, noise, fresh)
 
 
-def _step(program: Program, walk: _Walk, given: _Given, t: Array) -> tuple[_Walk, _Step]:
+def _step(program: Program, walk: Walk, given: _Given, t: Array) -> tuple[Walk, Step]:
     """One step in every environment; where it ends an episode, the next one begins."""
     env, network, plan, episodes = program.env, program.network, given.plan, walk.episodes
     outputs = network.outputs_for(jnp, given.parameters, walk.last)
     actions = outputs + given.noise[t]
     if not network.continuous:
         actions = actions.argmax(axis=1)
-    to_env = environment_actions(env.action_space)
+    to_env = environment_actions(env.action_space, jnp)
     state, final, reward, terminated = jax.vmap(env.step, (0, 0, None))(episodes.state, to_env(actions), plan.context)
     age = episodes.age + 1
     cut = ~terminated & (age >= env.max_episode_steps)
@@ -262,12 +279,12 @@ def _step(program: Program, walk: _Walk, given: _Given, t: Array) -> tuple[_Walk
         discounted = jnp.where(done, 0, discounted)
     rewards *= plan.reward_scale
     episodes = Episodes(state, observation, jnp.where(done, 0, age), jnp.where(done, 0, returns), discounted)
-    raw = None if program.teacher is None else walk.episodes.observation
-    kept = _Step(raw, walk.last, outputs, actions, rewards, done, cut, returns)
-    return _Walk(episodes, last, moments, of_returns, finals), kept
+    raw = None if program.learns and program.teacher is None else walk.episodes.observation
+    kept = Step(raw, walk.last, outputs, actions, rewards, done, cut, returns)
+    return Walk(episodes, last, moments, of_returns, finals), kept
 
 
-def _rollout(program: Program, walk: _Walk, given: _Given, steps: _Step) -> Rollout:
+def _rollout(program: Program, walk: Walk, given: _Given, steps: Step) -> Rollout:
     """A rollout to learn from. An episode cut short by the clock would have gone on: the value of the rest is added."""
     network, slots = program.network, _slots(program)
     finals = walk.cut.reshape(-1, network.inputs)
@@ -348,18 +365,14 @@ def _order(key: Array, size: Any, places: int) -> Array:
     return jnp.sort(words) & jnp.uint32((1 << bits) - 1)
 
 
-def environment_actions(space: spaces.Discrete | spaces.Box) -> Callable[[Array], Array]:
-    """How the network's actions, (batch,) or (batch, outputs), become those of the environment."""
-    if isinstance(space, spaces.Discrete):
-        start = int(space.start)
-        return lambda actions: actions + start
-    low, high, shape = space.low.ravel(), space.high.ravel(), space.shape
-    return lambda actions: jnp.clip(actions, low, high).reshape(len(actions), *shape)
-
-
 def _slots(program: Program) -> int:
     """How often, at most, a time limit cuts episodes of one environment short in a rollout."""
     return -(-program.time // program.env.max_episode_steps)
+
+
+def _put_in(every: Any, one: Any, index: Array) -> Any:
+    """Arrays (time, ...) with one more (...) at an index."""
+    return jax.tree.map(lambda all, now: jax.lax.dynamic_update_index_in_dim(all, now, index, 0), every, one)
 
 
 def _first_and_rest(tree: Any) -> tuple[Any, Any]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 from metapbt.envs.jax import JaxEnv
 from metapbt.jax_backend import jax, jnp
-from metapbt.learners.ppo.compiled import OPTIONS, environment_actions
+from metapbt.learners.intervals import environment_actions
+from metapbt.learners.ppo.compiled import OPTIONS
 from metapbt.learners.ppo.moments import Moments, normalised
 from metapbt.learners.ppo.network import Network
 
@@ -30,7 +32,7 @@ def evaluate(
     env: JaxEnv,
     network: Network,
     width: int,
-    parameters: Array,
+    parameters: Any,
     moments: Moments | None,
     contexts: Any,
     seeds: Array,
@@ -45,7 +47,7 @@ def evaluate(
         env: the environment.
         network: the network.
         width: how many episodes of each member.
-        parameters: (members, size).
+        parameters: (members, size), or what ``network.split`` takes, with the members as first dimension.
         moments: that normalise observations, with the members as first dimension; None where they are not normalised.
         contexts: numbers of the context, (members,) each.
         seeds: (members,), of each member's first episode; the others are counted up from it.
@@ -56,33 +58,39 @@ def evaluate(
         keys = jax.vmap(jax.random.key)(seed + jnp.arange(width, dtype=jnp.uint32))
         return jax.vmap(env.reset, (0, None))(keys, context)
 
-    def drawn(parameters: Any, outputs: Array, seed: Array, t: Array) -> Array:
+    def drawn(arrays: Any, outputs: Array, seed: Array, t: Array) -> Array:
         key = jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), _OF_ACTIONS), t)
         if network.continuous:
-            return outputs + jnp.exp(parameters["log_std"]) * jax.random.normal(key, outputs.shape)
+            return outputs + jnp.exp(arrays["log_std"]) * jax.random.normal(key, outputs.shape)
         return outputs + jax.random.gumbel(key, outputs.shape)
 
     def step(
-        vector: Array, moments: Moments | None, context: Any, seed: Array, state: Any, seen: Array, t: Array
+        arrays: Any, moments: Moments | None, context: Any, seed: Array, state: Any, seen: Array, t: Array
     ) -> tuple[Any, ...]:
         inputs = seen if moments is None else normalised(moments, seen)
-        parameters = network.split(vector)
-        outputs = network.outputs_for(jnp, parameters, inputs)
+        outputs = network.outputs_for(jnp, arrays, inputs)
         if sampled:
-            outputs = drawn(parameters, outputs, seed, t)
+            outputs = drawn(arrays, outputs, seed, t)
         actions = to_env(outputs if network.continuous else outputs.argmax(axis=1))
         return jax.vmap(env.step, (0, 0, None))(state, actions, context)
 
     def once(carry: tuple[Any, ...]) -> tuple[Any, ...]:
         t, state, seen, returns, running = carry
-        state, seen, reward, terminated = jax.vmap(step, (0, 0, 0, 0, 0, 0, None))(
-            parameters, moments, contexts, seeds, state, seen, t
-        )
+        times = jnp.full(len(seeds), t)
+        state, seen, reward, terminated = each(arrays, moments, contexts, seeds, state, seen, times)
         return t + 1, state, seen, jnp.where(running, returns + reward, returns), running & ~terminated
 
-    to_env = environment_actions(env.action_space)
+    to_env = environment_actions(env.action_space, jnp)
+    each = jax.vmap(step) if len(seeds) > 1 else partial(_alone, step)
+    arrays = jax.vmap(network.split)(parameters)
     state, seen = jax.vmap(begin)(seeds, contexts)
-    shape = len(parameters), width
+    shape = len(seeds), width
     start = jnp.int32(0), state, seen, jnp.zeros(shape), jnp.ones(shape, jnp.bool_)
     end = jax.lax.while_loop(lambda carry: (carry[0] < env.max_episode_steps) & carry[-1].any(), once, start)
     return end[3]
+
+
+def _alone(step: Callable[..., Any], *arguments: Any) -> Any:
+    """``jax.vmap(step)`` for one member, of whose branches only those that it takes are computed."""
+    found = step(*jax.tree.map(lambda leaf: leaf[0], arguments))
+    return jax.tree.map(lambda leaf: leaf[None], found)

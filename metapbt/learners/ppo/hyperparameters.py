@@ -58,7 +58,15 @@ PERCEPTRON: dict[str, Range | Activation] = {
 #: What changes the network: ``network.policy.layers`` and so on. A space must give them ``role: architecture``.
 ARCHITECTURE = {f"network.{head}.{name}": legal for head in ("policy", "value") for name, legal in PERCEPTRON.items()}
 
+#: What programs are compiled for, where these step the environment too.
+COMPILED_IN = {*ARCHITECTURE, "n_steps", "batch_size"}
+
 LEGAL: Mapping[str, Legal] = {**HYPERPARAMETERS, **ARCHITECTURE}
+
+
+def searches_network(hyperparameters: Hyperparameters) -> bool:
+    """Whether a member's network is one of many that a search tries."""
+    return not ARCHITECTURE.keys().isdisjoint(hyperparameters)
 
 
 def check_values(hyperparameters: Hyperparameters) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 from gymnasium import spaces
@@ -12,8 +12,12 @@ from gymnasium import spaces
 from metapbt.envs.jax import make_jax_env
 from metapbt.jax_backend import device_for, jax
 from metapbt.learners.base import Assigned, State, Training
+from metapbt.learners.normalise import ObservationNormaliser, RunningMoments
+from metapbt.learners.ppo.acting import AnyPolicy
 from metapbt.learners.ppo.compiled import Ended, Member, Plan, Program, Taught, advance
 from metapbt.learners.ppo.compiled_evaluation import evaluate, width_for
+from metapbt.learners.ppo.compiled_runner import CompiledRunner
+from metapbt.learners.ppo.hyperparameters import COMPILED_IN, searches_network
 from metapbt.learners.ppo.jax_state import (
     episodes_from,
     moments_from,
@@ -25,15 +29,17 @@ from metapbt.learners.ppo.learned import initial, restored, state_of
 from metapbt.learners.ppo.moments import Moments
 from metapbt.learners.ppo.network import Network
 from metapbt.learners.ppo.padding import PaddedNetwork, with_room
-from metapbt.learners.ppo.update import Coefficients, Learned, Sizes
+from metapbt.learners.ppo.update import Coefficients, Sizes
 
 if TYPE_CHECKING:
     from metapbt.history import Interval
+    from metapbt.space import Hyperparameters
 
 #: Environment steps of a member in one call, about: returns of so many are kept until it ends.
 _STEPS_OF_A_CALL, _MOST_ROLLOUTS = 2**16, 32
 
-#: Members of a call, where networks of a search share a program: their count is compiled in, and rungs differ in it.
+#: Members of a call on a GPU, where networks of a search share a program: their count is compiled in, and rungs differ
+#: in it; empty places cost next to nothing.
 _TOGETHER = 8
 
 #: Numbers in the state of an environment that compiles quickly.
@@ -133,9 +139,8 @@ class JaxEngine:
         self._context = {name: np.float32(value) for name, value in self.env.context.items()}
         self._new_episodes = new_episodes(self.env, n_envs)
         self._side_by_side = self._device.platform != "cpu"  # as ``compiled`` says
-        # Environments with many numbers, Brax's, take a CPU half a minute to compile; so does anything a GPU.
         numbers = sum(leaf[0].size for leaf in jax.tree.leaves(self._new_episodes.state))
-        self._slow = self._side_by_side or numbers > _MOST_NUMBERS
+        self._slow = numbers > _MOST_NUMBERS
 
     @property
     def spaces(self) -> Spaces:
@@ -170,12 +175,39 @@ class JaxEngine:
                 results |= self._train_group(program, group, members)
         return [results[place] for place in range(len(jobs))]
 
-    def evaluate(self, network: Network, searched: bool, state: State, seed: int, episodes: int) -> float:
+    def apart(self, hyperparameters: Hyperparameters) -> bool:
+        """Whether members of a search learn one by one, from a ``runner`` that all of them share.
+
+        So it is where an environment takes long to compile, as Brax's take a CPU, and what is compiled in is tuned: a
+        program of everything for each network and size would take longer to compile than to run.
+        """
+        return self._slow and not self._side_by_side and not COMPILED_IN.isdisjoint(hyperparameters)
+
+    def runner(
+        self,
+        interval: Interval,
+        start: State | None,
+        observations: ObservationNormaliser | None,
+        returns: RunningMoments | None,
+        chosen: Mapping[str, Any],
+    ) -> CompiledRunner:
+        """Steps the environments of one member, going on from a state."""
+        episodes = episodes_from(start, self._new_episodes)
+        gamma, scale = chosen["gamma"], chosen["reward_scale"]
+        return CompiledRunner(self.env, self._device, episodes, interval.seed, observations, returns, gamma, scale)
+
+    def evaluate(
+        self, network: Network, hyperparameters: Hyperparameters, state: State, seed: int, episodes: int
+    ) -> float:
         """The mean return of the deterministic policy of a state, over episodes from ``seed`` on."""
-        learned = restored(network, state)
-        if (roomy := self._roomy(network, searched)) is not None:
-            network, learned = roomy, roomy.pad_learned(network, learned)
-        return self._evaluate(network, [(learned, self._moments(state, network)[0])], [seed], [episodes], 1)[0]
+        moments = self._moments(state, network)[0]
+        compiled, lanes, parameters = network, 1, cast(Any, restored(network, state).parameters)
+        if self.apart(hyperparameters):
+            room = AnyPolicy.around(network)
+            compiled, parameters = room, room.filled(network, network.split(parameters))
+        elif (roomy := self._roomy(network, searches_network(hyperparameters))) is not None:
+            compiled, parameters, lanes = roomy, roomy.pad(network, parameters), _TOGETHER
+        return self._evaluate(compiled, [(parameters, moments)], [seed], [episodes], lanes)[0]
 
     def _calls(self, program: Program, group: Mapping[int, Task]) -> Iterator[dict[int, Task]]:
         """Who is trained by one call: ..., 8, 4, 2 or 1 where networks are as they are.
@@ -187,14 +219,13 @@ class JaxEngine:
         while rest:
             size = 2 ** (len(rest).bit_length() - 1)
             if isinstance(program.network, PaddedNetwork):
-                # What is left over waits for nothing on a CPU; on a GPU empty places cost next to nothing.
-                size = _TOGETHER if size >= _TOGETHER or self._side_by_side else 1
+                size = _TOGETHER
             yield {place: group[place] for place in rest[:size]}
             rest = rest[size:]
 
     def _lanes(self, program: Program, count: int) -> int:
         """For how many members a call for ``count`` is compiled."""
-        return _TOGETHER if self._side_by_side and isinstance(program.network, PaddedNetwork) else count
+        return _TOGETHER if isinstance(program.network, PaddedNetwork) else count
 
     def _train_group(
         self, program: Program, group: Mapping[int, Task], members: Mapping[int, Member]
@@ -228,7 +259,7 @@ class JaxEngine:
         intervals = [task.interval for task in tasks]
         evaluations = self._evaluate(
             program.network,
-            [(member.learned, member.observations) for member in members],
+            [(member.learned.parameters, member.observations) for member in members],
             [interval.evaluation_seed for interval in intervals],
             [interval.evaluation_episodes for interval in intervals],
             lanes,
@@ -248,13 +279,12 @@ class JaxEngine:
     def _evaluate(
         self,
         network: Network,
-        agents: Sequence[tuple[Learned, Moments | None]],
+        agents: Sequence[tuple[Any, Moments | None]],
         seeds: Sequence[int],
         episodes: Sequence[int],
         lanes: int,
     ) -> list[float]:
-        vectors = _stacked([(learned.parameters, moments) for learned, moments in agents], lanes)
-        parameters, moments = self._put(vectors)
+        parameters, moments = self._put(_stacked(agents, lanes))
         contexts = self._put(_stacked([self._context], lanes))
         firsts = _stacked([np.uint32(seed) for seed in seeds], lanes)
         width = width_for(max(episodes))
@@ -304,8 +334,8 @@ class JaxEngine:
         )
 
     def _roomy(self, network: Network, searched: bool) -> PaddedNetwork | None:
-        """The network that one is compiled as where many are tried and each would take long; None for itself."""
-        return with_room(network) if searched and self._slow and not network.shared else None
+        """The network that one is compiled as on a GPU, where many are tried and each would take long; else None."""
+        return with_room(network) if searched and self._side_by_side and not network.shared else None
 
     def _plan(self, task: Task, first: int, rollouts: int, most: int) -> Plan:
         interval, of_rollout = task.interval, task.sizes.n_steps * self._n_envs

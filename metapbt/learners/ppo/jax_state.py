@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from metapbt.envs.jax import JaxEnv
 from metapbt.errors import MetapbtError
@@ -47,9 +48,14 @@ def episodes_from(state: State | None, new: Episodes) -> Episodes:
     return jax.tree.unflatten(jax.tree.structure(new), [found[name] for name in names])
 
 
+def arrays_of_episodes(episodes: Episodes) -> dict[str, NDArray[Any]]:
+    """Episodes under way as named arrays."""
+    return dict(zip(_names(episodes), map(np.array, jax.tree.leaves(episodes)), strict=True))
+
+
 def state_of_episodes(episodes: Episodes) -> State:
     """Episodes under way as part of a state."""
-    return episodes_state(dict(zip(_names(episodes), map(np.array, jax.tree.leaves(episodes)), strict=True)))
+    return episodes_state(arrays_of_episodes(episodes))
 
 
 def _names(episodes: Episodes) -> list[str]:

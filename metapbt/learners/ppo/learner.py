@@ -19,18 +19,20 @@ from metapbt.errors import MetapbtError, unknown_name
 from metapbt.learners.base import Assigned, Policy, State, Teacher, Training, train_each
 from metapbt.learners.intervals import episodes_in, episodes_state, longest_rollout, warn_if_anew, warn_if_cut
 from metapbt.learners.normalise import ObservationNormaliser, RunningMoments
+from metapbt.learners.ppo.compiled_runner import CompiledRunner
 from metapbt.learners.ppo.hyperparameters import (
-    ARCHITECTURE,
     HYPERPARAMETERS,
     PERCEPTRON,
     bounds,
     check_space,
     check_values,
+    searches_network,
 )
 from metapbt.learners.ppo.jax_engine import JaxEngine, Spaces, Task, Tutor
 from metapbt.learners.ppo.learned import actor_of, initial, restored, state_of
 from metapbt.learners.ppo.network import Actor, Network
 from metapbt.learners.ppo.rollout import PPOPolicy, Runner, check_vectors, evaluate
+from metapbt.learners.ppo.settings import NETWORK, SETTINGS
 from metapbt.learners.ppo.teaching import Distillation, Teaching, reward_unit
 from metapbt.learners.ppo.update import Coefficients, Sizes, update
 from metapbt.learners.settings import complete, flag
@@ -40,22 +42,6 @@ from metapbt.seeding import episode_seed
 if TYPE_CHECKING:
     from metapbt.history import Budget, Context, Interval
     from metapbt.space import Hyperparameters, Space
-
-#: Settings and their defaults; those of ``network`` and ``hyperparameters`` are below.
-SETTINGS: dict[str, Any] = {
-    "n_envs": 16,
-    "engine": "auto",
-    "device": "auto",
-    "normalise_advantages": True,
-    "normalise_observations": False,
-    "normalise_returns": False,
-    "anneal_learning_rate": False,
-    "sampled_evaluation": False,
-    "network": {},
-    "distillation": {},
-    "hyperparameters": {},
-}
-NETWORK: dict[str, Any] = {"policy": {}, "value": {}, "shared": False}
 
 #: Orders of samples come in stacks of so many: another number of epochs up to here compiles nothing.
 _EPOCHS_COMPILED = 32
@@ -86,7 +72,8 @@ class PPOLearner:
             step them; ``envpool`` for the default context; or ``auto``: ``jax`` for Brax's bodies, else ``python``.
         device: of ``engine=jax``: ``auto`` (a GPU where there is one), ``cpu`` or ``gpu``.
         normalise_advantages: within each minibatch.
-        normalise_observations, normalise_returns: by running moments, as ``VecNormalize`` does.
+        normalise_observations: by running moments, as ``VecNormalize`` does; ``auto``: those of Brax's bodies.
+        normalise_returns: the same of rewards, by the deviation of discounted returns.
         anneal_learning_rate: from its value at the first step of the budget to 0 at the last.
         sampled_evaluation: evaluate actions drawn from the policy instead of the most likely ones.
         network: ``policy`` and ``value``, each with ``layers`` (hidden ones), their ``width`` and ``activation`` (a key
@@ -105,10 +92,12 @@ class PPOLearner:
         self.budget = budget
         self.n_envs = whole_number("learner.n_envs", chosen["n_envs"], 1)
         self.engine: str = chosen["engine"]
+        body = env in JAX_ENVIRONMENTS.keys() - BATCHES.keys()
         if self.engine == "auto":  # what has no other batch than a compiled one would be stepped one by one
-            self.engine = "jax" if env in JAX_ENVIRONMENTS.keys() - BATCHES.keys() else "python"
+            self.engine = "jax" if body else "python"
         self.normalise_advantages = flag("learner.normalise_advantages", chosen["normalise_advantages"])
-        self.normalise_observations = flag("learner.normalise_observations", chosen["normalise_observations"])
+        asked = chosen["normalise_observations"]
+        self.normalise_observations = body if asked == "auto" else flag("learner.normalise_observations", asked)
         self.normalise_returns = flag("learner.normalise_returns", chosen["normalise_returns"])
         self.anneal_learning_rate = flag("learner.anneal_learning_rate", chosen["anneal_learning_rate"])
         self.sampled_evaluation = flag("learner.sampled_evaluation", chosen["sampled_evaluation"])
@@ -153,24 +142,28 @@ class PPOLearner:
         With a teacher, the student acts, and what it learns from its own returns is joined by what the teacher says of
         each observation that it meets (``distillation``).
         """
-        if self._jax is not None:
-            (trained,) = self.train_many([Assigned(interval, start, teacher)])
+        if self._jax is not None and not self._jax.apart(interval.hyperparameters):
+            (trained,) = self._jax.train([Assigned(interval, start, teacher)], self._task)
             if isinstance(trained, Exception):
                 raise trained
             return trained
         chosen = self._chosen(interval.hyperparameters)
         n_steps, batch_size, n_epochs = self._sizes(chosen)
         rollout_steps = self.n_envs * n_steps
-        under_way = None if self._why_anew else episodes_in(start, self.n_envs)
-        envs = (self._kept.take(under_way) if under_way else None) or self._envs(self.n_envs)
         network = self._network(chosen)
         rng = np.random.default_rng(interval.seed)
         learned = initial(network, rng) if start is None else restored(network, start)
         observations, returns = self._moments(network, self._offered(teacher) if start is None else start)
         teaching = None if teacher is None else self._teaching(teacher)
 
-        seeds = partial(episode_seed, interval.seed)
-        runner = Runner(envs, seeds, rng, observations, returns, chosen["gamma"], under_way, chosen["reward_scale"])
+        runner: Runner | CompiledRunner
+        if self._jax is not None:
+            runner = self._jax.runner(interval, start, observations, returns, chosen)
+        else:
+            under_way = None if self._why_anew else episodes_in(start, self.n_envs)
+            envs = (self._kept.take(under_way) if under_way else None) or self._envs(self.n_envs)
+            seeds, gamma = partial(episode_seed, interval.seed), chosen["gamma"]
+            runner = Runner(envs, seeds, rng, observations, returns, gamma, under_way, chosen["reward_scale"])
         env_steps = interval.start_steps
         while True:
             rollout = runner.collect(actor_of(network, learned), n_steps, _places(n_steps, _STEPS_COMPILED))
@@ -197,20 +190,23 @@ class PPOLearner:
             state |= observations.moments.state("observations")
         if returns is not None:
             state |= returns.state("returns")
-        if self._why_anew:
+        if self._jax is None and self._why_anew:
             envs.close()
         else:
             episodes = runner.under_way()
             state |= episodes_state(episodes)
-            self._kept.keep(envs, episodes)
-        eval_return = self._evaluate(
-            actor_of(network, learned), observations, interval.evaluation_seed, interval.evaluation_episodes
-        )
+            if self._jax is None:
+                self._kept.keep(envs, episodes)
+        seed, count = interval.evaluation_seed, interval.evaluation_episodes
+        eval_return = self.evaluate(state, interval.hyperparameters, seed, count)
         return Training(state, env_steps, tuple(runner.returns), eval_return)
 
     def train_many(self, jobs: Sequence[Assigned]) -> list[Training | Exception]:
-        """Train several members: with ``engine=jax`` by few calls for each program, else one after another."""
-        if self._jax is None:
+        """Train several members: with ``engine=jax`` by few calls for each program, else one after another.
+
+        Those of a search whose environment takes long to compile are trained one after another, too.
+        """
+        if self._jax is None or any(self._jax.apart(job.interval.hyperparameters) for job in jobs):
             return train_each(self.train, jobs)
         return self._jax.train(jobs, self._task)
 
@@ -218,7 +214,7 @@ class PPOLearner:
         """The mean return of the deterministic policy, several episodes side by side."""
         if self._jax is not None:
             network = self._network(self._chosen(hyperparameters))
-            return self._jax.evaluate(network, _searched(hyperparameters), state, seed, episodes)
+            return self._jax.evaluate(network, hyperparameters, state, seed, episodes)
         network, observations = self._trained(state, hyperparameters)
         return self._evaluate(actor_of(network, restored(network, state)), observations, seed, episodes)
 
@@ -283,7 +279,7 @@ class PPOLearner:
             n_epochs,
             partial(self._coefficients, chosen),
             chosen["reward_scale"],
-            _searched(job.interval.hyperparameters),
+            searches_network(job.interval.hyperparameters),
             None if job.teacher is None else self._tutor(job.teacher),
         )
 
@@ -365,11 +361,6 @@ def _orders(rng: np.random.Generator, n_epochs: int, size: int, places: int) -> 
     for epoch in range(n_epochs):
         orders[epoch, :size] = rng.permutation(size)
     return orders
-
-
-def _searched(hyperparameters: Hyperparameters) -> bool:
-    """Whether the network is one of many that a search tries."""
-    return not ARCHITECTURE.keys().isdisjoint(hyperparameters)
 
 
 def _places(number: int, per_octave: int) -> int:

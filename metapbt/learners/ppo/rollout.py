@@ -168,12 +168,13 @@ class PPOPolicy:
     ) -> None:
         self._actor, self._normalise, self._to_env = actor, normalise, environment_actions(space)
 
-    def act(self, observation: NDArray[Any]) -> NDArray[Any] | int:
-        """The most likely action for one observation: an integer, or an array within the bounds of the box."""
+    def act(self, observation: NDArray[Any], rng: np.random.Generator | None = None) -> NDArray[Any] | int:
+        """The most likely action for one observation, or one drawn by ``rng``: an integer, or an array of the box."""
         inputs = np.asarray(observation, np.float32).reshape(1, -1)
         if self._normalise is not None:
             inputs = self._normalise(inputs)
-        action: NDArray[Any] = self._to_env(self._actor.act(inputs))[0]
+        noise = None if rng is None else self._actor.noise(rng, 1)
+        action: NDArray[Any] = self._to_env(self._actor.act(inputs, noise))[0]
         return action if action.ndim else int(action)
 
 

@@ -236,9 +236,17 @@ class _SB3Policy:
     def __init__(self, model: BaseAlgorithm) -> None:
         self._model = model
 
-    def act(self, observation: Any) -> Any:
-        """The most likely action for one observation: an integer, or an array within the bounds of the box."""
-        action = self._model.predict(observation, deterministic=True)[0]
+    def act(self, observation: Any, rng: np.random.Generator | None = None) -> Any:
+        """The most likely action for one observation, or one drawn by ``rng``: an integer, or an array of the box.
+
+        DQN has no distribution to draw from.
+        """
+        if rng is None or isinstance(self._model, DQN):
+            action = self._model.predict(observation, deterministic=True)[0]
+        else:
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(int(rng.integers(2**31)))
+                action = self._model.predict(observation, deterministic=False)[0]
         return action if action.ndim else int(action)
 
 
