@@ -107,7 +107,12 @@ def _level_seed(seed: int) -> int:
 
     The original seeds a Mersenne Twister with it, whose first draw seeds the one that draws levels. EnvPool's seed is
     that of the second.
+
+    Raises:
+        MetapbtError: the seed has more than 32 bits.
     """
+    if not 0 <= seed < 2**32:
+        raise MetapbtError(f"env 'procgen' has seeds from 0 to {2**32 - 1}, got {seed}")
     first = np.random.RandomState(seed).randint(2**32, size=1, dtype=np.uint32)  # noqa: NPY002 - the Twister itself
     return int(first.view(np.int32)[0])
 

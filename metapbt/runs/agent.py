@@ -128,7 +128,8 @@ class Agent:
         if seed is not None:
             whole_number("seed", seed, 0)
         try:
-            refuse_code_of_others(info.path / "config.yaml", (config["learner"]["name"], config["env"]))
+            best = history.best()
+            refuse_code_of_others(info.path / "config.yaml", config, [best])
             learner = LearnerSpec.of(config)
             sampling = _samples(learner.settings) if sampled is None else sampled
             episodes, number = config["evaluation"]["test_episodes"], config["seed"]
@@ -138,7 +139,7 @@ class Agent:
         context = make_context(info.env, {**(of_levels or learner.context).changed, **(changed or {})})
         return cls(
             path=info.path,
-            record=history.best(),
+            record=best,
             learner=replace(learner, context=context, evaluation_context=None, test_context=None),
             sampled=sampling,
             seed=seeding.test_seed(number) if seed is None else seed,
@@ -193,15 +194,24 @@ class Agent:
         return f"{self.path} ({who}) in {self.learner.env} {self.learner.context.label}"
 
 
-def refuse_code_of_others(config: Path, names: Sequence[str]) -> None:
-    """Let what a configuration names as ``package.module:Name`` be imported only where the file is the user's own.
+def refuse_code_of_others(file: Path, config: Mapping[str, Any], records: Sequence[Record]) -> None:
+    """Let what a run names as ``package.module:Name`` be imported only where its configuration is the user's own.
+
+    Args:
+        file: the configuration's.
+        config: what is in it; it names the learner, the environment and fixed hyperparameters, such as an augmentation.
+        records: whose hyperparameters are to be used.
 
     Raises:
-        MetapbtError: it is not.
+        MetapbtError: it is another user's.
     """
-    own = [name for name in names if ":" in name]
-    if own and config.stat().st_uid != os.getuid():
-        raise MetapbtError(f"{config} is another user's and names code ({', '.join(own)}), which is not imported")
+    learner = config["learner"]
+    fixed = learner.get("hyperparameters") or {}
+    names = [learner["name"], config["env"], *fixed.values()]
+    names += [value for record in records for value in record.hyperparameters.values()]
+    own = list(dict.fromkeys(name for name in names if isinstance(name, str) and ":" in name))
+    if own and file.stat().st_uid != os.getuid():
+        raise MetapbtError(f"{file} is another user's and names code ({', '.join(own)}), which is not imported")
 
 
 @contextmanager

@@ -101,7 +101,7 @@ def replay(run_dir: Path, seed: int | None = None, out: Path | None = None) -> R
     directory = RunDirectory((out or run_dir / "replay") / f"seed_{number}")
     began = history.steps_before(schedule[0])
     ends = [None if record.until_steps is None else record.until_steps - began for record in schedule]
-    plan, space = _plan(run_dir, info, number, directory.path, ends)
+    plan, space = _plan(run_dir, info, schedule, number, directory.path, ends)
     directory.open({}, resume=True)
     try:
         with (
@@ -160,10 +160,12 @@ class GoOnAlone(Selection):
         return {0: Exploit(history.last(0).ref)}
 
 
-def _plan(run_dir: Path, info: RunInfo, seed: int, path: Path, ends: Sequence[int | None]) -> tuple[Plan, Space]:
+def _plan(
+    run_dir: Path, info: RunInfo, schedule: Sequence[Record], seed: int, path: Path, ends: Sequence[int | None]
+) -> tuple[Plan, Space]:
     config = RunDirectory(run_dir).config()
     try:
-        refuse_code_of_others(run_dir / "config.yaml", (config["learner"]["name"], config["env"]))
+        refuse_code_of_others(run_dir / "config.yaml", config, schedule)
         learner = LearnerSpec.of(config)
         plan = Plan(
             path=path,

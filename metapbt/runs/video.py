@@ -7,6 +7,7 @@ import itertools
 import math
 import os
 import sys
+import zlib
 from collections.abc import Callable, Iterator
 from ctypes.util import find_library
 from dataclasses import dataclass
@@ -33,6 +34,8 @@ Frame = NDArray[np.uint8]
 SMALLEST = 256  # pixels of the shorter side; smaller pictures are magnified, each pixel to a square
 MOST_STEPS = 10_000  # of an episode, where nobody says: some environments know no end
 _FPS = 15.0  # of pictures without a clock of their own, as Procgen's
+#: Episodes draw from their seeds as well: from the seed alone, actions would repeat what the environment draws.
+_ACTIONS = zlib.crc32(b"actions")
 _QUICKEST_GIF = 50.0  # frames/s; browsers show quicker ones at 10
 
 
@@ -175,7 +178,7 @@ def _frames(agent: Agent, stage: _Stage, episodes: int, most_steps: int, played:
     act = _acting(agent)
     for seed in range(agent.seed, agent.seed + episodes):
         observation, _ = stage.env.reset(seed=seed)
-        rng = np.random.default_rng(seed)
+        rng = np.random.default_rng([seed, _ACTIONS])
         total, steps, ended = 0.0, 0, False
         while not ended and steps < most_steps:
             with learners_code(agent.learner.name):

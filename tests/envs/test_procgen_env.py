@@ -166,3 +166,8 @@ def test_a_library_that_is_missing_is_named_with_what_installs_it(monkeypatch):
     monkeypatch.setattr("metapbt.envs.procgen_game.import_module", without_gl)
     with pytest.raises(MetapbtError, match=r"apt-get install libgl1 libglib2\.0-0 \(libGL\.so\.1: cannot"):
         make_batch("procgen", {}, 2)
+
+
+def test_a_seed_of_more_than_32_bits_is_refused_in_one_line():
+    with pytest.raises(MetapbtError, match=r"env 'procgen' has seeds from 0 to 4294967295, got 4294967296"):
+        make_env("procgen").reset(seed=2**32)

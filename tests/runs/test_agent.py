@@ -1,6 +1,7 @@
 """The best agent of a run, as people meet it: its policy, and what it is worth here or in another context."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -169,3 +170,27 @@ def test_a_run_that_is_under_way_has_an_agent_too(tmp_path, monkeypatch):
     run = metapbt.load(PATH)
     assert run.test_return is None
     assert run.agent().evaluate(2).mean > 0
+
+
+@pytest.mark.parametrize("tuned", [False, True])
+@pytest.mark.parametrize("command", ["evaluate", "replay"])
+def test_an_augmentation_that_another_users_run_names_is_not_imported(command, tuned, tmp_path, monkeypatch, capsys):
+    (tmp_path / "augmenting.py").write_text("def same(observations, generator):\n    return observations\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    name = "augmenting:same"
+    named = [f"space.aug_type.choices=['{name}']", f"space.aug_type.default='{name}'"]
+    if not tuned:
+        named = ["~space.aug_type", f"learner.hyperparameters.aug_type='{name}'"]
+    metapbt.run(
+        [
+            "env=cart_pole", "learner=drac", "method=default", "space=drac_vectors", "learner.n_envs=2",
+            "budget.steps=32", "budget.interval=32", "population.size=1", "evaluation.episodes=1",
+            "evaluation.test_episodes=1", "executor=inline", *named,
+        ]
+    )  # fmt: skip
+    monkeypatch.delitem(sys.modules, "augmenting")
+    monkeypatch.setattr(os, "getuid", lambda: 12345)
+    assert main([command, str(next(tmp_path.glob("results/**/seed_0")))]) == 1
+    assert "is another user's and names code (augmenting:same), which is not imported" in capsys.readouterr().err
+    assert "augmenting" not in sys.modules

@@ -113,6 +113,15 @@ def test_sampled_actions_come_from_the_episodes_seed():
     assert Path("a.gif").read_bytes() == Path("b.gif").read_bytes() != Path("c.gif").read_bytes()
 
 
+def test_sampled_actions_of_a_video_are_those_of_the_evaluation():
+    run = metapbt.run(
+        ["env=cart_pole", "learner=drac", "space=drac_vectors", "learner.n_envs=4", "results_dir=own", *QUICK]
+    )
+    agent = run.agent(seed=3, sampled=True)
+    played = write_video(agent, Path("a.gif"), episodes=3).episodes
+    assert tuple(each.total for each in played) == agent.evaluate(3).returns
+
+
 def test_a_video_that_fails_leaves_nothing_and_one_that_was_there_stays(monkeypatch):
     run = run_of("cart_pole")
     Path("agent.gif").write_bytes(b"earlier")
