@@ -4,13 +4,17 @@ PYTHON ?= python3
 ENV ?= lunar_lander
 BIN := .venv/bin
 
-.PHONY: demo test test-all fuzz test-wheel test-brax test-procgen test-slurm lint bench clean
+.PHONY: demo test test-all test-slow fuzz test-wheel test-brax test-procgen test-slurm lint bench clean
 
 demo: .venv/ready
 	PATH="$(CURDIR)/$(BIN):$$PATH" ./demo.sh $(ENV)
 
 test: .venv/ready
 	$(BIN)/python -m pytest --numprocesses auto --dist worksteal
+
+# What make test shows with fewer seeds, kills and values, at length.
+test-slow: .venv/ready
+	$(BIN)/python -m pytest --numprocesses auto --dist worksteal -m "slow and not brax" --ignore tests/peers
 
 # With what takes long: beside Ray, the wheel in an empty environment, and a thousand examples for each fuzzer.
 test-all: .venv/ready .venv/brax

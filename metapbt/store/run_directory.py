@@ -337,8 +337,7 @@ class RunDirectory:
     def _clear(self) -> None:
         """Remove what is there, the log excepted; the configuration last, so that a stop on the way mixes no runs."""
         self._done.unlink(missing_ok=True)  # first, lest somebody takes what is left for a finished run
-        entries = [entry for entry in self.path.iterdir() if entry not in (self._config, self.log)]
-        for entry in entries:
+        for entry in [entry for entry in self.path.iterdir() if entry not in (self._config, self.log)]:
             if entry.is_dir() and not entry.is_symlink():
                 shutil.rmtree(entry)
             elif entry.name != ".lock":
@@ -395,10 +394,7 @@ def _relevant(config: Mapping[str, Any]) -> dict[str, Any]:
                 flat[f"{prefix}{key}"] = value
 
     walk({key: value for key, value in config.items() if key not in _IRRELEVANT}, "")
-    # Where memory was looked for does not matter once it was found: memory.parquet holds it.
-    flat.pop("meta.results_dir", None)
-    # Keys that earlier versions had not, where they say what these did.
-    for key in ("evaluation.sampled", "learner.sampled_evaluation"):
-        if flat.get(key) is False:
-            del flat[key]
-    return flat
+    # Where memory was looked for does not matter once it was found: memory.parquet holds it. And earlier versions had not
+    # the keys of sampled evaluation, where these say what was done then.
+    added = "evaluation.sampled", "learner.sampled_evaluation"
+    return {k: v for k, v in flat.items() if k != "meta.results_dir" and not (k in added and v is False)}

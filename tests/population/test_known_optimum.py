@@ -10,7 +10,6 @@ from metapbt.history import Budget, Interval, Ref
 from metapbt.learners.problems.quadratic import QuadraticLearner
 from metapbt.space import Space
 
-SEEDS = range(50)
 CONTEXT = make_context("quadratic")
 
 
@@ -40,12 +39,13 @@ def asked(generation, hyperparameters, interval):
     return Interval(Ref(generation, 0), None, None, hyperparameters, before, before + interval, 0, 0, 1)
 
 
-def test_pb2_finds_the_best_setting_more_often_than_random_search(space):
+@pytest.mark.parametrize("seeds", [10, pytest.param(50, marks=pytest.mark.slow)])
+def test_pb2_finds_the_best_setting_more_often_than_random_search(space, seeds):
     found = {
-        method: sum(best_of_the_last_generation(space, method, seed) > 1.19 for seed in SEEDS)
+        method: sum(best_of_the_last_generation(space, method, seed) > 1.19 for seed in range(seeds))
         for method in ("random", "pb2")
     }
-    assert found["pb2"] >= found["random"] + 20, found
+    assert found["pb2"] >= found["random"] + 0.4 * seeds, found
 
 
 def test_pbt_with_two_members_brings_both_to_the_optimum(space):

@@ -103,21 +103,31 @@ def test_asynchronous_members_with_workers_never_lose_a_checkpoint(seed, more):
     assert main(["data", "check", "results"]) == 0
 
 
-def test_fifty_sigkills_at_random_moments_lose_nothing(space, tmp_path):  # noqa: F811
+SYNC = "sync", ["executor=inline"]
+WORKERS = "candidates", ["population.candidates=8", "executor=processes", "executor.workers=2"]
+ASYNCHRONOUS = "asynchronous", ["population.asynchronous=true", "executor=processes", "executor.workers=3"]
+KINDS = [
+    SYNC,
+    ("workers", ["executor=processes", "executor.workers=2"]),
+    WORKERS,
+    ASYNCHRONOUS,
+    ("asynchronous_inline", ["population.asynchronous=true", "executor=inline"]),
+]
+
+
+@pytest.mark.parametrize(
+    ("kinds", "kills"),
+    [([SYNC, WORKERS, ASYNCHRONOUS], 3), pytest.param(KINDS, 10, marks=pytest.mark.slow)],
+    ids=["nine", "fifty"],
+)
+def test_sigkills_at_random_moments_lose_nothing(space, tmp_path, kinds, kills):  # noqa: F811
     """Synchronous runs end with the same bits; asynchronous ones with workers end whole."""
     draw = random.Random(0)
-    kinds = [
-        ("sync", ["executor=inline"]),
-        ("workers", ["executor=processes", "executor.workers=2"]),
-        ("candidates", ["population.candidates=8", "executor=processes", "executor.workers=2"]),
-        ("asynchronous", ["population.asynchronous=true", "executor=processes", "executor.workers=3"]),
-        ("asynchronous_inline", ["population.asynchronous=true", "executor=inline"]),
-    ]
     for name, options in kinds:
         overrides = command(f"whole_{name}", *options, "budget.steps=80", method="pbt")
         metapbt.run(overrides, space)
         killed = command(f"killed_{name}", *options, "budget.steps=80", method="pbt")
-        for number in range(10):
+        for number in range(kills):
             folder = tmp_path / f"{name}_{number}"
             folder.mkdir()
             kill = {"folder": str(folder), "call": draw.randint(1, 9), "signal": "SIGKILL"}
