@@ -77,8 +77,9 @@ def test_a_batch_steps_as_single_environments_do():
         for place, env in enumerate(envs):
             final, reward, terminated, _, _ = env.step(actions[place])
             assert (reward, terminated) == (step.rewards[place], step.terminated[place])
-            assert np.array_equal(final, step.final_observations[place])
             first = env.reset()[0] if terminated else final
+            if terminated or not step.terminated.any():
+                assert np.array_equal(final, step.final_observations[place])
             assert np.array_equal(first, step.observations[place])
             ended += terminated
     assert ended >= 9
@@ -127,8 +128,10 @@ def test_who_rests_is_stepped_no_more_and_the_others_go_on_as_ever():
     for _ in range(200):
         actions = rng.integers(15, size=4)
         some, others = resting.step(actions), whole.step(actions)
-        for one, other in zip(some, others, strict=True):
+        for one, other in zip(some[:4], others[:4], strict=True):
             assert np.array_equal(one[~which], other[~which])
+        over = some.terminated
+        assert np.array_equal(some.final_observations[over], others.final_observations[over])
         assert not some.rewards[which].any()
         assert not some.terminated[which].any()
     resting.rest(~which)

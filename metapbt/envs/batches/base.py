@@ -44,7 +44,7 @@ class BatchStep(NamedTuple):
     #: (num_envs,): the time limit was reached; as in Gymnasium, both may hold at once.
     truncated: NDArray[np.bool_]
     #: (num_envs, *observation), of the same type: what the step led to, before any new episode began. May be the very
-    #: same array as ``observations`` where no episode ended.
+    #: same array as ``observations`` where no episode ended; where some did, only theirs need be filled in.
     final_observations: Observations
 
 

@@ -62,14 +62,15 @@ class ProcgenBatch:
             rewards, ended = np.zeros(self.num_envs, np.float32), np.zeros(self.num_envs, np.bool_)
             if len(self._running):
                 seen, reward, terminated, truncated, info = self._pool.step(actions[self._running], self._running)
-                places = info["env_id"]
-                final[places], rewards[places], ended[places] = seen, reward, terminated | truncated
+                stepped = info["env_id"]
+                final[stepped], rewards[stepped], ended[stepped] = seen, reward, terminated | truncated
         observations = final
-        if ended.any():
+        places = ended.nonzero()[0]
+        if len(places):
             # EnvPool would spend the next step on it.
-            first, info = self._pool.reset(ended.nonzero()[0].astype(np.int32))
-            np.copyto(self._final, final)
-            final[info["env_id"]] = first
+            first, info = self._pool.reset(places.astype(np.int32))
+            self._final[places] = final[places]  # nobody asks for the others, and to copy all takes 3% of a step
+            observations[info["env_id"]] = first
             final = self._final
         return BatchStep(observations, rewards, ended, self._never, final)
 
