@@ -394,7 +394,7 @@ def _relevant(config: Mapping[str, Any]) -> dict[str, Any]:
                 flat[f"{prefix}{key}"] = value
 
     walk({key: value for key, value in config.items() if key not in _IRRELEVANT}, "")
-    # Where memory was looked for does not matter once it was found: memory.parquet holds it. And earlier versions had not
-    # the keys of sampled evaluation, where these say what was done then.
+    # Where memory was looked for does not matter once it was found: memory.parquet holds it. And earlier versions did
+    # not have the keys of sampled evaluation, which say then what was done.
     added = "evaluation.sampled", "learner.sampled_evaluation"
     return {k: v for k, v in flat.items() if k != "meta.results_dir" and not (k in added and v is False)}

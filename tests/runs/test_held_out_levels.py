@@ -133,7 +133,7 @@ def test_levels_that_are_apart_keep_the_other_features():
 def test_an_environment_without_levels_refuses_them():
     with pytest.raises(MetapbtError, match=r"evaluation\.test_num_levels must be null for env=cart_pole: it lacks"):
         metapbt.run(["env=cart_pole", "evaluation.test_num_levels=5", "results_dir=results"])
-    with pytest.raises(MetapbtError, match="evaluation.start_level must be >= 0 and an integer"):
+    with pytest.raises(MetapbtError, match="evaluation.start_level must be an integer >= 0"):
         metapbt.run(["env=cart_pole", "evaluation.start_level=0.5", "results_dir=results"])
     assert not Path("results").exists()
 
