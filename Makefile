@@ -12,9 +12,10 @@ demo: .venv/ready
 test: .venv/ready
 	$(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
-# What make test shows with fewer seeds, kills and values, at length.
+# What make test shows with fewer seeds and kills, at length.
 test-slow: .venv/ready
-	$(BIN)/python -m pytest --numprocesses auto --dist worksteal -m "slow and not brax" --ignore tests/peers
+	$(BIN)/python -m pytest --numprocesses auto --dist worksteal -m slow tests/memory/test_alone.py \
+		tests/population/test_known_optimum.py tests/runs/test_kills.py
 
 # With what takes long: beside Ray, the wheel in an empty environment, and a thousand examples for each fuzzer.
 test-all: .venv/ready .venv/brax
