@@ -32,6 +32,12 @@ def test_a_game_in_the_name_is_a_game_in_the_context():
     assert get_environment("procgen/maze") is get_environment("procgen")
 
 
+def test_it_is_drac_that_learns_from_pictures_unless_one_says_another():
+    assert RunPlan.of(compose(["env=procgen/maze"])).plan.learner.name == "drac"
+    assert RunPlan.of(compose(["env=procgen/maze", "learner=ppo"])).plan.learner.name == "ppo"
+    assert plan("env=procgen/maze").plan.learner.name == "sb3"
+
+
 def test_a_choice_of_ones_own_may_say_the_game_too(tmp_path):
     (tmp_path / "experiment").mkdir()
     (tmp_path / "experiment" / "mine.yaml").write_text(
