@@ -5,12 +5,12 @@ import itertools
 import numpy as np
 import pytest
 from learner_intervals import interval, train
-from metapbt.learners.ppo.normalise import ObservationNormaliser, RunningMoments
 from test_jax_engine import GAMMA, N_ENVS, NAME, SCALE, SameEpisodes, SameNoise, differ, learner, point, prepared
 
 from metapbt.envs.jax import make_jax_env
 from metapbt.jax_backend import jax, jnp
 from metapbt.learners.base import Assigned, Teacher
+from metapbt.learners.normalise import ObservationNormaliser, RunningMoments
 from metapbt.learners.ppo import compiled, compiled_evaluation
 from metapbt.learners.ppo.acting import AnyPolicy
 from metapbt.learners.ppo.compiled_runner import CompiledRunner

@@ -9,6 +9,7 @@ from typing import Any
 from metapbt.envs.jax import JaxEnv
 from metapbt.jax_backend import jax, jnp
 from metapbt.learners.intervals import environment_actions
+from metapbt.learners.ppo.acting import AnyPolicy
 from metapbt.learners.ppo.compiled import OPTIONS
 from metapbt.learners.ppo.moments import Moments, normalised
 from metapbt.learners.ppo.network import Network
@@ -81,7 +82,9 @@ def evaluate(
         return t + 1, state, seen, jnp.where(running, returns + reward, returns), running & ~terminated
 
     to_env = environment_actions(env.action_space, jnp)
-    each = jax.vmap(step) if len(seeds) > 1 else partial(_alone, step)
+    # Of other networks a member has the same bits alone as beside others.
+    alone = len(seeds) == 1 and isinstance(network, AnyPolicy)
+    each = partial(_alone, step) if alone else jax.vmap(step)
     arrays = jax.vmap(network.split)(parameters)
     state, seen = jax.vmap(begin)(seeds, contexts)
     shape = len(seeds), width
