@@ -127,6 +127,7 @@ def test_blocks_and_rollouts_go_on_from_one_another():
 
 
 def test_a_search_compiles_little_but_updates(monkeypatch):
+    compiled.advance.clear_cache()  # of what other tests compiled
     one = slow(monkeypatch, settings={"n_envs": 3})
     before = compiled.advance._cache_size()
     counted = []

@@ -296,6 +296,7 @@ def test_networks_of_a_search_share_programs_on_a_gpu(monkeypatch):
     own = [train(learner(), None, each, 100, seed=5) for each in searched]
     one = learner()
     monkeypatch.setattr(one._jax, "_side_by_side", True)
+    compiled.advance.clear_cache()  # of what other tests compiled
     compiled_before = compiled.advance._cache_size()
     alone = [train(one, None, each, 100, seed=5) for each in searched]
     together = one.train_many([Assigned(interval(each, 100, seed=5), None) for each in [*searched, *searched]])
@@ -307,6 +308,7 @@ def test_networks_of_a_search_share_programs_on_a_gpu(monkeypatch):
 
 
 def test_other_numbers_of_members_compile_little():
+    compiled.advance.clear_cache()  # of what other tests compiled
     one = learner(settings={"n_envs": 3})
     counted = []
     for members in (1, 2, 3):

@@ -265,6 +265,7 @@ def test_target_kl_ends_the_update_before_a_step_too_far():
 def test_other_coefficients_and_epochs_compile_nothing():
     network, rng = Network(INPUTS, 3, False, (8,), (8,)), np.random.default_rng(5)
     rollout, vector = random_rollout(False, rng), network.initial(rng)
+    update.clear_cache()  # of what other tests compiled
     first, _ = whole_update(network, vector, rollout)
     compiled = update._cache_size()
     for name, value in DEFAULTS.items():
