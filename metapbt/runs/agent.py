@@ -158,8 +158,8 @@ class Agent:
     def evaluate(self, episodes: int | None = None) -> Evaluation:
         """Let it play episodes as its learner evaluates agents.
 
-        The run's own ``test_return`` is the mean of what comes out for its test's levels, seed and number of episodes,
-        where the most likely actions are taken.
+        The run's own ``test_return`` is the mean of what comes out for its test's levels, seed and number of episodes
+        (Stable-Baselines3's drawn actions are the exception: there the draws of episodes depend on one another).
 
         Args:
             episodes: how many; None for as many as the run was tested on.

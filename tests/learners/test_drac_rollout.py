@@ -11,6 +11,7 @@ from squares import STEPS
 
 from metapbt.envs import make_env
 from metapbt.envs.batches import make_batch
+from metapbt.learners import evaluation
 from metapbt.learners.drac import learner as module
 from metapbt.learners.drac.actions import Discrete
 from metapbt.learners.drac.network import Architecture
@@ -127,7 +128,7 @@ def test_evaluations_do_not_depend_on_how_many_episodes_are_stepped_together(
     one = learner(sampled_evaluation=sampled)
     training = train(one, steps=300, evaluation_seed=5, episodes=12)
     for together in (12, 5, 1):
-        monkeypatch.setattr(module, "EVALUATED_TOGETHER", together)
+        monkeypatch.setattr(evaluation, "EVALUATED_TOGETHER", together)
         assert one.evaluate(training.state, {}, 5, 12) == pytest.approx(training.eval_return)
     singles = [one.evaluate(training.state, {}, 5 + i, 1) for i in range(12)]
     assert np.mean(singles) == pytest.approx(training.eval_return)

@@ -18,11 +18,12 @@ from metapbt.config import compose
 from metapbt.envs import make_env
 from metapbt.envs.batches import make_batch
 from metapbt.errors import MetapbtError
+from metapbt.learners import evaluation
 from metapbt.learners.normalise import ObservationNormaliser, RewardNormaliser, RunningMoments
 from metapbt.learners.ppo import PPOLearner
 from metapbt.learners.ppo import learner as module
 from metapbt.learners.ppo.network import Actor, Network
-from metapbt.learners.ppo.rollout import Runner, evaluate
+from metapbt.learners.ppo.rollout import PPOPolicy, Runner
 from metapbt.seeding import episode_seed
 from metapbt.space import Space
 
@@ -121,15 +122,17 @@ def test_an_evaluation_is_the_mean_of_single_episodes(env, normalise):
             observation, reward, terminated, truncated, _ = single.step(action if discrete else np.clip(action, -1, 1))
             total, over = total + float(reward), terminated or truncated
         returns.append(total)
-    assert evaluate(envs, actor, 11, normaliser) == pytest.approx(returns, rel=1e-6)
+    policy = PPOPolicy(actor, normaliser, envs.action_space)
+    assert evaluation.episode_returns(envs, policy, 11) == pytest.approx(returns, rel=1e-6)
 
 
+@pytest.mark.parametrize("sampled", [False, True])
 @pytest.mark.parametrize("normalise", [False, True])
-def test_evaluations_do_not_depend_on_how_many_episodes_are_stepped_together(normalise, monkeypatch):
-    one = learner(normalise_observations=normalise)
+def test_evaluations_do_not_depend_on_how_many_episodes_are_stepped_together(normalise, sampled, monkeypatch):
+    one = learner(normalise_observations=normalise, sampled_evaluation=sampled)
     training = train(one, steps=300, evaluation_seed=5, episodes=40)
     for together in (40, 7, 1):
-        monkeypatch.setattr(module, "EVALUATED_TOGETHER", together)
+        monkeypatch.setattr(evaluation, "EVALUATED_TOGETHER", together)
         assert one.evaluate(training.state, {}, 5, 40) == pytest.approx(training.eval_return)
     singles = [one.evaluate(training.state, {}, 5 + i, 1) for i in range(40)]
     assert np.mean(singles) == pytest.approx(training.eval_return)

@@ -21,8 +21,9 @@ from metapbt.learners.drac.hyperparameters import HYPERPARAMETERS
 from metapbt.learners.drac.learned import adam, restored, state_of
 from metapbt.learners.drac.loss import Coefficients
 from metapbt.learners.drac.network import NETWORKS, RESIDUALS, Architecture
-from metapbt.learners.drac.rollout import DrACPolicy, Runner, Seer, evaluate
+from metapbt.learners.drac.rollout import DrACPolicy, Runner, Seer
 from metapbt.learners.drac.update import Draws, Settings, samples_of, update
+from metapbt.learners.evaluation import mean_return
 from metapbt.learners.intervals import episodes_in, episodes_state, longest_rollout, warn_if_anew, warn_if_cut
 from metapbt.learners.normalise import RewardNormaliser, RunningMoments
 from metapbt.learners.settings import check_ranges, check_values, complete, flag, word
@@ -52,8 +53,6 @@ ADVANTAGES = ("rollout", "minibatch", "none")
 
 #: The discount of the returns whose deviation scales rewards: not the tuned one, but the published wrapper's.
 REWARD_GAMMA = 0.99
-#: Episodes of an evaluation that are stepped side by side: more would take memory and save no time.
-EVALUATED_TOGETHER = 32
 
 
 class DrACLearner:
@@ -173,12 +172,7 @@ class DrACLearner:
         return DrACPolicy(self._trained(state), self._spaces[1])
 
     def _evaluate(self, seer: Seer, seed: int, episodes: int) -> float:
-        returns: list[float] = []
-        for first in range(0, episodes, EVALUATED_TOGETHER):
-            envs = self._envs(min(EVALUATED_TOGETHER, episodes - first))
-            returns += evaluate(envs, seer, seed + first, self.sampled_evaluation).tolist()
-            envs.close()
-        return float(np.mean(returns)) if returns else float("nan")
+        return mean_return(self._envs, DrACPolicy(seer, self._spaces[1]), seed, episodes, self.sampled_evaluation)
 
     def _trained(self, state: State) -> Seer:
         return Seer(restored(self._architecture, state).to(self._device), self._architecture.actions)

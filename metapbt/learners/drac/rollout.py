@@ -1,8 +1,8 @@
-"""Steps in environments: rollouts to learn from, evaluation, and single actions."""
+"""Steps in environments: rollouts to learn from, and how a trained agent acts."""
 
 from __future__ import annotations
 
-import zlib
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,13 +14,11 @@ from torch import Tensor
 from metapbt.envs.batches import EnvBatch, Episodes, Observations, Seeds
 from metapbt.learners.drac.actions import Actions
 from metapbt.learners.drac.network import ActorCritic
+from metapbt.learners.evaluation import BatchPolicy
 from metapbt.learners.intervals import environment_actions
 from metapbt.learners.normalise import RewardNormaliser
 
 Floats = NDArray[np.float32]
-
-#: Seeds are those of episodes as well, whose own draws actions must not repeat.
-_ACTIONS = zlib.crc32(b"actions")
 
 
 class Rollout(NamedTuple):
@@ -137,38 +135,7 @@ class Runner:
         return Rollout(self._observations, np.stack(actions), log_probs, values, rewards, dones, last_values)
 
 
-def evaluate(envs: EnvBatch, seer: Seer, seed: int, sampled: bool) -> NDArray[np.float64]:
-    """The return of one episode in each environment, (num_envs,).
-
-    Args:
-        envs: the environments.
-        seer: who acts.
-        seed: of the first environment's episode, the others counted up from it; of what is drawn in each as well.
-        sampled: whether actions are drawn; else they are the most likely ones.
-    """
-    to_env = environment_actions(envs.action_space)
-    rngs = [np.random.default_rng([seed + place, _ACTIONS]) for place in range(envs.num_envs)]
-    observations = envs.reset(lambda place, count: seed + place)
-    returns, running = np.zeros(envs.num_envs), np.ones(envs.num_envs, np.bool_)
-    space = envs.action_space
-    shape = () if isinstance(space, spaces.Discrete) else space.shape
-    actions = np.zeros((envs.num_envs, *shape), space.dtype)
-    while running.any():
-        places = running.nonzero()[0]  # the network sees no others
-        outputs, _ = seer(observations[places])
-        noise = torch.stack([seer.actions.noise(rngs[place]) for place in places]) if sampled else None
-        actions[places] = to_env(seer.actions.draw(outputs, noise).numpy())
-        step = envs.step(actions)
-        observations = step.observations
-        returns[places] += step.rewards[places]
-        ended = running & (step.terminated | step.truncated)
-        if ended.any():
-            running &= ~ended
-            envs.rest(ended)
-    return returns
-
-
-class DrACPolicy:
+class DrACPolicy(BatchPolicy):
     """A trained agent.
 
     Args:
@@ -177,11 +144,12 @@ class DrACPolicy:
     """
 
     def __init__(self, seer: Seer, space: spaces.Discrete | spaces.Box) -> None:
-        self._seer, self._to_env = seer, environment_actions(space)
+        super().__init__(space)
+        self._seer = seer
 
-    def act(self, observation: NDArray[Any], rng: np.random.Generator | None = None) -> NDArray[Any] | int:
-        """The most likely action for one observation, or one drawn by ``rng``: an integer, or an array of the box."""
-        outputs, _ = self._seer(np.array(observation)[None])  # a copy: it may be a view that Torch cannot have
-        noise = None if rng is None else self._seer.actions.noise(rng, 1)
-        action: NDArray[Any] = self._to_env(self._seer.actions.draw(outputs, noise).numpy())[0]
-        return action if action.ndim else int(action)
+    def outputs(self, observations: Observations, rngs: Sequence[np.random.Generator] | None) -> NDArray[Any]:
+        """The actor-critic's."""
+        (outputs, _), actions = self._seer(observations), self._seer.actions
+        noise = None if rngs is None else torch.stack([actions.noise(rng) for rng in rngs])
+        drawn: NDArray[Any] = actions.draw(outputs, noise).numpy()
+        return drawn

@@ -16,7 +16,8 @@ from metapbt.envs.batches import BATCHES, ENGINES, EnvBatch, make_batch, why_ane
 from metapbt.envs.batches.kept import KeptBatches
 from metapbt.envs.jax import JAX_ENVIRONMENTS
 from metapbt.errors import MetapbtError, unknown_name
-from metapbt.learners.base import Assigned, Policy, State, Teacher, Training, train_each
+from metapbt.learners.base import Assigned, State, Teacher, Training, train_each
+from metapbt.learners.evaluation import mean_return
 from metapbt.learners.intervals import episodes_in, episodes_state, longest_rollout, warn_if_anew, warn_if_cut
 from metapbt.learners.normalise import ObservationNormaliser, RunningMoments
 from metapbt.learners.ppo.compiled_runner import CompiledRunner
@@ -30,8 +31,8 @@ from metapbt.learners.ppo.hyperparameters import (
 )
 from metapbt.learners.ppo.jax_engine import JaxEngine, Spaces, Task, Tutor
 from metapbt.learners.ppo.learned import actor_of, initial, restored, state_of
-from metapbt.learners.ppo.network import Actor, Network
-from metapbt.learners.ppo.rollout import PPOPolicy, Runner, check_vectors, evaluate
+from metapbt.learners.ppo.network import Network
+from metapbt.learners.ppo.rollout import PPOPolicy, Runner, check_vectors
 from metapbt.learners.ppo.settings import NETWORK, SETTINGS
 from metapbt.learners.ppo.teaching import Distillation, Teaching, reward_unit
 from metapbt.learners.ppo.update import Coefficients, Sizes, update
@@ -48,9 +49,6 @@ _EPOCHS_COMPILED = 32
 #: Between a power of two and the next, so many sizes of rollouts and of minibatches are compiled, and padding fills
 #: what is left of them: the fewer sizes, the more padding, which in a rollout costs next to nothing.
 _STEPS_COMPILED, _BATCHES_COMPILED = 1, 4
-
-#: Episodes of an evaluation that are stepped side by side: more would take memory and save no time.
-EVALUATED_TOGETHER = 32
 
 
 class PPOLearner:
@@ -215,22 +213,12 @@ class PPOLearner:
         if self._jax is not None:
             network = self._network(self._chosen(hyperparameters))
             return self._jax.evaluate(network, hyperparameters, state, seed, episodes)
-        network, observations = self._trained(state, hyperparameters)
-        return self._evaluate(actor_of(network, restored(network, state)), observations, seed, episodes)
+        return mean_return(self._envs, self.policy(state, hyperparameters), seed, episodes, self.sampled_evaluation)
 
-    def policy(self, state: State, hyperparameters: Hyperparameters) -> Policy:
+    def policy(self, state: State, hyperparameters: Hyperparameters) -> PPOPolicy:
         """The trained agent, which normalises observations where the learner does."""
         network, observations = self._trained(state, hyperparameters)
         return PPOPolicy(actor_of(network, restored(network, state)), observations, self._spaces.action_space)
-
-    def _evaluate(self, actor: Actor, observations: ObservationNormaliser | None, seed: int, episodes: int) -> float:
-        returns: list[float] = []
-        rng = np.random.default_rng(seed) if self.sampled_evaluation else None
-        for first in range(0, episodes, EVALUATED_TOGETHER):
-            envs = self._envs(min(EVALUATED_TOGETHER, episodes - first))
-            returns += evaluate(envs, actor, seed + first, observations, rng).tolist()
-            envs.close()
-        return float(np.mean(returns)) if returns else math.nan
 
     def _offered(self, teacher: Teacher | None) -> State | None:
         return teacher.state if teacher is not None and self.distillation.offer_moments else None

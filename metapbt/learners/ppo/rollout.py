@@ -1,7 +1,8 @@
-"""Steps in environments: rollouts to learn from, evaluation, and single actions."""
+"""Steps in environments: rollouts to learn from, and how a trained agent acts."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 
 from metapbt.envs.batches import EnvBatch, Episodes, Observations, Seeds
 from metapbt.errors import MetapbtError
+from metapbt.learners.evaluation import BatchPolicy
 from metapbt.learners.intervals import environment_actions
 from metapbt.learners.normalise import ObservationNormaliser, RewardNormaliser, RunningMoments
 from metapbt.learners.ppo.network import Actor, Floats
@@ -122,39 +124,7 @@ class Runner:
         return seen if self._normalise_observations is None else self._normalise_observations.see(seen)
 
 
-def evaluate(
-    envs: EnvBatch,
-    actor: Actor,
-    seed: int,
-    normalise: ObservationNormaliser | None,
-    rng: np.random.Generator | None = None,
-) -> NDArray[np.float64]:
-    """The return of one episode in each environment, (num_envs,), from ``seed`` on.
-
-    Args:
-        envs: the environments.
-        actor: who acts.
-        seed: of the first episode; the others are counted up from it.
-        normalise: its observations; None leaves them as they are.
-        rng: that actions are drawn with; None takes the most likely ones.
-    """
-    to_env = environment_actions(envs.action_space)
-    observations = envs.reset(lambda place, count: seed + place)
-    returns, running = np.zeros(envs.num_envs), np.ones(envs.num_envs, np.bool_)
-    while running.any():
-        inputs = flat(observations)
-        noise = None if rng is None else actor.noise(rng, envs.num_envs)
-        step = envs.step(to_env(actor.act(inputs if normalise is None else normalise(inputs), noise)))
-        observations = step.observations
-        returns += step.rewards * running
-        ended = running & (step.terminated | step.truncated)
-        if ended.any():
-            running &= ~ended
-            envs.rest(ended)
-    return returns
-
-
-class PPOPolicy:
+class PPOPolicy(BatchPolicy):
     """A trained agent.
 
     Args:
@@ -166,16 +136,15 @@ class PPOPolicy:
     def __init__(
         self, actor: Actor, normalise: ObservationNormaliser | None, space: spaces.Discrete | spaces.Box
     ) -> None:
-        self._actor, self._normalise, self._to_env = actor, normalise, environment_actions(space)
+        super().__init__(space)
+        self._actor, self._normalise = actor, normalise
 
-    def act(self, observation: NDArray[Any], rng: np.random.Generator | None = None) -> NDArray[Any] | int:
-        """The most likely action for one observation, or one drawn by ``rng``: an integer, or an array of the box."""
-        inputs = np.asarray(observation, np.float32).reshape(1, -1)
+    def outputs(self, observations: Observations, rngs: Sequence[np.random.Generator] | None) -> NDArray[Any]:
+        """The policy network's."""
+        inputs = flat(observations)
         if self._normalise is not None:
             inputs = self._normalise(inputs)
-        noise = None if rng is None else self._actor.noise(rng, 1)
-        action: NDArray[Any] = self._to_env(self._actor.act(inputs, noise))[0]
-        return action if action.ndim else int(action)
+        return self._actor.act(inputs, None if rngs is None else np.stack([self._actor.noise(rng) for rng in rngs]))
 
 
 def check_vectors(env: str, space: spaces.Box) -> None:
