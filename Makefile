@@ -9,8 +9,9 @@ BIN := .venv/bin
 demo: .venv/ready
 	PATH="$(CURDIR)/$(BIN):$$PATH" ./demo.sh $(ENV)
 
+# All but the fuzzers, which have a command of their own below.
 test: .venv/ready
-	$(BIN)/python -m pytest --numprocesses auto --dist worksteal
+	$(BIN)/python -m pytest --numprocesses auto --dist worksteal --ignore=tests/fuzz
 
 # What make test shows with fewer seeds and kills, at length.
 test-slow: .venv/ready
