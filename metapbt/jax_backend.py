@@ -11,12 +11,14 @@ from pathlib import Path
 
 from metapbt.errors import MetapbtError, unknown_name
 
-__all__ = ["DEVICES", "device_for", "jax", "jnp"]
+__all__ = ["DEVICES", "device_for", "drop_programs", "jax", "jnp"]
 
 #: ``auto`` is a GPU where JAX finds one.
 DEVICES = ("auto", "cpu", "gpu")
 
 _CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "metapbt" / "jax"
+
+_MAPPINGS = Path("/proc/self/maps"), Path("/proc/sys/vm/max_map_count")
 
 _asked = "JAX_PLATFORMS" in os.environ
 # Several processes may share a GPU.
@@ -59,3 +61,23 @@ def device_for(name: str) -> jax.Device:
             jax.config.update("jax_default_matmul_precision", "highest")  # type: ignore[no-untyped-call]
             return found
     return jax.devices("cpu")[0]
+
+
+def drop_programs(share: float = 0.5) -> bool:
+    """Let go of all compiled programs where they take much of what Linux lets a process map; returns whether they did.
+
+    Each program for a CPU is some 200 mappings of memory, of which a process may have 65,530 unless told otherwise: a
+    search of networks, or many runs one after another, would end in a crash within the compiler. What is needed again
+    comes from the cache on disk.
+
+    Args:
+        share: of the limit, from which on they go.
+    """
+    try:
+        limit = int(_MAPPINGS[1].read_text())
+        if _MAPPINGS[0].read_bytes().count(b"\n") < share * limit:
+            return False
+    except (OSError, ValueError):  # another system, which has no such limit
+        return False
+    jax.clear_caches()  # type: ignore[no-untyped-call]
+    return True

@@ -16,6 +16,7 @@ from metapbt.envs.batches import BATCHES, ENGINES, EnvBatch, make_batch, why_ane
 from metapbt.envs.batches.kept import KeptBatches
 from metapbt.envs.jax import JAX_ENVIRONMENTS
 from metapbt.errors import MetapbtError, unknown_name
+from metapbt.jax_backend import drop_programs
 from metapbt.learners.base import Assigned, State, Teacher, Training, train_each
 from metapbt.learners.evaluation import mean_return
 from metapbt.learners.intervals import episodes_in, episodes_state, longest_rollout, warn_if_anew, warn_if_cut
@@ -140,6 +141,7 @@ class PPOLearner:
         With a teacher, the student acts, and what it learns from its own returns is joined by what the teacher says of
         each observation that it meets (``distillation``).
         """
+        drop_programs()
         if self._jax is not None and not self._jax.apart(interval.hyperparameters):
             (trained,) = self._jax.train([Assigned(interval, start, teacher)], self._task)
             if isinstance(trained, Exception):
@@ -206,6 +208,7 @@ class PPOLearner:
         """
         if self._jax is None or any(self._jax.apart(job.interval.hyperparameters) for job in jobs):
             return train_each(self.train, jobs)
+        drop_programs()
         return self._jax.train(jobs, self._task)
 
     def evaluate(self, state: State, hyperparameters: Hyperparameters, seed: int, episodes: int) -> float:
