@@ -31,6 +31,7 @@ examples:
   metapbt run --multirun env=cart_pole method=default,pb2 seed=0,1,2
   metapbt scripts env=lunar_lander scripts.feature=leg_height method=pb2
   metapbt status results
+  metapbt status results --failed --rerun
   metapbt report results
   metapbt replay results/cart_pole/default/pb2/seed_0
   metapbt evaluate results/cart_pole/default/pb2/seed_0 context.pole_length=0.8
@@ -129,8 +130,17 @@ def _parser() -> argparse.ArgumentParser:
     report.add_argument("results", type=Path, metavar="RESULTS", help="a directory with runs in it")
     report.add_argument("--out", type=Path, metavar="DIR", help="where to write (default: RESULTS/report)")
 
-    status = command("status", _status, "how many seeds are done; which are running, failed, stopped or missing")
+    status = command(
+        "status", _status, "how many seeds are done; which are running, queued, failed, stopped or missing"
+    )
     status.add_argument("results", type=Path, metavar="RESULTS", help="a directory with runs in it")
+    status.add_argument("--failed", action="store_true", help="only the runs that failed, each with its error")
+    status.add_argument(
+        "--rerun",
+        action="store_true",
+        help="with --failed: train them again, here and one after another; of those that a study submitted to this "
+        "cluster, print the command that submits them again",
+    )
 
     replay = command("replay", _replay, "train one fresh agent on the hyperparameter schedule of a run's best member")
     replay.add_argument("run", type=Path, metavar="RUN_DIR", help="the directory of a run")
@@ -331,9 +341,11 @@ def _toy(parsed: argparse.Namespace) -> int:
 
 
 def _status(parsed: argparse.Namespace) -> int:
-    from metapbt.report.overview import print_status
+    from metapbt.report.status import print_failed, print_status
 
-    return print_status(parsed.results)
+    if parsed.rerun and not parsed.failed:
+        raise MetapbtError("--rerun goes with --failed: metapbt status RESULTS --failed --rerun")
+    return print_failed(parsed.results, parsed.rerun) if parsed.failed else print_status(parsed.results)
 
 
 def _data(parsed: argparse.Namespace) -> int:

@@ -153,7 +153,7 @@ def test_what_nobody_foresaw_is_one_line_and_its_traceback_is_there_to_ask_for(c
     def broken(_):
         raise error
 
-    monkeypatch.setattr("metapbt.report.overview.print_status", broken)
+    monkeypatch.setattr("metapbt.report.status.print_status", broken)
     assert one_line(capfd, ["status", "."]).startswith(f"unexpected {type(error).__name__}")
     monkeypatch.setenv("METAPBT_TRACEBACK", "1")
     assert main(["status", "."]) == 1

@@ -105,9 +105,7 @@ def write_scripts(
             f"{counted(len(seeds), 'seed')}.",
             command=["metapbt", "scripts", *overrides],
             log_directory=f"{path_name(env)}/{feature.name}",
-            runs=[
-                ClusterRun(run_directory(results_dir, env, context.context, name, seed), told) for seed in seeds
-            ],
+            runs=[ClusterRun(run_directory(results_dir, env, context.context, name, seed), told) for seed in seeds],
         )
         scripts[script.path] = rendered(script, cluster)
     for path, text in scripts.items():
