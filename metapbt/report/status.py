@@ -49,8 +49,8 @@ def missing_runs(runs: Sequence[RunInfo]) -> list[Missing]:
 def print_status(results: Path) -> int:
     """Print, for each context and method, how many seeds are done, and which are not; return the exit status.
 
-    Where this machine belongs to a Slurm cluster, runs that wait or train there are told with their jobs. What cannot be
-    read is named, the rest is shown all the same, and the status is 1.
+    Where this machine belongs to a Slurm cluster, runs that wait or train there are told with their jobs. What cannot
+    be read is named, the rest is shown all the same, and the status is 1.
     """
     problems: list[MetapbtError] = []
     runs, queue = find_runs(results, problems.append), queued_runs(results)

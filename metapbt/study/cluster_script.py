@@ -1,7 +1,7 @@
 """A shell script that submits runs to a cluster, and trains them there or here: a template of ``jobs/``, filled in.
 
 The scripts do the work themselves (see ``jobs/slurm.sh``): which runs are finished, which are in the queue, how they
-are submitted, what happens at a time limit. Scripts of contexts and of a study's groups are the same but for their runs.
+are submitted, what happens at a time limit. Scripts of contexts and of a study's groups differ only in their runs.
 """
 
 from __future__ import annotations

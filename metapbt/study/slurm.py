@@ -33,8 +33,8 @@ def submit(study: Study, command: Sequence[str], failed: bool = False) -> list[s
         failed: submit only runs that failed.
 
     Raises:
-        MetapbtError: a key of ``cluster`` cannot be used; there is no ``sbatch``, or it refused. What was submitted before
-            stays in the queue, and the same call goes on from there.
+        MetapbtError: a key of ``cluster`` cannot be used; there is no ``sbatch``, or it refused. What was submitted
+            before stays in the queue, and the same call goes on from there.
     """
     scripts = [(group, *_script_of(study, group, command)) for group in study.groups]
     lines, jobs = [], dict[str, list[str]]()
@@ -54,7 +54,7 @@ def submit(study: Study, command: Sequence[str], failed: bool = False) -> list[s
 
 
 def script_of(run: Path) -> Path | None:
-    """The script that a run is submitted with, if its study was written for a cluster, and this machine belongs to one."""
+    """The script that submits a run, if its study was written for a cluster, and this machine belongs to one."""
     group = run.resolve().parents[3]
     script = group.parent / f"{group.name}.sh"
     try:
