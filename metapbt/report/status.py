@@ -29,6 +29,15 @@ class Missing:
     seed: int
 
 
+@dataclass(frozen=True)
+class _Entry:
+    """A run in the table."""
+
+    seed: int
+    state: str
+    job: Queued | None = None
+
+
 def missing_runs(runs: Sequence[RunInfo]) -> list[Missing]:
     """Find the gaps: seeds that a context and method lack while another context has them for the same method.
 
@@ -58,12 +67,12 @@ def print_status(results: Path) -> int:
         raise no_runs(results)
     console, table = new_console(), new_table("env", "context", "method", "done", "not done")
     table.columns[3].no_wrap = True
-    for (env, context, method), seeds in sorted(_seeds(runs, queue).items()):
-        done = sum(state == "done" for state, _ in seeds.values())
+    for (env, context, method), entries in sorted(_entries(runs, queue).items()):
+        done = sum(entry.state == "done" for entry in entries)
         table.add_row(
             *(env, context.replace(",", ", "), method),  # a space is where a narrow terminal may break a line
-            f"{done} of {counted(len(seeds), 'seed')}",
-            "; ".join(filter(None, (_those(seeds, state) for state in _STATES))),
+            f"{done} of {counted(len(entries), 'seed')}",
+            "; ".join(filter(None, (_those(entries, state) for state in _STATES))),
         )
     console.print(table)
     waiting = {run.path for run in queue}
@@ -96,28 +105,26 @@ def print_failed(results: Path, rerun: bool = False) -> int:
     return tell(problems)
 
 
-def _seeds(
-    runs: Sequence[RunInfo], queue: Sequence[Queued]
-) -> dict[tuple[str, str, str], dict[int, tuple[str, Queued | None]]]:
-    """Of each environment, context and method: each seed's state, and its place in the queue."""
+def _entries(runs: Sequence[RunInfo], queue: Sequence[Queued]) -> dict[tuple[str, str, str], list[_Entry]]:
+    """The runs of each environment, context and method; one of them may be there twice, in two studies."""
     jobs = {run.path: run for run in queue}
-    found: dict[tuple[str, str, str], dict[int, tuple[str, Queued | None]]] = defaultdict(dict)
+    found: dict[tuple[str, str, str], list[_Entry]] = defaultdict(list)
     names = {}  # as they stand in paths -> in full
     for run in runs:
         key = run.env, run.context.label, run.name
         names[tuple(map(path_name, key))] = key
-        job = jobs.pop(run.path.resolve(), None) if run.state != "done" else None
-        # A job that has begun may have failed a moment ago, and one that waits may have failed before.
-        state = run.state if job is None else _state(job)
-        found[key][run.seed] = state, job
-    for missing in missing_runs(runs):
-        found[missing.env, missing.context, missing.method][missing.seed] = "missing", None
+        job = jobs.pop(run.path.resolve(), None)
+        # A job that has just begun, or waits, may belong to a run that failed before.
+        seen = job is not None and run.state != "done"
+        found[key].append(_Entry(run.seed, _state(job), job) if job and seen else _Entry(run.seed, run.state))
     for job in jobs.values():
         env, context, method = (folder.name for folder in reversed(job.path.parents[:3]))
         key = names.get((env, context, method), (env, context, method))
-        seed = int(job.path.name.removeprefix("seed_"))
-        if found[key].get(seed, ("missing",))[0] == "missing":
-            found[key][seed] = _state(job), job
+        found[key].append(_Entry(int(job.path.name.removeprefix("seed_")), _state(job), job))
+    for gap in missing_runs(runs):
+        mine = found[gap.env, gap.context, gap.method]
+        if all(entry.seed != gap.seed for entry in mine):
+            mine.append(_Entry(gap.seed, "missing"))
     return found
 
 
@@ -125,14 +132,15 @@ def _state(job: Queued) -> str:
     return "running" if job.running else "pending"
 
 
-def _those(seeds: dict[int, tuple[str, Queued | None]], wanted: str) -> str:
+def _those(entries: Sequence[_Entry], state: str) -> str:
     """``pending: seed 1, 2 (job 102_[1-2])``: which seeds are in a state; nothing where none is."""
-    those = [seed for seed, (state, _) in sorted(seeds.items()) if state == wanted]
-    jobs = [job for seed in those if (job := seeds[seed][1])]
-    tasks = {job.array: sorted(other.task for other in jobs if other.array == job.array) for job in jobs}
-    named = [f"{array}_{_written(numbers)}" for array, numbers in tasks.items()]
+    those = sorted((entry for entry in entries if entry.state == state), key=lambda entry: entry.seed)
+    tasks: dict[str, list[int]] = defaultdict(list)
+    for job in filter(None, (entry.job for entry in those)):
+        tasks[job.array].append(job.task)
+    named = [f"{array}_{_written(sorted(numbers))}" for array, numbers in tasks.items()]
     where = f" (job {', '.join(named)})" if named else ""
-    return f"{wanted}: seed {', '.join(map(str, those))}{where}" if those else ""
+    return f"{state}: seed {', '.join(str(entry.seed) for entry in those)}{where}" if those else ""
 
 
 def _written(tasks: Sequence[int]) -> str:

@@ -44,7 +44,7 @@ class ClusterScript:
         path: of the script.
         job: a word: how its jobs' names begin, and how its log is called.
         title: what it is about, in one line.
-        command: that wrote it, ``["metapbt", "scripts", ...]``.
+        command: that wrote it, ``metapbt scripts ...``.
         log_directory: below ``cluster.log_dir``.
         runs: what it trains; those that differ only in the seed are to stand together, and become one array of jobs.
         sources: directories of the runs that these learn from: one of them must be finished before one of these begins.
@@ -54,7 +54,7 @@ class ClusterScript:
     path: Path
     job: str
     title: str
-    command: Sequence[str]
+    command: str
     log_directory: str
     runs: Sequence[ClusterRun]
     sources: Sequence[Path] = ()
@@ -81,9 +81,9 @@ def rendered(script: ClusterScript, cluster: Mapping[str, Any]) -> str:
     log_directory = f"{cluster['log_dir']}/{script.log_directory}"
     values = {
         "title": _one_line(script.title),
-        "command_name": script.command[1],
+        "command_name": script.command.split()[1],
         # A line break in an override must not end the comment that shows it.
-        "command": shlex.join(script.command).replace("\n", "\n#   ").replace("\r", " "),
+        "command": script.command.replace("\n", "\n#   ").replace("\r", " "),
         "job": script.job,
         "cluster": cluster,
         "limit": "" if cluster["max_parallel"] is None else f"%{cluster['max_parallel']}",

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -103,7 +104,7 @@ def write_scripts(
             job=f"c{context.index}",
             title=f"{env}, {feature.name} = {value}: context {context.index} of {len(contexts)}, method {method}, "
             f"{counted(len(seeds), 'seed')}.",
-            command=["metapbt", "scripts", *overrides],
+            command=shlex.join(["metapbt", "scripts", *overrides]),
             log_directory=f"{path_name(env)}/{feature.name}",
             runs=[ClusterRun(run_directory(results_dir, env, context.context, name, seed), told) for seed in seeds],
         )
