@@ -28,6 +28,8 @@ from metapbt.study.sweep import in_words, parsed, product, quoted
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
 
+    from metapbt.store.table import Identity
+
 _NOT_SWEPT = ("after", "overrides")
 _GROUP = r"[A-Za-z0-9][A-Za-z0-9_.+-]*"
 
@@ -42,6 +44,8 @@ class StudyRun:
         path: its run directory.
         members: of its population.
         steps: environment steps that its members train together; candidates and students come on top.
+        identity: what it is: environment, context, method, learner, seed.
+        cores: that it takes, as its executor says; None where it may have as many as there are.
     """
 
     group: str
@@ -49,6 +53,29 @@ class StudyRun:
     path: Path
     members: int
     steps: int
+    identity: Identity
+    cores: int | None
+
+    @property
+    def title(self) -> str:
+        """The run in a few words, for people."""
+        it = self.identity
+        return " ".join([*([self.group] if self.group else []), it.context.label, it.name, f"seed {it.seed}"])
+
+    @property
+    def state(self) -> str:
+        """``done``, ``running``, ``failed``, ``stopped`` (it goes on where it was), or ``waiting`` (not begun)."""
+        from metapbt.store.results import describe
+        from metapbt.store.run_directory import RunDirectory
+
+        directory = RunDirectory(self.path)
+        if not directory.exists:
+            return "running" if directory.busy else "waiting"
+        try:
+            state = describe(directory).state
+        except MetapbtError:  # what is wrong is for the run to say, when it is to go on
+            return "stopped"
+        return "stopped" if state == "unknown" else state
 
 
 @dataclass(frozen=True)
@@ -132,7 +159,7 @@ def read_study(name_or_file: str | Path, overrides: Sequence[str] = (), config_d
                results_dir, config_dir)
         for group in _ordered(file, after)
     ]  # fmt: skip
-    _check_distinct(file, [run for group in groups for run in group.runs])
+    check_distinct(f"{file}: ", [run for group in groups for run in group.runs])
     return Study(name, results_dir, tuple(groups))
 
 
@@ -147,9 +174,21 @@ def planned(group: str, runs: Sequence[Sequence[str]]) -> tuple[StudyRun, ...]:
     made = []
     for overrides, config in zip(runs, compose_all(runs), strict=True):
         asked = RunPlan.of(config)
-        members = asked.config["population"]["size"]
-        made.append(StudyRun(group, tuple(overrides), asked.plan.path, members, members * asked.plan.budget.steps))
+        plan, members = asked.plan, asked.config["population"]["size"]
+        if not asked.config["resume"]:
+            raise MetapbtError("resume=false would begin each run anew at every start; choose another results_dir")
+        steps, cores = members * plan.budget.steps, _cores(plan.executor, members)
+        made.append(StudyRun(group, tuple(overrides), plan.path, members, steps, plan.identity, cores))
     return tuple(made)
+
+
+def _cores(executor: Mapping[str, Any], members: int) -> int | None:
+    """How many cores an executor takes; None for the one that is there unless somebody asks for another."""
+    if executor["name"] == "processes" and executor == {**executor, "workers": None, "threads": 1, "timeout": None}:
+        return None
+    alone = executor["name"] in ("inline", "vectorised")
+    workers, threads = 1 if alone else executor.get("workers") or members, executor.get("threads", 1)
+    return workers * threads if isinstance(workers, int) and isinstance(threads, int) else 1
 
 
 def _find(name: str, config_dir: Path | None) -> tuple[Path, str]:
@@ -267,15 +306,24 @@ def _group(
         raise MetapbtError(f"{file}: group {name}: {error}") from error
 
 
-def _check_distinct(file: Path, runs: Sequence[StudyRun]) -> None:
-    """Refuse two runs in one directory."""
+def check_distinct(where: str, runs: Sequence[StudyRun]) -> None:
+    """Refuse two runs in one directory.
+
+    Args:
+        where: what the error begins with.
+        runs: of a study.
+
+    Raises:
+        MetapbtError: two would share one.
+    """
     known: dict[Path, StudyRun] = {}
     for run in runs:
         other = known.setdefault(run.path, run)
         if other is not run:
             differing = sorted(set(run.overrides) ^ set(other.overrides))
+            group = f"group {run.group}: " if run.group else ""
             raise MetapbtError(
-                f"{file}: group {run.group}: two runs would share {run.path}; "
+                f"{where}{group}two runs would share {run.path}; "
                 + (f"they differ in {', '.join(differing)}: " if differing else "they are the same: ")
-                + "give each a name of its own (name: LABEL in a group of its own, or name: ...${KEY})"
+                + "give each a name of its own, as with name=LABEL_${KEY}"
             )

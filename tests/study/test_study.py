@@ -121,7 +121,10 @@ def test_a_folder_of_ones_own_holds_studies_and_choices(tmp_path: Path) -> None:
         ("a: {name: b=c}", "group a: 'name=b=c' cannot be read"),
         ("a: {overrides: seed=0}", "group a: overrides must be a list of key=value"),
         ("a: {results_dir: x}", "group a: results_dir is that of the whole study"),
-        ("a: {budget.steps: [100, 200]}", "they differ in budget.steps=100, budget.steps=200: give each a name"),
+        (
+            "a: {budget.steps: [100, 200]}",
+            "they differ in budget.steps=100, budget.steps=200: give each a name of its own",
+        ),
         ("budget: {steps: 100}", "budget is a key of runs"),
         ("a/b: {seed: 0}", "must be called by a word"),
         ("env: cart_pole", "has no group of runs"),
