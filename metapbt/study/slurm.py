@@ -7,6 +7,7 @@ again writes it again and submits what is neither finished nor in the queue.
 from __future__ import annotations
 
 import re
+import shlex
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -22,21 +23,21 @@ if TYPE_CHECKING:
     from metapbt.study.study import Group, Study, StudyRun
 
 
-def submit(study: Study, again: str, failed: bool = False) -> list[str]:
+def submit(study: Study, command: Sequence[str], failed: bool = False) -> list[str]:
     """Write the script of each group and submit its unfinished runs; return what became of that, line by line.
 
     What a group asks of the cluster (``cluster.time``, ``cluster.gres``, ...) is that of its first run.
 
     Args:
         study: what is to be trained.
-        again: the command that asked for it, ``metapbt study ...``; it stands in the scripts.
+        command: that asked for it, ``["metapbt", "study", ...]``; it stands in the scripts.
         failed: submit only runs that failed, and what could not learn from them.
 
     Raises:
         MetapbtError: a key of ``cluster`` cannot be used; there is no ``sbatch``, or it refused. What was submitted
             before stays in the queue, and the same call goes on from there.
     """
-    scripts = [(group, *_script_of(study, group, again)) for group in study.groups]
+    scripts = [(group, *_script_of(study, group, shlex.join(command))) for group in study.groups]
     lines, jobs = [], dict[str, list[str]]()
     for group, script, cluster in scripts:
         write_cluster_script(script, cluster)
@@ -74,7 +75,7 @@ def _submitted(script: Path, after: Sequence[str], failed: bool) -> list[str]:
     return done.stdout.splitlines()
 
 
-def _script_of(study: Study, group: Group, again: str) -> tuple[ClusterScript, Mapping[str, Any]]:
+def _script_of(study: Study, group: Group, command: str) -> tuple[ClusterScript, Mapping[str, Any]]:
     from omegaconf import OmegaConf
 
     cluster: Any = OmegaConf.to_container(compose(group.runs[0].overrides).cluster, resolve=True)
@@ -85,7 +86,7 @@ def _script_of(study: Study, group: Group, again: str) -> tuple[ClusterScript, M
         path=study.results_dir / f"{group.name}.sh",
         job=group.name,
         title=f"Study {study.name}, group {group.name}: {counted(len(group.runs), 'run')}{waits}.",
-        command=again,
+        command=command,
         log_directory=study.name,
         runs=[ClusterRun(run.path, _of_the_run(run)) for run in _by_array(group.runs)],
         sources=sources,

@@ -62,7 +62,7 @@ def study(*overrides: str) -> Study:
 
 
 def submitted(*overrides: str, failed: bool = False) -> list[str]:
-    return submit(study(*overrides), "metapbt study shifts.yaml cluster=slurm", failed)
+    return submit(study(*overrides), ["metapbt", "study", "shifts.yaml", "cluster=slurm"], failed)
 
 
 def options(job: int) -> dict[str, str]:
@@ -134,7 +134,7 @@ def test_only_what_is_neither_done_nor_in_the_queue_is_submitted_again() -> None
     Path("shifts.yaml").write_text(STUDY.replace("[0, 7]", "[5, 7, 0]"))
     assert (
         "seed 7, in the queue already"
-        in submit(read_study("shifts.yaml", ["cluster=slurm"]), "metapbt study shifts.yaml")[1]
+        in submit(read_study("shifts.yaml", ["cluster=slurm"]), ["metapbt", "study", "shifts.yaml"])[1]
     )
 
 
