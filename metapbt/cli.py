@@ -143,12 +143,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     status.add_argument("results", type=Path, metavar="RESULTS", help="a directory with runs in it")
     status.add_argument("--failed", action="store_true", help="only the runs that failed, each with its error")
-    status.add_argument(
-        "--rerun",
-        action="store_true",
-        help="with --failed: train them again, here and one after another; of those that a study submitted to this "
-        "cluster, print the command that submits them again",
-    )
+    status.add_argument("--rerun", action="store_true", help="with --failed: train them again (docs/clusters.md)")
 
     replay = command("replay", _replay, "train one fresh agent on the hyperparameter schedule of a run's best member")
     replay.add_argument("run", type=Path, metavar="RUN_DIR", help="the directory of a run")
@@ -353,11 +348,9 @@ def _toy(parsed: argparse.Namespace) -> int:
 
 
 def _status(parsed: argparse.Namespace) -> int:
-    from metapbt.report.status import print_failed, print_status
+    from metapbt.report.status import print_status
 
-    if parsed.rerun and not parsed.failed:
-        raise MetapbtError("--rerun goes with --failed: metapbt status RESULTS --failed --rerun")
-    return print_failed(parsed.results, parsed.rerun) if parsed.failed else print_status(parsed.results)
+    return print_status(parsed.results, parsed.failed, parsed.rerun)
 
 
 def _data(parsed: argparse.Namespace) -> int:

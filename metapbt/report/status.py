@@ -55,12 +55,25 @@ def missing_runs(runs: Sequence[RunInfo]) -> list[Missing]:
     return gaps
 
 
-def print_status(results: Path) -> int:
+def print_status(results: Path, failed: bool = False, rerun: bool = False) -> int:
     """Print, for each context and method, how many seeds are done, and which are not; return the exit status.
 
     Where this machine belongs to a Slurm cluster, runs that wait or train there are told with their jobs. What cannot
     be read is named, the rest is shown all the same, and the status is 1.
+
+    Args:
+        results: where the runs are.
+        failed: print the runs that failed instead, each with its error.
+        rerun: train these again, here and one after another; of those that a study submitted to the cluster that this
+            machine belongs to, print the command that submits them again.
+
+    Raises:
+        MetapbtError: there are no runs, or those that did not fail are to run again.
     """
+    if rerun and not failed:
+        raise MetapbtError("--rerun goes with --failed: metapbt status RESULTS --failed --rerun")
+    if failed:
+        return _print_failed(results, rerun)
     problems: list[MetapbtError] = []
     runs, queue = find_runs(results, problems.append), queued_runs(results)
     if not runs and not queue and not problems:
@@ -83,14 +96,7 @@ def print_status(results: Path) -> int:
     return tell(problems)
 
 
-def print_failed(results: Path, rerun: bool = False) -> int:
-    """Print the runs that failed, each with its error; return the exit status.
-
-    Args:
-        results: where they are.
-        rerun: train them again, here and one after another; of those that a study submitted to the cluster that this
-            machine belongs to, print the command that submits them again.
-    """
+def _print_failed(results: Path, rerun: bool) -> int:
     problems: list[MetapbtError] = []
     failed = [run for run in find_runs(results, problems.append) if run.state == "failed"]
     if not rerun:

@@ -9,7 +9,7 @@ import pytest
 from synthetic_results import make_run, store_runs
 
 from metapbt.cli import main
-from metapbt.report.status import print_failed, print_status
+from metapbt.report.status import print_status
 
 LONG = {"pole_length": 0.8}
 # Fails as long as there is a file "broken".
@@ -147,5 +147,5 @@ def test_failed_runs_are_listed_and_run_again(
     assert "1 of 2: results/quadratic/default/pbt/seed_0" in told.out
     assert "seed_9 was moved, and would run again as results/quadratic/default/pbt/seed_1" in told.err
     monkeypatch.chdir(tmp_path / "results/quadratic")
-    assert print_failed(Path("default")) == 0
+    assert print_status(Path("default"), failed=True) == 0
     assert "1 failed run under default" in capfd.readouterr().out
