@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -41,7 +42,8 @@ def rerun_all(failed: Sequence[RunInfo]) -> list[MetapbtError]:
             problems.append(MetapbtError(str(error) if str(run.path) in str(error) else f"{run.path}: {error}"))
     for script in sorted({script for script in scripts.values() if script}):
         count = sum(other == script for other in scripts.values())
-        print(f"{counted(count, 'run')} of a cluster's; to submit again:  bash {script} --submit --failed")
+        command = shlex.join([os.path.relpath(script), "--submit", "--failed"])
+        print(f"{counted(count, 'run')} of this cluster's; to submit again:  {command}")
     return problems
 
 

@@ -124,6 +124,9 @@ def test_a_study_with_a_preempted_and_a_failing_job_ends_complete_when_it_is_sub
     failed = "results/shifts/targets/quadratic/optimum_shift=0.5/meta_pb2/seed_1"
     assert f"{failed}: the robot is broken" in output("metapbt", "status", "results/shifts", "--failed")
 
+    rerun = output("metapbt", "status", "results/shifts", "--failed", "--rerun").splitlines()[-1]
+    assert rerun == "1 run of this cluster's; to submit again:  results/shifts/targets.sh --submit --failed"
+
     again = submit()
     assert list(again) == [targets[0]]
     wait_until(lambda: not queue("%i"))
