@@ -103,9 +103,9 @@ would_start() {
 }
 
 submit() {
-  local outcome
+  local outcome line
   outcome="$(bash "$(script_of "$1")" --submit)" || fail "sbatch failed for $1 ($(script_of "$1"))"
-  say "$1" "$outcome"
+  while read -r line; do say "$1" "$line"; done <<<"$outcome"
 }
 
 # ---- here instead of on a cluster

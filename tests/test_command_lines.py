@@ -150,10 +150,10 @@ def test_a_failure_that_nobody_foresaw_takes_no_other_run_of_a_sweep(capfd, monk
     "error", [RecursionError(), MemoryError(), KeyError("x"), UnicodeDecodeError("utf-8", b"", 0, 1, "")]
 )
 def test_what_nobody_foresaw_is_one_line_and_its_traceback_is_there_to_ask_for(capfd, monkeypatch, error):
-    def broken(_):
+    def broken(*_):
         raise error
 
-    monkeypatch.setattr("metapbt.report.overview.print_status", broken)
+    monkeypatch.setattr("metapbt.report.status.print_status", broken)
     assert one_line(capfd, ["status", "."]).startswith(f"unexpected {type(error).__name__}")
     monkeypatch.setenv("METAPBT_TRACEBACK", "1")
     assert main(["status", "."]) == 1

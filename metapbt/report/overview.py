@@ -1,4 +1,4 @@
-"""What ``metapbt status`` and ``metapbt data`` print: many runs at a glance."""
+"""What ``metapbt data`` prints: many runs at a glance."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import itertools
 import json
 import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from pyarrow import parquet
@@ -36,33 +35,6 @@ from metapbt.store.run_directory import RunDirectory
 _TOGETHER = 100  # rows
 
 
-@dataclass(frozen=True)
-class Missing:
-    """A run that its neighbours suggest: another context or seed of the same environment has this method."""
-
-    env: str
-    context: str
-    method: str
-    seed: int
-
-
-def missing_runs(runs: Sequence[RunInfo]) -> list[Missing]:
-    """Find the gaps: seeds that a context and method lack while another context has them for the same method.
-
-    Contexts whose runs are only what others learned from lack nothing.
-    """
-    gaps = []
-    for env in sorted({run.env for run in runs}):
-        here = [run for run in runs if run.env == env]
-        sources = frozenset[Context]().union(*(run.ancestry for run in here))
-        sources -= {run.context for run in here if run.ancestry}
-        present = {(run.context.label, run.name, run.seed) for run in here if run.context not in sources}
-        for context, method in sorted({(context, method) for context, method, _ in present}):
-            seeds = sorted({seed for _, other, seed in present if other == method})
-            gaps += [Missing(env, context, method, s) for s in seeds if (context, method, s) not in present]
-    return gaps
-
-
 def tell(problems: Sequence[MetapbtError]) -> int:
     """Name on stderr what could not be read, each file once; return the command's exit status."""
     files = {error.path if isinstance(error, Unreadable) else str(error): error for error in problems}
@@ -71,44 +43,14 @@ def tell(problems: Sequence[MetapbtError]) -> int:
     return 1 if problems else 0
 
 
-def print_status(results: Path) -> int:
-    """Print, for each context and method, how many seeds are done, and which are not; return the exit status.
+def print_runs(results: Path) -> int:
+    """Print one line for each run; its score is the test return, or the last evaluation where there is none.
 
     Here and below, what cannot be read is named, the rest is shown all the same, and the status is 1.
     """
     problems: list[MetapbtError] = []
-    runs = _some_runs(results, problems)
-    gaps = missing_runs(runs)
-    table = _table("env", "context", "method", "done", "not done")
-    key = lambda run: (run.env, run.context.label, run.name)  # noqa: E731
-    for (env, context, method), group in itertools.groupby(sorted(runs, key=key), key):
-        members = list(group)
-        seeds = {
-            state: [run.seed for run in members if run.state == state]
-            for state in ("running", "failed", "stopped", "unknown")
-        }
-        seeds["missing"] = [g.seed for g in gaps if (g.env, g.context, g.method) == (env, context, method)]
-        done = sum(run.state == "done" for run in members)
-        expected = len(members) + len(seeds["missing"])
-        table.add_row(
-            *(env, context, method, f"{done} of {counted(expected, 'seed')}"),
-            "; ".join(f"{state}: seed {', '.join(map(str, found))}" for state, found in seeds.items() if found),
-        )
-    console = _console()
-    console.print(table)
-    if any(run.state == "stopped" for run in runs):
-        console.print("A stopped run goes on with the command that started it.")
-    for run in runs:
-        if run.error:
-            console.print(f"{run.path}: {run.error}", markup=False, soft_wrap=True)
-    return tell(problems)
-
-
-def print_runs(results: Path) -> int:
-    """Print one line for each run; its score is the test return, or the last evaluation where there is none."""
-    problems: list[MetapbtError] = []
     rows = []
-    for run in _some_runs(results, problems):
+    for run in some_runs(results, problems):
         try:
             generations, steps, score = _came_to(run)
         except MetapbtError as error:
@@ -136,11 +78,11 @@ def _came_to(run: RunInfo) -> tuple[str, str, str]:
 def print_records(results: Path) -> int:
     """Print what was recorded, in numbers: rows, contexts, and the range of each return and hyperparameter."""
     problems: list[MetapbtError] = []
-    runs = _some_runs(results, problems)
+    runs = some_runs(results, problems)
     frame = read_records(runs, problems.append)
     if frame.empty:
         raise _nothing_recorded(results, problems)
-    console = _console()
+    console = new_console()
     for env, rows in frame.groupby("env"):
         contexts = {run.context for run in runs if str(run.path) in set(rows["run_dir"])}
         console.print(
@@ -149,7 +91,7 @@ def print_records(results: Path) -> int:
             markup=False,
         )
         numbers = rows.dropna(axis="columns", how="all").select_dtypes("number")
-        table = _table("column", "records", "min", "median", "max")
+        table = new_table("column", "records", "min", "median", "max")
         for name in [
             "env_steps",
             "train_return",
@@ -176,9 +118,9 @@ def print_memory(results: Path) -> int:
     from metapbt.space import Space
 
     problems: list[MetapbtError] = []
-    console = _console()
+    console = new_console()
     keyed = []
-    for run in _some_runs(results, problems):
+    for run in some_runs(results, problems):
         try:
             if count_records(run):
                 config = RunDirectory(run.path).config()
@@ -194,7 +136,7 @@ def print_memory(results: Path) -> int:
         if not qualities:
             console.print(f"{env}, {learner}: too few contexts with long enough runs to hold one out", markup=False)
             continue
-        table = _table(
+        table = new_table(
             "held-out context", "rows", "model", "log density", "rank correlation", "within 95% interval",
             title=f"{env}, {learner}: what memory of the other contexts would have predicted",
         )  # fmt: skip
@@ -217,7 +159,7 @@ def print_check(results: Path) -> int:
     for error in unreadable:
         print(error)
     if not directories and not unreadable:
-        raise _no_runs(results)
+        raise no_runs(results)
     problems = len(unreadable)
     for directory in _with_a_bar(directories):
         found = problem_in(directory)
@@ -245,7 +187,7 @@ def export(results: Path, file: Path) -> int:
     if file.suffix not in (".csv", ".parquet", ".json"):
         raise MetapbtError(f"--to must end in .csv, .parquet or .json, got {file}")
     problems: list[MetapbtError] = []
-    frame = read_records(_some_runs(results, problems), problems.append)
+    frame = read_records(some_runs(results, problems), problems.append)
     if frame.empty:
         raise _nothing_recorded(results, problems)
     with atomic_file(file) as temporary:
@@ -259,15 +201,16 @@ def export(results: Path, file: Path) -> int:
     return tell(problems)
 
 
-def _some_runs(results: Path, problems: list[MetapbtError]) -> list[RunInfo]:
+def some_runs(results: Path, problems: list[MetapbtError]) -> list[RunInfo]:
     """The runs that can be read; what is wrong with the others is added to ``problems``."""
     runs = find_runs(results, problems.append)
     if not runs and not problems:
-        raise _no_runs(results)
+        raise no_runs(results)
     return runs
 
 
-def _no_runs(results: Path) -> MetapbtError:
+def no_runs(results: Path) -> MetapbtError:
+    """What is said where there is nothing."""
     return MetapbtError(f"no runs under {results}")
 
 
@@ -276,7 +219,7 @@ def _nothing_recorded(results: Path, problems: Sequence[MetapbtError]) -> Metapb
     return MetapbtError(f"no generation has finished yet under {results}")
 
 
-def _table(*headings: str, title: str | None = None) -> Table:
+def new_table(*headings: str, title: str | None = None) -> Table:
     """A table that folds what is too long for the terminal, instead of cutting it off."""
     table = Table(title=title)
     for heading in headings:
@@ -286,7 +229,7 @@ def _table(*headings: str, title: str | None = None) -> Table:
 
 def _print_rows(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print a table that may be long: where nothing is folded, many rows are one to Rich, which takes long for each."""
-    console, table = _console(), _table(*headings)
+    console, table = new_console(), new_table(*headings)
     widths = [max(map(cell_len, column)) + 3 for column in zip(headings, *rows, strict=True)]
     together = _TOGETHER if sum(widths) < console.width else 1
     for start in range(0, len(rows), together):
@@ -299,7 +242,8 @@ def _number(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
 
 
-def _console() -> Console:
+def new_console() -> Console:
+    """Where tables are printed."""
     # Rich would wrap a redirected table at 80 columns; a file has room.
     console = Console()
     return console if console.is_terminal else Console(width=200)

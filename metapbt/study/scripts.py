@@ -1,7 +1,6 @@
 """One shell script for each context of a feature, to be submitted to a cluster or run here.
 
-The scripts do the work themselves (see ``jobs/slurm.sh``): which seeds are finished, how they are submitted,
-what happens at a time limit. This file decides which contexts there are and fills in the template.
+This file decides which contexts there are; ``cluster_script`` writes the scripts.
 """
 
 from __future__ import annotations
@@ -14,14 +13,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from metapbt.config import shared_dir
 from metapbt.envs import Category, Feature, get_environment, make_context
 from metapbt.errors import MetapbtError, unknown_name
-from metapbt.files import atomic_file
 from metapbt.history.context import Context, FeatureValue, digits
+from metapbt.log import counted
 from metapbt.overrides import in_full
-from metapbt.plain import whole_number
 from metapbt.store.run_directory import path_name, run_directory
+from metapbt.study.cluster_script import (
+    MARKER,
+    ClusterRun,
+    ClusterScript,
+    check_cluster,
+    rendered,
+    write_executable,
+)
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -31,9 +36,6 @@ MULTIPLIERS = tuple(tenths / 10 for tenths in range(1, 23))
 
 #: Values of a feature, each with what a complaint calls it.
 Named = Sequence[tuple[str, FeatureValue]]
-
-#: In every script's head, so that only what was written by ``write_scripts`` is ever removed by it.
-MARKER = "# Written by `metapbt scripts`"
 
 
 @dataclass(frozen=True)
@@ -92,44 +94,25 @@ def write_scripts(
     carried = carried_overrides(overrides, pinned, feature.name)
 
     folder = Path(asked["directory"]) / path_name(env) / feature.name
-    log_directory = f"{cluster['log_dir']}/{path_name(env)}/{feature.name}"
-    common = {
-        "command": _comment(["metapbt", "scripts", *overrides]),
-        "env": env,
-        "feature": feature.name,
-        "method": method,
-        "count": len(contexts),
-        "seeds": seeds,
-        "cluster": cluster,
-        "limit": "" if cluster["max_parallel"] is None else f"%{cluster['max_parallel']}",
-        "setup": cluster["setup"].splitlines(),
-        "options": _config_option(config_dir),
-        "project": Path(os.path.relpath(Path.cwd(), folder.resolve())).as_posix(),
-        "log_directory": log_directory,
-    }
-    results_dir = Path(config.results_dir)
-    written = {}
+    results_dir, options = Path(config.results_dir), _config_option(config_dir)
+    scripts = {}
     for context in contexts:
-        path = folder / f"context_{context.index}.sh"
-        written[path] = _render(
-            cluster["template"],
-            common
-            | {
-                "job": f"c{context.index}",
-                "index": context.index,
-                "value": digits(context.value),
-                "script": Path(os.path.relpath(path.resolve(), Path.cwd())).as_posix(),
-                "log": f"{log_directory}/c{context.index}",
-                "overrides": [*carried, f"context.{feature.name}={digits(context.value)}"],
-                "run_directories": [
-                    run_directory(results_dir, env, context.context, name, seed).as_posix() for seed in seeds
-                ],
-            },
+        value = digits(context.value)
+        told = (*options, *carried, f"context.{feature.name}={value}")
+        script = ClusterScript(
+            path=folder / f"context_{context.index}.sh",
+            job=f"c{context.index}",
+            title=f"{env}, {feature.name} = {value}: context {context.index} of {len(contexts)}, method {method}, "
+            f"{counted(len(seeds), 'seed')}.",
+            command=shlex.join(["metapbt", "scripts", *overrides]),
+            log_directory=f"{path_name(env)}/{feature.name}",
+            runs=[ClusterRun(run_directory(results_dir, env, context.context, name, seed), told) for seed in seeds],
         )
-    for path, text in written.items():
-        _write_executable(path, text)
-    _remove_old_scripts(folder, keep=set(written))
-    return list(written)
+        scripts[script.path] = rendered(script, cluster)
+    for path, text in scripts.items():
+        write_executable(path, text)
+    _remove_old_scripts(folder, keep=set(scripts))
+    return list(scripts)
 
 
 def script_contexts(
@@ -220,35 +203,6 @@ def script_seeds(seeds: object) -> list[int]:
     raise MetapbtError(f"scripts.seeds must be a number > 0 or a list of different seeds >= 0, got {seeds!r}")
 
 
-def check_cluster(cluster: Mapping[str, Any]) -> None:
-    """Check the keys of ``conf/cluster`` that would otherwise fail in a job, or garble its header.
-
-    Raises:
-        MetapbtError: a key is missing or cannot be used.
-    """
-    # YAML reads an unquoted 24:00:00 as a number (86,400), so a number may not be what its writer meant.
-    if not isinstance(cluster.get("time"), str) or not re.fullmatch(
-        r"(\d+-)?\d+:\d\d(:\d\d)?|\d+-\d+", cluster["time"]
-    ):
-        raise MetapbtError(f"cluster.time must be like '04:00:00' or '2-00:00:00', quoted, got {cluster.get('time')!r}")
-    for key, lowest, optional in (("cpus", 1, False), ("stop_seconds", 1, False), ("max_parallel", 1, True)):
-        if not (optional and cluster.get(key) is None):
-            whole_number(f"cluster.{key}", cluster.get(key), lowest)
-    for key, optional in (
-        ("template", False), ("memory", False), ("log_dir", False), ("partition", True), ("account", True)
-    ):  # fmt: skip
-        word = cluster.get(key)
-        if not (optional and word is None) and not re.fullmatch(r"\S+", str("" if word is None else word)):
-            raise MetapbtError(f"cluster.{key} must be a word without spaces, got {word!r}")
-    options = cluster.get("options")
-    if not isinstance(options, list) or not all(re.fullmatch(r"-[^\n]+", str(option)) for option in options):
-        raise MetapbtError(f"cluster.options must be a list of sbatch options like '--gres=gpu:1', got {options!r}")
-    if not isinstance(cluster.get("requeue"), bool):
-        raise MetapbtError(f"cluster.requeue must be true or false, got {cluster.get('requeue')!r}")
-    if not isinstance(cluster.get("setup"), str):
-        raise MetapbtError(f"cluster.setup must be shell commands (possibly ''), got {cluster.get('setup')!r}")
-
-
 def carried_overrides(overrides: Sequence[str], pinned: Mapping[str, str], feature: str) -> list[str]:
     """Return the overrides for each script's ``metapbt run``, without those that concern only the scripts.
 
@@ -303,50 +257,12 @@ def _numbers(key: str, numbers: object) -> list[float]:
     return [float(number) for number in numbers]
 
 
-def _config_option(config_dir: str | os.PathLike[str] | None) -> str:
+def _config_option(config_dir: str | os.PathLike[str] | None) -> list[str]:
     if config_dir is None:
-        return ""
+        return []
     path, here = Path(config_dir), Path.cwd()
     # Scripts start metapbt in the project directory; what lies in it is named so that it can be moved.
-    return f"--config-dir {shlex.quote(str(path.relative_to(here) if path.is_relative_to(here) else path))} "
-
-
-def _comment(command: Sequence[str]) -> str:
-    # A line break in an override must not end the comment that shows it.
-    return shlex.join(command).replace("\n", "\n#   ").replace("\r", " ")
-
-
-def _render(template: str, values: Mapping[str, Any]) -> str:
-    import jinja2
-
-    own = Path(template)
-    path = own if own.is_file() else shared_dir("jobs") / template
-    if not path.is_file():
-        known = sorted(file.name for file in shared_dir("jobs").glob("*.sh"))
-        raise MetapbtError(f"cluster.template '{template}' is neither a file nor one of {', '.join(known)}")
-    environment = jinja2.Environment(
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        # Jinja's usual {# would begin in the shell's ${#array[@]}.
-        comment_start_string="{%#",
-        comment_end_string="#%}",
-    )
-    environment.filters["quote"] = shlex.quote
-    try:
-        text = environment.from_string(path.read_text(encoding="utf-8")).render(values)
-    except jinja2.TemplateError as error:
-        raise MetapbtError(f"{path} cannot be filled in: {error}") from error
-    return text
-
-
-def _write_executable(path: Path, text: str) -> None:
-    # Whole and under a new inode: a shell that is running the old script goes on reading the old script.
-    with atomic_file(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
-    mode = path.stat().st_mode
-    path.chmod(mode | (mode & 0o444) >> 2)
+    return [f"--config-dir={path.relative_to(here) if path.is_relative_to(here) else path}"]
 
 
 def _remove_old_scripts(folder: Path, keep: set[Path]) -> None:

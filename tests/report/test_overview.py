@@ -7,53 +7,26 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from synthetic_results import SyntheticRun, make_run, store_runs
+from synthetic_results import make_run, store_runs
 
 from metapbt.history import Context, History, Record
 from metapbt.report import overview
 from metapbt.store.results import find_runs
 from metapbt.store.table import to_table, write_table
 
-LONG = {"pole_length": 0.8}
-
 
 def cells(printed: str) -> list[list[str]]:
     return [[cell.strip() for cell in line.split("│")[1:-1]] for line in printed.splitlines() if "│" in line]
 
 
-def study() -> list[SyntheticRun]:
-    """A source, and a target in which a seed of memory's runs has stopped and another is missing."""
-    return [
-        make_run("pb2", 7),
-        *(make_run("pb2", seed, changed=LONG) for seed in range(3)),
-        make_run("meta_pb2", 0, changed=LONG, sources=[{}]),
-        make_run("meta_pb2", 1, changed=LONG, sources=[{}], state="stopped", generations=5),
-        make_run("meta_pb2", 2, changed={"pole_length": 1.1}, sources=[{}], state="failed"),
-    ]
-
-
-def test_status_counts_seeds_and_tells_those_that_are_not_done(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    overview.print_status(store_runs(tmp_path, study()))
-    printed = capsys.readouterr().out
-    assert cells(printed) == [
-        ["cart_pole", "default", "pb2", "1 of 1 seed", ""],  # a source lacks nothing
-        ["cart_pole", "pole_length=0.8", "meta_pb2", "1 of 3 seeds", "stopped: seed 1; missing: seed 2"],
-        ["cart_pole", "pole_length=0.8", "pb2", "3 of 3 seeds", ""],  # nor is its seed expected elsewhere
-        ["cart_pole", "pole_length=1.1", "meta_pb2", "0 of 3 seeds", "failed: seed 2; missing: seed 0, 1"],
-    ]
-    assert "seed_2: out of memory" in printed
-
-
 @pytest.mark.parametrize("columns", ["40", "80"])
-@pytest.mark.parametrize("show", [overview.print_status, overview.print_runs, overview.print_records])
+@pytest.mark.parametrize("show", [overview.print_runs, overview.print_records])
 def test_nothing_is_cut_in_a_narrow_terminal(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, columns: str, show: object
 ) -> None:
     monkeypatch.setenv("COLUMNS", columns)
     monkeypatch.setenv("FORCE_COLOR", "1")  # as in a terminal
-    store_runs(tmp_path, study())
+    store_runs(tmp_path, [make_run("meta_pb2", 1, changed={"pole_length": 0.8}, state="stopped", generations=5)])
     show(tmp_path)
     assert "…" not in capsys.readouterr().out
 

@@ -46,6 +46,10 @@ def submit() -> dict[str, str]:
     return {name: outcome.strip() for name, outcome in (line.split(maxsplit=1) for line in lines)}
 
 
+def job_id(outcome: str) -> str:
+    return outcome.partition(":")[0].removeprefix("job ")
+
+
 def wait_until(condition: Callable[[], bool], seconds: float = 120) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
@@ -72,7 +76,7 @@ def test_arrays_of_contexts_are_submitted_and_end_with_their_records() -> None:
     submitted = submit()
     assert list(submitted) == ["c1", "c2", "c3"]
     assert all(outcome.startswith("job ") for outcome in submitted.values())
-    assert "c3" in output("squeue", "--noheader", "--format=%j").split()
+    assert "c3-quadratic-optimum_shift=0.5-pbt" in output("squeue", "--noheader", "--format=%j").split()
     assert "in the queue" in submit()["c3"]
     wait_until(queue_is_empty)
 
@@ -98,7 +102,7 @@ def test_only_the_unfinished_seeds_are_submitted_again() -> None:
 
 def test_a_job_that_nears_its_time_limit_saves_and_continues_from_the_queue() -> None:
     write_scripts("scripts.values=[0.5]", "scripts.seeds=1", "method=pbt", "budget.steps=1600")
-    job = submit()["c1"].removeprefix("job ")
+    job = job_id(submit()["c1"])
     run = "optimum_shift=0.5/pbt/seed_0"
     wait_until(lambda: generations(run) > 2)
 
@@ -115,7 +119,7 @@ def test_a_job_that_nears_its_time_limit_saves_and_continues_from_the_queue() ->
 
 def test_a_cancelled_job_stays_cancelled_and_continues_when_submitted_again() -> None:
     write_scripts("scripts.values=[0.75]", "scripts.seeds=1", "method=pbt", "budget.steps=1600")
-    job = submit()["c1"].removeprefix("job ")
+    job = job_id(submit()["c1"])
     run = "optimum_shift=0.75/pbt/seed_0"
     wait_until(lambda: generations(run) > 2)
 

@@ -22,7 +22,8 @@ from metapbt.cli import main
 from metapbt.config import compose
 from metapbt.envs import get_environment
 from metapbt.errors import MetapbtError
-from metapbt.study.scripts import check_cluster, script_contexts, script_seeds, write_scripts
+from metapbt.study.cluster_script import check_cluster
+from metapbt.study.scripts import script_contexts, script_seeds, write_scripts
 
 REPOSITORY = Path(__file__).parents[2]
 RUNNER = REPOSITORY / "automatic_job_runner.sh"
@@ -112,13 +113,13 @@ def test_a_feature_gets_22_contexts_from_a_tenth_to_22_tenths_of_its_default_wit
     values = [array(FOLDER / f"context_{i}.sh", "overrides")[-1] for i in range(1, 23)]
     assert values[:3] == ["context.leg_height=0.8", "context.leg_height=1.6", "context.leg_height=2.4"]
     assert values[-1] == "context.leg_height=17.6"
-    assert array(FOLDER / "context_3.sh", "seeds") == [str(seed) for seed in range(10)]
-    assert array(FOLDER / "context_3.sh", "run_directories")[1] == "results/lunar_lander/leg_height=2.4/pb2/seed_1"
+    runs = [f"results/lunar_lander/leg_height=2.4/pb2/seed_{seed}" for seed in range(10)]
+    assert array(FOLDER / "context_3.sh", "runs") == runs
 
 
 def test_the_default_value_trains_in_the_default_context() -> None:
     write(*LEG_HEIGHT, "scripts.seeds=[4]")
-    assert array(FOLDER / "context_10.sh", "run_directories") == ["results/lunar_lander/default/pb2/seed_4"]
+    assert array(FOLDER / "context_10.sh", "runs") == ["results/lunar_lander/default/pb2/seed_4"]
 
 
 def test_the_header_holds_what_conf_cluster_says() -> None:
@@ -132,7 +133,9 @@ def test_the_header_holds_what_conf_cluster_says() -> None:
         "cluster.time=1-12:00:00",
         "cluster.max_parallel=2",
         "cluster.log_dir=my_logs",
-        "cluster.options=['--gres=gpu:1']",
+        "cluster.gres=gpu:1",
+        "cluster.mail=me@example.org",
+        "cluster.options=['--qos=normal']",
         "cluster.setup='module load python'",
     )
     text = (FOLDER / "context_1.sh").read_text()
@@ -145,11 +148,14 @@ def test_the_header_holds_what_conf_cluster_says() -> None:
         "--partition=long",
         "--ntasks=1",
         "--cpus-per-task=7",
+        "--gres=gpu:1",
         "--mem=3G",
         "--time=1-12:00:00",
         "--requeue",
         "--signal=B:USR1@300",
-        "--gres=gpu:1",
+        "--mail-user=me@example.org",
+        "--mail-type=END,FAIL",
+        "--qos=normal",
     ]
     assert "\n  module load python\n" in text
 
@@ -176,7 +182,7 @@ def test_other_changed_features_are_part_of_the_context() -> None:
     write(*LEG_HEIGHT, "scripts.values=[3]", "scripts.seeds=1", "context.gravity_y=-5", "method=pbt")
     script = FOLDER / "context_1.sh"
     assert array(script, "overrides")[-3:] == ["context.gravity_y=-5", "method=pbt", "context.leg_height=3"]
-    assert array(script, "run_directories") == ["results/lunar_lander/leg_height=3,gravity_y=-5/pbt/seed_0"]
+    assert array(script, "runs") == ["results/lunar_lander/leg_height=3,gravity_y=-5/pbt/seed_0"]
 
 
 def test_a_smaller_set_leaves_no_script_of_a_larger_one_behind() -> None:
@@ -191,7 +197,7 @@ def test_a_configuration_folder_of_ones_own_goes_on_to_the_run(project: Path) ->
     config = compose([*LEG_HEIGHT, "scripts.multipliers=[0.5]", "scripts.seeds=1"])
     (script,) = write_scripts(config, LEG_HEIGHT, config_dir=project / "my conf")
     assert shell("bash", script).returncode == 0
-    assert (project / "calls").read_text().splitlines()[:3] == ["run", "--config-dir", "my conf"]
+    assert (project / "calls").read_text().splitlines()[:2] == ["run", "--config-dir=my conf"]
 
 
 def test_a_file_that_an_experiment_chooses_goes_on_to_the_run_by_its_own_name(project: Path) -> None:
@@ -202,8 +208,8 @@ def test_a_file_that_an_experiment_chooses_goes_on_to_the_run_by_its_own_name(pr
         (project / path).parent.mkdir(parents=True)
         (project / path).write_text(text)
     write("--config-dir", "mine", "experiment=lander", "scripts.feature=leg_height", "scripts.values=[3]")
-    assert array(FOLDER / "context_1.sh", "overrides")[:2] == ["env=quick", "method=pb2"]
-    assert array(FOLDER / "context_1.sh", "run_directories")[0] == "results/lunar_lander/leg_height=3/pb2/seed_0"
+    assert array(FOLDER / "context_1.sh", "overrides")[1:3] == ["env=quick", "method=pb2"]
+    assert array(FOLDER / "context_1.sh", "runs")[0] == "results/lunar_lander/leg_height=3/pb2/seed_0"
 
 
 def test_the_front_door_is_the_same_command() -> None:
@@ -252,7 +258,7 @@ def test_the_contexts_of_a_category_are_its_choices(cars: str) -> None:
         "context.ground=ice",
         "context.ground=sand",
     ]
-    assert [array(script, "run_directories") for script in scripts] == [
+    assert [array(script, "runs") for script in scripts] == [
         ["results/my_cars-CAR/mass=2/pb2/seed_0"],
         ["results/my_cars-CAR/mass=2,ground=ice/pb2/seed_0"],
         ["results/my_cars-CAR/mass=2,ground=sand/pb2/seed_0"],
@@ -428,7 +434,7 @@ def test_one_failing_seed_does_not_keep_the_others_from_training() -> None:
     write(*LEG_HEIGHT, "scripts.multipliers=[2]", "scripts.seeds=2")
     failed = shell("bash", FOLDER / "context_1.sh")
     assert failed.returncode == 1
-    assert failed.stderr.strip() == "c1: failed with seed 0 1"
+    assert failed.stderr.strip() == f"c1: failed: {' '.join(array(FOLDER / 'context_1.sh', 'runs'))}"
 
 
 def test_without_metapbt_a_script_says_what_must_provide_it(project: Path) -> None:
@@ -456,11 +462,15 @@ def test_contexts_are_submitted_in_natural_order_with_the_unfinished_seeds(proje
 
     done = run(FOLDER, "c11", "c2", "c3")
     assert done.returncode == 0
-    assert outcomes(done) == [["c2", "finished, skipped"], ["c3", "job 101"], ["c11", "job 102"]]
+    assert outcomes(done) == [
+        ["c2", "finished, skipped"],
+        ["c3", "job 101: c3-lunar_lander-leg_height=2.4-pb2, seed 0,1,2"],
+        ["c11", "job 102: c11-lunar_lander-leg_height=8.8-pb2, seed 0,2"],
+    ]
     submitted = (project / "submitted").read_text().splitlines()
     assert "--array=0,1,2%2" in submitted[0]
     assert "--array=0,2%2" in submitted[1]
-    assert submitted[1].endswith(f"{project / FOLDER}/context_11.sh")
+    assert submitted[1].endswith(f"{project / FOLDER}/context_11.sh --from 0")
     assert (project / "logs/lunar_lander/leg_height").is_dir()
 
 
@@ -482,7 +492,7 @@ def test_scripts_run_here_several_at_a_time_and_are_skipped_when_finished(projec
     assert done.returncode == 0
     assert outcomes(done)[0] == ["c1", "finished, skipped"]
     assert ["c3", "finished (3 of 3)"] in outcomes(done) or ["c2", "finished (3 of 3)"] in outcomes(done)
-    assert "seed 0" in (project / "logs/lunar_lander/leg_height/c2.log").read_text()
+    assert "seed_0" in (project / "logs/lunar_lander/leg_height/c2.log").read_text()
     assert [what for _, what in outcomes(run(FOLDER, "--local"))] == ["finished, skipped"] * 3
 
 

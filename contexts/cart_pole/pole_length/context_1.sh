@@ -14,21 +14,24 @@
 #SBATCH --requeue
 #SBATCH --signal=B:USR1@300
 #
-# Without options: in a Slurm array, trains the seed at the array's index; elsewhere all seeds, one by one.
-#   --finished  prints nothing; exits with 0 where every seed is finished, else with 1
-#   --submit    submits the unfinished seeds with sbatch and prints what became of that
+# Without options: in a Slurm array, trains the run at the array's index; elsewhere all runs, one by one.
+#   --finished  prints nothing; exits with 0 where every run is finished, else with 1
+#   --submit [--failed] [--after JOB:JOB...]
+#               submits the unfinished runs that are not in the queue (or only those that failed) with sbatch, to begin
+#               once those jobs have ended; prints a line "job <id>: ..." for each array, new or in the queue
 #   --log       prints the path of the log for a start outside Slurm
 set -euo pipefail
 unset CDPATH
 
 job=c1
 script=contexts/cart_pole/pole_length/context_1.sh # from the project directory
-seeds=(0 1 2)
-run_directories=(
+# Those that differ only in the seed become one array of jobs.
+runs=(
   results/cart_pole/pole_length=0.25/pb2/seed_0
   results/cart_pole/pole_length=0.25/pb2/seed_1
   results/cart_pole/pole_length=0.25/pb2/seed_2
 )
+# What `metapbt run` is told of all runs; the seed comes last.
 # shellcheck disable=SC2016  # a dollar sign in an override belongs to Hydra
 overrides=(
   method=pb2
@@ -48,9 +51,10 @@ main() {
   enter_project
   case "${1:-}" in
     --finished) [[ -z "$(unfinished)" ]] ;;
-    --submit) submit ;;
+    --submit) submit "${@:2}" ;;
     --log) echo "$PWD/"logs/cart_pole/pole_length/c1.log ;;
-    "") train ;;
+    --from) train "$2" ;;
+    "") train 0 ;;
     *) fail "unknown option $1 (known: --finished, --submit, --log)" ;;
   esac
 }
@@ -65,36 +69,99 @@ fail() {
 enter_project() {
   local folder project
   folder="$(dirname -- "${BASH_SOURCE[0]}")"
-  project="$(cd -- "$folder" && cd -- ../../.. 2>/dev/null && pwd)" || project="$PWD"
+  project="$(cd -- "$folder" && cd -- ../../.. 2>/dev/null && pwd -P)" || project="$PWD"
   [[ -f "$project/$script" ]] || project="$PWD"
-  [[ -f "$project/$script" ]] || fail "no $script in $project; submit with automatic_job_runner.sh"
+  [[ -f "$project/$script" ]] || fail "no $script in $project; submit it with --submit"
   cd -- "$project"
 }
 
-is_finished() { [[ -e "${run_directories[$1]}/DONE" ]]; }
+is_finished() { [[ -e "${runs[$1]}/DONE" ]]; }
 
-# The positions of the unfinished seeds, one on each line.
+has_failed() { [[ -e "${runs[$1]}/FAILED" ]] && ! is_finished "$1"; }
+
+# The positions of the unfinished runs, one on each line.
 unfinished() {
   local index
-  for index in "${!seeds[@]}"; do
+  for index in "${!runs[@]}"; do
     is_finished "$index" || echo "$index"
   done
 }
 
-submit() {
-  local id command tasks answer
-  command -v sbatch >/dev/null || fail "no sbatch on this machine; --local runs the scripts here"
-  while read -r id command; do
-    if [[ "$command" == "$PWD/$script" ]]; then
-      echo "in the queue as job $id, skipped"
-      return
-    fi
-  done < <(squeue --noheader --user="$(id -un)" --format="%F %o" 2>/dev/null)
-  tasks="$(unfinished | paste -sd, -)"
-  mkdir -p -- logs/cart_pole/pole_length
-  answer="$(sbatch --parsable --chdir="$PWD" --array="$tasks" "$PWD/$script")"
-  echo "job ${answer%%;*}"
+# ---- the queue
+
+declare -A queued=() # run directory -> job
+
+# Each job says in its comment which runs its array is made of: `metapbt <seeds> <directory above seed_*>`.
+read_queue() {
+  local id task place mark seeds directory
+  while IFS=$'\t' read -r id task _ place mark; do
+    [[ "$mark" == "metapbt "* && "$task" =~ ^[0-9]+$ ]] || continue
+    read -r _ seeds directory <<<"$mark"
+    IFS=, read -ra seeds <<<"$seeds"
+    [[ "$directory" == /* ]] || directory="$place/$directory"
+    queued["$directory/seed_${seeds[task]:-}"]="$id"
+  done < <(squeue --array --noheader --user="$(id -un)" --format=$'%F\t%K\t%T\t%Z\t%k' 2>/dev/null)
 }
+
+# Submits what is not finished and not in the queue: runs that differ only in the seed as one array, of 100 at most,
+# for a comment has room for about 1,000 letters.
+submit() {
+  local only_failed="" after="" first=0 last
+  while (($#)); do
+    case "$1" in
+      --failed) only_failed=yes ;;
+      --after)
+        after="${2:-}"
+        shift
+        ;;
+      *) fail "unknown option $1 of --submit (known: --failed, --after)" ;;
+    esac
+    shift
+  done
+  command -v sbatch >/dev/null || fail "no sbatch on this machine; --local runs the scripts here"
+  mkdir -p -- logs/cart_pole/pole_length
+  read_queue
+  while ((first < ${#runs[@]})); do
+    last=$first
+    while [[ "${runs[last + 1]:-}" == "${runs[first]%/*}"/* ]] && ((last - first < 99)); do last=$((last + 1)); done
+    submit_array "$first" "$last"
+    first=$((last + 1))
+  done
+}
+
+submit_array() {
+  local first="$1" last="$2" directory="${runs[$1]%/*}" index seed seeds=() tasks=() new=() id name answer
+  local -A waiting=()
+  name="${directory#"${directory%/*/*/*}"/}" # environment, context and method
+  name="$job-${name//\//-}"
+  for ((index = first; index <= last; index++)); do
+    seed="${runs[index]##*/seed_}"
+    seeds+=("$seed")
+    if is_finished "$index"; then continue; fi
+    id="${queued[$(absolute "${runs[index]}")]:-}"
+    if [[ -n "$id" ]]; then
+      waiting["$id"]+="${waiting["$id"]:+,}$seed"
+    elif [[ -z "$only_failed" ]] || has_failed "$index"; then
+      tasks+=("$((index - first))")
+      new+=("$seed")
+    fi
+  done
+  for id in "${!waiting[@]}"; do echo "job $id: $name, seed ${waiting["$id"]}, in the queue already"; done
+  ((${#tasks[@]})) || return 0
+  answer="$(sbatch --parsable --chdir="$PWD" --job-name="$name" --array="$(joined "${tasks[@]}")" \
+    --comment="metapbt $(joined "${seeds[@]}") $directory" ${after:+"--dependency=afterany:$after"} \
+    "$PWD/$script" --from "$first")"
+  echo "job ${answer%%;*}: $name, seed $(joined "${new[@]}")"
+}
+
+absolute() { [[ "$1" == /* ]] && echo "$1" || echo "$PWD/$1"; }
+
+joined() {
+  local IFS=,
+  echo "$*"
+}
+
+# ---- training
 
 # What happens to a run when its job must end. Slurm sends this shell SIGUSR1 300 s before
 # the time limit, and SIGTERM when the job is cancelled or makes room for another (and then requeues it itself,
@@ -108,31 +175,31 @@ stop_run() {
 }
 
 train() {
-  local index failed=()
+  local from="$1" index failed=()
   trap 'stop_run limit' USR1
   trap 'stop_run signal' TERM INT
   set_up_environment
   command -v metapbt >/dev/null || fail "no command metapbt here; cluster.setup (conf/cluster) must make one"
   if [[ -n "${SLURM_ARRAY_TASK_ID:-}" ]]; then
-    train_seed "$SLURM_ARRAY_TASK_ID"
+    train_run "$((from + SLURM_ARRAY_TASK_ID))"
     return
   fi
-  for index in "${!seeds[@]}"; do
-    train_seed "$index" || failed+=("${seeds[index]}")
+  for index in "${!runs[@]}"; do
+    train_run "$index" || failed+=("${runs[index]}")
     [[ -z "$stopped_by" ]] || exit 143
   done
-  ((${#failed[@]} == 0)) || fail "failed with seed ${failed[*]}"
+  ((${#failed[@]} == 0)) || fail "failed: ${failed[*]}"
 }
 
-train_seed() {
-  local index="$1" status=0 before
+train_run() {
+  local index="$1" directory="${runs[$1]}" status=0 before
   if is_finished "$index"; then
-    echo "$job, seed ${seeds[index]}: finished already"
+    echo "$job: $directory is finished already"
     return
   fi
-  echo "$job, seed ${seeds[index]}: $(date '+%F %T') on $(uname -n)"
+  echo "$job: $directory, $(date '+%F %T') on $(uname -n)"
   before="$(saved_state "$index")"
-  metapbt run "${overrides[@]}" "seed=${seeds[index]}" &
+  metapbt run "${overrides[@]}" "seed=${directory##*/seed_}" &
   run=$!
   # A signal that came before the line above found no run to pass it on to.
   [[ -z "$stopped_by" ]] || kill -TERM "$run" 2>/dev/null || true
@@ -151,7 +218,7 @@ train_seed() {
 
 # Changes whenever a member has been trained and saved.
 saved_state() {
-  find "${run_directories[$1]}/checkpoints" -type f ! -name ".*" -printf "%P %T@\n" 2>/dev/null | sort || true
+  find "${runs[$1]}/checkpoints" -type f ! -name ".*" -printf "%P %T@\n" 2>/dev/null | sort || true
 }
 
 requeue() {
