@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from metapbt.errors import MetapbtError
 from metapbt.store.results import RunInfo, describe, find_runs, read_history
@@ -38,10 +39,12 @@ class Expected:
                 with_seconds = _trained(RunDirectory(run.path))
                 if with_seconds is not None:
                     self.learn(run, with_seconds[0])
-        unknown = {_kinds(run)[-1]: run for run in study.runs if self.core_seconds(run) is None}
-        if not unknown or not study.results_dir.parent.is_dir():
+        unknown = {_kinds(run)[-1] for run in study.runs if self.core_seconds(run) is None}
+        beside = study.results_dir.parent
+        # Elsewhere a whole disk might lie beside the results.
+        if not unknown or not beside.is_dir() or Path.cwd() not in beside.resolve().parents:
             return
-        for info in find_runs(study.results_dir.parent, lambda _: None):
+        for info in find_runs(beside, lambda _: None):
             kind = info.env, info.learner
             if kind in unknown and info.state == "done" and len(self._rates[kind]) < _ENOUGH:
                 found = _trained(RunDirectory(info.path))

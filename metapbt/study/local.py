@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -42,7 +43,7 @@ def run_study(
         Of each run that did not end well, why; in the order of the study.
 
     Raises:
-        MetapbtError: a run was refused before anything trained.
+        MetapbtError: a run was refused before anything trained, or one that is there has another configuration.
         Interrupted: Ctrl-C or SIGTERM; everything finished is saved.
     """
     return _LocalStudy(study, again, jobs, only_failed, cores or len(os.sched_getaffinity(0))).run()
@@ -88,6 +89,9 @@ class _LocalStudy:
         self._more_than_cores = jobs is not None
         states = {run: run.state for run in study.runs}
         todo = chosen(study, states, only_failed)
+        for run in study.runs:
+            if states[run] not in ("waiting", "running"):
+                RunDirectory(run.path).check_same(run.config)
         self._shares = {run: share_trained(run) for run in todo if states[run] in ("stopped", "failed")}
         self._waiting: dict[str, list[StudyRun]] = {
             group.name: [run for run in group.runs if run in todo] for group in study.groups
@@ -101,6 +105,7 @@ class _LocalStudy:
         self._wrong: dict[StudyRun, str] = {}
         self._expected = Expected()
         self._signal: signal.Signals | None = None  # that ends it
+        self._told = False
         self._progress = Progress(study, len(self._done))
 
     def run(self) -> dict[StudyRun, str]:
@@ -115,6 +120,7 @@ class _LocalStudy:
                         self._start()
                         self._show()
                         self._await()
+                        self._say_that_it_stops()
                 finally:
                     runners = [self._checking] if self._checking else []
                     for runner in [*runners, *self._free, *(each.runner for each in self._training)]:
@@ -123,6 +129,11 @@ class _LocalStudy:
             done = f"{len(self._done)} of {counted(len(self._study.runs), 'run')} done"
             raise Interrupted(self._signal, f"stopped with {done}; the others are saved, and go on with: {self._again}")
         return {run: self._wrong[run] for run in self._study.runs if run in self._wrong}
+
+    def _say_that_it_stops(self) -> None:
+        if self._stopping and self._training and not self._told:
+            self._told = True
+            self._progress.say("stopping: runs are being saved; once more ends them at once")
 
     @property
     def _stopping(self) -> bool:
@@ -143,9 +154,9 @@ class _LocalStudy:
                 wait(runner.signs)
                 found, self._checking = runner.answer(), None
                 error = found.get("failed") or found.get("died")
+                self._release(runner, found)
                 if error and not self._stopping:
                     raise MetapbtError(f"{run.title}: {error}")
-                self._release(runner, found)
 
     def _goes_on(self) -> bool:
         if self._stopping:
@@ -211,6 +222,8 @@ class _LocalStudy:
             time.sleep(_TICK)
             return
         ended = wait(signs, _TICK)
+        for each in self._training:
+            each.runner.forget_old()
         for each in [each for each in self._training if any(sign in ended for sign in each.runner.signs)]:
             found = each.runner.answer()
             self._training.remove(each)
@@ -288,9 +301,10 @@ class _LocalStudy:
                 each.runner.stop() if first else each.runner.kill()
             if self._checking is not None:
                 self._checking.kill()
-            if first:
-                self._progress.say("stopping: runs are being saved; once more ends them at once")
 
+        if threading.current_thread() is not threading.main_thread():  # where no signals come
+            yield
+            return
         numbers = (signal.SIGINT, signal.SIGTERM)
         before: dict[signal.Signals, Any] = {number: signal.getsignal(number) for number in numbers}
         try:

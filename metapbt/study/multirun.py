@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from metapbt.config import compose, sweep_of
+from metapbt.config import sweep_of
 from metapbt.errors import MetapbtError
 from metapbt.study.study import Group, Study, StudyRun, check_distinct, planned
 from metapbt.study.sweep import parsed, product
@@ -69,10 +69,9 @@ def read_sweep(overrides: Sequence[str], config_dir: Path | None = None) -> Stud
 def _learns_here(run: StudyRun, runs: Sequence[StudyRun]) -> bool:
     """Whether a run's memory may be made of other runs of the sweep."""
     from metapbt.population.explorers import explorer_class
-    from metapbt.runs.plan import RunPlan
 
     if not explorer_class(run.identity.method).uses_memory:
         return False
-    asked = RunPlan.of(compose(run.overrides)).config["meta"]["results_dir"]
+    asked = run.config["meta"]["results_dir"]
     places = [Path(place).resolve() for place in ([asked] if isinstance(asked, str) else asked)]
     return any(other.path.resolve().is_relative_to(place) for other in runs for place in places)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from types import TracebackType
 
 from rich import progress as rich
@@ -36,7 +37,7 @@ class Progress:
             expand=True,
             redirect_stdout=sys.stdout.isatty(),  # what is not shown on the terminal goes its own way
         )
-        self._task = self._bar.add_task(study.name, total=self._total, completed=done, said="")
+        self._task = self._bar.add_task(study.name, total=self._total, completed=done, said="runs")
 
     def __enter__(self) -> Progress:
         self._bar.start()
@@ -49,11 +50,12 @@ class Progress:
 
     def say(self, line: str) -> None:
         """A line of its own."""
-        print(f"[{self._done:{len(str(self._total))}}/{self._total}] {line}", flush=True)
+        with suppress(BrokenPipeError):  # who reads no further ends no study
+            print(f"[{self._done:{len(str(self._total))}}/{self._total}] {line}", flush=True)
 
     def update(self, running: int, elsewhere: int, left: float | None) -> None:
         """How many runs train, here and elsewhere, and for how many seconds it goes on."""
-        parts = [f"{running} running", *([f"{elsewhere} elsewhere"] if elsewhere else [])]
+        parts = [f"runs, {running} running", *([f"{elsewhere} elsewhere"] if elsewhere else [])]
         parts += [f"{self._wrong} failed"] if self._wrong else []
         parts.append("time left unknown yet" if left is None else f"{duration(left)} left")
         self._bar.update(self._task, completed=self._done, said=", ".join(parts))
@@ -69,7 +71,7 @@ class Progress:
         done = RunDirectory(run.path).finished()
         worth = "" if done is None or done.test_return is None else f": test return {done.test_return:.2f}"
         took = "" if seconds is None else f" in {duration(seconds)}"
-        rest = "" if not left else f"; {duration(left)} left"
+        rest = f"; {duration(left)} left" if left and self._bar.disable else ""  # else the bar says it
         self.say(f"done    {run.title}{worth}{took}{rest}")
 
     def failed(self, run: StudyRun, error: str) -> None:

@@ -24,6 +24,7 @@ from typing import Any, NoReturn
 from metapbt.errors import Interrupted, MetapbtError, one_line, unexpected
 
 _LONGEST = 300  # characters of what a process said last
+_MOST = 2**20  # bytes that are kept of what it prints
 
 
 class Runner:
@@ -69,10 +70,18 @@ class Runner:
 
     def ask(self, what: str, overrides: Sequence[str]) -> None:
         """Let it ``train`` or ``check`` what follows ``metapbt run``."""
-        self._said.truncate(0)
-        self._said.seek(0)
+        self._forget()
         with suppress(OSError):
             self._line.send_bytes(json.dumps({"what": what, "overrides": list(overrides)}).encode())
+
+    def forget_old(self) -> None:
+        """Keep little of what the process prints, for it may print for days."""
+        if self._said.seek(0, os.SEEK_CUR) > _MOST:
+            self._forget()
+
+    def _forget(self) -> None:
+        self._said.seek(0)  # there the process, which shares the file, prints on
+        self._said.truncate(0)
 
     def answer(self) -> dict[str, Any]:
         """What came of it: ``seconds`` of training, ``failed`` or ``died`` with the error, ``stopped``; or nothing."""

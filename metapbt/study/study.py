@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,6 +46,7 @@ class StudyRun:
         steps: environment steps that its members train together; candidates and students come on top.
         identity: what it is: environment, context, method, learner, seed.
         cores: that it takes, as its executor says; None where it may have as many as there are.
+        config: all that was asked, as its ``config.yaml`` says it.
     """
 
     group: str
@@ -55,6 +56,7 @@ class StudyRun:
     steps: int
     identity: Identity
     cores: int | None
+    config: Mapping[str, Any] = field(compare=False, repr=False)
 
     @property
     def title(self) -> str:
@@ -125,7 +127,7 @@ def read_study(name_or_file: str | Path, overrides: Sequence[str] = (), config_d
     Args:
         name_or_file: the name of a file in ``conf/study/`` or ``<config_dir>/study/``, or the path of any file.
         overrides: which beat those of the file, as on the command line of ``metapbt run --multirun``;
-            ``results_dir=DIR`` takes the place of ``results/<name>``.
+            ``GROUP.key=value`` is for one group, and ``results_dir=DIR`` takes the place of ``results/<name>``.
         config_dir: a folder of the user's own with more choices.
 
     Raises:
@@ -151,14 +153,16 @@ def read_study(name_or_file: str | Path, overrides: Sequence[str] = (), config_d
                 f"{file}: {group} is a key of runs, and no name of a group; for all groups write {group}.KEY: VALUE"
             )
     after = {group: _after(file, group, body, bodies) for group, body in bodies.items()}
-    asked = parsed(overrides, config_dir)
+    own = {group: [text for text in overrides if text.startswith(f"{group}.")] for group in bodies}
+    asked = parsed([text for text in overrides if not any(text in texts for texts in own.values())], config_dir)
     everywhere = parsed(_written(file, None, common), config_dir, f"{file}: ")
     results_dir = _results_dir(name, [*everywhere, *asked])
-    groups = [
-        _group(file, group, after[group], [*everywhere, *_body(file, group, bodies[group], config_dir), *asked],
-               results_dir, config_dir)
-        for group in _ordered(file, after)
-    ]  # fmt: skip
+    groups = []
+    for group in _ordered(file, after):
+        mine = _body(file, group, bodies[group], config_dir)
+        last = parsed([text.removeprefix(f"{group}.") for text in own[group]], config_dir, f"{group}: ")
+        together = [*everywhere, *mine, *asked, *last]
+        groups.append(_group(file, group, after[group], together, results_dir, config_dir))
     check_distinct(f"{file}: ", [run for group in groups for run in group.runs])
     return Study(name, results_dir, tuple(groups))
 
@@ -178,7 +182,7 @@ def planned(group: str, runs: Sequence[Sequence[str]]) -> tuple[StudyRun, ...]:
         if not asked.config["resume"]:
             raise MetapbtError("resume=false would begin each run anew at every start; choose another results_dir")
         steps, cores = members * plan.budget.steps, _cores(plan.executor, members)
-        made.append(StudyRun(group, tuple(overrides), plan.path, members, steps, plan.identity, cores))
+        made.append(StudyRun(group, tuple(overrides), plan.path, members, steps, plan.identity, cores, asked.config))
     return tuple(made)
 
 

@@ -41,11 +41,12 @@ def test_lists_are_swept_and_groups_follow_those_that_they_name(tmp_path: Path) 
 
 
 def test_the_command_line_beats_groups_and_groups_beat_what_holds_for_all(tmp_path: Path) -> None:
-    study = read_study(written(tmp_path, TWO_GROUPS), ["method=pb2", "population.size=3", "results_dir=here"])
+    asked = ["method=pb2", "population.size=3", "targets.seed=5,6", "results_dir=here"]
+    study = read_study(written(tmp_path, TWO_GROUPS), asked)
 
     assert study.results_dir == Path("here")
     assert {run.members for run in study.runs} == {3}
-    assert sorted(run.path.name for run in study.runs) == ["seed_0"] * 2 + ["seed_1"] * 2 + ["seed_7"] * 2
+    assert sorted(run.path.name for run in study.runs) == ["seed_5"] * 2 + ["seed_6"] * 2 + ["seed_7"] * 2
 
 
 def test_values_are_read_by_hydra_as_on_the_command_line(tmp_path: Path) -> None:
