@@ -271,7 +271,7 @@ class Tuner:
 
     def keeps(self) -> set[Ref]:
         """The checkpoints that somebody may still go on from, and that of the best agent ever."""
-        latest = {record.ref for record in self.history.latest}
+        latest = {record.ref for record in self.history.latest if not record.failed}
         starts = {ref for a in self.assignments.values() for ref in (a.start, a.teacher) if ref is not None}
         return latest | starts | self._decider.selection.keeps(self.history)
 

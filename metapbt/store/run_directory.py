@@ -31,7 +31,7 @@ _LOCK_SECONDS = 1.0  # longer than those take who only look whether somebody wor
 _MOST_BYTES = 2**20  # of config.yaml
 _CHECKPOINT = r"generation_(\d+)_member_(\d+)\.npz"
 # Of the configuration, what may differ between the parts of one run: where and how it is computed, not what.
-_IRRELEVANT = {"executor", "results_dir", "resume", "scripts", "cluster", "versions", "callbacks", "name"}
+_IRRELEVANT = {"executor", "results_dir", "resume", "scripts", "cluster", "versions", "callbacks", "name", "on_failure"}
 
 
 def run_directory(results_dir: Path, env: str, context: Context, name: str, seed: int) -> Path:
