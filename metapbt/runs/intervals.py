@@ -57,6 +57,8 @@ class Intervals:
         ordered = sorted(origins, key=lambda member: -(o.wall_seconds if (o := origins[member]) else 0.0))
         self._under_way.update(ordered)
         jobs = [self._plan.job(self._directory, tuner, member) for member in ordered]
+        coming = {job.interval.ref for job in jobs}  # their members' earlier intervals have records by now
+        self._given_up = {r: why for r, why in self._given_up.items() if r in coming or r.member not in origins}
         self._trained += [(job, None) for job in jobs if job.interval.ref in self._given_up]
         jobs = [job for job in jobs if job.interval.ref not in self._given_up]
         found = {job.interval.ref: outcome for job in jobs if (outcome := _adopted(job)) is not None}
@@ -119,7 +121,7 @@ class Intervals:
             raise MemberError(error)
         self._directory.held.check()  # where it is gone, that is why it failed
         job.save_to.unlink(missing_ok=True)  # of a worker that ended after it had written it
-        self._given_up = {name: why for name, why in self._given_up.items() if name.member != ref.member} | {ref: error}
+        self._given_up[ref] = error
         self._directory.journal.note_failures(self._given_up)
         LOGGER.warning("%s: it is replaced (on_failure=replace)", error)
 
