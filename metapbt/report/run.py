@@ -23,7 +23,7 @@ class Run:
         method: what the run is called: its method's name, or the label that it was given.
         seed: of the run.
         state: ``done``, ``running``, ``failed`` or ``stopped``.
-        generations_planned: how many generations it has when it is done.
+        generations_planned: how many generations it has when it is done; None where nobody said.
         steps: environment steps that the run has spent for each member, shape ``(generations,)``. Those of a member,
             where nothing else was trained; candidates and students add to them.
         scores: evaluation return of the best member after each generation, shape ``(generations,)``.
@@ -40,7 +40,7 @@ class Run:
     method: str
     seed: int
     state: str
-    generations_planned: int
+    generations_planned: int | None
     steps: Array
     scores: Array
     test_return: float | None

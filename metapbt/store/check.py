@@ -13,7 +13,7 @@ from metapbt.files import leftovers
 from metapbt.history import Budget, Eras, History, Ref
 from metapbt.plain import same
 from metapbt.store.checkpoint import read_outcome
-from metapbt.store.description import Description
+from metapbt.store.description import TUNER, Description
 from metapbt.store.done import Done
 from metapbt.store.journal import Content, read_journal
 from metapbt.store.memory_table import read_memory
@@ -71,7 +71,8 @@ def _check(directory: RunDirectory, run: RunInfo) -> None:
         if content is not None:
             _check_end(run, content, history, config)
     if content is not None and "run" in content.head and run.state in ("done", "failed", "stopped"):
-        _check_checkpoints(directory, run, history)
+        if not config.get(TUNER):  # its checkpoints are elsewhere
+            _check_checkpoints(directory, run, history)
         if run.state != "stopped":  # by a kill, which leaves what the next start removes
             _check_leftovers(directory)
 

@@ -39,7 +39,7 @@ class Done:
     journal: str | None = None
 
     @classmethod
-    def of(cls, history: History, tested: Ref, test_return: float, test_episodes: int) -> Done:
+    def of(cls, history: History, tested: Ref, test_return: float | None, test_episodes: int) -> Done:
         """What a run says of itself whose history is whole."""
         last = history.best_of(max(record.generation for record in history))
         return cls(

@@ -91,10 +91,10 @@ class _Limits:
         self.members: range | None = None
         self.size: int = population["size"]
         self.asynchronous: bool = population.get("asynchronous", False)
-        self.budget = Budget.of(budget)
+        self.budget = None if budget is None else Budget.of(budget)
         eras = Eras.of(config.get("eras"), self.size)
         self.changes = eras.count - 1
-        self.generations = eras.most_generations(self.budget)
+        self.generations = math.inf if self.budget is None else eras.most_generations(self.budget)
         if "candidates" in population:
             students = self.changes * sum(rung.count for rung in eras.rungs)
             self.members = range(self.size + (population["candidates"] or 0) + students)
@@ -130,7 +130,7 @@ class _Limits:
             return f"failed after {record.env_steps} steps, and began after {before}"
         if record.env_steps <= before and not record.failed:
             return f"ends after {record.env_steps} steps, and began after {before}"
-        if record.until_steps is not None:
+        if record.until_steps is not None and self.budget is not None:
             if not before < record.until_steps <= max(self.budget.steps, before + 1):
                 return f"was to end after {record.until_steps} steps: it began after {before} of {self.budget.steps}"
             if record.excess < 0 and not (self.own_learner or record.failed):
@@ -146,7 +146,7 @@ class _Limits:
         self, record: Record, counted: Record | None, decision: Mapping[str, Any] | None, furthest: int | None
     ) -> str | None:
         """Whether the interval was to end elsewhere than where intervals do."""
-        if record.until_steps is None:
+        if record.until_steps is None or self.budget is None:
             return None
         steps, excess = (counted.env_steps, counted.excess) if counted else (0, 0)
         due = self.budget.end_after(steps, excess, decision.get("until_steps") if decision else None, furthest)

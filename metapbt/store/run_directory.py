@@ -138,6 +138,11 @@ class RunDirectory:
         self._lock.release()
 
     @property
+    def is_open(self) -> bool:
+        """Whether this process works on it."""
+        return self._lock.held
+
+    @property
     def done(self) -> bool:
         """Whether the run has finished, and is not to be replaced."""
         return self._done.exists() and not self._replacing
