@@ -75,5 +75,9 @@ bench: .venv/ready
 	  { apt-get update --quiet && apt-get install --quiet --yes --no-install-recommends libgl1 libglib2.0-0; }
 	touch $@
 
+# Fifty SIGKILLs of each kind: runs, workers, a study, a Ray node. A quarter of an hour; writes its table into the docs.
+chaos: .venv/ready
+	OMP_NUM_THREADS=1 $(BIN)/python -W ignore benchmarks/chaos.py
+
 clean:
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache

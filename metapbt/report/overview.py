@@ -56,7 +56,7 @@ def print_runs(results: Path) -> int:
         except MetapbtError as error:
             problems.append(error)
             generations, steps, score = "?", "?", "?"
-        rows.append((str(run.path), run.state, f"{generations}/{run.generations}", steps, score))
+        rows.append((str(run.path), run.state, f"{generations}/{run.generations or '-'}", steps, score))
     _print_rows(("run", "state", "generations", "env_steps", "score"), rows)
     return tell(problems)
 

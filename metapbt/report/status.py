@@ -11,7 +11,7 @@ from metapbt.errors import MetapbtError
 from metapbt.history import Context
 from metapbt.log import counted
 from metapbt.report.overview import new_console, new_table, no_runs, tell
-from metapbt.store.results import RunInfo, find_runs
+from metapbt.store.results import RunInfo, count_failed, find_runs
 from metapbt.store.run_directory import path_name
 from metapbt.study.queue import Queued, queued_runs
 
@@ -93,6 +93,15 @@ def print_status(results: Path, failed: bool = False, rerun: bool = False) -> in
     if any(run.state == "stopped" for run in ended):
         console.print("A stopped run goes on with the command that started it.")
     _print_errors(ended)
+    for run in runs:
+        try:
+            intervals = count_failed(run)
+        except MetapbtError as error:
+            problems.append(error)
+            continue
+        if intervals:
+            said = f"{counted(intervals, 'interval')} failed for good, their members were replaced"
+            console.print(f"{run.path}: {said}", markup=False, soft_wrap=True)
     return tell(problems)
 
 

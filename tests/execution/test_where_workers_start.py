@@ -173,14 +173,15 @@ def went_on_once_mended(folder, failed, mended):
 
 def test_a_run_goes_on_once_its_learner_was_mended(tmp_path):
     def workers(**environment):
-        done = metapbt_run(tmp_path, **environment)
+        done = metapbt_run(tmp_path, "on_failure=stop", **environment)
         return done.returncode, done.stderr
 
     went_on_once_mended(tmp_path, lambda: workers(BUG=BUG), workers)
 
 
 def test_a_run_without_workers_goes_on_once_its_learner_was_mended(tmp_path, inline):
-    went_on_once_mended(tmp_path, lambda: inline(BUG=BUG), inline)
+    stop = "on_failure=stop"
+    went_on_once_mended(tmp_path, lambda: inline(stop, BUG=BUG), lambda: inline(stop))
 
 
 def test_a_learner_that_leaves_does_not_end_a_run_in_silence(tmp_path, inline):
@@ -209,7 +210,7 @@ def test_a_run_in_which_nobody_had_a_finite_return_fails(tmp_path, inline):
 
 
 def test_what_ends_a_worker_again_and_again_is_said_in_words(tmp_path):
-    failed = metapbt_run(tmp_path, BUG="if interval.ref.member == 1: os.kill(os.getpid(), 9)")
+    failed = metapbt_run(tmp_path, "on_failure=stop", BUG="if interval.ref.member == 1: os.kill(os.getpid(), 9)")
     assert failed.returncode == 1
     last = failed.stderr.strip().splitlines()[-1]
     assert "failed 4 times in generation 0: the worker was killed by signal 9 (SIGKILL): out of memory?" in last

@@ -219,7 +219,7 @@ def test_a_member_that_raises_is_retried_and_the_records_are_as_if_it_had_not(sp
 def test_a_member_that_keeps_raising_ends_the_run_with_its_error_and_everything_saved(space, fail):
     fail(members=1, times=4)
     with pytest.raises(MemberError, match="failed 4 times in generation 0: OSError: meant to fail"):
-        metapbt.run(command("failing"), space)
+        metapbt.run(command("failing", "on_failure=stop"), space)
     (failed,) = Path("failing").rglob("FAILED")
     assert "failed 4 times" in failed.read_text()
     assert len(list(failed.parent.rglob("*member_*.npz"))) == 3  # the others' training is kept
