@@ -23,30 +23,44 @@ RETRIES = 3  # of a member that fails, in one generation
 
 
 class Intervals:
-    """The intervals under way: each is retried where it raises, and not repeated where it was trained before a stop."""
+    """The intervals under way: each is retried where it raises, and not repeated where it was trained before a stop.
+
+    Some may be ahead, of the generation to come. Whatever comes of these is looked at once that has begun, so that what
+    is recorded, and in which order members fail, is as if they had waited.
+    """
 
     def __init__(self, plan: Plan, directory: RunDirectory, executor: Executor) -> None:
         self._plan = plan
         self._directory = directory
         self._executor = executor
         self._under_way: set[int] = set()
-        self._trained: list[tuple[Job, Outcome]] = []  # before a stop
+        self._ahead: set[int] = set()
+        self._training = 0  # handed to the executor
+        self._ended: list[tuple[Job, Outcome | Failure]] = []  # before a stop, or ahead
         self._failures: dict[int, list[Failure]] = {}  # in the interval under way
 
     @property
     def under_way(self) -> int:
-        """How many intervals."""
+        """How many intervals, those ahead not counted."""
         return len(self._under_way)
 
     def start(self, tuner: Tuner, members: Iterable[int]) -> None:
         """Start the coming interval of members, those first that are likely to take longest."""
-        origins = {member: tuner.origin(member) for member in members}
-        ordered = sorted(origins, key=lambda member: -(o.wall_seconds if (o := origins[member]) else 0.0))
-        self._under_way.update(ordered)
-        jobs = [self._plan.job(self._directory, tuner, member) for member in ordered]
-        found = {job.interval.ref: outcome for job in jobs if (outcome := _adopted(job)) is not None}
-        self._trained += [(job, found[job.interval.ref]) for job in jobs if job.interval.ref in found]
-        self._executor.submit([job for job in jobs if job.interval.ref not in found])
+        coming = set(members)
+        self._submit(tuner, coming - self._ahead)
+        self._under_way |= coming
+        self._ahead.clear()
+
+    def start_ahead(self, tuner: Tuner, members: Iterable[int]) -> None:
+        """Start intervals of the generation to come, so far as they are not yet; ``start`` is to be told all of them.
+
+        Args:
+            tuner: one that has looked ahead.
+            members: they are sure to go on.
+        """
+        coming = set(members) - self._ahead
+        self._submit(tuner, coming)
+        self._ahead |= coming
 
     def next(self, tuner: Tuner) -> Record:
         """Wait for an interval to end, and return its record.
@@ -55,7 +69,7 @@ class Intervals:
             MemberError: one has failed again and again; the others have ended and are saved.
         """
         while True:
-            job, result = self._trained.pop(0) if self._trained else self._executor.next()
+            job, result = self._next_ended()
             member = job.interval.ref.member
             if isinstance(result, Outcome):
                 self._under_way.remove(member)
@@ -68,10 +82,33 @@ class Intervals:
             if _hopeless(failures):
                 self._give_up(job, failures)
             LOGGER.warning("member %d failed, retry %d of %d: %s", member, len(failures), RETRIES, result.error)
-            self._executor.submit([job])
+            self._hand_over([job])
+
+    def _submit(self, tuner: Tuner, members: Iterable[int]) -> None:
+        origins = {member: tuner.origin(member) for member in sorted(members)}
+        ordered = sorted(origins, key=lambda member: -(o.wall_seconds if (o := origins[member]) else 0.0))
+        jobs = [self._plan.job(self._directory, tuner, member) for member in ordered]
+        found = {job.interval.ref: outcome for job in jobs if (outcome := _adopted(job)) is not None}
+        self._ended += [(job, found[job.interval.ref]) for job in jobs if job.interval.ref in found]
+        self._hand_over([job for job in jobs if job.interval.ref not in found])
+
+    def _hand_over(self, jobs: Sequence[Job]) -> None:
+        self._training += len(jobs)
+        self._executor.submit(jobs)
+
+    def _next_ended(self) -> tuple[Job, Outcome | Failure]:
+        """The next job that has ended and is not ahead."""
+        place = 0
+        while True:
+            if place == len(self._ended):
+                self._ended.append(self._executor.next())
+                self._training -= 1
+            if self._ended[place][0].interval.ref.member in self._under_way:
+                return self._ended.pop(place)
+            place += 1
 
     def _give_up(self, job: Job, failures: Sequence[Failure]) -> None:
-        for _ in range(self.under_way - len(self._trained) - 1):
+        for _ in range(self._training):
             self._executor.next()
         ref, last, times = job.interval.ref, failures[-1], len(failures)
         how = "failed" if times == 1 else f"failed {times} times" if times > RETRIES else "failed twice alike"
