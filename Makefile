@@ -52,7 +52,7 @@ lint: .venv/ready
 # Each prints a table, with its peers where they are installed (pip install "metapbt[ray]").
 bench: .venv/ready
 	$(BIN)/python -W ignore benchmarks/training.py
-	$(BIN)/python -W ignore benchmarks/training.py --population
+	$(BIN)/python -W ignore benchmarks/population.py --run
 	$(BIN)/python -W ignore benchmarks/suggestion.py
 	$(BIN)/python -W ignore benchmarks/population.py
 	$(BIN)/python -W ignore benchmarks/memory_cost.py

@@ -2,7 +2,6 @@
 
     python benchmarks/training.py                       # the lander and the cart-pole
     python benchmarks/training.py --env lunar_lander --repeats 5
-    python benchmarks/training.py --population          # four members through `metapbt run`, on one core and on two
 
 Everyone trains the same agent: two layers of 64 tanh units for policy and value each, rollouts of 16 environments x 128
 steps, 10 epochs of minibatches of 64. Each rate comes from a process of its own, pinned to one core, after a first part
@@ -18,12 +17,10 @@ import os
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 N_ENVS, N_STEPS, EPOCHS, MINIBATCH = 16, 128, 10, 64
 ROLLOUT = N_ENVS * N_STEPS
@@ -183,76 +180,6 @@ def compare(env: str, steps: int, repeats: int, core: int) -> None:
         print(f"| {CONTESTANTS[contestant][0]} | not installed | | |")
 
 
-def population(env: str, steps: int, repeats: int) -> None:
-    """Four members through the command, everything included: start, selection, surrogate, files, evaluation."""
-    cores = sorted(os.sched_getaffinity(0))
-    if len(cores) < 2:
-        raise SystemExit("the population is timed on two cores, and this process may use one only")
-    rates: dict[int, list[float]] = {1: [], 2: []}
-    inside: dict[int, list[float]] = {1: [], 2: []}
-    memory = 0
-    for _ in range(repeats):
-        for count in rates:
-            with tempfile.TemporaryDirectory() as folder:
-                began = time.perf_counter()
-                overrides = (f"env={env}", "learner=ppo", f"budget.steps={steps}", f"results_dir={folder}")
-                command = ("run", *overrides, f"executor.workers={count}")
-                process = subprocess.Popen(
-                    [sys.executable, "-W", "ignore", "-m", "metapbt.cli", *command],
-                    stderr=subprocess.DEVNULL,
-                    stdout=subprocess.DEVNULL,
-                    preexec_fn=lambda count=count: os.sched_setaffinity(0, cores[:count]),
-                )
-                memory = max(memory, *_resident_bytes(process))
-                seconds = time.perf_counter() - began
-                if process.returncode:
-                    raise SystemExit(f"metapbt {' '.join(command)} failed")
-                rates[count].append(4 * steps / seconds)
-                inside[count].append(_training_share(Path(folder), seconds, count))
-    one, two = (statistics.median(rates[count]) for count in (1, 2))
-    print(f"\n{env}, four members x {steps:,} steps through `metapbt run method=pb2`, medians of {repeats}\n")
-    print("| cores | steps/s, everything included | share of the time in training and evaluation | repeats |")
-    print("| ---: | ---: | ---: | --- |")
-    for count, values in rates.items():
-        rate, share = statistics.median(values), statistics.median(inside[count])
-        print(f"| {count} | {rate:,.0f} | {share:.1%} | {_shown(values)} |")
-    print(f"\ntwo cores are {two / one:.2f} times as fast as one (goal: 1.9)")
-    print(f"memory of all processes: {memory / 1e9:.2f} GB (goal: under 1.5 GB)")
-
-
-def _training_share(folder: Path, seconds: float, workers: int) -> float:
-    import pandas as pd
-
-    (file,) = folder.rglob("records.parquet")
-    return float(pd.read_parquet(file)["wall_seconds"].sum()) / workers / seconds
-
-
-def _resident_bytes(process: subprocess.Popen[Any]) -> Iterator[int]:
-    """The memory of a process and all that it started, what they share counted once, looked at until it ends."""
-    yield 0
-    while process.poll() is None:
-        yield sum(_proportional_bytes(pid) for pid in _family(process.pid))
-        time.sleep(0.5)
-
-
-def _family(pid: int) -> Iterator[int]:
-    yield pid
-    try:
-        for task in Path(f"/proc/{pid}/task").iterdir():
-            for child in (task / "children").read_text().split():
-                yield from _family(int(child))
-    except OSError:  # it has ended
-        return
-
-
-def _proportional_bytes(pid: int) -> int:
-    try:
-        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-    except OSError:
-        return 0
-    return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:"))
-
-
 def _shown(values: list[float]) -> str:
     return " ".join(f"{value:,.0f}" for value in values)
 
@@ -262,13 +189,9 @@ def main() -> None:
     parser.add_argument("--env", nargs="+", choices=GOALS, default=list(GOALS), help="both of them")
     parser.add_argument("--steps", type=int, default=400_000, help="of ppo; slower ones get fewer (400000)")
     parser.add_argument("--repeats", type=int, default=3, help="of each (3)")
-    parser.add_argument("--population", action="store_true", help="four members through metapbt run instead")
     arguments = parser.parse_args()
     for env in arguments.env:
-        if arguments.population:
-            population(env, arguments.steps, arguments.repeats)
-        else:
-            compare(env, arguments.steps, arguments.repeats, max(os.sched_getaffinity(0)))
+        compare(env, arguments.steps, arguments.repeats, max(os.sched_getaffinity(0)))
 
 
 if __name__ == "__main__":

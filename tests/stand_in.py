@@ -57,6 +57,27 @@ class StandInLearner:
             raise OSError("meant to fail")  # what may not come again
 
 
+class StandInThatWaits(StandInLearner):
+    """The last member of the first generation ends after somebody has trained the second one.
+
+    ``STAND_IN_WAITS`` says in which folder a checkpoint of that is to be found. Only that interval goes wrong.
+    """
+
+    def train(self, interval, start, teacher=None):
+        folder = os.environ.get("STAND_IN_WAITS")
+        if folder and interval.ref == (0, 3):
+            until = time.monotonic() + 60
+            while not list(Path(folder).rglob("generation_1_member_*.npz")):
+                if time.monotonic() > until:
+                    raise MetapbtError("nobody trains ahead")
+                time.sleep(0.01)
+            super()._go_wrong(interval.hyperparameters)
+        return super().train(interval, start, teacher)
+
+    def _go_wrong(self, hyperparameters):
+        pass
+
+
 class StandInStudent(StandInLearner):
     """Its agents have a network of ``width`` weights, the wider the better, and can learn from a teacher.
 

@@ -87,6 +87,22 @@ class Decider:
                 return self._students(history, teacher)
         return self._decided(history, assignments, set(reported))
 
+    def sure_to_go_on(self, history: History, awaited: Collection[int]) -> dict[int, Assignment]:
+        """Those that will go on as they are, whatever the others report: a part of what ``next`` decides after these.
+
+        Args:
+            history: everything that has happened, what some members have reported in this generation included.
+            awaited: the others.
+        """
+        if history.screening or history.eras < self.eras.count:
+            return {}
+        # Who has no return waits: nobody knows what becomes of it before all have reported.
+        sure = {r.member for r in history.latest if math.isfinite(history.value(r))}.difference(awaited)
+        if self.explorer.copies:
+            with told.answering(self.exploiting, ":" in self.exploiting):
+                sure.intersection_update(self.selection.sure_to_go_on(history, awaited))
+        return {member: going_on(history, member) for member in sorted(sure)}
+
     def _decided(
         self, history: History, assignments: Mapping[int, Assignment], reported: set[int]
     ) -> dict[int, Assignment]:

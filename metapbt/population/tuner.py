@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -312,6 +313,22 @@ class Tuner:
             return list(decided)
         self._assignments |= decided
         return reported
+
+    def ahead(self, records: Sequence[Record]) -> Tuner:
+        """Look ahead, before all members of a generation have reported; this tuner stays as it is.
+
+        Args:
+            records: one of each member that has reported.
+
+        Returns:
+            A tuner whose assignments are of those among them that go on as they are, whatever the others will report:
+            the same that ``observe`` will make.
+        """
+        found = copy.copy(self)
+        found.history = self.history.extended([_kept(record) for record in records])
+        awaited = self._assignments.keys() - {record.member for record in records}
+        found._assignments = self._decider.sure_to_go_on(found.history, awaited)
+        return found
 
     def origin(self, member: int) -> Record | None:
         """The record that a member's coming interval goes on from; None of a new agent."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from metapbt.errors import MemberError, MetapbtError
 from metapbt.execution import Executor
 from metapbt.execution.base import Job
+from metapbt.execution.inline import InlineExecutor
 from metapbt.history import Record, Ref
 from metapbt.log import LOGGER
 from metapbt.population.tuner import Tuner
@@ -28,6 +29,9 @@ class Intervals:
 
     One that fails for good ends the run, or has a record that says so, as the plan's ``on_failure`` has it.
 
+    Some may be ahead, of the generation to come. Whatever comes of these is looked at once that has begun, so that what
+    is recorded, and in which order members fail, is as if they had waited.
+
     Args:
         plan: of the run.
         directory: open.
@@ -42,28 +46,40 @@ class Intervals:
         self._directory = directory
         self._executor = executor
         self._under_way: set[int] = set()
-        self._trained: list[tuple[Job, Outcome | None]] = []  # before a stop; None of those that were given up
+        self._ahead: set[int] = set()
+        self._training = 0  # handed to the executor
+        # Before a stop, or ahead; None of those that were given up.
+        self._ended: list[tuple[Job, Outcome | Failure | None]] = []
         self._failures: dict[int, list[Failure]] = {}  # in the interval under way
         self._given_up = dict(given_up or {}) if plan.on_failure == "replace" else {}
 
     @property
+    def elsewhere(self) -> bool:
+        """Whether they train beside this process; what trains in it trains in turn, and nobody waits."""
+        return not isinstance(self._executor, InlineExecutor)
+
+    @property
     def under_way(self) -> int:
-        """How many intervals."""
+        """How many intervals, those ahead not counted."""
         return len(self._under_way)
 
     def start(self, tuner: Tuner, members: Iterable[int]) -> None:
         """Start the coming interval of members, those first that are likely to take longest."""
-        origins = {member: tuner.origin(member) for member in members}
-        ordered = sorted(origins, key=lambda member: -(o.wall_seconds if (o := origins[member]) else 0.0))
-        self._under_way.update(ordered)
-        jobs = [self._plan.job(self._directory, tuner, member) for member in ordered]
-        coming = {job.interval.ref for job in jobs}  # their members' earlier intervals have records by now
-        self._given_up = {r: why for r, why in self._given_up.items() if r in coming or r.member not in origins}
-        self._trained += [(job, None) for job in jobs if job.interval.ref in self._given_up]
-        jobs = [job for job in jobs if job.interval.ref not in self._given_up]
-        found = {job.interval.ref: outcome for job in jobs if (outcome := _adopted(job)) is not None}
-        self._trained += [(job, found[job.interval.ref]) for job in jobs if job.interval.ref in found]
-        self._executor.submit([job for job in jobs if job.interval.ref not in found])
+        coming = set(members)
+        self._submit(tuner, coming - self._ahead)
+        self._under_way |= coming
+        self._ahead.clear()
+
+    def start_ahead(self, tuner: Tuner, members: Iterable[int]) -> None:
+        """Start intervals of the generation to come, so far as they are not yet; ``start`` is to be told all of them.
+
+        Args:
+            tuner: one that has looked ahead.
+            members: they are sure to go on.
+        """
+        coming = set(members) - self._ahead
+        self._submit(tuner, coming)
+        self._ahead |= coming
 
     def next(self, tuner: Tuner) -> Record:
         """Wait for an interval to end, and return its record.
@@ -72,7 +88,7 @@ class Intervals:
             MemberError: one has failed again and again, which is to end the run; the others have ended and are saved.
         """
         while True:
-            job, result = self._trained.pop(0) if self._trained else self._executor.next()
+            job, result = self._next_ended()
             member = job.interval.ref.member
             if result is None:
                 LOGGER.warning("%s: it is not trained again", self._given_up[job.interval.ref])
@@ -89,7 +105,7 @@ class Intervals:
                 self._give_up(job, failures)
                 return self._failed(tuner, job)
             LOGGER.warning("member %d failed, retry %d of %d: %s", member, len(failures), RETRIES, result.error)
-            self._executor.submit([job])
+            self._hand_over([job])
 
     def end_where_all_failed(self, tuner: Tuner, reported: Sequence[Record]) -> None:
         """End the run where nobody is left that others could go on from; the same command tries them again.
@@ -107,7 +123,7 @@ class Intervals:
             last = {**{member: history.last(member) for member in history.members}, **last}
         if len(last) >= size and all(record.failed for record in last.values()):
             error = self._given_up[reported[0].ref]
-            self._drain(self.under_way)
+            self._drain()
             self._directory.journal.note_failures({})
             raise MemberError(error)
 
@@ -117,7 +133,7 @@ class Intervals:
         where = "" if last.traceback == last.error else f" (traceback in {self._directory.log})"
         error = f"member {ref.member} {how} in generation {ref.generation}: {last.error}{where}"
         if self._plan.on_failure == "stop":
-            self._drain(self.under_way - 1)
+            self._drain()
             raise MemberError(error)
         self._directory.held.check()  # where it is gone, that is why it failed
         job.save_to.unlink(missing_ok=True)  # of a worker that ended after it had written it
@@ -138,10 +154,38 @@ class Intervals:
             failed=True,
         )
 
-    def _drain(self, count: int) -> None:
-        """Let as many intervals as train elsewhere end, which are saved then."""
-        for _ in range(count - len(self._trained)):
+    def _submit(self, tuner: Tuner, members: Iterable[int]) -> None:
+        origins = {member: tuner.origin(member) for member in sorted(members)}
+        ordered = sorted(origins, key=lambda member: -(o.wall_seconds if (o := origins[member]) else 0.0))
+        jobs = [self._plan.job(self._directory, tuner, member) for member in ordered]
+        coming = {job.interval.ref for job in jobs}  # their members' earlier intervals have records by now
+        self._given_up = {r: why for r, why in self._given_up.items() if r in coming or r.member not in origins}
+        self._ended += [(job, None) for job in jobs if job.interval.ref in self._given_up]
+        jobs = [job for job in jobs if job.interval.ref not in self._given_up]
+        found = {job.interval.ref: outcome for job in jobs if (outcome := _adopted(job)) is not None}
+        self._ended += [(job, found[job.interval.ref]) for job in jobs if job.interval.ref in found]
+        self._hand_over([job for job in jobs if job.interval.ref not in found])
+
+    def _hand_over(self, jobs: Sequence[Job]) -> None:
+        self._training += len(jobs)
+        self._executor.submit(jobs)
+
+    def _next_ended(self) -> tuple[Job, Outcome | Failure | None]:
+        """The next job that has ended and is not ahead."""
+        place = 0
+        while True:
+            if place == len(self._ended):
+                self._ended.append(self._executor.next())
+                self._training -= 1
+            if self._ended[place][0].interval.ref.member in self._under_way:
+                return self._ended.pop(place)
+            place += 1
+
+    def _drain(self) -> None:
+        """Let all intervals end that train elsewhere, which are saved then."""
+        for _ in range(self._training):
             self._executor.next()
+        self._training = 0
 
 
 def _hopeless(failures: Sequence[Failure]) -> bool:

@@ -159,8 +159,10 @@ def _train(
 ) -> None:
     """Train until every member has had all of its intervals, or there is a reason to stop.
 
-    Synchronous members wait until all have reported, and then decide together; so do students. Asynchronous ones decide
-    as they report, once the candidates, if there are any, have been screened together.
+    Synchronous members wait until all have reported, and then decide together; so do students. But who is sure to go on
+    as it is, whatever the others report, begins its next interval before, in a worker that would wait otherwise, and so
+    fills the time that decisions take, too. Asynchronous members decide as they report, once the candidates, if there
+    are any, have been screened together.
     """
     waiting: dict[int, Record] = {}
     reason = stop_reason(tuner.history, plan.stop) if plan.stop else None
@@ -170,6 +172,9 @@ def _train(
         record = intervals.next(tuner)
         heed()
         waiting[record.member] = record
+        if plan.looks_ahead and intervals.elsewhere and intervals.under_way:
+            ahead = tuner.ahead(list(waiting.values()))
+            intervals.start_ahead(ahead, [member for member in ahead.assignments if plan.goes_on(ahead, member)])
         for callback in callbacks:
             callback.on_record(record)
         if intervals.under_way and (tuner.screening or not plan.asynchronous):
@@ -182,19 +187,20 @@ def _train(
         changed = [member for member in free if tuner.assignments[member].kind != "continue"]
         directory.held.check()
         directory.journal.append(reported, {member: tuner.assignments[member].to_dict() for member in changed})
-        if tuner.history.generations > before:
+        finished = tuner.history.generations > before
+        reason = stop_reason(tuner.history, plan.stop) if finished and plan.stop else None
+        going_on = [member for member in free if reason is None and plan.goes_on(tuner, member)]
+        intervals.start(tuner, going_on)  # first of all, for nobody is to wait for what follows
+        if finished:
             _write_at_doubling(plan, directory, tuner.history)
             for callback in callbacks:
                 callback.on_generation(tuner.history)
-            reason = stop_reason(tuner.history, plan.stop) if plan.stop else None
-            if reason is not None:
-                break
-        going_on = [member for member in free if plan.goes_on(tuner, member)]
+        if reason is not None:
+            break
         if tuner.screening:
             _tell_rung(tuner, callbacks)
         else:
             _tell_decisions(tuner, [member for member in going_on if member in changed], callbacks)
-        intervals.start(tuner, going_on)
         directory.remove_checkpoints(tuner.history, tuner.keeps())
     if reason is not None:
         LOGGER.info("stopping: %s", reason)

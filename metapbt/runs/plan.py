@@ -81,6 +81,15 @@ class Plan:
         """How many intervals each member trains at most."""
         return self.eras.most_generations(self.budget) if self.ends is None else len(self.ends)
 
+    @property
+    def looks_ahead(self) -> bool:
+        """Whether a member that is sure to go on may train on before the others of its generation have reported.
+
+        It may not where what the others report may end the run, or changes the length of its interval.
+        """
+        ends_early = any(limit is not None for limit in self.stop.values())
+        return not (self.asynchronous or ends_early or self.budget.interval_end is not None)
+
     def intervals(self, size: int) -> int:
         """How many intervals members and students train together if every era comes."""
         return self.eras.intervals(self.budget, size) if self.ends is None else size * len(self.ends)

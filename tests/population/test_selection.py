@@ -183,3 +183,50 @@ def test_the_screened_candidates_are_those_with_finite_returns_even_where_these_
     tuner.tell([1] * 8, [NAN, INF, 3.0, -INF, 5.0, NAN, INF, 4.0])
     assert [a.start.member for a in tuner.assignments.values()] == [8, 11, 6, 8]
     assert [a.hyperparameters for a in tuner.assignments.values()] == [configurations[i] for i in (4, 7, 2, 4)]
+
+
+class Otherwise(Truncation):
+    """Selects in another way, and says nothing of who is sure."""
+
+    def select(self, history, reported, rng):
+        return {}
+
+
+@pytest.mark.parametrize(
+    ("settings", "size"),
+    [
+        ({"name": "truncation"}, 4),
+        ({"name": "truncation", "backtrack": True}, 7),
+        ({"name": "multiple_frequencies", "periods": [1, 2]}, 8),
+    ],
+)
+def test_who_is_sure_to_go_on_does_so_whatever_the_others_report(settings, size):
+    selection, rng, ever = make_selection(settings, size, 0.25), np.random.default_rng(0), 0
+    for _ in range(40):
+        history = History(size=size)
+        for generation in range(3):
+            returns = rng.integers(4, size=size).astype(float)  # ties, too
+            returns[rng.random(size) < 0.2] = math.nan
+            order = rng.permutation(size).tolist()
+            new = {m: Record(generation, m, None, "random", {}, generation + 1, returns[m]) for m in order}
+            for known in range(1, size):
+                early = history.extended([new[member] for member in order[:known]])
+                sure = set(selection.sure_to_go_on(early, order[known:]))
+                assert sure <= set(order[:known])
+                ever += len(sure)
+                for _ in range(4):
+                    others = [
+                        Record(generation, m, None, "random", {}, generation + 1, float(rng.integers(4)))
+                        for m in order[known:]
+                    ]
+                    assert not sure & selection.select(early.extended(others), set(order), rng).keys()
+            history = history.extended([new[member] for member in sorted(new)])
+    assert ever > 100
+    assert not Otherwise(size, 0.25).sure_to_go_on(history, [])
+
+
+def test_the_better_one_of_two_of_four_is_sure_to_go_on_and_two_of_three():
+    history = History(tuple(Record(0, m, None, "random", {}, 1, [1.0, 3.0, 2.0][m]) for m in range(3)), size=4)
+    assert Truncation(4, 0.25).sure_to_go_on(history, [3]) == {1, 2}
+    assert Truncation(4, 0.25).sure_to_go_on(History(history.records[:2], size=4), [2, 3]) == {1}
+    assert Truncation(4, 0.0).sure_to_go_on(history, [3]) == {0, 1, 2}

@@ -35,6 +35,10 @@ class Backtracking(Selection):
             for member, exploit in self._selection.select(history, reported, rng).items()
         }
 
+    def sure_to_go_on(self, history: History, awaited: Collection[int]) -> Collection[int]:
+        """Those of the selection: who copies is the same."""
+        return self._selection.sure_to_go_on(history, awaited)
+
     def teacher(self, history: History) -> Ref:
         """The best checkpoint ever."""
         return history.best().ref

@@ -59,6 +59,23 @@ class Selection:
         """
         raise NotImplementedError
 
+    def sure_to_go_on(self, history: History, awaited: Collection[int]) -> Collection[int]:
+        """Return members that ``select`` will leave out, whatever those report who are still awaited.
+
+        A synchronous run lets them train on while the others still train, so that no core waits. Nobody is sure unless
+        a selection says so, nor in a selection that is derived from it and selects in another way.
+
+        Args:
+            history: everything that has happened, what some members have reported in this generation included.
+            awaited: the others, whose last records are of the generation before, if they have any.
+        """
+        return ()
+
+    def __init_subclass__(cls, **settings: Any) -> None:
+        super().__init_subclass__(**settings)
+        if "select" in vars(cls) and "sure_to_go_on" not in vars(cls):
+            setattr(cls, "sure_to_go_on", Selection.sure_to_go_on)  # noqa: B010
+
     def teacher(self, history: History) -> Ref:
         """The checkpoint that the students of a new era learn from: by default that of the best member."""
         return history.leader().ref

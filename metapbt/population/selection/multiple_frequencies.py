@@ -82,3 +82,15 @@ class MultipleFrequencies(Selection):
                     if record.member in evolving:
                         exploits[record.member] = Exploit(migrant.ref, (migrant if steadier else own[0]).ref)
         return exploits
+
+    def sure_to_go_on(self, history: History, awaited: Collection[int]) -> set[int]:
+        """Who is in a sub-population that does not evolve, or better than as many as may be replaced in its own."""
+        reported = [record for record in ranking(history) if record.member not in awaited]
+        count = share(self.members, self.quantile)
+        replaced = self.members - max(count, self.members - 2 * count)
+        sure: set[int] = set()
+        for number, period in enumerate(self.periods):
+            own = [record for record in reported if record.member // self.members == number]
+            evolves = any((record.generation + 1 - history.settled) % period == 0 for record in own)
+            sure.update(record.member for record in own[: max(len(own) - replaced, 0) if evolves else len(own)])
+        return sure

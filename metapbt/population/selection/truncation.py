@@ -27,3 +27,9 @@ class Truncation(Selection):
         count = share(len(ranked), self.quantile)
         best, worst = fittest(history, ranked, count), sorted(record.member for record in ranked[len(ranked) - count :])
         return {member: Exploit(best[int(rng.integers(count))].ref) for member in worst if member in reported}
+
+    def sure_to_go_on(self, history: History, awaited: Collection[int]) -> set[int]:
+        """Who is better than as many as are replaced: nobody who reports later can change that."""
+        reported = [record.member for record in ranking(history) if record.member not in awaited]
+        replaced = share(len(reported) + len(awaited), self.quantile)
+        return set(reported[: max(len(reported) - replaced, 0)])
