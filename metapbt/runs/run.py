@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -203,19 +204,20 @@ def run_config(config: DictConfig) -> Run:
 
 def _train(asked: RunPlan, directory: RunDirectory, heed: Callable[[], None]) -> None:
     # All that can be wrong with what was asked shows before anything is written, or removed.
-    executor, callbacks = asked.plan.make_executor(), make_callbacks(asked.plan.callbacks)
-    asked.check_learner()
-    check_kept(asked.plan.identity, asked.space)
-    if explorer_class(asked.config["method"]["name"]).uses_memory:
-        from metapbt.runs.remembering import Remembered, nothing_remembered
+    with closing(asked.plan.make_executor()) as executor:
+        callbacks = make_callbacks(asked.plan.callbacks)
+        asked.check_learner()
+        check_kept(asked.plan.identity, asked.space)
+        if explorer_class(asked.config["method"]["name"]).uses_memory:
+            from metapbt.runs.remembering import Remembered, nothing_remembered
 
-        asked.tuner(**nothing_remembered(asked)).start()
-        remembered = Remembered(asked, directory)
-        tuner = asked.tuner(**remembered.settings)
-        directory.begin(asked.config)
-        remembered.keep()
-    else:
-        tuner = asked.tuner()
-        tuner.start()
-        directory.begin(asked.config)
-    drive(asked.plan, directory, tuner, executor, callbacks, heed)
+            asked.tuner(**nothing_remembered(asked)).start()
+            remembered = Remembered(asked, directory)
+            tuner = asked.tuner(**remembered.settings)
+            directory.begin(asked.config)
+            remembered.keep()
+        else:
+            tuner = asked.tuner()
+            tuner.start()
+            directory.begin(asked.config)
+        drive(asked.plan, directory, tuner, executor, callbacks, heed)
