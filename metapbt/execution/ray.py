@@ -99,7 +99,7 @@ class RayExecutor:
                 if isinstance(result, Failure) and job is None and self._jobs:
                     job = self._jobs.pop(0)  # no actor for it: it is its failure
                 if actor.is_lost:
-                    self._actors.remove(actor)
+                    self._remove(actor)
                 if job is None or result is None:
                     continue
                 self._start()  # so that the actor need not wait for what is made of the result
@@ -113,6 +113,13 @@ class RayExecutor:
             actor.close()
         self._actors.clear()
         self._connection.close()
+
+    def _remove(self, lost: _Actor) -> None:
+        """Forget an actor, and those that wait on its node, which may be gone with it: a job's retries are few."""
+        beside = [actor for actor in self._actors if actor.waits and actor.node == lost.node]
+        for actor in beside:
+            actor.close()
+        self._actors = [actor for actor in self._actors if actor is not lost and actor not in beside]
 
     def _start(self) -> None:
         """Give jobs to actors that wait, and start more of these where jobs are left and there is room."""
@@ -157,6 +164,7 @@ class _Actor:
         call: what it has been asked and not answered; None while it waits.
         job: that it trains; None while it waits or is made.
         in_memory: the checkpoints that it need not be sent.
+        node: the name that Ray has for where it is; None until that is known.
     """
 
     def __init__(self, ray: Any, needs: dict[str, float], makes: tuple[Any, ...], timeout: float | None) -> None:
@@ -164,6 +172,7 @@ class _Actor:
         self.in_memory: tuple[Path, ...] = ()
         self.is_there = self.is_ready = self.is_lost = False
         self._ray, self._makes, self._timeout = ray, makes, timeout
+        self.node: str | None = None
         self._host = "a node"
         self._deadline = math.inf  # while it waits for room, too
         # Spread, so that a node that is lost takes few members along.
@@ -203,7 +212,8 @@ class _Actor:
             self.close()
             return answer
         if not self.is_there:
-            self.is_there, self._host = True, answer
+            self.is_there = True
+            self._host, self.node = answer
             self._ask(self._actor.make.remote(*self._makes))
             return None
         if not self.is_ready:
@@ -246,7 +256,8 @@ def _in_words(error: Exception, host: str) -> str:
     if "No module named 'metapbt'" in str(error):
         return "workers of Ray cannot import metapbt: install it on every node of the cluster"
     kind = type(error).__name__
-    why = {"OutOfMemoryError": "out of memory", "NodeDiedError": "its node is gone"}.get(kind, kind)
+    ended = "its process or its node ended"
+    why = {"OutOfMemoryError": "out of memory", "ActorDiedError": ended, "NodeDiedError": ended}.get(kind, kind)
     return f"the worker of Ray on {host} was lost ({why})"
 
 

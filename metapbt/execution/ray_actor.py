@@ -97,9 +97,11 @@ class Actor:
         """Begin; the learner is made by a call of its own, so that what goes wrong there can be said."""
         self._checkpoints = _Sent()
 
-    def where(self) -> str:
-        """The machine's name."""
-        return socket.gethostname()
+    def where(self) -> tuple[str, str]:
+        """The machine's name, and that of the node."""
+        from ray import get_runtime_context
+
+        return socket.gethostname(), str(get_runtime_context().get_node_id())
 
     def make(self, learner: LearnerSpec, threads: int, home: Home) -> Failure | None:
         """Make the learner."""

@@ -6,15 +6,18 @@ import logging
 import os
 import shutil
 import signal
+import socket
 import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from metapbt.errors import MetapbtError, one_line, shown
 
+_PATIENCE = 10.0  # seconds for a cluster to answer
 _SETTINGS_OF_OUR_OWN = {
     "RAY_USAGE_STATS_ENABLED": "0",  # it tells nobody about itself
     "RAY_process_group_cleanup_enabled": "1",  # what a worker started ends with it
@@ -93,10 +96,12 @@ class Connection:
         Connection._was_there = self._ray.is_initialized()
         if Connection._was_there:
             return
-        where: dict[str, Any] = {"address": address}
+        where: dict[str, Any] = {"address": address and _reachable(address, key)}
         if address is None:
-            # A folder of its own: in the usual one it would pass for the cluster that others look for.
-            Connection._folder = tempfile.mkdtemp(prefix="metapbt-ray-")
+            # A folder of its own: in the usual one it would pass for the cluster that others look for. The names of its
+            # sockets must not become longer than 107 characters.
+            usual = tempfile.gettempdir()
+            Connection._folder = tempfile.mkdtemp(prefix="metapbt-ray-", dir=usual if len(usual) <= 20 else "/tmp")
             where = {
                 "address": "local",
                 "num_cpus": len(os.sched_getaffinity(0)),
@@ -111,10 +116,33 @@ class Connection:
                 self._ray.shutdown()
             if address is None:
                 raise MetapbtError(f"{needed_by} cannot start a Ray here: {one_line(error)}") from error
-            raise MetapbtError(
-                f"{key}={address} cannot be reached from here: {one_line(error)}; start one by 'ray start --head', or "
-                f"choose {key}=null for a Ray of this machine's own"
-            ) from error
+            raise _unreachable(key, address, one_line(error)) from error
+
+
+def _reachable(address: str, key: str) -> str:
+    """The same, where somebody listens there; Ray itself would try for minutes, and say so again and again.
+
+    Raises:
+        MetapbtError: nobody does.
+    """
+    if address == "auto":
+        with suppress(OSError):  # where Ray writes down what `ray start` started
+            address = os.environ.get("RAY_ADDRESS") or Path("/tmp/ray/ray_current_cluster").read_text().strip()
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal():
+        return address
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_PATIENCE).close()
+    except (OSError, OverflowError) as error:
+        raise _unreachable(key, address, one_line(error)) from error
+    return address
+
+
+def _unreachable(key: str, address: str, why: str) -> MetapbtError:
+    return MetapbtError(
+        f"{key}: no Ray can be reached at {address} ({why}): start one by 'ray start --head', or choose {key}=null for "
+        "a Ray of this machine's own"
+    )
 
 
 @contextmanager
