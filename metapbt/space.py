@@ -19,6 +19,7 @@ copies weights keeps its value.
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from graphlib import CycleError, TopologicalSorter
@@ -46,6 +47,7 @@ class Space:
     """A search space over named hyperparameters.
 
     Attributes:
+        specification: what it was built from, a plain mapping of its own.
         parameters: the dimensions, in the order in which they were written; also the order of unit vectors.
 
     Example:
@@ -69,6 +71,7 @@ class Space:
             entries[name] = entry
         if not entries:
             raise MetapbtError("space: names no hyperparameters")
+        self.specification = copy.deepcopy(entries)
         self.parameters = tuple(make_parameter(name, entry) for name, entry in entries.items())
         self._by_name = {p.name: p for p in self.parameters}
         # For each name the hyperparameters that it depends on, each with the values under which it exists.

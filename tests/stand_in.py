@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import signal
 import time
@@ -21,6 +22,7 @@ class StandInLearner:
 
     ``STAND_IN_KILL``: at which call to ``train``, counted over processes, which signal is sent to the main process.
     ``STAND_IN_FAIL``: above which ``x`` training raises, and how often. Both are JSON with a folder to count in.
+    ``STAND_IN_LOST``: JSON, a list of the intervals (generation, member) that always fail; in a worker, by its end.
     """
 
     def __init__(self, env, context, budget, settings):
@@ -31,6 +33,10 @@ class StandInLearner:
 
     def train(self, interval, start, teacher=None):
         self._go_wrong(interval.hyperparameters)
+        if list(interval.ref) in json.loads(os.environ.get("STAND_IN_LOST", "[]")):
+            if multiprocessing.parent_process() is not None:
+                os.kill(os.getpid(), signal.SIGKILL)
+            raise OSError("the machine is gone")
         before = 0.0 if start is None else float(start["reached"])
         rng = np.random.default_rng(interval.seed)
         steps = interval.until_steps - interval.start_steps

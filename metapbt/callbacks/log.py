@@ -64,9 +64,9 @@ class LogCallback(Callback):
         )
         back = "" if parent.generation >= child.generation - 1 else f" of generation {parent.generation + 1}"
         LOGGER.info(
-            "member %d (%.6g) copies member %d%s (%.6g), %s: %s",
+            "member %d (%s) copies member %d%s (%.6g), %s: %s",
             member,
-            child.value(metric),
+            "failed" if child.failed else f"{child.value(metric):.6g}",
             parent.member,
             back,
             parent.value(metric),

@@ -151,7 +151,10 @@ class History:
 
     @cached_property
     def spent_steps(self) -> tuple[int, ...]:
-        """Environment steps that the run had trained, all members, candidates and students together, at each record."""
+        """Environment steps that the run had trained, all members, candidates and students together, at each record.
+
+        What an interval trained that failed nobody knows; it counts as none.
+        """
         return tuple(itertools.accumulate(record.env_steps - self.steps_before(record) for record in self.records))
 
     def value(self, record: Record) -> float:
@@ -183,7 +186,7 @@ class History:
     def _best(self, records: Sequence[Record]) -> Record:
         if not records:
             raise MetapbtError("no generation has finished yet")
-        return max(records, key=lambda r: (_comparable(self.value(r)), -r.generation, -r.member))
+        return max(records, key=lambda r: (not r.failed, _comparable(self.value(r)), -r.generation, -r.member))
 
     def before(self, record: Record) -> Record | None:
         """The record that ``record`` went on from: its parent's or its own one before."""

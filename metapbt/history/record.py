@@ -47,6 +47,8 @@ class Record:
         teacher_generation: of the record of the agent that a new one, or a student that goes on, learned from; None
             without.
         teacher_member: its member.
+        failed: whether the interval could not be trained, again and again. Nothing is left of it: no returns, no
+            checkpoint, no steps beyond those before it. Nobody goes on from it.
     """
 
     generation: int
@@ -64,6 +66,7 @@ class Record:
     restart: bool = False
     teacher_generation: int | None = None
     teacher_member: int | None = None
+    failed: bool = False
 
     @property
     def ref(self) -> Ref:
@@ -86,7 +89,7 @@ class Record:
 
     @property
     def excess(self) -> int:
-        """Environment steps that the interval trained more than it was asked to."""
+        """Environment steps that the interval trained more than it was asked to; below 0 of one that failed."""
         return 0 if self.until_steps is None else self.env_steps - self.until_steps
 
     def value(self, metric: str = "train_return") -> float:
@@ -147,5 +150,5 @@ _LEGAL: Mapping[str, tuple[tuple[type, ...], int, str]] = {
     **dict.fromkeys(("train_return", "eval_return"), ((int, float), -MOST, "a number")),
     "source": ((str,), 0, "a word"),
     "hyperparameters": ((dict,), 0, "a mapping"),
-    "restart": ((bool,), 0, "true or false"),
+    **dict.fromkeys(("restart", "failed"), ((bool,), 0, "true or false")),
 }

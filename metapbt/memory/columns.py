@@ -53,6 +53,7 @@ class Columns:
         members: counted from 0.
         names: one number for each run, generation and member; -1 for what no run has.
         restarts: whether a member was born again.
+        failed: whether the interval could not be trained.
         taught: whether it learned from a teacher.
         env_steps: of the line of descent, whole or not.
         reached: :attr:`metapbt.history.Record.reached`; NaN where that is no number.
@@ -66,6 +67,7 @@ class Columns:
     members: Whole
     names: Whole
     restarts: NDArray[np.bool_]
+    failed: NDArray[np.bool_]
     taught: NDArray[np.bool_]
     env_steps: NDArray[Any]
     reached: Array
@@ -83,7 +85,8 @@ class Columns:
             return np.asarray(pc.fill_null(table[name], absent).to_numpy())[rows]
 
         generations, members, parents = (column(name, -1) for name in ("generation", "member", "parent"))
-        restarts, since = column("restart", False), column("parent_generation", -1)
+        restarts, failed = (column(name, False) for name in ("restart", "failed"))
+        since = column("parent_generation", -1)
         since = np.where((parents < 0) | (since < 0), generations - 1, since)
         start = np.where(parents < 0, members, parents)
         new = (parents < 0) & (restarts | (generations == 0))
@@ -95,7 +98,7 @@ class Columns:
         steps = column("env_steps", 0)
         run_ids = tuple(encoded.dictionary.to_pylist())
         taught = column("teacher_generation", -1) >= 0
-        return cls(run_ids, rows, runs, generations, members, names, restarts, taught, steps, reached, origins)
+        return cls(run_ids, rows, runs, generations, members, names, restarts, failed, taught, steps, reached, origins)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -112,7 +115,7 @@ class Columns:
         before = self._at_origin(self.reached, lowest[self.runs])
         steps_before = self._at_origin(self.env_steps, 0)
         steps = self.env_steps - steps_before
-        told = ~self.restarts & ~self.taught & np.isfinite(before) & np.isfinite(self.reached)
+        told = ~self.restarts & ~self.failed & ~self.taught & np.isfinite(before) & np.isfinite(self.reached)
         kept = np.flatnonzero(told & (steps > 0))
         return Transitions(
             self.rows[kept],
@@ -125,7 +128,7 @@ class Columns:
         order = np.argsort(self.names, kind="stable")
         doubled = np.zeros(len(self), dtype=bool)
         doubled[order[1:]] = self.names[order[1:]] == self.names[order[:-1]]
-        still = ~(self.env_steps - self._at_origin(self.env_steps, 0) > 0)
+        still = ~(self.failed | (self.env_steps - self._at_origin(self.env_steps, 0) > 0))
         found: dict[str, str] = {}
         for which, what in (
             (self.names < 0, "is none that a run has"),

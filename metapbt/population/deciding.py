@@ -18,7 +18,7 @@ from metapbt.population.eras import is_due, is_in_time, students
 from metapbt.population.explorers.base import Explorer, Pending, Suggestion
 from metapbt.population.screening import numbered, screened
 from metapbt.population.selection import Exploit, Selection
-from metapbt.population.state import going_on
+from metapbt.population.state import going_back, going_on
 from metapbt.space import Hyperparameters, Space
 
 Constraint = Callable[[Hyperparameters], Hyperparameters]
@@ -99,6 +99,7 @@ class Decider:
             with told.answering(self.exploiting, ":" in self.exploiting):
                 chosen = self.selection.select(history, reported, rng)
             exploits = told.checked_exploits(self.exploiting, chosen, history, reported)
+            exploits = _without_failed(exploits, history, reported)
         exploring = [member for member in sorted(exploits) if exploits[member].hyperparameters_of is None]
         decided = {
             member: self._without_exploring(history, member, exploits.get(member))
@@ -116,7 +117,8 @@ class Decider:
             teacher = self.selection.teacher(history)
         if not told.is_known(teacher, history):
             raise told.unknown(self.exploiting, teacher)
-        return history.at(teacher)
+        found = history.at(teacher)
+        return history.leader() if found is not None and found.failed else found
 
     def _students(self, history: History, teacher: Record | None) -> dict[int, Assignment]:
         generation = history.coming_generation(0)
@@ -139,6 +141,8 @@ class Decider:
         )
 
     def _without_exploring(self, history: History, member: int, exploit: Exploit | None) -> Assignment:
+        if exploit is None and history.last(member).failed:
+            return going_back(history, member)
         if exploit is None:
             return going_on(history, member)
         model = _at(history, exploit.hyperparameters_of)
@@ -190,6 +194,24 @@ class Decider:
             exploit.until_steps if exploit else None,
             {name: what for name, what in suggestion.operations.items() if name not in kept},
         )
+
+
+def _without_failed(exploits: Mapping[int, Exploit], history: History, reported: Collection[int]) -> dict[int, Exploit]:
+    """What becomes of members, where nobody goes on from what failed, and who failed starts from what did not.
+
+    A selection need not know of failures. Where it names one it is passed over: the member goes on as it is. Who failed
+    copies the best of those that are left; where there are none it begins anew.
+    """
+
+    def names_failed(exploit: Exploit) -> bool:
+        named = (exploit.start, exploit.hyperparameters_of, exploit.teacher)
+        return any(_at(history, ref).failed for ref in named if ref is not None)
+
+    sound = {member: exploit for member, exploit in exploits.items() if not names_failed(exploit)}
+    leader = history.leader()
+    instead = Exploit(None if leader.failed else leader.ref)
+    failed = [member for member in reported if history.last(member).failed]
+    return {**dict.fromkeys(failed, instead), **sound}
 
 
 def _pending(history: History, coming: Mapping[int, Assignment]) -> list[Pending]:

@@ -111,8 +111,9 @@ def students(
     networks += [(network, "kept") for network in kept]
     networks += [(_drawn(space, rng), "random") for _ in range(eras.students - len(networks))]
     found = []
+    alive = [record for record in history.latest if not record.failed]
     for place, (network, source) in enumerate(networks):
-        model = history.latest[int(rng.integers(len(history.latest)))].hyperparameters
+        model = alive[int(rng.integers(len(alive)))].hyperparameters
         fresh = space.sample(rng, network)
         found.append(Suggestion(space.with_architecture_of(model, network) if place < half else fresh, source))
     return found

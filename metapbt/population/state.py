@@ -86,9 +86,14 @@ def _checked_history(space: Space, records: Sequence[Record], metric: str, size:
             raise MetapbtError(f"{where} goes on from {shown(tuple(origin))}, of which there is no record before it")
         if teacher is not None and teacher not in seen:
             raise MetapbtError(f"{where} learned from {shown(tuple(teacher))}, of which there is no record before it")
+        failed = next((ref for ref in (origin, teacher) if ref is not None and seen[ref].failed), None)
+        if failed is not None:
+            raise MetapbtError(f"{where} goes on from {shown(tuple(failed))}, which failed")
         counted = teacher if origin is None else origin
         before = 0 if counted is None else seen[counted].env_steps
-        if not before < record.env_steps < math.inf:
+        if record.failed and (record.env_steps != before or not math.isnan(record.value())):
+            raise MetapbtError(f"{where} failed, but brought {record.value()} after {record.env_steps} steps")
+        if not record.failed and not before < record.env_steps < math.inf:
             raise MetapbtError(f"{where}: env_steps must grow beyond {before}, got {record.env_steps}")
         try:
             legal = space.checked(record.hyperparameters)
@@ -127,9 +132,12 @@ def _checked_assignment(space: Space, history: History, member: int, data: Mappi
 
 def _ref(where: str, written: Any, history: History) -> Ref:
     whole = isinstance(written, list | tuple) and len(written) == 2 and all(type(part) is int for part in written)
-    if not whole or history.at(Ref(*written)) is None:
+    record = history.at(Ref(*written)) if whole else None
+    if record is None:
         raise MetapbtError(f"{where} names {shown(written)}, of which there is no record")
-    return Ref(*written)
+    if record.failed:
+        raise MetapbtError(f"{where} names {shown(written)}, which failed")
+    return record.ref
 
 
 def going_on(history: History, member: int) -> Assignment:
@@ -141,7 +149,17 @@ def going_on(history: History, member: int) -> Assignment:
     if member not in history.members:
         raise MetapbtError(f"member {member} goes on, but has no record")
     last = history.last(member)
+    if last.failed:
+        raise MetapbtError(f"member {member} goes on from generation {last.generation}, which failed")
     return Assignment("continue", last.ref, last.hyperparameters, "continued")
+
+
+def going_back(history: History, member: int) -> Assignment:
+    """What a member does whose last interval failed where nobody copies another: that interval, with other seeds."""
+    failed = history.last(member)
+    if failed.origin is None:
+        return Assignment("restart", None, failed.hyperparameters, failed.source)
+    return Assignment("copy", failed.origin, failed.hyperparameters, "parent")
 
 
 def restored(

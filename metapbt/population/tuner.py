@@ -5,10 +5,11 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
 
 from metapbt.errors import MetapbtError, shown, shown_word
-from metapbt.history import Budget, Eras, History, Record, Ref
+from metapbt.history import Budget, Eras, FeatureValue, History, Record, Ref
 from metapbt.plain import frozen, thawed, whole_number, written_number
 from metapbt.population import told
 from metapbt.population.deciding import Decider
@@ -18,13 +19,16 @@ from metapbt.population.selection import make_selection
 from metapbt.population.state import read_state, restored, write_state
 from metapbt.space import Hyperparameters, Space
 
+if TYPE_CHECKING:
+    from metapbt.population.kept import Kept
+
 METRICS = ("train_return", "eval_return")
 MODES = ("max", "min")
 MOST = 100_000  # members, and candidates
 
 
 class Tuner:
-    """Population-based tuning by ask and tell. It knows no environment, no learner and no file.
+    """Population-based tuning by ask and tell. It knows no environment and no learner.
 
     With candidates, more configurations than members are asked for at first; those told best become the members. With
     eras, the population is replaced by students of new architectures now and then, which are screened in the same way.
@@ -35,6 +39,14 @@ class Tuner:
         >>> decisions = tuner.tell([1000] * 4, [3.0, 1.0, 2.0, 4.0])
         >>> decisions[0], decisions[1].parent            # the best goes on, the worst copies the best
         (Continue(until_steps=None), 3)
+
+    With ``results_dir`` all that it is told is kept in a run directory, which ``metapbt.load``, ``metapbt report`` and
+    memory read like any other; the same arguments go on from there::
+
+        with Tuner(space, results_dir="results", env="classifier", context={"noise": 0.2}) as tuner:
+            configs = tuner.start()                      # of a run that goes on, those of the coming intervals
+            while tuner.history.generations < 20:
+                ...
 
     What it gives away is the caller's to change; what it was given it has copied; its history cannot be changed.
 
@@ -62,6 +74,12 @@ class Tuner:
         mode: str = "max",
         eras: Mapping[str, Any] | None = None,
         budget: Budget | None = None,
+        results_dir: str | Path | None = None,
+        env: str = "own",
+        context: Mapping[str, FeatureValue] | None = None,
+        learner: str = "own",
+        name: str | None = None,
+        resume: bool = True,
         **settings: Any,
     ) -> None:
         """Set up a population.
@@ -81,10 +99,18 @@ class Tuner:
             mode: ``max``, or ``min`` where what is told is a loss.
             eras: when and how architectures change, the keys of ``eras`` in ``conf/config.yaml``; steps are those told.
             budget: of each member, for eras: none begins whose students would not become members before its end.
+            results_dir: where the run is kept, in ``<env>/<feature>=<value>[,...]/<name or method>/seed_<n>``; None for
+                nowhere. Checkpoints are the caller's own. What follows says how it is kept:
+            env: what is tuned, for paths, reports and memory.
+            context: the features of what is tuned, by which memory tells tasks apart.
+            learner: what trains the members, in a word; runs of different ones are never compared.
+            name: a label instead of the method's name.
+            resume: go on with what is there; False replaces it.
             settings: the method's own, as in ``conf/method/<method>.yaml``.
 
         Raises:
-            MetapbtError: a name is unknown or a number is out of its range.
+            MetapbtError: a name is unknown or a number is out of its range; another process works on the run directory,
+                which is named, or it holds a run of other arguments.
         """
         population_size = whole_number("population.size", population_size, 1, MOST)
         seed = whole_number("seed", seed, 0, told.LARGEST)
@@ -144,11 +170,57 @@ class Tuner:
             eras=self._eras,
             budget=budget,
         )
+        self._kept: Kept | None = None
+        if results_dir is not None:
+            from metapbt.population.kept import Kept, as_config
+
+            population = {"size": population_size, "quantile": share, "metric": metric, "candidates": candidates}
+            others = {"seed": seed, "selection": chosen, "constraint": constraint, "mode": mode, "eras": eras}
+            asked = as_config(self.space, method, settings, budget, population, initial=self.initial, **others)
+            self._kept = Kept(results_dir, asked, env, context, learner, name, resume, settings.get("memory"))
+            try:
+                content = self._kept.restored()
+                if content is not None:
+                    self.replay(content.records, content.assignments)
+            except BaseException:
+                self._kept.close(History(), finished=False)
+                raise
+
+    @property
+    def path(self) -> Path | None:
+        """The run directory; None without ``results_dir``."""
+        return None if self._kept is None else self._kept.path
+
+    def close(self, finished: bool = True) -> None:
+        """Let others open the run directory, if there is one; nothing more can be told.
+
+        Args:
+            finished: say in the directory that the run is done, as at the end of a ``with`` block that no error ended.
+                Made again with the same arguments, the tuner goes on nevertheless.
+
+        Raises:
+            MetapbtError: the directory was deleted or replaced.
+            OSError: it cannot be written.
+        """
+        if self._kept is not None:
+            self._kept.close(self.history, finished)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        self.close(finished=error is None)
 
     def start(self) -> list[Hyperparameters]:
-        """Return the first generation's hyperparameters: a configuration for each member, or for each candidate."""
+        """Return the first generation's hyperparameters: a configuration for each member, or for each candidate.
+
+        Of a run that goes on, those of the coming intervals, in the order of ``assignments``.
+        """
         if not self._assignments:
-            self._assignments = self._decider.first(self.initial, self._beginning)
+            first = self._decider.first(self.initial, self._beginning)
+            if self._kept is not None:
+                self._kept.begin(first)
+            self._assignments = first
         return [thawed(assignment.hyperparameters) for assignment in self._assignments.values()]
 
     @property
@@ -230,7 +302,9 @@ class Tuner:
         """
         longer = self.history.extended([_kept(record) for record in records])
         decided = self._decider.next(longer, self._assignments, [record.member for record in records])
-        # Nothing is taken over before all of it is decided: a report that an own explorer fails at may be told again.
+        # Nothing is taken over before all of it is decided and kept: a report that fails may be told again.
+        if self._kept is not None:
+            self._kept.append(longer.records[len(self.history) :], decided, longer)
         self.history = longer
         reported = [record.member for record in records]
         if decided.keys() != set(reported):
@@ -271,7 +345,7 @@ class Tuner:
 
     def keeps(self) -> set[Ref]:
         """The checkpoints that somebody may still go on from, and that of the best agent ever."""
-        latest = {record.ref for record in self.history.latest}
+        latest = {record.ref for record in self.history.latest if not record.failed}
         starts = {ref for a in self.assignments.values() for ref in (a.start, a.teacher) if ref is not None}
         return latest | starts | self._decider.selection.keeps(self.history)
 
@@ -302,13 +376,18 @@ class Tuner:
             MetapbtError: the state is damaged, or of another population, space, mode or version; then nothing is taken
                 over.
         """
+        if self._kept is not None:
+            raise MetapbtError(f"load_state: this tuner goes on from its run directory, {self._kept.path}")
         self.replay(*read_state(state, self.mode))
 
     def _record(self, member: int, env_steps: Any, value: Any) -> Record:
         before = self.counts_on(member)
         steps = told.steps_told(member, env_steps, before.env_steps if before else 0)
         found = told.return_told(member, value)
-        return self.record(member, env_steps=steps, train_return=found if self.mode == "max" else -found)
+        value = found if self.mode == "max" else -found
+        # In a run directory it stands for both returns: there is but one, and reports show the evaluation.
+        evaluation = {} if self._kept is None else {"eval_return": value}
+        return self.record(member, env_steps=steps, train_return=value, **evaluation)
 
 
 def _kept(record: Record) -> Record:

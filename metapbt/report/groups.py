@@ -19,6 +19,7 @@ import pandas as pd
 from metapbt.envs import BODIES, ENVIRONMENTS, PICTURES, get_environment
 from metapbt.errors import MetapbtError
 from metapbt.history import Context, FeatureValue
+from metapbt.log import counted
 from metapbt.population.explorers import METHODS
 from metapbt.report.run import Run
 from metapbt.store.results import OnProblem, RunInfo, count_records, find_runs, read_records, warn
@@ -178,7 +179,8 @@ def group_runs(infos: Sequence[RunInfo], records: pd.DataFrame, results: Path) -
     """
     # What a generation cost is known when its last member has reported.
     spent = records.groupby(["run_dir", "generation"])["spent_steps"].transform("max")
-    best = records.assign(spent_steps=spent)[records["best"]]
+    failed = records.groupby("run_dir")["failed"].transform("sum")
+    best = records.assign(spent_steps=spent, failed=failed)[records["best"]]
     scores = {str(run_dir): rows for run_dir, rows in best.groupby("run_dir")}
     members: dict[tuple[str, tuple[str, ...], str], list[RunInfo]] = defaultdict(list)
     for info in infos:
@@ -238,6 +240,12 @@ def _notes(runs: Sequence[Run], sources_elsewhere: int) -> list[str]:
     if sources_elsewhere:
         have = "context has" if sources_elsewhere == 1 else "contexts have"
         notes.append(f"{sources_elsewhere} source {have} no run in this group, so no row of the heat map shows them.")
+    failed = [run.failed for run in runs if run.failed]
+    if failed:
+        notes.append(
+            f"{counted(sum(failed), 'interval')} of {counted(len(failed), 'run')} failed for good: "
+            "their members were replaced, as the worst."
+        )
     unscored = sum(bool(len(run.scores)) and bool(np.isnan(run.scores).all()) for run in runs)
     if unscored:
         notes.append(f"{unscored} runs were never evaluated, so they have no score.")

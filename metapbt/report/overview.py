@@ -24,6 +24,7 @@ from metapbt.store.check import problem_in
 from metapbt.store.reading import Unreadable
 from metapbt.store.results import (
     RunInfo,
+    count_failed,
     count_records,
     find_runs,
     from_frame,
@@ -101,6 +102,14 @@ def print_status(results: Path) -> int:
     for run in runs:
         if run.error:
             console.print(f"{run.path}: {run.error}", markup=False, soft_wrap=True)
+        try:
+            failed = count_failed(run)
+        except MetapbtError as error:
+            problems.append(error)
+            continue
+        if failed:
+            said = f"{counted(failed, 'interval')} failed for good, their members were replaced"
+            console.print(f"{run.path}: {said}", markup=False, soft_wrap=True)
     return tell(problems)
 
 
@@ -114,7 +123,7 @@ def print_runs(results: Path) -> int:
         except MetapbtError as error:
             problems.append(error)
             generations, steps, score = "?", "?", "?"
-        rows.append((str(run.path), run.state, f"{generations}/{run.generations}", steps, score))
+        rows.append((str(run.path), run.state, f"{generations}/{run.generations or '-'}", steps, score))
     _print_rows(("run", "state", "generations", "env_steps", "score"), rows)
     return tell(problems)
 

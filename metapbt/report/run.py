@@ -23,7 +23,7 @@ class Run:
         method: what the run is called: its method's name, or the label that it was given.
         seed: of the run.
         state: ``done``, ``running``, ``failed`` or ``stopped``.
-        generations_planned: how many generations it has when it is done.
+        generations_planned: how many generations it has when it is done; None where nobody said.
         steps: environment steps that the run has spent for each member, shape ``(generations,)``. Those of a member,
             where nothing else was trained; candidates and students add to them.
         scores: evaluation return of the best member after each generation, shape ``(generations,)``.
@@ -33,13 +33,14 @@ class Run:
         train_returns: training return of the best member of each generation, shape ``(generations,)``.
         train_return: that of the agent that was tested; of the last best member where none was.
         levels: on which levels it was trained, evaluated and tested; None where these are no others.
+        failed: how many of its intervals failed for good, whose members were replaced.
     """
 
     context: Context
     method: str
     seed: int
     state: str
-    generations_planned: int
+    generations_planned: int | None
     steps: Array
     scores: Array
     test_return: float | None
@@ -48,6 +49,7 @@ class Run:
     train_returns: Array
     train_return: float
     levels: Levels | None
+    failed: int
 
     @classmethod
     def of(cls, info: RunInfo, rows: pd.DataFrame | None) -> Run:
@@ -55,8 +57,8 @@ class Run:
 
         Args:
             info: the run.
-            rows: the record of the best member of each generation, ``spent_steps`` being what the generation cost; None
-                where there are no records.
+            rows: the record of the best member of each generation, ``spent_steps`` being what the generation cost, and
+                ``failed`` how many of the run's intervals failed; None where there are no records.
         """
         steps, scores, train_returns, train_return = np.empty(0), np.empty(0), np.empty(0), math.nan
         if rows is not None:
@@ -83,6 +85,7 @@ class Run:
             train_returns=train_returns,
             train_return=train_return,
             levels=levels_of(info),
+            failed=0 if rows is None else int(rows["failed"].iloc[0]),
         )
 
     @property

@@ -24,6 +24,7 @@ from metapbt.learners.contained import Left, contained
 from metapbt.log import counted
 from metapbt.plain import whole_number
 from metapbt.store.checkpoint import load_state, read_outcome
+from metapbt.store.description import check_trained_by_a_run
 from metapbt.store.results import RunInfo
 from metapbt.store.run_directory import RunDirectory
 
@@ -125,6 +126,7 @@ class Agent:
         if levels not in LEVELS:
             raise unknown_name("levels", levels, LEVELS)
         config = RunDirectory(info.path).config()
+        check_trained_by_a_run(config, info.path)
         if seed is not None:
             whole_number("seed", seed, 0)
         try:

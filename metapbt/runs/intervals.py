@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from metapbt.errors import MemberError, MetapbtError
 from metapbt.execution import Executor
 from metapbt.execution.base import Job
-from metapbt.history import Record
+from metapbt.history import Record, Ref
 from metapbt.log import LOGGER
 from metapbt.population.tuner import Tuner
 from metapbt.runs.plan import Plan
@@ -23,15 +24,27 @@ RETRIES = 3  # of a member that fails, in one generation
 
 
 class Intervals:
-    """The intervals under way: each is retried where it raises, and not repeated where it was trained before a stop."""
+    """The intervals under way: each is retried where it raises, and not repeated where it was trained before a stop.
 
-    def __init__(self, plan: Plan, directory: RunDirectory, executor: Executor) -> None:
+    One that fails for good ends the run, or has a record that says so, as the plan's ``on_failure`` has it.
+
+    Args:
+        plan: of the run.
+        directory: open.
+        executor: where members train.
+        given_up: the intervals that were given up before a stop, each with its error.
+    """
+
+    def __init__(
+        self, plan: Plan, directory: RunDirectory, executor: Executor, given_up: Mapping[Ref, str] | None = None
+    ) -> None:
         self._plan = plan
         self._directory = directory
         self._executor = executor
         self._under_way: set[int] = set()
-        self._trained: list[tuple[Job, Outcome]] = []  # before a stop
+        self._trained: list[tuple[Job, Outcome | None]] = []  # before a stop; None of those that were given up
         self._failures: dict[int, list[Failure]] = {}  # in the interval under way
+        self._given_up = dict(given_up or {}) if plan.on_failure == "replace" else {}
 
     @property
     def under_way(self) -> int:
@@ -44,6 +57,10 @@ class Intervals:
         ordered = sorted(origins, key=lambda member: -(o.wall_seconds if (o := origins[member]) else 0.0))
         self._under_way.update(ordered)
         jobs = [self._plan.job(self._directory, tuner, member) for member in ordered]
+        coming = {job.interval.ref for job in jobs}  # their members' earlier intervals have records by now
+        self._given_up = {r: why for r, why in self._given_up.items() if r in coming or r.member not in origins}
+        self._trained += [(job, None) for job in jobs if job.interval.ref in self._given_up]
+        jobs = [job for job in jobs if job.interval.ref not in self._given_up]
         found = {job.interval.ref: outcome for job in jobs if (outcome := _adopted(job)) is not None}
         self._trained += [(job, found[job.interval.ref]) for job in jobs if job.interval.ref in found]
         self._executor.submit([job for job in jobs if job.interval.ref not in found])
@@ -52,11 +69,14 @@ class Intervals:
         """Wait for an interval to end, and return its record.
 
         Raises:
-            MemberError: one has failed again and again; the others have ended and are saved.
+            MemberError: one has failed again and again, which is to end the run; the others have ended and are saved.
         """
         while True:
             job, result = self._trained.pop(0) if self._trained else self._executor.next()
             member = job.interval.ref.member
+            if result is None:
+                LOGGER.warning("%s: it is not trained again", self._given_up[job.interval.ref])
+                return self._failed(tuner, job)
             if isinstance(result, Outcome):
                 self._under_way.remove(member)
                 self._failures.pop(member, None)
@@ -67,16 +87,61 @@ class Intervals:
                 LOGGER.debug("member %d: %s", member, result.traceback)
             if _hopeless(failures):
                 self._give_up(job, failures)
+                return self._failed(tuner, job)
             LOGGER.warning("member %d failed, retry %d of %d: %s", member, len(failures), RETRIES, result.error)
             self._executor.submit([job])
 
+    def end_where_all_failed(self, tuner: Tuner, reported: Sequence[Record]) -> None:
+        """End the run where nobody is left that others could go on from; the same command tries them again.
+
+        Args:
+            tuner: which has not observed them yet.
+            reported: the records of who waits for a decision.
+
+        Raises:
+            MemberError: so it is.
+        """
+        history, size = tuner.history, tuner.population_size
+        last = {record.member: record for record in reported}
+        if not history.screening and max(last) < size:  # who waits for nobody, or trains on when others have ended
+            last = {**{member: history.last(member) for member in history.members}, **last}
+        if len(last) >= size and all(record.failed for record in last.values()):
+            error = self._given_up[reported[0].ref]
+            self._drain(self.under_way)
+            self._directory.journal.note_failures({})
+            raise MemberError(error)
+
     def _give_up(self, job: Job, failures: Sequence[Failure]) -> None:
-        for _ in range(self.under_way - len(self._trained) - 1):
-            self._executor.next()
         ref, last, times = job.interval.ref, failures[-1], len(failures)
         how = "failed" if times == 1 else f"failed {times} times" if times > RETRIES else "failed twice alike"
         where = "" if last.traceback == last.error else f" (traceback in {self._directory.log})"
-        raise MemberError(f"member {ref.member} {how} in generation {ref.generation}: {last.error}{where}")
+        error = f"member {ref.member} {how} in generation {ref.generation}: {last.error}{where}"
+        if self._plan.on_failure == "stop":
+            self._drain(self.under_way - 1)
+            raise MemberError(error)
+        self._directory.held.check()  # where it is gone, that is why it failed
+        job.save_to.unlink(missing_ok=True)  # of a worker that ended after it had written it
+        self._given_up[ref] = error
+        self._directory.journal.note_failures(self._given_up)
+        LOGGER.warning("%s: it is replaced (on_failure=replace)", error)
+
+    def _failed(self, tuner: Tuner, job: Job) -> Record:
+        """The record of an interval that was given up."""
+        interval = job.interval
+        self._under_way.remove(interval.ref.member)
+        self._failures.pop(interval.ref.member, None)
+        return tuner.record(
+            interval.ref.member,
+            env_steps=interval.start_steps,
+            until_steps=interval.until_steps,
+            train_return=math.nan,
+            failed=True,
+        )
+
+    def _drain(self, count: int) -> None:
+        """Let as many intervals as train elsewhere end, which are saved then."""
+        for _ in range(count - len(self._trained)):
+            self._executor.next()
 
 
 def _hopeless(failures: Sequence[Failure]) -> bool:

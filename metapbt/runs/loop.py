@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from metapbt import seeding
@@ -12,7 +12,7 @@ from metapbt.errors import one_line
 from metapbt.execution import Executor
 from metapbt.execution.inline import InlineExecutor
 from metapbt.execution.trainer import evaluate
-from metapbt.history import History, Record
+from metapbt.history import History, Record, Ref
 from metapbt.log import LOGGER
 from metapbt.population.selection.base import ranking
 from metapbt.population.tuner import Tuner
@@ -44,7 +44,7 @@ def drive(
         heed: called after each interval; see :func:`metapbt.runs.signals.stoppable`.
 
     Raises:
-        MemberError: a member kept failing; what is finished is saved.
+        MemberError: a member kept failing, which is to end the run, or all of them did; what is finished is saved.
         MetapbtError: the directory was deleted or replaced, or a checkpoint was lost and cannot be made again.
         OSError: the directory cannot be written; what is finished is saved.
     """
@@ -52,14 +52,15 @@ def drive(
     tested: tuple[Record, float] | None = None
     deaf: list[Exception] = []
     try:
-        resumed = _restore(directory, tuner)
+        resumed, given_up = _restore(directory, tuner)
         try:
             _tell_start(plan, tuner, resumed, callbacks)
             with _warming_up(tuner, executor):
                 if resumed:
                     checkpoints.set_aside_damaged(tuner.history)
                     checkpoints.make_whole(tuner.history, tuner.keeps() if len(tuner.history) else ())
-                _train(plan, directory, tuner, executor, callbacks, heed)
+                intervals = Intervals(plan, directory, executor, given_up)
+                _train(plan, directory, tuner, intervals, callbacks, heed)
             checkpoints.make_whole(tuner.history, [plan.tested(tuner.history).ref])
             executor.close()
             tested = _finish(plan, directory, tuner.history)
@@ -76,12 +77,16 @@ def drive(
     return tuner.history
 
 
-def _restore(directory: RunDirectory, tuner: Tuner) -> bool:
-    """Bring the tuner to where the run stopped; in a new run, to its first generation. Returns which it was."""
+def _restore(directory: RunDirectory, tuner: Tuner) -> tuple[bool, Mapping[Ref, str]]:
+    """Bring the tuner to where the run stopped; in a new run, to its first generation.
+
+    Returns:
+        Which it was, and the intervals that were given up and have no record yet.
+    """
     if not directory.journal.exists:
         tuner.start()
         directory.journal.begin({member: a.to_dict() for member, a in tuner.assignments.items()})
-        return False
+        return False, {}
     content = directory.journal.recover()
     if content.damage is not None:
         LOGGER.warning("%s", content.damage)
@@ -89,7 +94,7 @@ def _restore(directory: RunDirectory, tuner: Tuner) -> bool:
     if not tuner.assignments:  # stopped while the first entry was written
         tuner.start()
         directory.journal.begin({member: a.to_dict() for member, a in tuner.assignments.items()})
-    return True
+    return True, content.failures
 
 
 def _tell_start(plan: Plan, tuner: Tuner, resumed: bool, callbacks: Sequence[Callback]) -> None:
@@ -148,7 +153,7 @@ def _train(
     plan: Plan,
     directory: RunDirectory,
     tuner: Tuner,
-    executor: Executor,
+    intervals: Intervals,
     callbacks: Sequence[Callback],
     heed: Callable[[], None],
 ) -> None:
@@ -157,7 +162,6 @@ def _train(
     Synchronous members wait until all have reported, and then decide together; so do students. Asynchronous ones decide
     as they report, once the candidates, if there are any, have been screened together.
     """
-    intervals = Intervals(plan, directory, executor)
     waiting: dict[int, Record] = {}
     reason = stop_reason(tuner.history, plan.stop) if plan.stop else None
     if reason is None:
@@ -173,6 +177,7 @@ def _train(
         before = tuner.history.generations
         reported = [waiting[member] for member in sorted(waiting)]
         waiting.clear()
+        intervals.end_where_all_failed(tuner, reported)
         free = tuner.observe(reported)
         changed = [member for member in free if tuner.assignments[member].kind != "continue"]
         directory.held.check()

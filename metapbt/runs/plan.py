@@ -50,6 +50,7 @@ class Plan:
         seed: from which every draw derives; a replay's is another than the run's of the same number.
         tests_last: whether the last agent is tested at the end, instead of the best that there ever was.
         eras: when architectures change.
+        on_failure: what becomes of a member whose interval fails for good: ``replace`` it, or ``stop`` the run.
         ends: environment steps at which each interval ends (None for the usual ones), where these are not the budget's.
     """
 
@@ -66,6 +67,7 @@ class Plan:
     callbacks: Sequence[str] = ()
     tests_last: bool = False
     eras: Eras = field(default_factory=Eras)
+    on_failure: str = "stop"
     ends: Sequence[int | None] | None = None
 
     @property
@@ -192,6 +194,8 @@ class RunPlan:
             raise MetapbtError(f"population.asynchronous must be true or false, got {population['asynchronous']!r}")
         if not isinstance(plain["evaluation"]["sampled"], bool):
             raise MetapbtError(f"evaluation.sampled must be true or false, got {shown(plain['evaluation']['sampled'])}")
+        if plain["on_failure"] not in ("replace", "stop"):
+            raise MetapbtError(f"on_failure must be replace or stop, got {shown(plain['on_failure'])}")
         learner = LearnerSpec.of(plain)
         eras = Eras.of(plain["eras"], population["size"], learner.budget)
         if eras.count > 1 and population["asynchronous"]:
@@ -227,6 +231,7 @@ class RunPlan:
                 asynchronous=population["asynchronous"],
                 callbacks=plain["callbacks"],
                 eras=eras,
+                on_failure=plain["on_failure"],
             ),
         )
 

@@ -30,6 +30,7 @@ from metapbt.runs.mending import finished
 from metapbt.runs.plan import Plan
 from metapbt.runs.signals import one_line_errors, stoppable
 from metapbt.space import Hyperparameters, Space
+from metapbt.store.description import check_trained_by_a_run
 from metapbt.store.results import RunInfo, describe, read_history
 from metapbt.store.run_directory import RunDirectory
 from metapbt.store.table import Identity
@@ -164,6 +165,7 @@ def _plan(
     run_dir: Path, info: RunInfo, schedule: Sequence[Record], seed: int, path: Path, ends: Sequence[int | None]
 ) -> tuple[Plan, Space]:
     config = RunDirectory(run_dir).config()
+    check_trained_by_a_run(config, run_dir)
     try:
         refuse_code_of_others(run_dir / "config.yaml", config, schedule)
         learner = LearnerSpec.of(config)

@@ -143,7 +143,7 @@ class Run:
         tested = "" if self.test_return is None else f", test return {self.test_return:.2f}"
         return (
             f"Run({self.path}: {self.info.state}, {counted(self.info.size, 'member')}, "
-            f"{self.history.generations} of {self.info.generations} generations{tested})"
+            f"{self.history.generations} of {self.info.generations or 'so many'} generations{tested})"
         )
 
 

@@ -13,7 +13,7 @@ from metapbt.files import leftovers
 from metapbt.history import Budget, Eras, History, Ref
 from metapbt.plain import same
 from metapbt.store.checkpoint import read_outcome
-from metapbt.store.description import Description
+from metapbt.store.description import TUNER, Description
 from metapbt.store.done import Done
 from metapbt.store.journal import Content, read_journal
 from metapbt.store.memory_table import read_memory
@@ -71,7 +71,8 @@ def _check(directory: RunDirectory, run: RunInfo) -> None:
         if content is not None:
             _check_end(run, content, history, config)
     if content is not None and "run" in content.head and run.state in ("done", "failed", "stopped"):
-        _check_checkpoints(directory, run, history)
+        if not config.get(TUNER):  # its checkpoints are elsewhere
+            _check_checkpoints(directory, run, history)
         if run.state != "stopped":  # by a kill, which leaves what the next start removes
             _check_leftovers(directory)
 
@@ -136,7 +137,7 @@ def _check_done(done: Done, history: History, config: Mapping[str, Any]) -> None
     if done.best is not None and done.best != best.ref:
         raise MetapbtError(f"DONE says that the best is {tuple(done.best)}, and the records say {tuple(best.ref)}")
     made = Done.of(history, best.ref, 0.0, 0)
-    for name in ("records", "env_steps", "eval_return"):
+    for name in ("records", "env_steps", "eval_return", "failed"):
         if getattr(done, name) is not None and not same(getattr(done, name), getattr(made, name)):
             raise MetapbtError(f"DONE says another {name} than the records")
     asked = config.get("evaluation") or {}
@@ -183,11 +184,13 @@ def _check_checkpoints(directory: RunDirectory, run: RunInfo, history: History) 
     """Those that are there are of their records; in a finished run, the last ones and the best are."""
     found = directory.checkpoints()
     if run.state == "done":
-        for ref in (*(record.ref for record in history.latest), history.best().ref):
+        for ref in (*(record.ref for record in history.latest if not record.failed), history.best().ref):
             if ref not in found:
                 raise Absent(directory.checkpoint(ref))
     for ref, path in found.items():
         record = history.at(ref)
+        if record is not None and record.failed:
+            raise MetapbtError(f"{path} is of an interval that failed")
         outcome = read_outcome(path)
         name = None if record is None else outcome.differing_field(record)
         if name is not None:

@@ -7,8 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from metapbt.errors import MetapbtError
 from metapbt.history import Budget, Context, Eras
 from metapbt.store.reading import Unreadable
+
+#: What the configuration of a run says whose members a loop of the user's own trained, told to a tuner.
+TUNER = "tuner"
 
 
 @dataclass(frozen=True)
@@ -22,7 +26,7 @@ class Description:
         name: what the run is called in its path and in reports: the method, unless it was given another name.
         learner: the learner's name.
         seed: of the run.
-        generations: planned generations, at most.
+        generations: planned generations, at most; None where only the user's own loop knows.
         metric: the return that selection looks at.
         size: members of the population.
     """
@@ -33,7 +37,7 @@ class Description:
     name: str
     learner: str
     seed: int
-    generations: int
+    generations: int | None
     metric: str
     size: int
 
@@ -58,7 +62,7 @@ class Description:
                 name=config.get("name") or method,
                 learner=config["learner"]["name"],
                 seed=config["seed"],
-                generations=eras.most_generations(Budget.of(budget)),
+                generations=None if budget is None else eras.most_generations(Budget.of(budget)),
                 metric=population["metric"],
                 size=population["size"],
             )
@@ -89,11 +93,27 @@ class Description:
             if not isinstance(getattr(self, name), str):
                 raise TypeError(f"{name} is {getattr(self, name)!r:.50}")
         for name in ("seed", "generations", "size"):
-            if type(getattr(self, name)) is not int:
+            if type(getattr(self, name)) is not int and not (name == "generations" and self.generations is None):
                 raise TypeError(f"{name} is {getattr(self, name)!r:.50}")
         if self.metric not in ("train_return", "eval_return"):
             raise ValueError(f"metric is {self.metric!r:.50}")
         return self
+
+
+def check_trained_by_a_run(config: Mapping[str, Any], path: Path) -> None:
+    """Refuse what needs the checkpoints of a run where these are the user's own.
+
+    Args:
+        config: of the run.
+        path: its directory.
+
+    Raises:
+        MetapbtError: its members were trained by a loop of the user's own.
+    """
+    if config.get(TUNER):
+        raise MetapbtError(
+            f"{path} is of a metapbt.Tuner: its agents are where the loop that trained them has put them, not here"
+        )
 
 
 def _context(features: Mapping[str, Any], changed: Any) -> Context:

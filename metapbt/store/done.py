@@ -24,6 +24,7 @@ class Done:
         records: how many there are; None in old results, as what follows.
         env_steps: of the best record of the last generation.
         eval_return: of the same.
+        failed: how many intervals failed for good.
         journal: the checksum of the journal's first entry, by which it is known whose end this is.
     """
 
@@ -34,14 +35,22 @@ class Done:
     records: int | None = None
     env_steps: int | None = None
     eval_return: float | None = None
+    failed: int | None = None
     journal: str | None = None
 
     @classmethod
-    def of(cls, history: History, tested: Ref, test_return: float, test_episodes: int) -> Done:
+    def of(cls, history: History, tested: Ref, test_return: float | None, test_episodes: int) -> Done:
         """What a run says of itself whose history is whole."""
         last = history.best_of(max(record.generation for record in history))
         return cls(
-            history.generations, test_return, test_episodes, tested, len(history), last.env_steps, last.eval_return
+            generations=history.generations,
+            test_return=test_return,
+            test_episodes=test_episodes,
+            best=tested,
+            records=len(history),
+            env_steps=last.env_steps,
+            eval_return=last.eval_return,
+            failed=sum(record.failed for record in history),
         )
 
     def to_text(self) -> str:
@@ -86,6 +95,7 @@ _KINDS: dict[str, tuple[type, ...]] = {
     "records": (int, type(None)),
     "env_steps": (int, type(None)),
     "eval_return": _MAYBE_NUMBER,
+    "failed": (int, type(None)),
     "journal": (str, type(None)),
 }
 

@@ -3,7 +3,8 @@
 Each line is an entry: eight hexadecimal digits of the CRC-32 of what follows, a space, and JSON. The first entry says
 what the file is, what the run is, and what was decided for the first generation; each further one holds the records of
 members that reported, in their order, and what was decided for these (who is not named goes on). So everything that a
-tuner knows is a replay of the file, and its cost grows with what happened.
+tuner knows is a replay of the file, and its cost grows with what happened. An interval under way that was given up has
+an entry at once, for it is not to be trained again where others are still awaited; its record comes with theirs.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from typing import Any
 
 from metapbt.errors import MetapbtError, one_line
 from metapbt.files import flush_folder
-from metapbt.history import Record
+from metapbt.history import Record, Ref
 from metapbt.store.reading import Absent, Unreadable, read_file, read_first_line
 
 VERSION = 1
@@ -36,6 +37,7 @@ class Content:
         decisions: what had been decided for the interval of each record, as plain data; None where a member went on as
             it was.
         assignments: the last decision for each member, in the same way.
+        failures: of the intervals that have no record yet those that were given up, each with its error.
         head: what its first entry says of the run; see :meth:`Journal.head`.
         whole_bytes: up to where its entries are whole.
         damage: what is wrong behind that, if something is.
@@ -45,6 +47,7 @@ class Content:
     records: tuple[Record, ...] = ()
     decisions: tuple[Mapping[str, Any] | None, ...] = ()
     assignments: Mapping[int, Mapping[str, Any] | None] = field(default_factory=dict)
+    failures: Mapping[Ref, str] = field(default_factory=dict)
     head: Mapping[str, Any] = field(default_factory=dict)
     whole_bytes: int = 0
     damage: str | None = None
@@ -106,6 +109,14 @@ class Journal:
             entry["decisions"] = {str(member): assignment for member, assignment in assignments.items()}
         self._append(entry)
 
+    def note_failures(self, failures: Mapping[Ref, str]) -> None:
+        """Write down which intervals under way were given up, all of them; none where they are to be tried again.
+
+        Raises:
+            OSError: as :meth:`append`.
+        """
+        self._append({"failures": [[*ref, error] for ref, error in failures.items()]})
+
     def recover(self) -> Content:
         """Read the journal and cut off what a stop left unfinished at its end.
 
@@ -161,6 +172,8 @@ def read_journal(path: Path) -> Content:
     decisions: list[Mapping[str, Any] | None] = []
     head: dict[str, Any] = {}
     place, number = 0, 0
+    damage, cut = None, False
+    failures: dict[Ref, str] = {}
     while place < len(data):
         end = data.find(b"\n", place)
         line = data[place:end] if end >= 0 else data[place:]
@@ -170,12 +183,14 @@ def read_journal(path: Path) -> Content:
             # What a stop leaves behind is a beginning; a whole entry that ends otherwise has been changed.
             cut = end < 0 and _entry(line[:-1]) is None
             damage = f"{path} {'is cut' if cut else 'is damaged'} at entry {number}: read up to there"
-            return Content(tuple(records), tuple(decisions), assignments, head, place, damage, cut)
+            break
         if number == 1:
             head = _head(entry, line, path)
         try:
             reported = [_record(record) for record in entry.get("records", ())]
             decided = {int(member): _decision(found) for member, found in entry.get("decisions", {}).items()}
+            if "failures" in entry:
+                failures = {Ref(_whole(g), _whole(m)): str(error) for g, m, error in entry["failures"]}
         except (MetapbtError, TypeError, ValueError, AttributeError) as error:
             raise MetapbtError(f"{path}: entry {number} is none of a journal: {one_line(error)}") from error
         records += reported
@@ -183,15 +198,11 @@ def read_journal(path: Path) -> Content:
         assignments |= {record.member: None for record in reported}
         assignments |= decided
         place = end + 1
-    return Content(
-        tuple(records),
-        tuple(decisions),
-        assignments,
-        head,
-        place,
-        None if number else f"{path} is empty",
-        cut=not number,
-    )
+    if not number:
+        damage, cut = f"{path} is empty", True
+    reported_all = {record.ref for record in records}
+    open_failures = {ref: error for ref, error in failures.items() if ref not in reported_all}
+    return Content(tuple(records), tuple(decisions), assignments, open_failures, head, place, damage, cut)
 
 
 def _head(entry: dict[str, Any], line: bytes, path: Path) -> dict[str, Any]:
@@ -207,6 +218,12 @@ def _record(data: Any) -> Record:
     if type(record.env_steps) is not int:
         raise TypeError(f"env_steps is {record.env_steps!r:.50}")
     return record
+
+
+def _whole(found: Any) -> int:
+    if type(found) is not int or found < 0:
+        raise TypeError(f"a failure's place is {found!r:.50}")
+    return found
 
 
 def _decision(found: Any) -> Mapping[str, Any]:
@@ -230,7 +247,7 @@ def _entry(line: bytes) -> dict[str, Any] | None:
 
 def _brief(record: Record) -> dict[str, Any]:
     """A record as plain data, without what has its usual value."""
-    usual = {"restart": False, "parent": None}
+    usual = {"restart": False, "failed": False, "parent": None}
     return {
         name: value
         for name, value in record.to_dict().items()

@@ -66,6 +66,9 @@ def _problems(
             yield f"{name} goes on from {before}, which has no record before it"
         if teacher is not None and teacher not in seen:
             yield f"the teacher of {name} has no record before it"
+        for ref_before in (origin, teacher):
+            if ref_before is not None and (found := history.at(ref_before)) is not None and found.failed:
+                yield f"{name} goes on from generation {found.generation} of member {found.member}, which failed"
         came_from = None if origin is None else history.at(origin)
         counted = history.counts_on(origin, teacher)
         wrong = limits.wrong(record) or limits.wrong_after(record, came_from, counted)
@@ -88,10 +91,10 @@ class _Limits:
         self.members: range | None = None
         self.size: int = population["size"]
         self.asynchronous: bool = population.get("asynchronous", False)
-        self.budget = Budget.of(budget)
+        self.budget = None if budget is None else Budget.of(budget)
         eras = Eras.of(config.get("eras"), self.size)
         self.changes = eras.count - 1
-        self.generations = eras.most_generations(self.budget)
+        self.generations = math.inf if self.budget is None else eras.most_generations(self.budget)
         if "candidates" in population:
             students = self.changes * sum(rung.count for rung in eras.rungs)
             self.members = range(self.size + (population["candidates"] or 0) + students)
@@ -112,6 +115,10 @@ class _Limits:
             return f"is beyond the last of {self.generations} generations"
         if not (math.isfinite(record.wall_seconds) and record.wall_seconds >= 0) or record.episodes < 0:
             return f"took {record.wall_seconds:g} seconds for {record.episodes} episodes"
+        if record.failed and (
+            record.episodes or not (math.isnan(record.train_return) and math.isnan(record.eval_return))
+        ):
+            return f"failed, but has returns of {record.train_return:g} and {record.eval_return:g}"
         if record.source not in SOURCES and not self.own_words:
             return f"has hyperparameters from {record.source!r:.50}, which is no source"
         return None if self.space is None else _outside(record, self.space)
@@ -119,12 +126,14 @@ class _Limits:
     def wrong_after(self, record: Record, origin: Record | None, counted: Record | None) -> str | None:
         """What cannot be after the record that it went on from, and the one whose steps it counts on from."""
         before = counted.env_steps if counted else 0
-        if record.env_steps <= before:
+        if record.failed and record.env_steps != before:
+            return f"failed after {record.env_steps} steps, and began after {before}"
+        if record.env_steps <= before and not record.failed:
             return f"ends after {record.env_steps} steps, and began after {before}"
-        if record.until_steps is not None:
+        if record.until_steps is not None and self.budget is not None:
             if not before < record.until_steps <= max(self.budget.steps, before + 1):
                 return f"was to end after {record.until_steps} steps: it began after {before} of {self.budget.steps}"
-            if record.excess < 0 and not self.own_learner:
+            if record.excess < 0 and not (self.own_learner or record.failed):
                 return f"ends after {record.env_steps} steps, and was to train until {record.until_steps}"
         if record.source == "continued" and (record.parent is not None or origin is None):
             return "was continued, but is no continuation"
@@ -137,7 +146,7 @@ class _Limits:
         self, record: Record, counted: Record | None, decision: Mapping[str, Any] | None, furthest: int | None
     ) -> str | None:
         """Whether the interval was to end elsewhere than where intervals do."""
-        if record.until_steps is None:
+        if record.until_steps is None or self.budget is None:
             return None
         steps, excess = (counted.env_steps, counted.excess) if counted else (0, 0)
         due = self.budget.end_after(steps, excess, decision.get("until_steps") if decision else None, furthest)

@@ -147,6 +147,17 @@ def count_records(run: RunInfo) -> int:
     return len(_journalled(run)) if count is None else count
 
 
+def count_failed(run: RunInfo) -> int:
+    """How many of a run's intervals failed for good so far, whose members were replaced.
+
+    Raises:
+        MetapbtError: what was written cannot be read.
+    """
+    if run.done is not None:
+        return run.done.failed or 0
+    return sum(record.failed for record in _journalled(run))
+
+
 def read_history(run: RunInfo) -> History:
     """The history of a run as far as it is written.
 

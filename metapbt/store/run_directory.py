@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import os
 import re
 import shutil
@@ -11,12 +9,10 @@ import zlib
 from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import replace
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import yaml
-from filelock import FileLock, Timeout
 
 from metapbt.errors import MetapbtError, one_line, shown
 from metapbt.files import Held, make_folder, remove_leftovers, write_text_atomically
@@ -24,14 +20,14 @@ from metapbt.history import Context, History, Ref
 from metapbt.store.description import Description
 from metapbt.store.done import Done, failure_text, read_failure
 from metapbt.store.journal import Journal
+from metapbt.store.lock import NAMES, Lock
 from metapbt.store.memory_table import ancestry_of_plain, ancestry_to_plain, read_ancestry
 from metapbt.store.reading import Absent, Unreadable, parse_yaml, read_file
 
-_LOCK_SECONDS = 1.0  # longer than those take who only look whether somebody works here
 _MOST_BYTES = 2**20  # of config.yaml
 _CHECKPOINT = r"generation_(\d+)_member_(\d+)\.npz"
 # Of the configuration, what may differ between the parts of one run: where and how it is computed, not what.
-_IRRELEVANT = {"executor", "results_dir", "resume", "scripts", "cluster", "versions", "callbacks", "name"}
+_IRRELEVANT = {"executor", "results_dir", "resume", "scripts", "cluster", "versions", "callbacks", "name", "on_failure"}
 
 
 def run_directory(results_dir: Path, env: str, context: Context, name: str, seed: int) -> Path:
@@ -80,13 +76,9 @@ class RunDirectory:
         self._config = path / "config.yaml"
         self._checkpoints = path / "checkpoints"
         self._done, self._error = path / "DONE", path / "FAILED"
-        self._descriptor: int | None = None  # of the lock, once it is taken
+        self._lock = Lock(path)
         self._replacing = False
         self._new: list[Path] = []  # what opening and logging made, the innermost first, until the run begins
-
-    @cached_property
-    def _lock(self) -> FileLock:
-        return FileLock(self.path / ".lock")  # costs more than all that is read of a run at a glance
 
     def open(self, config: Mapping[str, Any], resume: bool) -> None:
         """Take the directory for a run, without writing or removing anything yet.
@@ -96,23 +88,20 @@ class RunDirectory:
             resume: go on with what is there; else ``begin`` replaces it.
 
         Raises:
-            MetapbtError: it cannot be made or locked, another process works on it, or what it holds cannot be gone on
-                with.
+            MetapbtError: it cannot be made or locked, another process works on it, which is named, or what it holds
+                cannot be gone on with.
         """
         try:
-            self._new = [p for p in (self.path / ".lock", self.log, self.path, *self.path.parents) if not p.exists()]
+            own = (*(self.path / name for name in NAMES), self.log, self.path, *self.path.parents)
+            self._new = [path for path in own if not path.exists()]
             make_folder(self.path)
-            self._lock.acquire(timeout=_LOCK_SECONDS)
-            self._descriptor = os.open(self.path / ".lock", os.O_RDONLY | os.O_CLOEXEC)
-            self.held = Held.of(self.path / ".lock", self._descriptor)
+            self.held = self._lock.acquire()
             self._replacing = not resume
             if resume:
                 self._check_resumable(config)
         except BaseException as error:
             self.release()
-            if isinstance(error, Timeout):
-                raise MetapbtError(f"{self.path} is being worked on by another process") from error
-            if isinstance(error, OSError | NotImplementedError):
+            if isinstance(error, OSError):
                 raise MetapbtError(_unusable(self.path, error)) from error
             raise
 
@@ -146,10 +135,12 @@ class RunDirectory:
 
     def release(self) -> None:
         """Let others open the directory."""
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
         self._lock.release()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether this process works on it."""
+        return self._lock.held
 
     @property
     def done(self) -> bool:
@@ -172,23 +163,8 @@ class RunDirectory:
 
     @property
     def busy(self) -> bool | None:
-        """Whether a process on this machine works on it; None where that cannot be known.
-
-        Nothing is written, and who begins to work on it meanwhile waits no longer than a blink.
-        """
-        try:
-            descriptor = os.open(self.path / ".lock", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        except (FileNotFoundError, NotADirectoryError):
-            return False
-        except OSError:
-            return None
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            return False
-        except OSError as error:
-            return True if error.errno in (errno.EACCES, errno.EAGAIN, errno.EWOULDBLOCK) else None
-        finally:
-            os.close(descriptor)
+        """Whether a process works on it; None where that cannot be known. Nothing is written."""
+        return self._lock.busy
 
     def config(self) -> dict[str, Any]:
         """All that was asked.
@@ -309,7 +285,7 @@ class RunDirectory:
         Raises:
             MetapbtError: the directory is no more what was opened.
         """
-        if self._descriptor is not None:
+        if self._lock.held:
             self.held.check()
         head = self.journal.head()
         done = replace(done, journal=head["crc32"] if head else None)
@@ -340,7 +316,7 @@ class RunDirectory:
         for entry in [entry for entry in self.path.iterdir() if entry not in (self._config, self.log)]:
             if entry.is_dir() and not entry.is_symlink():
                 shutil.rmtree(entry)
-            elif entry.name != ".lock":
+            elif entry.name not in NAMES:
                 entry.unlink()
         self._config.unlink(missing_ok=True)
 
@@ -371,11 +347,9 @@ class RunDirectory:
             )
 
 
-def _unusable(path: Path, error: Exception) -> str:
+def _unusable(path: Path, error: OSError) -> str:
     """Why a run directory cannot be made or locked, and what to do."""
-    why, file = getattr(error, "strerror", None) or one_line(error), getattr(error, "filename", None) or path
-    if getattr(error, "errno", None) in (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, None):
-        file = "its filesystem must support locks"
+    why, file = error.strerror or one_line(error), error.filename or path
     return (
         f"{path} cannot be worked on: {why} ({file}); mend that, or choose another place: results_dir=DIR, "
         "or --out DIR of a replay"

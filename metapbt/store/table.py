@@ -39,6 +39,7 @@ SCHEMA = pa.schema(
         ("teacher_member", pa.int64()),
         ("teacher_generation", pa.int64()),
         ("restart", pa.bool_()),
+        ("failed", pa.bool_()),
         ("source", pa.string()),
         ("env_steps", pa.int64()),
         ("until_steps", pa.int64()),
@@ -130,7 +131,7 @@ def read_table(path: Path) -> pa.Table:
         newest = SCHEMA_VERSION
     if newest > SCHEMA_VERSION:
         raise Unreadable(path, f"has schema version {newest}; this metapbt reads up to {SCHEMA_VERSION}")
-    if newest < SCHEMA_VERSION or "era" not in table.column_names:
+    if newest < SCHEMA_VERSION or not {"era", "failed"} <= set(table.column_names):
         table = _upgraded(table)
     there = set(table.column_names)
     missing = [name for name in SCHEMA.names if name not in there]
@@ -267,7 +268,7 @@ def _upgraded(table: pa.Table) -> pa.Table:
     kept = table.drop_columns(["context"]) if contexts or "context" in table.column_names else table
     usual: dict[str, Any] = {
         "name": table["method"] if "method" in table.column_names else None,
-        "restart": pa.array([False] * count),
+        **{name: pa.repeat(pa.scalar(False), count) for name in ("restart", "failed")},
         **{name: pa.nulls(count, pa.int64()) for name in ("teacher_member", "teacher_generation", "until_steps")},
         "spent_steps": pa.nulls(count, pa.int64()),
         "era": pa.array([0] * count, pa.int64()),

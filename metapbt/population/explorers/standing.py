@@ -43,7 +43,8 @@ class Standing:
         begin = None if rule is None else rule.begin()
         standing, era, best, stale = cls(begin), 0, -math.inf, 0
         for generation in range(history.generations):
-            members = [r for r in history.generation(generation) if history.size is None or r.member < history.size]
+            trained = [record for record in history.generation(generation) if not record.failed]
+            members = [r for r in trained if history.size is None or r.member < history.size]
             values = {record.ref: history.value(record) for record in members}
             highest = max((value for value in values.values() if math.isfinite(value)), default=math.nan)
             if math.isnan(highest):

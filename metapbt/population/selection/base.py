@@ -69,11 +69,14 @@ class Selection:
 
 
 def ranking(history: History) -> list[Record]:
-    """The members' last records, best first; without a finite return is worst, ties go to the lower member number."""
+    """The members' last records, best first; ties go to the lower member number.
 
-    def place(record: Record) -> tuple[float, int]:
+    Who has no finite return comes behind all others, and who failed behind these.
+    """
+
+    def place(record: Record) -> tuple[bool, float, int]:
         value = history.value(record)
-        return (-value if math.isfinite(value) else math.inf, record.member)
+        return (record.failed, -value if math.isfinite(value) else math.inf, record.member)
 
     return sorted(history.latest, key=place)
 
@@ -81,11 +84,13 @@ def ranking(history: History) -> list[Record]:
 def fittest(history: History, ranked: Sequence[Record], count: int) -> list[Record]:
     """The first ``count`` of ``ranked``, which others may go on from.
 
-    Those without a finite return give way to the ones that have one, who then come more than once; unless nobody has.
+    Those without a finite return give way to the ones that have one, who then come more than once; where nobody has
+    one, those who failed give way.
     """
     best = ranked[:count]
     finite = [record for record in best if math.isfinite(history.value(record))]
-    return [*finite, *(finite[place % len(finite)] for place in range(len(best) - len(finite)))] if finite else [*best]
+    fit = finite or [record for record in best if not record.failed] or best
+    return [*fit, *(fit[place % len(fit)] for place in range(len(best) - len(fit)))]
 
 
 def share(size: int, quantile: float) -> int:

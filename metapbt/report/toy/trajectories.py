@@ -117,6 +117,8 @@ def trajectories(run: RunInfo) -> Trajectories:
     trained: dict[Ref, int] = {}  # how many steps the member itself had trained by then
     ends: dict[int, int] = {}  # of each generation
     for record in history:
+        if record.failed:
+            continue
         way, origin, before = ways[record.member], record.origin, history.before(record)
         if record.parent is not None:
             way.jumps.append(Jump(way.steps, record.parent, trained[origin] if origin else 0))
