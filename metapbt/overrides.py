@@ -171,7 +171,7 @@ def check_files(config_dir: Path | None, arguments: Sequence[str]) -> None:
         MetapbtError: one is no YAML, not UTF-8, or holds anything but a mapping; the message names it.
     """
     for file in _chosen(config_dir, arguments):
-        problem = _problem(file)
+        problem = yaml_problem(file)
         if problem is not None:
             raise MetapbtError(f"{file}: {problem}")
 
@@ -179,7 +179,7 @@ def check_files(config_dir: Path | None, arguments: Sequence[str]) -> None:
 def broken_file(config_dir: Path | None) -> str | None:
     """Which of the user's own files cannot be read, and why, after something could not be."""
     files = sorted(config_dir.glob("*/*.yaml")) if config_dir is not None else []
-    return next((f"{file}: {problem}" for file in files if (problem := _problem(file)) is not None), None)
+    return next((f"{file}: {problem}" for file in files if (problem := yaml_problem(file)) is not None), None)
 
 
 def _chosen(config_dir: Path | None, arguments: Sequence[str]) -> Iterator[Path]:
@@ -193,7 +193,8 @@ def _chosen(config_dir: Path | None, arguments: Sequence[str]) -> Iterator[Path]
                     yield file
 
 
-def _problem(file: Path) -> str | None:
+def yaml_problem(file: Path) -> str | None:
+    """Why a file of the user's is no YAML that holds keys with values; None where it is."""
     import yaml
 
     try:

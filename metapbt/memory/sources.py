@@ -24,7 +24,7 @@ from metapbt.store.results import RunInfo, count_records, find_runs
 
 
 def choose_sources(
-    results_dir: Path,
+    results_dir: Path | Sequence[Path],
     env: str,
     learner: str,
     target: Context,
@@ -45,7 +45,7 @@ def choose_sources(
     warning.
 
     Args:
-        results_dir: where to look; a directory that does not exist holds no runs.
+        results_dir: where to look, one place or several; a directory that does not exist holds no runs.
         env: only runs of this environment.
         learner: only runs of this learner.
         target: the target context, every feature.
@@ -74,11 +74,12 @@ def choose_sources(
         raise MetapbtError(f"meta.methods must be a list of methods, such as [pb2], or null, got {methods!r}")
     if not isinstance(include_target, bool):
         raise MetapbtError(f"meta.include_target must be true or false, got {include_target!r}")
+    places = [results_dir] if isinstance(results_dir, Path) else results_dir
     own = _place(exclude) if exclude is not None else None
     kin = _Kin(target)
     runs = [
         run
-        for place, run in _distinct(_runs(results_dir))
+        for place, run in _distinct([run for place in places for run in _runs(place)])
         if run.env == env
         and run.learner == learner
         and (methods is None or run.method in methods)

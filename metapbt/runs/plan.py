@@ -6,6 +6,7 @@ import platform
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -215,7 +216,7 @@ class RunPlan:
                 "name": None if plain["name"] is None else name,
                 "context": context.changed,
                 "features": dict(context),
-                "versions": _versions(),
+                "versions": dict(_versions()),
             },
             space=Space(plain["space"]),
             plan=Plan(
@@ -333,10 +334,12 @@ def _with_whole_numbers(config: Mapping[str, Any]) -> dict[str, Any]:
 def _with_paths(config: dict[str, Any]) -> dict[str, Any]:
     """The configuration with ``~`` in its paths written out."""
     meta = config["meta"]
+    key, asked = "meta.results_dir", meta["results_dir"]
+    places = [_path(key, place) for place in asked] if isinstance(asked, list) and asked else _path(key, asked)
     return {
         **config,
         "results_dir": _path("results_dir", config["results_dir"]),
-        "meta": {**meta, "results_dir": _path("meta.results_dir", meta["results_dir"])},
+        "meta": {**meta, "results_dir": places},
     }
 
 
@@ -349,6 +352,7 @@ def _path(key: str, written: Any) -> str:
         raise MetapbtError(f"{key}: {one_line(error)}") from error
 
 
+@cache
 def _versions() -> dict[str, str]:
     packages = (
         "metapbt", "torch", "gpytorch", "botorch", "jax", "gymnasium", "stable-baselines3", "numpy",

@@ -63,7 +63,7 @@ class Remembered:
         """Where models trained from memory are kept for other runs, if the method has any."""
         if not self._method.uses_cache:
             return None
-        return ModelCache(Path(self._run.config["meta"]["results_dir"]) / FOLDER)
+        return ModelCache(_places(self._run)[0] / FOLDER)
 
 
 def _kept(directory: RunDirectory) -> pa.Table:
@@ -96,11 +96,9 @@ def _describe(run: RunPlan) -> Describe:
 
 def _chosen(run: RunPlan, describe: Describe) -> list[RunInfo]:
     meta, identity = run.config["meta"], run.plan.identity
-    if not isinstance(meta["results_dir"], str):
-        raise MetapbtError(f"meta.results_dir must be a directory, got {meta['results_dir']!r}")
-    place = Path(meta["results_dir"])
+    places = _places(run)
     runs = choose_sources(
-        place,
+        places,
         identity.env,
         identity.learner,
         identity.context,
@@ -113,6 +111,7 @@ def _chosen(run: RunPlan, describe: Describe) -> list[RunInfo]:
         space=run.space,
         describe=describe,
     )
+    place = " and ".join(map(str, places))
     if runs:
         LOGGER.info("memory: %s, from %s", describe_contexts(runs), place)
     else:
@@ -123,3 +122,9 @@ def _chosen(run: RunPlan, describe: Describe) -> list[RunInfo]:
             identity.method,
         )
     return runs
+
+
+def _places(run: RunPlan) -> list[Path]:
+    """Where the memory's sources are looked for."""
+    asked = run.config["meta"]["results_dir"]
+    return [Path(place) for place in ([asked] if isinstance(asked, str) else asked)]
