@@ -4,7 +4,7 @@ PYTHON ?= python3
 ENV ?= lunar_lander
 BIN := .venv/bin
 
-.PHONY: demo test test-all test-slow fuzz test-wheel test-brax test-procgen test-slurm lint bench clean
+.PHONY: demo test test-all test-slow fuzz test-wheel test-brax test-procgen test-ray test-slurm lint bench clean
 
 demo: .venv/ready
 	PATH="$(CURDIR)/$(BIN):$$PATH" ./demo.sh $(ENV)
@@ -36,6 +36,10 @@ test-brax: .venv/brax
 test-procgen: .venv/procgen
 	$(BIN)/python -m pytest --numprocesses auto --dist worksteal -k "procgen or envpool or drac" tests
 
+# Ray, which .venv holds from then on: its own multi-node test cluster on this machine, and Ray Tune.
+test-ray: .venv/ray
+	$(BIN)/python -m pytest -m ray tests/execution tests/runs tests/study tests/integrations
+
 # A real Slurm on this one machine; must run as root on Debian or Ubuntu.
 test-slurm: .venv/ready
 	@trap 'tests/slurm/one_machine_slurm.sh stop' EXIT; \
@@ -66,6 +70,10 @@ bench: .venv/ready
 
 .venv/brax: .venv/ready
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[brax,mujoco]"
+	touch $@
+
+.venv/ray: .venv/ready
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[ray]"
 	touch $@
 
 .venv/procgen: .venv/ready

@@ -9,14 +9,11 @@ steps that a run had trained) and ``table.csv``.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import math
-import multiprocessing
-import os
-import threading
+import shlex
+import sys
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,7 +21,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from rich import box
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 if TYPE_CHECKING:
@@ -53,13 +49,34 @@ class Task:
     overrides: tuple[str, ...]
 
 
-def play(task: Task, results: str) -> dict[str, Any]:
-    """Train a run, or what is left of it, and say what came out; its log goes to its directory alone."""
+def play_all(tasks: Sequence[Task], results: Path, workers: int) -> list[dict[str, Any]]:
+    """Train what is not trained yet, one run to a core, and say what came out; who failed ends it, once all have ended.
+
+    It is a study (docs/studies.md) of one group.
+    """
+    from metapbt.study.local import run_study
+    from metapbt.study.study import Group, Study, planned
+
+    runs = planned("", [_overrides(task, results) for task in tasks])
+    again = shlex.join(["python", *sys.argv])
+    wrong = run_study(Study(results.name, results, (Group("", (), runs),)), again, workers)
+    if wrong:
+        for run, error in wrong.items():
+            print(f"{run.title}: {error}", file=sys.stderr)
+        raise SystemExit(f"{len(wrong)} of {len(runs)} runs failed; again: {again}")
+    return [outcome(task, run.path) for task, run in zip(tasks, runs, strict=True)]
+
+
+def _overrides(task: Task, results: Path) -> list[str]:
+    asked = [*task.overrides, f"seed={task.seed}", f"name={task.variant}", f"results_dir={results}", "executor=inline"]
+    return list({override.partition("=")[0]: override for override in asked}.values())  # the last of each key
+
+
+def outcome(task: Task, path: Path) -> dict[str, Any]:
+    """What came out of a finished run."""
     import metapbt
 
-    overrides = [*task.overrides, f"seed={task.seed}", f"name={task.variant}", f"results_dir={results}"]
-    with Path(os.devnull).open("w", encoding="utf-8") as nowhere, contextlib.redirect_stderr(nowhere):
-        run = metapbt.run([*overrides, "executor=inline"])
+    run = metapbt.load(path)
     history, records = run.history, run.records
     spent = records.groupby("generation")["spent_steps"].max()
     reached = records.groupby("generation")[history.metric].max().cummax()
@@ -80,42 +97,6 @@ def play(task: Task, results: str) -> dict[str, Any]:
             for generation, s in spent.items()
         ],
     }
-
-
-def prepare() -> None:
-    """In each worker: one thread, and an end when the study is killed."""
-    from metapbt.execution.trainer import limit_threads
-
-    limit_threads(1)
-    threading.Thread(target=_end_with_the_study, daemon=True).start()
-
-
-def _end_with_the_study() -> None:
-    study = multiprocessing.parent_process()
-    assert study is not None
-    study.join()
-    os._exit(1)  # what is finished is saved
-
-
-def play_all(tasks: Sequence[Task], results: Path, workers: int) -> list[dict[str, Any]]:
-    """Train what is not trained yet, in worker processes; an error ends the study at once."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"))
-    spawn = multiprocessing.get_context("spawn")  # a fork would inherit torch's threads
-    with (
-        Progress(*columns, console=Console(stderr=True), transient=True) as progress,
-        ProcessPoolExecutor(workers, spawn, initializer=prepare) as pool,
-    ):
-        bar = progress.add_task("runs", total=len(tasks))
-        futures = {pool.submit(play, task, str(results)): task for task in tasks}
-        try:
-            for future in as_completed(futures):
-                future.result()
-                progress.advance(bar)
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
-        return [future.result() for future in futures]
 
 
 def to_frame(played: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
@@ -223,7 +204,7 @@ def arguments_of(
     parser = argparse.ArgumentParser(description=(description or "").partition("\n")[0])
     parser.add_argument("--seeds", type=int, default=seeds, help=f"runs of each variant ({seeds})")
     parser.add_argument("--variants", nargs="+", choices=variants, default=list(variants), metavar="VARIANT")
-    parser.add_argument("--workers", type=int, default=2, help="worker processes with one thread each (2)")
+    parser.add_argument("--workers", type=int, default=2, help="runs at a time, one core each (2)")
     parser.add_argument("--results", default=results, help=f"where the runs are kept ({results})")
     parser.add_argument("--also", nargs="*", default=[], metavar="KEY=VALUE", help="overrides of every run")
     return parser

@@ -53,18 +53,13 @@ def main() -> None:
             variant,
             seed,
             f"instance {(instance := arguments.first_instance + seed % INSTANCES)}",
-            (*common, f"learner.instance={instance}", *_last_of_each(VARIANTS[variant]), *arguments.also),
+            (*common, f"learner.instance={instance}", *VARIANTS[variant], *arguments.also),
         )
         for seed in range(arguments.seeds)
         for variant in arguments.variants
     ]
     title = f"15 dimensions, {MEMBERS} members, {TOTAL:,} steps in all"
     study(tasks, arguments, "bg_pbt" if "bg_pbt" in arguments.variants else arguments.variants[0], title, 3)
-
-
-def _last_of_each(overrides: tuple[str, ...]) -> tuple[str, ...]:
-    """Of several overrides of one key, the last one."""
-    return tuple({override.partition("=")[0]: override for override in overrides}.values())
 
 
 if __name__ == "__main__":

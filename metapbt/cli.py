@@ -28,7 +28,9 @@ examples:
   metapbt run env=lunar_lander context.leg_height=3.2 method=meta_pb2 meta.results_dir=results
   metapbt run env=Pendulum-v1
   metapbt run env=my_envs:PENDULUM context.length=1.5
-  metapbt run --multirun env=cart_pole method=default,pb2 seed=0,1,2
+  metapbt run --multirun --jobs 2 env=cart_pole method=default,pb2 seed=0,1,2
+  metapbt study demo --dry-run
+  metapbt study my_study.yaml seed=0,1,2 --jobs 8
   metapbt scripts env=lunar_lander scripts.feature=leg_height method=pb2
   metapbt status results
   metapbt report results
@@ -96,8 +98,9 @@ def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
     parser = _parser()
     parsed, left = parser.parse_known_args(arguments)
     # argparse gives a list of words all of its places at once: those behind an option are left over.
-    if hasattr(parsed, "context") and not any(word.startswith("-") for word in left):
-        parsed.context += left
+    words = getattr(parsed, "context", getattr(parsed, "overrides", None))
+    if words is not None and not any(word.startswith("-") for word in left):
+        words += left
     elif left:
         parser.error(f"unrecognized arguments: {' '.join(left)}")
     return parsed
@@ -107,6 +110,7 @@ def _parser() -> argparse.ArgumentParser:
     import argparse
 
     from metapbt import __version__
+    from metapbt.study.command import add_study
 
     parser = argparse.ArgumentParser(
         prog="metapbt",
@@ -117,13 +121,17 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"metapbt {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     # run and scripts are here for the help only: main hands them to Hydra.
-    commands.add_parser("run", help="train one population on one context (--multirun: many, one after another)")
+    commands.add_parser(
+        "run", help="train one population on one context (--multirun: many; --jobs N of them at a time)"
+    )
     commands.add_parser("scripts", help="write one script for each context, for a cluster or for here")
 
     def command(name: str, do: Callable[[argparse.Namespace], int], summary: str) -> argparse.ArgumentParser:
         made = commands.add_parser(name, help=summary, description=summary)
         made.set_defaults(do=do)
         return made
+
+    add_study(command)
 
     report = command("report", _report, "figures and a page that compare methods over contexts")
     report.add_argument("results", type=Path, metavar="RESULTS", help="a directory with runs in it")
@@ -208,6 +216,10 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(arguments: Sequence[str]) -> int:
+    if any(argument.partition("=")[0] == "--jobs" for argument in arguments):
+        from metapbt.study.multirun import train_sweep
+
+        return train_sweep(arguments)
     from metapbt.runs.run import run_config
 
     def one(config: DictConfig) -> None:

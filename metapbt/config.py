@@ -44,6 +44,24 @@ def compose(overrides: Sequence[str] = (), config_dir: Path | None = None) -> Di
     Raises:
         MetapbtError: a name or key is unknown, or an override cannot be parsed.
     """
+    return _composed(overrides, config_dir)
+
+
+def sweep_of(overrides: Sequence[str], config_dir: Path | None = None) -> list[str]:
+    """What the configuration itself sweeps over, ``hydra.sweeper.params``, as overrides.
+
+    Raises:
+        MetapbtError: as :func:`compose` does, or another sweeper is chosen than Hydra's own.
+    """
+    sweeper = _composed(overrides, config_dir, with_hydra=True).hydra.sweeper
+    if not str(sweeper._target_).endswith(".BasicSweeper"):
+        raise MetapbtError(
+            f"--jobs needs Hydra's own sweeper, not {sweeper._target_}: leave it out, or choose no other"
+        )
+    return [f"{key}={value}" for key, value in (sweeper.params or {}).items()]
+
+
+def _composed(overrides: Sequence[str], config_dir: Path | None, with_hydra: bool = False) -> DictConfig:
     import hydra
     from hydra.core.global_hydra import GlobalHydra
 
@@ -54,7 +72,7 @@ def compose(overrides: Sequence[str] = (), config_dir: Path | None = None) -> Di
     with readable_errors(overrides, config_dir):
         asked = hydra_arguments(overrides, config_dir)
         with hydra.initialize_config_dir(str(shared_dir("conf")), version_base="1.3"):
-            return hydra.compose("config", overrides=[*asked, *search])
+            return hydra.compose("config", [*asked, *search], return_hydra_config=with_hydra)
 
 
 def compose_all(runs: Iterable[Sequence[str]]) -> Iterator[DictConfig]:

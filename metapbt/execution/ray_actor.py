@@ -61,16 +61,20 @@ class Home:
     script: Script | None
 
     @classmethod
-    def of(cls, learner: LearnerSpec) -> Home:
+    def of(cls, learner: LearnerSpec | None = None) -> Home:
         """This process's.
+
+        Args:
+            learner: that is to be found from there; None for those that lie in modules.
 
         Raises:
             MetapbtError: the learner is defined where no worker could read it.
         """
         folder = str(Path.cwd())
-        return cls(folder, tuple(each or folder for each in sys.path), Script.of(learner))
+        script = None if learner is None else Script.of(learner)
+        return cls(folder, tuple(each or folder for each in sys.path), script)
 
-    def enter(self, learner: LearnerSpec) -> None:
+    def enter(self) -> None:
         """Let this process find modules as that program does, as far as the machine has its folders.
 
         Raises:
@@ -84,7 +88,7 @@ class Home:
             return
         if not Path(self.script.path).is_file():
             raise MetapbtError(
-                f"learner '{learner.name}' is defined in {self.script.path}, which {socket.gethostname()} cannot read: "
+                f"the learner is defined in {self.script.path}, which {socket.gethostname()} cannot read: "
                 "put it into a module that is installed there"
             )
         self.script.read()
@@ -106,7 +110,7 @@ class Actor:
     def make(self, learner: LearnerSpec, threads: int, home: Home) -> Failure | None:
         """Make the learner."""
         try:
-            home.enter(learner)
+            home.enter()
             self._trainer = Trainer(learner, threads, self._checkpoints)
         except BaseException as error:
             return Failure.of(error)

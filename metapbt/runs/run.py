@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from metapbt.history import FeatureValue
     from metapbt.learners.base import Policy
+    from metapbt.population.tuner import Tuner
     from metapbt.runs.agent import Agent
 
 
@@ -176,6 +177,32 @@ def load(path: str | Path) -> Run:
     return Run.load(Path(path))
 
 
+def check(config: DictConfig) -> None:
+    """Check all that can be wrong with what a configuration asks for, as its run would; nothing is written.
+
+    Raises:
+        MetapbtError: something is.
+    """
+    asked = RunPlan.of(config)
+    asked.plan.make_executor().close()
+    make_callbacks(asked.plan.callbacks)
+    _check(asked)
+    _tuner_to_check(asked).start()
+
+
+def _check(asked: RunPlan) -> None:
+    asked.check_learner()
+    check_kept(asked.plan.identity, asked.space)
+
+
+def _tuner_to_check(asked: RunPlan) -> Tuner:
+    if not explorer_class(asked.config["method"]["name"]).uses_memory:
+        return asked.tuner()
+    from metapbt.runs.remembering import nothing_remembered
+
+    return asked.tuner(**nothing_remembered(asked))
+
+
 def run_config(config: DictConfig) -> Run:
     """Train the population that a composed configuration asks for; see ``run``."""
     leave_script()
@@ -206,12 +233,11 @@ def _train(asked: RunPlan, directory: RunDirectory, heed: Callable[[], None]) ->
     # All that can be wrong with what was asked shows before anything is written, or removed.
     with closing(asked.plan.make_executor()) as executor:
         callbacks = make_callbacks(asked.plan.callbacks)
-        asked.check_learner()
-        check_kept(asked.plan.identity, asked.space)
+        _check(asked)
         if explorer_class(asked.config["method"]["name"]).uses_memory:
-            from metapbt.runs.remembering import Remembered, nothing_remembered
+            from metapbt.runs.remembering import Remembered
 
-            asked.tuner(**nothing_remembered(asked)).start()
+            _tuner_to_check(asked).start()
             remembered = Remembered(asked, directory)
             tuner = asked.tuner(**remembered.settings)
             directory.begin(asked.config)

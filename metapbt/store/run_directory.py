@@ -265,9 +265,8 @@ class RunDirectory:
             MetapbtError: the directory is no more what was opened.
         """
         self.held.check()
-        for ref, path in self.checkpoints().items():
-            if ref not in kept:
-                path.unlink()
+        for ref in self.checkpoints().keys() - set(kept):
+            self.checkpoint(ref).unlink()
 
     def checkpoints(self) -> dict[Ref, Path]:
         """The checkpoints that are there, whole or not."""
@@ -328,11 +327,12 @@ class RunDirectory:
         if self.journal.exists and not self._config.exists() and config:
             raise MetapbtError(f"{self.path} has no config.yaml, which was lost; {replace}")
         if self._config.exists():
-            self._check_same(config)
+            self.check_same(config)
         if self.journal.exists and "meta" in config and not (self.memory.exists() or self.done):
             raise MetapbtError(f"{self.path} has no memory.parquet, which was lost; {replace}")
 
-    def _check_same(self, config: Mapping[str, Any]) -> None:
+    def check_same(self, config: Mapping[str, Any]) -> None:
+        """Refuse to take what is here for a run of another configuration."""
         before, now = _relevant(self.config()), _relevant(config)
         differing = [
             f"{key} (was {shown(before.get(key), 24)}, now {shown(now.get(key), 24)})"

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +27,8 @@ from metapbt.study.sweep import in_words, parsed, product, quoted
 
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
+
+    from metapbt.store.table import Identity
 
 _NOT_SWEPT = ("after", "overrides")
 _GROUP = r"[A-Za-z0-9][A-Za-z0-9_.+-]*"
@@ -42,6 +44,9 @@ class StudyRun:
         path: its run directory.
         members: of its population.
         steps: environment steps that its members train together; candidates and students come on top.
+        identity: what it is: environment, context, method, learner, seed.
+        cores: that it takes, as its executor says; None where it may have as many as there are.
+        config: all that was asked, as its ``config.yaml`` says it.
     """
 
     group: str
@@ -49,6 +54,30 @@ class StudyRun:
     path: Path
     members: int
     steps: int
+    identity: Identity
+    cores: int | None
+    config: Mapping[str, Any] = field(compare=False, repr=False)
+
+    @property
+    def title(self) -> str:
+        """The run in a few words, for people."""
+        it = self.identity
+        return " ".join([*([self.group] if self.group else []), it.context.label, it.name, f"seed {it.seed}"])
+
+    @property
+    def state(self) -> str:
+        """``done``, ``running``, ``failed``, ``stopped`` (it goes on where it was), or ``waiting`` (not begun)."""
+        from metapbt.store.results import describe
+        from metapbt.store.run_directory import RunDirectory
+
+        directory = RunDirectory(self.path)
+        if not directory.exists:
+            return "running" if directory.busy else "waiting"
+        try:
+            state = describe(directory).state
+        except MetapbtError:  # what is wrong is for the run to say, when it is to go on
+            return "stopped"
+        return "stopped" if state == "unknown" else state
 
 
 @dataclass(frozen=True)
@@ -98,7 +127,7 @@ def read_study(name_or_file: str | Path, overrides: Sequence[str] = (), config_d
     Args:
         name_or_file: the name of a file in ``conf/study/`` or ``<config_dir>/study/``, or the path of any file.
         overrides: which beat those of the file, as on the command line of ``metapbt run --multirun``;
-            ``results_dir=DIR`` takes the place of ``results/<name>``.
+            ``GROUP.key=value`` is for one group, and ``results_dir=DIR`` takes the place of ``results/<name>``.
         config_dir: a folder of the user's own with more choices.
 
     Raises:
@@ -124,15 +153,17 @@ def read_study(name_or_file: str | Path, overrides: Sequence[str] = (), config_d
                 f"{file}: {group} is a key of runs, and no name of a group; for all groups write {group}.KEY: VALUE"
             )
     after = {group: _after(file, group, body, bodies) for group, body in bodies.items()}
-    asked = parsed(overrides, config_dir)
+    own = {group: [text for text in overrides if text.startswith(f"{group}.")] for group in bodies}
+    asked = parsed([text for text in overrides if not any(text in texts for texts in own.values())], config_dir)
     everywhere = parsed(_written(file, None, common), config_dir, f"{file}: ")
     results_dir = _results_dir(name, [*everywhere, *asked])
-    groups = [
-        _group(file, group, after[group], [*everywhere, *_body(file, group, bodies[group], config_dir), *asked],
-               results_dir, config_dir)
-        for group in _ordered(file, after)
-    ]  # fmt: skip
-    _check_distinct(file, [run for group in groups for run in group.runs])
+    groups = []
+    for group in _ordered(file, after):
+        mine = _body(file, group, bodies[group], config_dir)
+        last = parsed([text.removeprefix(f"{group}.") for text in own[group]], config_dir, f"{group}: ")
+        together = [*everywhere, *mine, *asked, *last]
+        groups.append(_group(file, group, after[group], together, results_dir, config_dir))
+    check_distinct(f"{file}: ", [run for group in groups for run in group.runs])
     return Study(name, results_dir, tuple(groups))
 
 
@@ -147,9 +178,21 @@ def planned(group: str, runs: Sequence[Sequence[str]]) -> tuple[StudyRun, ...]:
     made = []
     for overrides, config in zip(runs, compose_all(runs), strict=True):
         asked = RunPlan.of(config)
-        members = asked.config["population"]["size"]
-        made.append(StudyRun(group, tuple(overrides), asked.plan.path, members, members * asked.plan.budget.steps))
+        plan, members = asked.plan, asked.config["population"]["size"]
+        if not asked.config["resume"]:
+            raise MetapbtError("resume=false would begin each run anew at every start; choose another results_dir")
+        steps, cores = members * plan.budget.steps, _cores(plan.executor, members)
+        made.append(StudyRun(group, tuple(overrides), plan.path, members, steps, plan.identity, cores, asked.config))
     return tuple(made)
+
+
+def _cores(executor: Mapping[str, Any], members: int) -> int | None:
+    """How many cores an executor takes; None for the one that is there unless somebody asks for another."""
+    if executor["name"] == "processes" and executor == {**executor, "workers": None, "threads": 1, "timeout": None}:
+        return None
+    alone = executor["name"] in ("inline", "vectorised")
+    workers, threads = 1 if alone else executor.get("workers") or members, executor.get("threads", 1)
+    return workers * threads if isinstance(workers, int) and isinstance(threads, int) else 1
 
 
 def _find(name: str, config_dir: Path | None) -> tuple[Path, str]:
@@ -267,15 +310,24 @@ def _group(
         raise MetapbtError(f"{file}: group {name}: {error}") from error
 
 
-def _check_distinct(file: Path, runs: Sequence[StudyRun]) -> None:
-    """Refuse two runs in one directory."""
+def check_distinct(where: str, runs: Sequence[StudyRun]) -> None:
+    """Refuse two runs in one directory.
+
+    Args:
+        where: what the error begins with.
+        runs: of a study.
+
+    Raises:
+        MetapbtError: two would share one.
+    """
     known: dict[Path, StudyRun] = {}
     for run in runs:
         other = known.setdefault(run.path, run)
         if other is not run:
             differing = sorted(set(run.overrides) ^ set(other.overrides))
+            group = f"group {run.group}: " if run.group else ""
             raise MetapbtError(
-                f"{file}: group {run.group}: two runs would share {run.path}; "
+                f"{where}{group}two runs would share {run.path}; "
                 + (f"they differ in {', '.join(differing)}: " if differing else "they are the same: ")
-                + "give each a name of its own (name: LABEL in a group of its own, or name: ...${KEY})"
+                + "give each a name of its own, as with name=LABEL_${KEY}"
             )

@@ -4,10 +4,11 @@ import os
 import shutil
 import signal
 import time
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from ray_cluster import a_cluster
 from test_runs import SPACE, command, in_a_process, records, same
 
 import metapbt
@@ -31,27 +32,6 @@ def space(tmp_path):
     (tmp_path / "conf" / "space").mkdir(parents=True)
     (tmp_path / "conf" / "space" / "for_tests.yaml").write_text(SPACE)
     return tmp_path / "conf"
-
-
-@contextmanager
-def a_cluster(nodes, cpus):
-    """Ray's own test cluster: a head where nothing trains, and nodes, each a set of processes of this machine."""
-    from ray.cluster_utils import Cluster
-
-    quickly = {"health_check_period_ms": 200, "health_check_timeout_ms": 2000, "health_check_failure_threshold": 3}
-    cluster = Cluster(
-        initialize_head=True,
-        head_node_args={
-            "num_cpus": 0, "object_store_memory": 100_000_000, "include_dashboard": False, "_system_config": quickly,
-        },
-    )  # fmt: skip
-    try:
-        for _ in range(nodes):
-            cluster.add_node(num_cpus=cpus, object_store_memory=100_000_000)
-        yield cluster
-    finally:
-        ray.shutdown()
-        cluster.shutdown()
 
 
 def rays_processes(folder):

@@ -41,11 +41,12 @@ def test_lists_are_swept_and_groups_follow_those_that_they_name(tmp_path: Path) 
 
 
 def test_the_command_line_beats_groups_and_groups_beat_what_holds_for_all(tmp_path: Path) -> None:
-    study = read_study(written(tmp_path, TWO_GROUPS), ["method=pb2", "population.size=3", "results_dir=here"])
+    asked = ["method=pb2", "population.size=3", "targets.seed=5,6", "results_dir=here"]
+    study = read_study(written(tmp_path, TWO_GROUPS), asked)
 
     assert study.results_dir == Path("here")
     assert {run.members for run in study.runs} == {3}
-    assert sorted(run.path.name for run in study.runs) == ["seed_0"] * 2 + ["seed_1"] * 2 + ["seed_7"] * 2
+    assert sorted(run.path.name for run in study.runs) == ["seed_5"] * 2 + ["seed_6"] * 2 + ["seed_7"] * 2
 
 
 def test_values_are_read_by_hydra_as_on_the_command_line(tmp_path: Path) -> None:
@@ -121,7 +122,10 @@ def test_a_folder_of_ones_own_holds_studies_and_choices(tmp_path: Path) -> None:
         ("a: {name: b=c}", "group a: 'name=b=c' cannot be read"),
         ("a: {overrides: seed=0}", "group a: overrides must be a list of key=value"),
         ("a: {results_dir: x}", "group a: results_dir is that of the whole study"),
-        ("a: {budget.steps: [100, 200]}", "they differ in budget.steps=100, budget.steps=200: give each a name"),
+        (
+            "a: {budget.steps: [100, 200]}",
+            "they differ in budget.steps=100, budget.steps=200: give each a name of its own",
+        ),
         ("budget: {steps: 100}", "budget is a key of runs"),
         ("a/b: {seed: 0}", "must be called by a word"),
         ("env: cart_pole", "has no group of runs"),

@@ -1,0 +1,88 @@
+"""What a study says while it trains: one line for each run that starts or ends, and a bar for the whole."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import suppress
+from types import TracebackType
+
+from rich import progress as rich
+from rich.console import Console
+
+from metapbt.callbacks.log import duration
+from metapbt.log import counted
+from metapbt.store.run_directory import RunDirectory
+from metapbt.study.study import Study, StudyRun
+
+
+class Progress:
+    """Lines on standard output and, where standard error is a terminal, a bar below them.
+
+    Args:
+        study: what is trained.
+        done: how many of its runs are done.
+    """
+
+    def __init__(self, study: Study, done: int) -> None:
+        self._total, self._done, self._wrong = len(study.runs), done, 0
+        console = Console(stderr=True)
+        self._bar = rich.Progress(
+            rich.TextColumn("{task.description}"),
+            rich.BarColumn(bar_width=None),
+            rich.MofNCompleteColumn(),
+            rich.TextColumn("{task.fields[said]}"),
+            console=console,
+            disable=not console.is_terminal,
+            transient=True,
+            expand=True,
+            redirect_stdout=sys.stdout.isatty(),  # what is not shown on the terminal goes its own way
+        )
+        self._task = self._bar.add_task(study.name, total=self._total, completed=done, said="runs")
+
+    def __enter__(self) -> Progress:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+
+    def say(self, line: str) -> None:
+        """A line of its own."""
+        with suppress(BrokenPipeError):  # who reads no further ends no study
+            print(f"[{self._done:{len(str(self._total))}}/{self._total}] {line}", flush=True)
+
+    def update(self, running: int, elsewhere: int, left: float | None) -> None:
+        """How many runs train, here and elsewhere, and for how many seconds it goes on."""
+        parts = [f"runs, {running} running", *([f"{elsewhere} elsewhere"] if elsewhere else [])]
+        parts += [f"{self._wrong} failed"] if self._wrong else []
+        parts.append("time left unknown yet" if left is None else f"{duration(left)} left")
+        self._bar.update(self._task, completed=self._done, said=", ".join(parts))
+
+    def started(self, run: StudyRun, cores: int, share: float | None) -> None:
+        """A run begins, or goes on."""
+        on = "" if cores == 1 else f" on {counted(cores, 'core')}"
+        self.say(f"start   {run.title}{on}" if not share else f"goes on {run.title} from {share:.0%}{on}")
+
+    def finished(self, run: StudyRun, seconds: float | None, left: float | None) -> None:
+        """A run is done."""
+        self._done += 1
+        done = RunDirectory(run.path).finished()
+        worth = "" if done is None or done.test_return is None else f": test return {done.test_return:.2f}"
+        took = "" if seconds is None else f" in {duration(seconds)}"
+        rest = f"; {duration(left)} left" if left and self._bar.disable else ""  # else the bar says it
+        self.say(f"done    {run.title}{worth}{took}{rest}")
+
+    def failed(self, run: StudyRun, error: str) -> None:
+        """A run has failed."""
+        self._wrong += 1
+        self.say(f"failed  {run.title}: {error}")
+
+    def stopped(self, run: StudyRun) -> None:
+        """A run was told to stop, and is saved."""
+        self.say(f"saved   {run.title}")
+
+    def elsewhere(self, run: StudyRun) -> None:
+        """A run is trained by another process."""
+        self.say(f"waits   {run.title}: another process trains it")
