@@ -18,7 +18,7 @@ test-slow: .venv/ready
 		tests/population/test_known_optimum.py tests/runs/test_kills.py
 
 # With what takes long: beside Ray, the wheel in an empty environment, and a thousand examples for each fuzzer.
-test-all: .venv/ready .venv/brax
+test-all: .venv/ready .venv/brax .venv/ray
 	FUZZ_EXAMPLES=1000 $(BIN)/python -m pytest -m "not slurm"
 
 # About a minute of it; FUZZ_EXAMPLES=10000 make fuzz goes on for hours.
@@ -52,7 +52,7 @@ lint: .venv/ready
 	$(BIN)/mypy
 	$(BIN)/shellcheck --severity=style automatic_job_runner.sh demo.sh tests/slurm/*.sh .ci/run
 
-# Each prints a table, with its peers where they are installed (pip install "metapbt[ray]").
+# Each prints a table, with its peers where they are installed (pip install "ray[rllib,tune]").
 bench: .venv/ready
 	$(BIN)/python -W ignore benchmarks/training.py
 	$(BIN)/python -W ignore benchmarks/training.py --population

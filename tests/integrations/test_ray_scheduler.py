@@ -158,7 +158,7 @@ def test_nobody_waits_for_trials_that_fail_or_end_and_nan_is_never_copied(local_
 def test_hyperparameters_that_a_restored_checkpoint_overwrites_are_an_error(local_ray, tmp_path):
     """Ray's issue 62173: the perturbed values of a copy gave way to those of the trial that it copied."""
     with pytest.raises(
-        MetapbtError, match="was to train with optimizer.lr=.* but reports .*: set hyperparameters from"
+        tune.TuneError, match="was to train with optimizer.lr=.* but reports .*: set hyperparameters from"
     ):
         fit(tmp_path, a_class(), a_scheduler(quantile=0.5), trials=2, iterations=4, overwrite=True)
 
@@ -207,3 +207,15 @@ def test_rays_own_domains_stand_for_spaces_and_bad_ones_are_one_line():
         a_scheduler(perturbation_interval=0)
     with pytest.raises(MetapbtError, match="unknown method 'pb3'; did you mean 'pb"):
         a_scheduler(method="pb3")
+
+
+def test_the_example_for_people_who_come_from_ray_tune_runs_as_it_stands(local_ray, tmp_path, monkeypatch):
+    page = (Path(__file__).parents[2] / "docs" / "ray.md").read_text()
+    (code,) = [part for part in page.split("```python\n") if part.startswith("# moved_from_ray_tune.py")]
+    code = code.partition("```")[0].replace("stop=", f"storage_path={str(tmp_path / 'tune')!r}, stop=")
+    monkeypatch.chdir(tmp_path)
+    # A module of its own, as a script is: what it defines travels to the workers by value.
+    exec(compile(code, "moved_from_ray_tune.py", "exec"), {"__name__": "__main__"})
+    run = run_under(tmp_path / "results")
+    assert run.info.state == "done"
+    assert run.records["env_steps"].max() == 15
