@@ -4,7 +4,7 @@ PYTHON ?= python3
 ENV ?= lunar_lander
 BIN := .venv/bin
 
-.PHONY: demo test test-all test-slow fuzz test-wheel test-brax test-procgen test-slurm lint bench clean
+.PHONY: demo test test-all test-slow fuzz test-wheel test-brax test-procgen test-ray test-slurm lint bench clean
 
 demo: .venv/ready
 	PATH="$(CURDIR)/$(BIN):$$PATH" ./demo.sh $(ENV)
@@ -19,7 +19,7 @@ test-slow: .venv/ready
 		tests/population/test_known_optimum.py tests/runs/test_kills.py
 
 # With what takes long: beside Ray, the wheel in an empty environment, and a thousand examples for each fuzzer.
-test-all: .venv/ready .venv/brax
+test-all: .venv/ready .venv/brax .venv/ray
 	FUZZ_EXAMPLES=1000 $(BIN)/python -m pytest -m "not slurm"
 
 # About a minute of it; FUZZ_EXAMPLES=10000 make fuzz goes on for hours.
@@ -37,6 +37,10 @@ test-brax: .venv/brax
 test-procgen: .venv/procgen
 	$(BIN)/python -m pytest --numprocesses auto --dist worksteal -k "procgen or envpool or drac" tests
 
+# Ray, which .venv holds from then on: its own multi-node test cluster on this machine, and Ray Tune.
+test-ray: .venv/ray
+	$(BIN)/python -m pytest -m ray tests/execution tests/runs tests/study tests/integrations
+
 # A real Slurm on this one machine; must run as root on Debian or Ubuntu.
 test-slurm: .venv/ready
 	@trap 'tests/slurm/one_machine_slurm.sh stop' EXIT; \
@@ -49,7 +53,7 @@ lint: .venv/ready
 	$(BIN)/mypy
 	$(BIN)/shellcheck --severity=style automatic_job_runner.sh demo.sh tests/slurm/*.sh .ci/run
 
-# Each prints a table, with its peers where they are installed (pip install "metapbt[ray]").
+# Each prints a table, with its peers where they are installed (pip install "ray[rllib,tune]").
 bench: .venv/ready
 	$(BIN)/python -W ignore benchmarks/training.py
 	$(BIN)/python -W ignore benchmarks/population.py --run
@@ -67,6 +71,10 @@ bench: .venv/ready
 
 .venv/brax: .venv/ready
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[brax,mujoco]"
+	touch $@
+
+.venv/ray: .venv/ready
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[ray]"
 	touch $@
 
 .venv/procgen: .venv/ready

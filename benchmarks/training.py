@@ -6,7 +6,7 @@
 Everyone trains the same agent: two layers of 64 tanh units for policy and value each, rollouts of 16 environments x 128
 steps, 10 epochs of minibatches of 64. Each rate comes from a process of its own, pinned to one core, after a first part
 that is not counted (imports, compilation); the repeats of all go round in turn, and the table shows medians. RLlib and
-SBX are left out where they are not installed (`pip install "metapbt[ray]"`; SBX needs a nightly package).
+SBX are left out where they are not installed (`pip install "ray[rllib]"`; SBX needs a nightly package).
 """
 
 from __future__ import annotations

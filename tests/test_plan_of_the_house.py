@@ -11,7 +11,7 @@ PACKAGE = Path(metapbt.__file__).parent
 #: From the ground up; files of the package itself, but for the command, are the ground.
 FLOORS = (
     "history", "store", "envs", "surrogates", "memory", "population", "learners", "execution", "callbacks", "runs",
-    "study", "report", "cli",
+    "study", "report", "integrations", "cli",
 )  # fmt: skip
 #: The front door leads everywhere, but nothing of it is loaded before it is asked for.
 DOORS = {"metapbt"}

@@ -13,6 +13,7 @@ __all__ = ["EXECUTORS", "Executor", "make_executor"]
 EXECUTORS = {
     "inline": "metapbt.execution.inline:InlineExecutor",
     "processes": "metapbt.execution.processes:ProcessesExecutor",
+    "ray": "metapbt.execution.ray:RayExecutor",
     "vectorised": "metapbt.execution.vectorised:VectorisedExecutor",
 }
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from metapbt.errors import MetapbtError, named, one_line
 from metapbt.learners.contained import Left
+from metapbt.plain import number
 
 if TYPE_CHECKING:
     from metapbt.files import Held
@@ -68,6 +70,20 @@ class Failure:
     def mishap(cls, error: str) -> Failure:
         """A failure of which there is no traceback: nothing that was raised here."""
         return cls(error, error, "mishap")
+
+
+def checked_timeout(timeout: Any) -> float | None:
+    """The setting ``executor.timeout`` of executors that can end a learner that hangs.
+
+    Raises:
+        MetapbtError: it is no time.
+    """
+    if timeout is None:
+        return None
+    seconds = number(timeout)
+    if seconds is None or not 0 < seconds < math.inf:
+        raise MetapbtError(f"executor.timeout must be seconds > 0, or null for none, got {timeout!r}")
+    return seconds
 
 
 def _is_mishap(error: BaseException) -> bool:

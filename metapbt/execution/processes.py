@@ -17,12 +17,12 @@ from time import monotonic, sleep
 from typing import Any
 
 from metapbt.errors import MetapbtError, named, one_line
-from metapbt.execution.base import MOST_AT_ONCE, Failure, Job
+from metapbt.execution.base import MOST_AT_ONCE, Failure, Job, checked_timeout
 from metapbt.execution.preload import VARIABLE
 from metapbt.execution.trainer import limit_threads
 from metapbt.execution.worker import Script, work
 from metapbt.learners import LearnerSpec
-from metapbt.plain import number, whole_number
+from metapbt.plain import whole_number
 from metapbt.store.checkpoint import Outcome
 
 _PRELOADED = ["metapbt.execution.preload", "metapbt.execution.worker"]
@@ -56,10 +56,7 @@ class ProcessesExecutor:
             workers = len(os.sched_getaffinity(0))
         count = whole_number("executor.workers", workers, 1, MOST_AT_ONCE)
         threads = whole_number("executor.threads", threads, 1, MOST_AT_ONCE)
-        if timeout is not None:
-            seconds = number(timeout)
-            if seconds is None or not 0 < seconds < math.inf:
-                raise MetapbtError(f"executor.timeout must be seconds > 0, or null for none, got {timeout!r}")
+        timeout = checked_timeout(timeout)
         if multiprocessing.current_process().daemon:
             raise MetapbtError(
                 "executor=processes cannot start workers here: this process is daemonic (as those of "

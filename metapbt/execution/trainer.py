@@ -6,7 +6,7 @@ import copy
 import math
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
@@ -22,7 +22,7 @@ from metapbt.history import Ref
 from metapbt.learners import LearnerSpec
 from metapbt.learners.base import Assigned, State, Teacher, Training
 from metapbt.learners.contained import Left, contained
-from metapbt.store.checkpoint import Outcome, load_state, read_outcome, save_checkpoint
+from metapbt.store.checkpoint import Files, Outcome, load_state, read_outcome
 
 Found = TypeVar("Found")
 
@@ -37,15 +37,27 @@ class Trainer:
     was made finds it in memory.
     """
 
-    def __init__(self, spec: LearnerSpec, threads: int) -> None:
-        """Make the learner in this process, which uses ``threads`` threads from now on."""
+    def __init__(self, spec: LearnerSpec, threads: int, checkpoints: Files | None = None) -> None:
+        """Make the learner in this process.
+
+        Args:
+            spec: how.
+            threads: that this process uses from now on.
+            checkpoints: where they are; None for files.
+        """
         limit_threads(threads)
+        self._checkpoints = checkpoints or Files()
         self._learner, self._name = spec.make(), spec.name
         # A learner of its own where evaluation is on other levels than training: no learner needs to know of these.
         elsewhere = spec.evaluation_context
         self._evaluator = None if elsewhere is None else spec.make(elsewhere)
         limit_threads(threads)  # making it may have loaded torch
         self._states: dict[Ref, tuple[Path, State]] = {}  # those made here that somebody may go on from
+
+    @property
+    def in_memory(self) -> Collection[Path]:
+        """The checkpoints that need not be read."""
+        return [path for path, _ in self._states.values()]
 
     def train(self, job: Job) -> Outcome:
         """Train one member from its checkpoint and write the next one."""
@@ -141,7 +153,7 @@ class Trainer:
             self._states[interval.ref] = job.save_to, after
         if job.held is not None:
             job.held.check()
-        save_checkpoint(job.save_to, after, outcome)
+        self._checkpoints.save(job.save_to, after, outcome)
         return outcome
 
     def _teacher(self, job: Job) -> Teacher | None:
@@ -149,14 +161,14 @@ class Trainer:
             return None
         state = self._load(job.teacher_from)
         state.pop(_RETURNS, None)
-        interval, hyperparameters = job.interval, read_outcome(job.teacher_from).hyperparameters
+        interval, hyperparameters = job.interval, self._checkpoints.outcome(job.teacher_from).hyperparameters
         return Teacher(state, hyperparameters, interval.taught_steps, interval.annealed_over)
 
     def _load(self, path: Path) -> State:
         for kept, state in self._states.values():
             if kept == path:
                 return dict(state)
-        return _frozen(load_state(path))
+        return _frozen(self._checkpoints.load(path))
 
 
 def evaluate(spec: LearnerSpec, checkpoint: Path, seed: int, episodes: int) -> float:

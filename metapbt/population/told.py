@@ -4,20 +4,48 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Collection, Iterable, Iterator, Mapping, Set
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
-from metapbt.errors import MetapbtError, named, shown
+from metapbt.errors import MetapbtError, named, shown, shown_word
 from metapbt.history import History, Ref
-from metapbt.plain import frozen, number, plain
+from metapbt.plain import frozen, number, plain, whole_number
 from metapbt.population.explorers.base import Suggestion
 from metapbt.population.selection import Exploit
 from metapbt.space import Hyperparameters, Space
 
+METRICS = ("train_return", "eval_return")
+MODES = ("max", "min")
+MOST = 100_000  # members, and candidates
 LARGEST = 2**63 - 1  # what a table's column of integers holds
+
+
+def count_of_candidates(asked: Any, members: int) -> int:
+    """How many configurations begin, at least one for each member.
+
+    Raises:
+        MetapbtError: it is no such number.
+    """
+    count = whole_number("population.candidates", asked, 1, MOST)
+    if count < members:
+        raise MetapbtError(f"population.candidates must be >= population.size ({members}), got {count}")
+    return count
+
+
+def check_better(metric: Any, mode: Any) -> None:
+    """Refuse a return that no record has, or another order of returns than there are.
+
+    Raises:
+        MetapbtError: so it is.
+    """
+    if not isinstance(metric, str) or metric not in METRICS:
+        hint = "; mode='min' says that smaller is better" if metric in MODES else ""
+        raise MetapbtError(f"population.metric must be one of {', '.join(METRICS)}, got {shown_word(metric)}{hint}")
+    if not isinstance(mode, str) or mode not in MODES:
+        raise MetapbtError(f"mode must be max or min, got {shown(mode)}")
 
 
 def numbers_told(env_steps: Any, returns: Any, count: int, who: str) -> list[tuple[Any, Any]]:
@@ -116,6 +144,18 @@ def checked_suggestions(who: str, space: Space, suggestions: Any, count: int) ->
         Suggestion(checked_configuration(who, space, s.hyperparameters), str(s.source), dict(s.operations))
         for s in listed
     ]
+
+
+def checked_configurations(what: str, space: Space, given: Any) -> tuple[Hyperparameters, ...]:
+    """A list of configurations, each as :func:`checked_configuration` has it.
+
+    Raises:
+        MetapbtError: it is no such list.
+    """
+    listed = isinstance(given, Sequence) and not isinstance(given, str)
+    if not listed or not all(isinstance(each, Mapping) for each in given):
+        raise MetapbtError(f"{what} must be a list of configurations, got {shown(given)}")
+    return tuple(checked_configuration(f"{what}[{place}]", space, each) for place, each in enumerate(given))
 
 
 def checked_configuration(who: str, space: Space, hyperparameters: Any) -> Hyperparameters:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from metapbt.errors import MetapbtError, shown, shown_word
+from metapbt.errors import MetapbtError, shown
 from metapbt.history import Budget, Eras, FeatureValue, History, Record, Ref
 from metapbt.plain import frozen, thawed, whole_number, written_number
 from metapbt.population import told
@@ -22,10 +22,6 @@ from metapbt.space import Hyperparameters, Space
 
 if TYPE_CHECKING:
     from metapbt.population.kept import Kept
-
-METRICS = ("train_return", "eval_return")
-MODES = ("max", "min")
-MOST = 100_000  # members, and candidates
 
 
 class Tuner:
@@ -113,34 +109,21 @@ class Tuner:
             MetapbtError: a name is unknown or a number is out of its range; another process works on the run directory,
                 which is named, or it holds a run of other arguments.
         """
-        population_size = whole_number("population.size", population_size, 1, MOST)
+        population_size = whole_number("population.size", population_size, 1, told.MOST)
         seed = whole_number("seed", seed, 0, told.LARGEST)
         share = written_number(quantile)
         if share is None or not 0 <= share <= 0.5:
             raise MetapbtError(f"population.quantile must be in [0, 0.5], got {shown(quantile)}")
-        if not isinstance(metric, str) or metric not in METRICS:
-            hint = "; mode='min' says that smaller is better" if metric in MODES else ""
-            raise MetapbtError(f"population.metric must be one of {', '.join(METRICS)}, got {shown_word(metric)}{hint}")
-        if not isinstance(mode, str) or mode not in MODES:
-            raise MetapbtError(f"mode must be max or min, got {shown(mode)}")
+        told.check_better(metric, mode)
         if candidates is not None:
-            candidates = whole_number("population.candidates", candidates, 1, MOST)
-            if candidates < population_size:
-                raise MetapbtError(
-                    f"population.candidates must be >= population.size ({population_size}), got {candidates}"
-                )
+            candidates = told.count_of_candidates(candidates, population_size)
         self.space = space if isinstance(space, Space) else Space(space)
         self.population_size = population_size
         self.seed = seed
         self.mode = mode
         self.history = History(metric=metric, size=population_size)
         self._assignments: dict[int, Assignment] = {}
-        listed = isinstance(initial, Sequence) and not isinstance(initial, str)
-        if not listed or not all(isinstance(given, Mapping) for given in initial):
-            raise MetapbtError(f"initial must be a list of configurations, got {shown(initial)}")
-        self.initial = tuple(
-            told.checked_configuration(f"initial[{place}]", self.space, given) for place, given in enumerate(initial)
-        )
+        self.initial = told.checked_configurations("initial", self.space, initial)
         self._beginning = population_size if candidates is None else candidates
         if len(self.initial) > self._beginning:
             raise MetapbtError(f"initial has {len(self.initial)} configurations for {self._beginning} members")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -230,18 +231,19 @@ def run_config(config: DictConfig) -> Run:
 
 def _train(asked: RunPlan, directory: RunDirectory, heed: Callable[[], None]) -> None:
     # All that can be wrong with what was asked shows before anything is written, or removed.
-    executor, callbacks = asked.plan.make_executor(), make_callbacks(asked.plan.callbacks)
-    _check(asked)
-    if explorer_class(asked.config["method"]["name"]).uses_memory:
-        from metapbt.runs.remembering import Remembered
+    with closing(asked.plan.make_executor()) as executor:
+        callbacks = make_callbacks(asked.plan.callbacks)
+        _check(asked)
+        if explorer_class(asked.config["method"]["name"]).uses_memory:
+            from metapbt.runs.remembering import Remembered
 
-        _tuner_to_check(asked).start()
-        remembered = Remembered(asked, directory)
-        tuner = asked.tuner(**remembered.settings)
-        directory.begin(asked.config)
-        remembered.keep()
-    else:
-        tuner = asked.tuner()
-        tuner.start()
-        directory.begin(asked.config)
-    drive(asked.plan, directory, tuner, executor, callbacks, heed)
+            _tuner_to_check(asked).start()
+            remembered = Remembered(asked, directory)
+            tuner = asked.tuner(**remembered.settings)
+            directory.begin(asked.config)
+            remembered.keep()
+        else:
+            tuner = asked.tuner()
+            tuner.start()
+            directory.begin(asked.config)
+        drive(asked.plan, directory, tuner, executor, callbacks, heed)

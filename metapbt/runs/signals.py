@@ -46,6 +46,10 @@ def stoppable(place: Path) -> Iterator[Callable[[], None]]:
         for number in before:
             signal.signal(number, stop)
         yield heed
+    except KeyboardInterrupt as error:
+        if came and error is not came[0]:  # whatever ran just then, such as Ray, made another of it
+            raise came[0] from error
+        raise
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

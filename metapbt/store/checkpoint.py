@@ -55,15 +55,19 @@ def save_checkpoint(path: Path, state: Mapping[str, np.ndarray[Any, Any]], outco
     write_arrays(path, {OUTCOME: text, **state}, parents=False)
 
 
-def load_state(path: Path) -> dict[str, np.ndarray[Any, Any]]:
-    """Read the learner's state.
+def load_checkpoint(path: Path) -> tuple[dict[str, np.ndarray[Any, Any]], Outcome]:
+    """Read the learner's state and the outcome.
 
     Raises:
         MetapbtError: the file is missing, damaged, or no checkpoint.
     """
     state = read_arrays(path)
-    _outcome(path, state.pop(OUTCOME, None))
-    return state
+    return state, _outcome(path, state.pop(OUTCOME, None))
+
+
+def load_state(path: Path) -> dict[str, np.ndarray[Any, Any]]:
+    """Read the learner's state alone; errors as of :func:`load_checkpoint`."""
+    return load_checkpoint(path)[0]
 
 
 def read_outcome(path: Path) -> Outcome:
@@ -73,6 +77,22 @@ def read_outcome(path: Path) -> Outcome:
         MetapbtError: the file is missing, damaged, or no checkpoint.
     """
     return _outcome(path, read_arrays(path, only=[OUTCOME]).get(OUTCOME))
+
+
+class Files:
+    """Checkpoints as a trainer reads and writes them: in files."""
+
+    def load(self, path: Path) -> dict[str, np.ndarray[Any, Any]]:
+        """The learner's state; see :func:`load_state`."""
+        return load_state(path)
+
+    def outcome(self, path: Path) -> Outcome:
+        """The outcome alone; see :func:`read_outcome`."""
+        return read_outcome(path)
+
+    def save(self, path: Path, state: Mapping[str, np.ndarray[Any, Any]], outcome: Outcome) -> None:
+        """Keep a checkpoint; see :func:`save_checkpoint`."""
+        save_checkpoint(path, state, outcome)
 
 
 def _outcome(path: Path, text: np.ndarray[Any, Any] | None) -> Outcome:

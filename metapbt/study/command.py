@@ -22,6 +22,7 @@ examples:
   metapbt study demo --failed                    # only what failed
   metapbt study leg_height_study seed=0,1,2 results_dir=results/mine --jobs 8
   metapbt study my_study.yaml cluster=slurm      # on a cluster
+  metapbt study my_study.yaml cluster=ray        # on all nodes of a Ray cluster
 
 A study is a YAML file of groups of runs:
   sources: {env: cart_pole, method: pb2, context.pole_length: [0.2, 0.8]}
@@ -70,7 +71,7 @@ def _study(parsed: argparse.Namespace) -> int:
     words = ["metapbt", "study", parsed.study, *parsed.overrides]
     words += ["--config-dir", str(parsed.config_dir)] if parsed.config_dir else []
     words += ["--jobs", str(parsed.jobs)] if parsed.jobs else []
-    if study.cluster is None:
+    if study.cluster in (None, "ray"):
         return run_and_tell(study, words, parsed.jobs, parsed.failed)
     from metapbt.registry import lookup
 
@@ -81,7 +82,7 @@ def _study(parsed: argparse.Namespace) -> int:
 
 
 def run_and_tell(study: Study, command: Sequence[str], jobs: int | None, only_failed: bool = False) -> int:
-    """Train a study here; say at the end what did not end well and how to train it again; return the exit status.
+    """Train a study, here or on Ray; say at the end what did not end well and how to train it again.
 
     Args:
         study: what to train.
@@ -89,13 +90,19 @@ def run_and_tell(study: Study, command: Sequence[str], jobs: int | None, only_fa
         jobs: runs at a time, at most; None for as many as there are cores.
         only_failed: train only those that failed.
 
+    Returns:
+        The exit status.
+
     Raises:
         MetapbtError: a run was refused before anything trained.
         Interrupted: Ctrl-C or SIGTERM; everything finished is saved.
     """
-    from metapbt.study.local import run_study
+    if study.cluster == "ray":
+        from metapbt.study.ray import run_on_ray as train
+    else:
+        from metapbt.study.local import run_study as train
 
-    wrong = run_study(study, shlex.join(command), jobs, only_failed)
+    wrong = train(study, shlex.join(command), jobs, only_failed)
     done = sum(run not in wrong and run.state == "done" for run in study.runs)
     print(f"{done} of {len(study.runs)} runs are done, in {study.results_dir}", flush=True)
     if not wrong:

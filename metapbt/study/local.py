@@ -10,7 +10,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from multiprocessing.connection import wait
 from typing import Any
@@ -28,7 +28,13 @@ _LOOK = 5.0  # seconds between two looks at a run that another process trains
 
 
 def run_study(
-    study: Study, again: str, jobs: int | None = None, only_failed: bool = False, cores: int | None = None
+    study: Study,
+    again: str,
+    jobs: int | None = None,
+    only_failed: bool = False,
+    cores: int | None = None,
+    runner: Callable[[], Runner] = Runner,
+    most_cores: int | None = None,
 ) -> dict[StudyRun, str]:
     """Train all runs of a study that are not done, and show how far it is.
 
@@ -38,6 +44,8 @@ def run_study(
         jobs: runs at a time, at most; None for as many as there are cores.
         only_failed: train only those that failed, and those that could not start because of them.
         cores: that train; None for all that this process may use.
+        runner: makes what trains one run after another.
+        most_cores: that one run can have; None for all.
 
     Returns:
         Of each run that did not end well, why; in the order of the study.
@@ -46,7 +54,8 @@ def run_study(
         MetapbtError: a run was refused before anything trained, or one that is there has another configuration.
         Interrupted: Ctrl-C or SIGTERM; everything finished is saved.
     """
-    return _LocalStudy(study, again, jobs, only_failed, cores or len(os.sched_getaffinity(0))).run()
+    cores = cores or len(os.sched_getaffinity(0))
+    return _LocalStudy(study, again, jobs, only_failed, cores, runner, most_cores or cores).run()
 
 
 def chosen(study: Study, states: Mapping[StudyRun, str], only_failed: bool) -> set[StudyRun]:
@@ -83,8 +92,18 @@ class _Training:
 
 
 class _LocalStudy:
-    def __init__(self, study: Study, again: str, jobs: int | None, only_failed: bool, cores: int) -> None:
+    def __init__(
+        self,
+        study: Study,
+        again: str,
+        jobs: int | None,
+        only_failed: bool,
+        cores: int,
+        make_runner: Callable[[], Runner],
+        most_cores: int,
+    ) -> None:
         self._study, self._again, self._cores = study, again, cores
+        self._make_runner, self._most_cores = make_runner, most_cores
         self._jobs = cores if jobs is None else jobs
         self._more_than_cores = jobs is not None
         states = {run: run.state for run in study.runs}
@@ -201,19 +220,19 @@ class _LocalStudy:
                 self._trained_elsewhere(run)
                 continue
             beside = 1 + min(len(ready), self._jobs - len(self._training) - 1)
-            cores = run.cores or max(1, min(free // beside, run.members))
+            cores = run.cores or max(1, min(free // beside, run.members, self._most_cores))
             self._begin(run, cores)
 
     def _begin(self, run: StudyRun, cores: int) -> None:
         runner, share = self._runner(), self._shares.get(run)
         self._training.append(_Training(runner, run, cores, share))
         self._progress.started(run, cores, share)
-        runner.ask("train", _overrides(run, cores))
+        runner.ask("train", _overrides(run, cores), cores)
         if self._stopping:  # by a signal that came just now
             runner.stop()
 
     def _runner(self) -> Runner:
-        return self._free.pop() if self._free else Runner()
+        return self._free.pop() if self._free else self._make_runner()
 
     def _await(self) -> None:
         """Wait for a run to end, or a moment."""

@@ -66,10 +66,10 @@ class Runner:
             other.close()
         # What a learner forks may hold the line open beyond the process's end.
         self._end = os.pidfd_open(self._process.pid)
-        self.signs: tuple[Connection, int] = (self._line, self._end)
+        self.signs: tuple[Connection | int, ...] = (self._line, self._end)
 
-    def ask(self, what: str, overrides: Sequence[str]) -> None:
-        """Let it ``train`` or ``check`` what follows ``metapbt run``."""
+    def ask(self, what: str, overrides: Sequence[str], cores: int = 1) -> None:
+        """Let it ``train`` or ``check`` what follows ``metapbt run``; ``cores`` are asked for where they are given."""
         self._forget()
         with suppress(OSError):
             self._line.send_bytes(json.dumps({"what": what, "overrides": list(overrides)}).encode())
@@ -130,7 +130,7 @@ def serve(descriptor: int) -> NoReturn:
     threading.Thread(target=_listen, args=(line, asked), daemon=True).start()
     while True:
         job = asked.get()
-        answer = _answer(job["what"], job["overrides"])
+        answer = answered(job["what"], job["overrides"])
         line.send_bytes(json.dumps(answer).encode())
 
 
@@ -142,7 +142,8 @@ def _listen(line: Connection, asked: queue.SimpleQueue[Mapping[str, Any]]) -> No
             os.killpg(0, signal.SIGKILL)
 
 
-def _answer(what: str, overrides: Sequence[str]) -> dict[str, Any]:
+def answered(what: str, overrides: Sequence[str]) -> dict[str, Any]:
+    """What comes of training or checking a run in this process; see ``Runner.answer``."""
     from metapbt.config import compose
     from metapbt.runs.run import check, run_config
 

@@ -14,7 +14,8 @@ from metapbt.learners import LearnerSpec
 from metapbt.learners.base import Training
 from metapbt.store.checkpoint import load_state, read_outcome
 
-EXECUTORS = {"inline": {}, "processes": {"workers": 2}, "vectorised": {}}
+SETTINGS = {"processes": {"workers": 2}, "ray": {"workers": 2}}
+BY_RAY = pytest.param("ray", marks=pytest.mark.ray)
 
 
 class StandInLearner:
@@ -40,9 +41,20 @@ class StandInLearner:
 SPEC = LearnerSpec(f"{__name__}:StandInLearner", "none", Context({}), Budget(100, 10), {})
 
 
-@pytest.fixture(params=EXECUTORS)
+@pytest.fixture(scope="module")
+def local_ray():
+    """One for all tests of this file, with no more memory than they need."""
+    ray = pytest.importorskip("ray", reason="needs pip install 'metapbt[ray]' (make test-ray)")
+    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, object_store_memory=100_000_000)
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture(params=["inline", "processes", "vectorised", BY_RAY])
 def executor(request):
-    made = make_executor(request.param, SPEC, threads=1, **EXECUTORS[request.param])
+    if request.param == "ray":
+        request.getfixturevalue("local_ray")
+    made = make_executor(request.param, SPEC, threads=1, **SETTINGS.get(request.param, {}))
     yield made
     made.close()
 
@@ -89,11 +101,15 @@ def test_a_job_that_raises_is_a_failure_and_leaves_no_file(executor, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["0_1.npz"]
 
 
-def test_a_worker_that_dies_is_a_failure_and_the_next_jobs_find_a_new_one(tmp_path):
-    executor = make_executor("processes", SPEC, workers=1)
+@pytest.mark.parametrize("name", ["processes", BY_RAY])
+def test_a_worker_that_dies_is_a_failure_and_the_next_jobs_find_a_new_one(name, request, tmp_path):
+    if name == "ray":
+        request.getfixturevalue("local_ray")
+    executor = make_executor(name, SPEC, workers=1)
     try:
         ((_, result),) = train(executor, job(tmp_path, 0, die=True))
         assert isinstance(result, Failure)
+        assert result.kind == "mishap"
         ((_, result),) = train(executor, job(tmp_path, 1))
         assert result.env_steps == 10
     finally:

@@ -102,6 +102,26 @@ def test_code_that_is_in_no_file(tmp_path, how):
     assert "finished with 1.0" in done.stdout
 
 
+@pytest.mark.ray
+def test_a_script_with_a_learner_of_its_own_and_without_a_main_guard_on_ray(tmp_path):
+    pytest.importorskip("ray", reason="needs pip install 'metapbt[ray]' (make test-ray)")
+    (tmp_path / "script.py").write_text(a_script("__main__:L", "executor=ray"))
+    done = python(tmp_path, "-P", "script.py")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == ["script", "finished with 1.0"]  # what workers say is in Ray's logs
+    assert "Traceback" not in done.stderr
+    done = python(tmp_path, "-c", a_script("__main__:L", "executor=ray", "seed=1"))
+    assert "is defined where workers cannot read it" in done.stderr.strip().splitlines()[-1]
+
+
+def test_without_ray_one_line_says_what_to_install(inline, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    status, said = inline("executor=ray")
+    assert status == 1
+    assert said.startswith("metapbt: error: executor=ray needs Ray: pip install 'metapbt[ray]'")
+    assert len(said.splitlines()) == 1
+
+
 def test_a_learner_that_workers_cannot_read_is_one_line(tmp_path):
     done = python(tmp_path, "-c", a_script("__main__:L"))
     last = done.stderr.strip().splitlines()[-1]

@@ -1,0 +1,1 @@
+"""metapbt inside other libraries."""

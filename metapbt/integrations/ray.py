@@ -1,0 +1,402 @@
+"""A scheduler for people who tune with Ray Tune: metapbt's methods, with memory, in place of Ray's own.
+
+Example:
+    >>> from ray import tune                                                        # doctest: +SKIP
+    >>> from metapbt.integrations.ray import Scheduler                              # doctest: +SKIP
+    >>> scheduler = Scheduler({"lr": tune.loguniform(1e-5, 1e-2)}, perturbation_interval=5)  # doctest: +SKIP
+    >>> config = tune.TuneConfig(scheduler=scheduler, metric="score", mode="max", num_samples=4)  # doctest: +SKIP
+    >>> tune.Tuner(trainable, tune_config=config).fit()                             # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from metapbt.errors import MetapbtError, one_line, shown
+from metapbt.history import Record, Ref
+from metapbt.integrations.living import AmongTheLiving
+from metapbt.integrations.memory import remembered
+from metapbt.integrations.ray_space import configured, from_ray, values_in
+from metapbt.log import LOGGER
+from metapbt.plain import number, same, whole_number
+from metapbt.population.tuner import MODES, Tuner
+from metapbt.space import Hyperparameters, Space
+
+try:
+    from ray.tune.experiment import Trial
+    from ray.tune.schedulers import TrialScheduler
+    from ray.tune.search import SearchGenerator
+except ImportError as error:
+    raise MetapbtError(
+        f"metapbt.integrations.ray needs Ray Tune: pip install 'metapbt[ray]' ({one_line(error)})"
+    ) from error
+
+_NOT_FOR_TRIALS = ("candidates", "eras", "budget", "initial")  # arguments of a Tuner's
+
+
+@dataclass(frozen=True)
+class _Report:
+    """What a trial brought in an interval."""
+
+    time: float
+    value: float
+    hyperparameters: Hyperparameters
+
+
+class Scheduler(TrialScheduler):
+    """Population-based training of Ray Tune's trials, each a member of a population.
+
+    After every ``perturbation_interval`` a trial is saved and paused. Once all have come so far (or with
+    ``synch=False`` at once) the worst take over checkpoint and new hyperparameters from better ones. Trials may be
+    functions that report checkpoints or classes that save and load them.
+
+    - Whoever ends early, fails or is stopped keeps nobody waiting, and takes no place among the worst.
+    - NaN is the worst that a trial can report, and nobody copies who reported it.
+    - A trial that goes on must train with the hyperparameters it was given. Where its reports show others (in its
+      ``config``, or under a hyperparameter's own name), as when restoring a checkpoint overwrites them, that is an
+      error and not a silent change of the experiment.
+    - A trial must report a checkpoint of where it paused, or it would train that interval twice.
+
+    What trials did stands in ``scheduler.tuner.history``; with ``results_dir`` also in a run directory, which
+    ``metapbt report`` and the memory of later runs read.
+    """
+
+    _supports_buffered_results = False  # a decision follows each report
+
+    def __init__(
+        self,
+        space: Space | Mapping[str, Any],
+        method: str = "pb2",
+        *,
+        perturbation_interval: float,
+        time_attr: str = "training_iteration",
+        metric: str | None = None,
+        mode: str | None = None,
+        population_size: int | None = None,
+        synch: bool = True,
+        memory_of: str | Path | None = None,
+        selection: str | Mapping[str, Any] = "truncation",
+        **settings: Any,
+    ) -> None:
+        """Say what is tuned, and how.
+
+        Args:
+            space: what the scheduler tunes: a space as of ``metapbt.Tuner``, in which Ray's own ``tune.uniform``,
+                ``loguniform``, ``randint``, ``lograndint`` and ``choice`` may stand; nested as in the trials' config.
+                A trial begins with what ``param_space`` gives it, or else with what the method chooses.
+            method: a known method, or one's own explorer as ``package.module:Class``.
+            perturbation_interval: how much of ``time_attr`` trials train between two decisions.
+            time_attr: what is reported that grows with training.
+            metric: what is reported that is tuned for; may be said in ``TuneConfig`` instead.
+            mode: ``max`` or ``min``; may be said in ``TuneConfig`` instead.
+            population_size: how many trials; None for as many as Ray Tune is asked for (``num_samples``).
+            synch: whether all trials wait for each other; False decides for each as it reports.
+            memory_of: for methods with memory: a folder of runs that they learn from, of the same ``env`` and
+                ``learner`` on other ``context``s; or give ``memory`` itself.
+            selection: who copies whom, as of ``metapbt.Tuner``.
+            settings: further arguments of ``metapbt.Tuner``: ``seed``, ``quantile``, ``constraint``, the method's own;
+                ``results_dir``, ``env``, ``context``, ``learner`` and ``name`` for a run directory.
+
+        Raises:
+            MetapbtError: Ray is not installed, a name is unknown, or a number or range is not what it must be.
+        """
+        super().__init__()
+        interval = number(perturbation_interval)
+        if interval is None or not 0 < interval < math.inf:
+            raise MetapbtError(f"perturbation_interval must be a number > 0, got {shown(perturbation_interval)}")
+        if mode is not None and mode not in MODES:
+            raise MetapbtError(f"mode must be max or min, got {shown(mode)}")
+        for name in _NOT_FOR_TRIALS:
+            if name in settings:
+                raise MetapbtError(f"{name} is not for Ray Tune's trials; metapbt.Tuner has it")
+        if population_size is not None:
+            population_size = whole_number("population_size", population_size, 1)
+        self.space = space if isinstance(space, Space) else Space(from_ray(space))
+        self._interval, self._time_attr = interval, time_attr
+        self._metric, self._mode = metric, mode
+        self._size, self._synch = population_size, synch
+        self._arguments = {
+            "method": method,
+            "selection": {"name": f"{AmongTheLiving.__module__}:{AmongTheLiving.__name__}", "among": selection},
+            **settings,
+            **remembered(method, memory_of, settings),
+        }
+        self._begin()
+        # All that can be wrong with them shows here, and not once trials are under way.
+        if population_size is not None:
+            kept_nowhere = {name: value for name, value in self._arguments.items() if name != "results_dir"}
+            Tuner(self.space, population_size=population_size, **kept_nowhere)
+
+    def _begin(self) -> None:
+        self.tuner: Tuner | None = None
+        self._members: dict[str, int] = {}  # by the trial's id, in the order in which trials were added
+        self._gone: set[int] = set()
+        self._reports: dict[int, _Report] = {}  # of those that wait for a decision
+        self._checkpoints: dict[Ref, Any] = {}
+        self._copied: set[int] = set()  # who starts first, while the checkpoint that it starts from is there
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Ray Tune keeps its schedulers as they were before the first trial."""
+        state = dict(self.__dict__)
+        for name in ("tuner", "_members", "_gone", "_reports", "_checkpoints", "_copied"):
+            state.pop(name)
+        return state
+
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        """Begin as at first."""
+        self.__dict__.update(state)
+        self._begin()
+
+    # What Ray Tune calls.
+
+    def set_search_properties(self, metric: str | None, mode: str | None, **_spec: Any) -> bool:
+        """Take metric and mode from ``TuneConfig``; False where they were given before."""
+        if (metric and self._metric) or (mode and self._mode):
+            return False
+        self._metric, self._mode = metric or self._metric, mode or self._mode
+        return True
+
+    def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:
+        """Make a trial a member, with the hyperparameters that it begins with."""
+        if isinstance(tune_controller.search_alg, SearchGenerator):
+            raise MetapbtError("a search algorithm cannot choose hyperparameters beside this scheduler: leave it out")
+        tuner = self.tuner if self.tuner is not None else self._first(tune_controller)
+        member = len(self._members)
+        if member >= tuner.population_size:
+            raise MetapbtError(
+                f"population_size={tuner.population_size}, but Ray Tune has more trials: say num_samples="
+                f"{tuner.population_size}, or leave population_size out"
+            )
+        self._members[trial.trial_id] = member
+        chosen = dict(tuner.assignments[member].hyperparameters)
+        given = values_in(trial.config, self.space)
+        if given:
+            try:
+                chosen = self.space.checked({**chosen, **given})
+            except MetapbtError as error:
+                raise MetapbtError(f"param_space: {error}") from error
+        self._configure(trial, chosen)
+
+    def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
+        """Let a trial go on until its interval is over, and then pause it."""
+        with self._closed_on_error():
+            waits = self._members[trial.trial_id] in self._reports or self._report(trial, result, ended=False)
+        return str(TrialScheduler.PAUSE if waits else TrialScheduler.CONTINUE)
+
+    def on_trial_complete(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> None:
+        """Take a trial's last report; nobody waits for it any more."""
+        if self._members[trial.trial_id] not in self._reports:
+            self._report(trial, result, ended=True)
+        self._leave(tune_controller, trial)
+
+    def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:
+        """Nobody waits any more for a trial that failed."""
+        self._reports.pop(self._members[trial.trial_id], None)
+        self._leave(tune_controller, trial)
+
+    def on_trial_remove(self, tune_controller: Any, trial: Trial) -> None:
+        """Nobody waits any more for a trial that was stopped while it was paused."""
+        self._leave(tune_controller, trial)
+
+    def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
+        """Decide for those that are paused, where it is time, and return who goes on first."""
+        trials = {self._members[trial.trial_id]: trial for trial in tune_controller.get_trials()}
+        if self.tuner is not None:
+            if tune_controller.search_alg.is_finished():  # no more trials will come
+                self._gone |= set(range(self.tuner.population_size)) - trials.keys()
+            with self._closed_on_error():
+                self._decide(self.tuner, trials)
+        free = [
+            (member not in self._copied, self._time(member), member)
+            for member, trial in trials.items()
+            if trial.status in (Trial.PENDING, Trial.PAUSED) and member not in self._reports and not trial.is_saving
+        ]
+        return trials[min(free)[2]] if free else None
+
+    def debug_string(self) -> str:
+        """One line for Ray Tune's reports."""
+        done = 0 if self.tuner is None else self.tuner.history.generations
+        return f"metapbt {self._arguments['method']}: {done} generations"
+
+    # What we make of it.
+
+    def _first(self, tune_controller: Any) -> Tuner:
+        """The tuner, once it is known how many trials there are."""
+        if not self._metric or not self._mode:
+            raise MetapbtError("metric and mode must be given, to TuneConfig or to the scheduler")
+        size = self._size or getattr(tune_controller.search_alg, "total_samples", 0)
+        if not size:
+            raise MetapbtError("how many trials there are to be cannot be told: say population_size")
+        tuner = Tuner(self.space, population_size=size, mode=self._mode, **self._arguments)
+        if len(tuner.history):
+            path = tuner.path
+            tuner.close(finished=True)
+            raise MetapbtError(
+                f"{path} holds a run already, whose trials are gone: choose another name or seed, or say resume=False, "
+                "which begins it anew"
+            )
+        tuner.start()
+        if len(tuner.assignments) != size:
+            raise MetapbtError(
+                f"method '{self._arguments['method']}' begins with {len(tuner.assignments)} configurations, and not "
+                f"with one for each of {size} trials"
+            )
+        self.tuner = tuner
+        return tuner
+
+    def _report(self, trial: Trial, result: Mapping[str, Any], ended: bool) -> bool:
+        """Take a report at the end of an interval; returns whether it was one."""
+        member, hyperparameters = self._members[trial.trial_id], self._trained_with(trial, result)
+        time = number(result.get(self._time_attr))
+        if time is None:
+            if ended:
+                return False  # it ended before it reported anything
+            raise MetapbtError(_lacking(trial, self._time_attr, result))
+        begun = self._time(member)
+        if time <= begun or not (ended or time >= begun + self._interval):
+            return False
+        value = number(result.get(str(self._metric)))
+        if value is None:
+            raise MetapbtError(_lacking(trial, str(self._metric), result))
+        whole = int(time) if time == int(time) else time
+        self._reports[member] = _Report(whole, value, hyperparameters)
+        return True
+
+    def _trained_with(self, trial: Trial, result: Mapping[str, Any]) -> Hyperparameters:
+        """The hyperparameters of a trial, where its report does not show others."""
+        asked = values_in(trial.config, self.space)
+        for name, value in asked.items():
+            path = name.replace(".", "/")
+            for key in (f"config/{path}", path):
+                if key in result and not _alike(result[key], value):
+                    raise MetapbtError(
+                        f"trial {trial.trial_id} was to train with {name}={shown(value)}, but reports "
+                        f"{shown(result[key])}: set hyperparameters from config after a checkpoint is restored, which "
+                        "may bring along those of the trial that it is of"
+                    )
+        return self.space.checked(asked)
+
+    @contextmanager
+    def _closed_on_error(self) -> Iterator[None]:
+        """Let others open the run directory where an error is about to end the experiment."""
+        try:
+            yield
+        except BaseException:
+            if self.tuner is not None:
+                self.tuner.close(finished=False)
+            raise
+
+    def _leave(self, tune_controller: Any, trial: Trial) -> None:
+        self._gone.add(self._members[trial.trial_id])
+        tuner = self.tuner
+        if tuner is None or len(self._gone) < tuner.population_size:
+            return
+        if self._reports:
+            self._tell(tuner, {self._members[each.trial_id]: each for each in tune_controller.get_trials()})
+        if tuner.path is not None:
+            LOGGER.info("the trials' records are in %s", tuner.path)
+        tuner.close(finished=True)
+
+    def _decide(self, tuner: Tuner, trials: Mapping[int, Trial]) -> None:
+        """Decide for all once everybody is saved and paused, or has gone; or for each alone."""
+        ready = {
+            member
+            for member in self._reports
+            if member in self._gone or (trials[member].status == Trial.PAUSED and not trials[member].is_saving)
+        }
+        living = set(range(tuner.population_size)) - self._gone
+        if self._synch:
+            if living and living <= ready:
+                self._tell(tuner, trials)
+            return
+        for member in sorted(ready):
+            self._tell(tuner, trials, [member])
+
+    def _tell(self, tuner: Tuner, trials: Mapping[int, Trial], members: Collection[int] | None = None) -> None:
+        """Tell what members brought (all, unless it says whose), and configure them for what they do next."""
+        told = sorted(self._reports if members is None else members)
+        for member in told:
+            if member not in self._gone:
+                _check_saved(trials[member], self._time_attr, self._reports[member].time)
+        records = [self._record(tuner, member, self._reports[member]) for member in told]
+        for record in records:
+            self._checkpoints[record.ref] = copy.copy(trials[record.member].latest_checkpoint_result)
+        # Those who have gone are behind nobody: a generation is what all have trained.
+        others = set(range(tuner.population_size)) - self._gone - set(told)
+        newest = min([record.generation for record in records] + [tuner.coming_generation(m) - 1 for m in others])
+        absent = [m for m in sorted(self._gone - set(told)) if tuner.coming_generation(m) <= newest]
+        tuner.observe(sorted([*records, *(_failed(tuner, m) for m in absent)], key=lambda record: record.member))
+        keeps = tuner.keeps()
+        self._checkpoints = {ref: saved for ref, saved in self._checkpoints.items() if ref in keeps}
+        for member in told:
+            del self._reports[member]
+            if member not in self._gone:
+                self._go_on(tuner, member, trials[member])
+
+    def _record(self, tuner: Tuner, member: int, report: _Report) -> Record:
+        value = report.value if self._mode == "max" else -report.value
+        return tuner.record(
+            member, env_steps=report.time, train_return=float(value), hyperparameters=report.hyperparameters
+        )
+
+    def _go_on(self, tuner: Tuner, member: int, trial: Trial) -> None:
+        assignment = tuner.assignments[member]
+        self._copied.discard(member)
+        if assignment.kind == "continue":
+            return
+        start = None if assignment.start is None else self._checkpoints[assignment.start]
+        if start is None and assignment.start is not None:
+            raise MetapbtError(f"trial {trial.trial_id} cannot copy one that has saved no checkpoint")
+        self._configure(trial, dict(assignment.hyperparameters))
+        trial.run_metadata.checkpoint_manager._latest_checkpoint_result = copy.copy(start)
+        self._copied.add(member)
+
+    def _configure(self, trial: Trial, hyperparameters: Hyperparameters) -> None:
+        trial.set_config(configured(trial.config, self.space, hyperparameters))
+        shown_too = {name.replace(".", "/"): value for name, value in hyperparameters.items()}
+        trial.evaluated_params = {**(trial.evaluated_params or {}), **shown_too}
+
+    def _time(self, member: int) -> float:
+        """At what time a member's coming interval begins."""
+        before = None if self.tuner is None else self.tuner.counts_on(member)
+        return before.env_steps if before else 0
+
+
+def _failed(tuner: Tuner, member: int) -> Record:
+    before = tuner.counts_on(member)
+    return tuner.record(member, env_steps=before.env_steps if before else 0, train_return=math.nan, failed=True)
+
+
+def _check_saved(trial: Trial, time_attr: str, time: float) -> None:
+    """Refuse to go on where a trial was not saved where it paused: it would train that interval again."""
+    saved = trial.latest_checkpoint_result
+    if saved is None or saved.checkpoint is None:
+        raise MetapbtError(
+            f"trial {trial.trial_id} has saved no checkpoint at {time_attr}={time:g}: report one with each interval's "
+            "last result, or implement save_checkpoint"
+        )
+    at = number(saved.metrics.get(time_attr))
+    if at is not None and at != time:
+        raise MetapbtError(
+            f"trial {trial.trial_id} paused at {time_attr}={time:g}, but its checkpoint is of {time_attr}={at:g}: "
+            "report one with each interval's last result"
+        )
+
+
+def _lacking(trial: Trial, name: str, result: Mapping[str, Any]) -> str:
+    reported = ", ".join(sorted(key for key in result if not key.startswith("config/")))
+    return f"trial {trial.trial_id} reports no number called '{name}'; it reports {reported}"
+
+
+def _alike(reported: Any, asked: Any) -> bool:
+    """Whether a report shows what was asked for, be it in another precision."""
+    one, other = number(reported), number(asked)
+    if one is not None and other is not None:
+        return math.isclose(one, other, rel_tol=1e-5)
+    return same(reported, asked) if isinstance(reported, str | bool | int | float | type(None)) else True
