@@ -25,7 +25,8 @@ from metapbt.integrations.memory import remembered
 from metapbt.integrations.ray_space import configured, from_ray, values_in
 from metapbt.log import LOGGER
 from metapbt.plain import number, same, whole_number
-from metapbt.population.tuner import MODES, Tuner
+from metapbt.population.told import MODES
+from metapbt.population.tuner import Tuner
 from metapbt.space import Hyperparameters, Space
 
 try:
@@ -153,8 +154,6 @@ class Scheduler(TrialScheduler):
         self.__dict__.update(state)
         self._begin()
 
-    # What Ray Tune calls.
-
     def set_search_properties(self, metric: str | None, mode: str | None, **_spec: Any) -> bool:
         """Take metric and mode from ``TuneConfig``; False where they were given before."""
         if (metric and self._metric) or (mode and self._mode):
@@ -223,8 +222,6 @@ class Scheduler(TrialScheduler):
         """One line for Ray Tune's reports."""
         done = 0 if self.tuner is None else self.tuner.history.generations
         return f"metapbt {self._arguments['method']}: {done} generations"
-
-    # What we make of it.
 
     def _first(self, tune_controller: Any) -> Tuner:
         """The tuner, once it is known how many trials there are."""
