@@ -23,8 +23,9 @@ from metapbt.history import Record, Ref
 from metapbt.integrations.living import AmongTheLiving
 from metapbt.integrations.memory import remembered
 from metapbt.integrations.ray_space import configured, from_ray, values_in
+from metapbt.integrations.ray_trials import check_saved, lacking, trained_with
 from metapbt.log import LOGGER
-from metapbt.plain import number, same, whole_number
+from metapbt.plain import number, whole_number
 from metapbt.population.told import MODES
 from metapbt.population.tuner import Tuner
 from metapbt.space import Hyperparameters, Space
@@ -249,35 +250,21 @@ class Scheduler(TrialScheduler):
 
     def _report(self, trial: Trial, result: Mapping[str, Any], ended: bool) -> bool:
         """Take a report at the end of an interval; returns whether it was one."""
-        member, hyperparameters = self._members[trial.trial_id], self._trained_with(trial, result)
+        member, hyperparameters = self._members[trial.trial_id], trained_with(trial, result, self.space)
         time = number(result.get(self._time_attr))
         if time is None:
             if ended:
                 return False  # it ended before it reported anything
-            raise MetapbtError(_lacking(trial, self._time_attr, result))
+            raise MetapbtError(lacking(trial, self._time_attr, result))
         begun = self._time(member)
         if time <= begun or not (ended or time >= begun + self._interval):
             return False
         value = number(result.get(str(self._metric)))
         if value is None:
-            raise MetapbtError(_lacking(trial, str(self._metric), result))
+            raise MetapbtError(lacking(trial, str(self._metric), result))
         whole = int(time) if time == int(time) else time
         self._reports[member] = _Report(whole, value, hyperparameters)
         return True
-
-    def _trained_with(self, trial: Trial, result: Mapping[str, Any]) -> Hyperparameters:
-        """The hyperparameters of a trial, where its report does not show others."""
-        asked = values_in(trial.config, self.space)
-        for name, value in asked.items():
-            path = name.replace(".", "/")
-            for key in (f"config/{path}", path):
-                if key in result and not _alike(result[key], value):
-                    raise MetapbtError(
-                        f"trial {trial.trial_id} was to train with {name}={shown(value)}, but reports "
-                        f"{shown(result[key])}: set hyperparameters from config after a checkpoint is restored, which "
-                        "may bring along those of the trial that it is of"
-                    )
-        return self.space.checked(asked)
 
     @contextmanager
     def _closed_on_error(self) -> Iterator[None]:
@@ -320,7 +307,7 @@ class Scheduler(TrialScheduler):
         told = sorted(self._reports if members is None else members)
         for member in told:
             if member not in self._gone:
-                _check_saved(trials[member], self._time_attr, self._reports[member].time)
+                check_saved(trials[member], self._time_attr, self._reports[member].time)
         records = [self._record(tuner, member, self._reports[member]) for member in told]
         for record in records:
             self._checkpoints[record.ref] = copy.copy(trials[record.member].latest_checkpoint_result)
@@ -368,32 +355,3 @@ class Scheduler(TrialScheduler):
 def _failed(tuner: Tuner, member: int) -> Record:
     before = tuner.counts_on(member)
     return tuner.record(member, env_steps=before.env_steps if before else 0, train_return=math.nan, failed=True)
-
-
-def _check_saved(trial: Trial, time_attr: str, time: float) -> None:
-    """Refuse to go on where a trial was not saved where it paused: it would train that interval again."""
-    saved = trial.latest_checkpoint_result
-    if saved is None or saved.checkpoint is None:
-        raise MetapbtError(
-            f"trial {trial.trial_id} has saved no checkpoint at {time_attr}={time:g}: report one with each interval's "
-            "last result, or implement save_checkpoint"
-        )
-    at = number(saved.metrics.get(time_attr))
-    if at is not None and at != time:
-        raise MetapbtError(
-            f"trial {trial.trial_id} paused at {time_attr}={time:g}, but its checkpoint is of {time_attr}={at:g}: "
-            "report one with each interval's last result"
-        )
-
-
-def _lacking(trial: Trial, name: str, result: Mapping[str, Any]) -> str:
-    reported = ", ".join(sorted(key for key in result if not key.startswith("config/")))
-    return f"trial {trial.trial_id} reports no number called '{name}'; it reports {reported}"
-
-
-def _alike(reported: Any, asked: Any) -> bool:
-    """Whether a report shows what was asked for, be it in another precision."""
-    one, other = number(reported), number(asked)
-    if one is not None and other is not None:
-        return math.isclose(one, other, rel_tol=1e-5)
-    return same(reported, asked) if isinstance(reported, str | bool | int | float | type(None)) else True
