@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from metapbt.errors import MemberError, MetapbtError
 from metapbt.execution import Executor
 from metapbt.execution.base import Job
+from metapbt.execution.inline import InlineExecutor
 from metapbt.history import Record
 from metapbt.log import LOGGER
 from metapbt.population.tuner import Tuner
@@ -51,16 +52,20 @@ class Intervals:
         self._under_way |= coming
         self._ahead.clear()
 
-    def start_ahead(self, tuner: Tuner, members: Iterable[int]) -> None:
-        """Start intervals of the generation to come, so far as they are not yet; ``start`` is to be told all of them.
+    def look_ahead(self, tuner: Tuner, reported: Sequence[Record]) -> None:
+        """Start intervals of the generation to come, of who is sure to go on; ``start`` is told of them all the same.
 
         Args:
-            tuner: one that has looked ahead.
-            members: they are sure to go on.
+            tuner: which has not observed the records yet.
+            reported: of the generation under way.
         """
-        coming = set(members) - self._ahead
-        self._submit(tuner, coming)
-        self._ahead |= coming
+        # What trains in this process trains in turn: nobody waits.
+        if isinstance(self._executor, InlineExecutor) or not (self._plan.looks_ahead and self._under_way):
+            return
+        ahead = tuner.ahead(reported)
+        sure = {member for member in ahead.assignments if self._plan.goes_on(ahead, member)}
+        self._submit(ahead, sure - self._ahead)
+        self._ahead |= sure
 
     def next(self, tuner: Tuner) -> Record:
         """Wait for an interval to end, and return its record.

@@ -159,8 +159,6 @@ def _train(
     fills the time that decisions take, too. Asynchronous members decide as they report, once the candidates, if there
     are any, have been screened together.
     """
-    # What trains in this process trains in turn: nobody waits.
-    looks_ahead = plan.looks_ahead and not isinstance(executor, InlineExecutor)
     intervals = Intervals(plan, directory, executor)
     waiting: dict[int, Record] = {}
     reason = stop_reason(tuner.history, plan.stop) if plan.stop else None
@@ -170,9 +168,7 @@ def _train(
         record = intervals.next(tuner)
         heed()
         waiting[record.member] = record
-        if looks_ahead and intervals.under_way:
-            ahead = tuner.ahead(list(waiting.values()))
-            intervals.start_ahead(ahead, [member for member in ahead.assignments if plan.goes_on(ahead, member)])
+        intervals.look_ahead(tuner, list(waiting.values()))
         for callback in callbacks:
             callback.on_record(record)
         if intervals.under_way and (tuner.screening or not plan.asynchronous):
