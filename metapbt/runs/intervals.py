@@ -54,11 +54,6 @@ class Intervals:
         self._given_up = dict(given_up or {}) if plan.on_failure == "replace" else {}
 
     @property
-    def elsewhere(self) -> bool:
-        """Whether they train beside this process; what trains in it trains in turn, and nobody waits."""
-        return not isinstance(self._executor, InlineExecutor)
-
-    @property
     def under_way(self) -> int:
         """How many intervals, those ahead not counted."""
         return len(self._under_way)
@@ -70,16 +65,20 @@ class Intervals:
         self._under_way |= coming
         self._ahead.clear()
 
-    def start_ahead(self, tuner: Tuner, members: Iterable[int]) -> None:
-        """Start intervals of the generation to come, so far as they are not yet; ``start`` is to be told all of them.
+    def look_ahead(self, tuner: Tuner, reported: Sequence[Record]) -> None:
+        """Start intervals of the generation to come, of who is sure to go on; ``start`` is told of them all the same.
 
         Args:
-            tuner: one that has looked ahead.
-            members: they are sure to go on.
+            tuner: which has not observed the records yet.
+            reported: of the generation under way.
         """
-        coming = set(members) - self._ahead
-        self._submit(tuner, coming)
-        self._ahead |= coming
+        # What trains in this process trains in turn: nobody waits.
+        if isinstance(self._executor, InlineExecutor) or not (self._plan.looks_ahead and self._under_way):
+            return
+        ahead = tuner.ahead(reported)
+        sure = {member for member in ahead.assignments if self._plan.goes_on(ahead, member)}
+        self._submit(ahead, sure - self._ahead)
+        self._ahead |= sure
 
     def next(self, tuner: Tuner) -> Record:
         """Wait for an interval to end, and return its record.

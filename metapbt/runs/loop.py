@@ -172,9 +172,7 @@ def _train(
         record = intervals.next(tuner)
         heed()
         waiting[record.member] = record
-        if plan.looks_ahead and intervals.elsewhere and intervals.under_way:
-            ahead = tuner.ahead(list(waiting.values()))
-            intervals.start_ahead(ahead, [member for member in ahead.assignments if plan.goes_on(ahead, member)])
+        intervals.look_ahead(tuner, list(waiting.values()))
         for callback in callbacks:
             callback.on_record(record)
         if intervals.under_way and (tuner.screening or not plan.asynchronous):
