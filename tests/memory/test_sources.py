@@ -68,6 +68,12 @@ def test_all_takes_every_context_but_the_targets_own(results):
     assert 0.3 in lengths(results, "all", target=0.3, include_target=True)
 
 
+def test_sources_may_lie_in_several_places(results):
+    add_run(results / "more", pole_length=1.5)
+    add_run(results / "most", pole_length=1.6)
+    assert lengths([results / "most", results / "more"]) == [1.6, 1.5]
+
+
 def test_a_chosen_context_brings_all_its_runs(results):
     add_run(results, pole_length=0.3, seed=1)
     add_run(results, pole_length=0.3, method="pbt")
