@@ -182,11 +182,12 @@ def chaos(kind: Kind, kills: int, folder: Path, draw: random.Random, strike: Str
         raise Lost(f"an uninterrupted run failed: {(folder / 'whole.log').read_text()[-500:]}")
     usual = time.monotonic() - began
     expected = records(folder / "whole") if kind.whole else None
+    longest = usual * (1.5 if strike is None else 0.2)  # workers and nodes are there for a part of the time
     count, runs = 0, 0
     while count < kills or not runs:
         name = f"run_{runs}"
         process, before = begin(name), count
-        while (status := ended(process, draw.uniform(0, 1.5 * usual))) is None:
+        while (status := ended(process, draw.uniform(0, longest))) is None:
             if count == kills or (strike is not None and count - before == MOST_LOST):
                 status = ended(process, LONGEST)
                 break

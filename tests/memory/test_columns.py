@@ -254,7 +254,7 @@ def test_tables_of_version_2_are_read_as_those_of_today(tmp_path):
     history, identity = awkward(0, restarts=False), Identity("x", "env", TARGET, "pb2", "pb2", "ppo", 0)
     table = to_table(identity, history)
     features = pa.array([[("gravity", 7.0)]] * len(table), pa.map_(pa.string(), pa.float64()))
-    later = ["name", "era", "restart", "teacher_member", "teacher_generation", "until_steps", "spent_steps"]
+    later = ["name", "era", "restart", "failed", "teacher_member", "teacher_generation", "until_steps", "spent_steps"]
     old = table.drop_columns([*later, "context.gravity", "context.robot", "schema_version"])
     old = old.append_column("context", features).append_column("schema_version", pa.array([2] * len(table)))
     pq.write_table(old, tmp_path / "records.parquet")

@@ -65,6 +65,7 @@ def make_run(
             "member": member,
             "env_steps": (generation + 1) * interval,
             "spent_steps": (2 * generation + member + 1) * interval,
+            "failed": False,
             "train_return": 100.0 - member,
             "eval_return": score + 5 * member,
             "best": member == 0,

@@ -136,7 +136,7 @@ def crafted(path, rows, columns=None, **more):
     names = {
         "schema_version": 3, "run_id": "r", "env": "e", "method": "m", "name": "n", "learner": "l", "seed": 0,
         "era": 0, "generation": 0, "member": 0, "parent": 0, "parent_generation": 0, "teacher_member": 0,
-        "teacher_generation": 0, "restart": False, "source": "random", "env_steps": 1,
+        "teacher_generation": 0, "restart": False, "failed": False, "source": "random", "env_steps": 1,
         "until_steps": 1, "spent_steps": 1, "train_return": 0.0,
         "eval_return": 0.0, "episodes": 1, "wall_seconds": 0.0, **(columns or {}),
     }  # fmt: skip
@@ -176,11 +176,11 @@ def measured(path):
 @pytest.mark.parametrize(
     ("rows", "columns", "more", "words"),
     [
-        (6_000_000, {}, {}, "rows of 23 columns are no run's records"),
-        (4_500_000, {}, {}, "rows of 23 columns are too many for records"),
+        (6_000_000, {}, {}, "rows of 24 columns are no run's records"),
+        (4_500_000, {}, {}, "rows of 24 columns are too many for records"),
         (300_000, {"hp.x": "x" * 100_000}, {}, "texts are too long for records"),
         (1000, {"hp.x": "x"}, {"compression": "zstd"}, "its compression is not SNAPPY"),
-        (1, {f"hp.x{n}": "x" for n in range(3000)}, {}, "1 rows of 3,023 columns are no run's records"),
+        (1, {f"hp.x{n}": "x" for n in range(3000)}, {}, "1 rows of 3,024 columns are no run's records"),
     ],
     ids=["rows", "cells", "texts", "compression", "columns"],
 )
