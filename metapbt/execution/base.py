@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 import traceback
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from metapbt.errors import MetapbtError, named, one_line
 from metapbt.learners.contained import Left
 from metapbt.plain import number
+from metapbt.store.checkpoint import NotSaved
 
 if TYPE_CHECKING:
     from metapbt.files import Held
@@ -46,7 +47,8 @@ class Job:
 
 #: How a failure came about, and so whether training again may help: a learner that was ``refused`` will be again, one
 #: that ``raised`` most likely will, for training draws from seeds; a ``mishap`` of the machine need not come again.
-Kind = Literal["refused", "raised", "mishap"]
+#: What was trained and could not be saved, ``unsaved``, is the trouble of the whole run, not of its member.
+Kind = Literal["refused", "raised", "mishap", "unsaved"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,8 @@ class Failure:
         if isinstance(error, MetapbtError):  # its one line says it all
             line = _shortened(one_line(error), _LONGEST_LINE)
             return cls(line, line, "refused")
+        if isinstance(error, NotSaved):
+            return replace(cls.of(error.__cause__ or OSError(*error.args)), kind="unsaved")
         line = _shortened(named(error.raised if isinstance(error, Left) else error), _LONGEST_LINE)
         return cls(line, _traceback(error), "mishap" if _is_mishap(error) else "raised")
 

@@ -131,7 +131,7 @@ class Intervals:
         how = "failed" if times == 1 else f"failed {times} times" if times > RETRIES else "failed twice alike"
         where = "" if last.traceback == last.error else f" (traceback in {self._directory.log})"
         error = f"member {ref.member} {how} in generation {ref.generation}: {last.error}{where}"
-        if self._plan.on_failure == "stop":
+        if self._plan.on_failure == "stop" or last.kind == "unsaved":
             self._drain()
             raise MemberError(error)
         self._directory.held.check()  # where it is gone, that is why it failed

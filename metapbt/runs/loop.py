@@ -67,6 +67,7 @@ def drive(
         finally:
             deaf = _tell_end(tuner.history, tested, callbacks)
     except (Exception, SystemExit) as error:
+        executor.close()
         directory.held.check()  # where it is gone, whatever failed did so for that
         directory.mark_failed(one_line(error))
         raise

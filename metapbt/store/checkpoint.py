@@ -44,15 +44,22 @@ class Outcome:
         return None
 
 
+class NotSaved(OSError):
+    """A checkpoint could not be written: the disk's fault, not that of whoever trained it. Its cause says why."""
+
+
 def save_checkpoint(path: Path, state: Mapping[str, np.ndarray[Any, Any]], outcome: Outcome) -> None:
     """Write a checkpoint whole or not at all: a file that exists is a finished interval.
 
     Raises:
         MetapbtError: the state cannot be kept without a pickle.
-        OSError: the file cannot be written; its folder must exist, for that of a run that was deleted stays deleted.
+        NotSaved: the file cannot be written; its folder must exist, for that of a run that was deleted stays deleted.
     """
     text = np.frombuffer(json.dumps(asdict(outcome)).encode(), dtype=np.uint8)
-    write_arrays(path, {OUTCOME: text, **state}, parents=False)
+    try:
+        write_arrays(path, {OUTCOME: text, **state}, parents=False)
+    except OSError as error:
+        raise NotSaved(error.errno, error.strerror, error.filename) from error
 
 
 def load_checkpoint(path: Path) -> tuple[dict[str, np.ndarray[Any, Any]], Outcome]:

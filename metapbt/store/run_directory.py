@@ -259,14 +259,16 @@ class RunDirectory:
                 path.unlink()
 
     def keep_checkpoints(self, kept: Collection[Ref]) -> None:
-        """Remove all others, once the run has ended and nobody trains any more.
+        """Remove all others, once the run has ended and nobody trains any more; what killed workers left as well.
 
         Raises:
             MetapbtError: the directory is no more what was opened.
         """
         self.held.check()
-        for ref in self.checkpoints().keys() - set(kept):
-            self.checkpoint(ref).unlink()
+        for ref, path in self.checkpoints().items():
+            if ref not in kept:
+                path.unlink()
+        remove_leftovers(self._checkpoints)
 
     def checkpoints(self) -> dict[Ref, Path]:
         """The checkpoints that are there, whole or not."""
@@ -304,8 +306,13 @@ class RunDirectory:
         return None if self._replacing else Done.read(self._done)
 
     def mark_failed(self, error: str) -> None:
-        """Say what ended the run; nothing where that is what keeps it from being said, or where it has finished."""
+        """Say what ended the run; nothing where that is what keeps it from being said, or where it has finished.
+
+        Nobody trains any more.
+        """
         with suppress(OSError):
+            if self.held.in_place:
+                remove_leftovers(self._checkpoints)
             if self.held.in_place and not self.done:  # DONE may be there before what was to come after it failed
                 write_text_atomically(self._error, failure_text(error), parents=False)
 

@@ -241,11 +241,11 @@ def test_a_full_disk_ends_a_run_in_one_line_and_it_goes_on_when_there_is_room(sp
     """A real one: a filesystem of some kilobytes."""
     disk = tmp_path / "disk"
     disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(disk)]
+    mount = ["mount", "-t", "tmpfs", "-o", "size=80k", "tmpfs", str(disk)]
     if os.getuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode != 0:
         pytest.skip("cannot mount a small filesystem here")
     try:
-        (disk / "else").write_bytes(bytes(36 * 1024))
+        (disk / "else").write_bytes(bytes(48 * 1024))
         asked = command("disk/results", *SMALL, "budget.steps=40", "population.size=4")
         with pytest.raises(MetapbtError, match="No space left on device") as raised:
             metapbt.run(asked, space)

@@ -47,7 +47,7 @@ class Worst(Selection):
 @pytest.fixture
 def lost(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    for folder in (Path(__file__).parent, Path(__file__).parents[1]):
+    for folder in (tmp_path, Path(__file__).parent, Path(__file__).parents[1]):
         monkeypatch.syspath_prepend(str(folder))
     return lambda refs: monkeypatch.setenv("STAND_IN_LOST", json.dumps(refs))
 
@@ -179,3 +179,21 @@ def test_a_tuner_takes_no_state_in_which_somebody_goes_on_from_a_failure(space, 
         tuner.replay(list(run.history)[:8], {**dict.fromkeys(range(4)), 0: {
             "kind": "copy", "start": [1, 1], "source": "perturbed", "hyperparameters": dict(run.best.hyperparameters)
         }})  # fmt: skip
+
+
+@pytest.mark.parametrize("how", ["replace", "stop"])
+def test_what_a_worker_left_that_died_while_it_wrote_is_removed(space, lost, how):  # noqa: F811
+    lost([(2, 1)])
+    arguments = command("lost", "executor=processes", "executor.workers=1", f"on_failure={how}", method="pbt")
+    leaving = Path("lost/quadratic/default/pbt/seed_0/checkpoints/.metapbt-0123456789abcdef.tmp.npz")
+    callback = Path("leaves.py")
+    callback.write_text(
+        "from pathlib import Path\nfrom metapbt.callbacks import Callback\nclass Leaves(Callback):\n"
+        f"    def on_generation(self, history): Path({str(leaving)!r}).write_bytes(b'half')\n"
+    )
+    try:
+        metapbt.run([*arguments, "callbacks=[leaves:Leaves]"], space)
+    except MemberError:
+        assert how == "stop"
+    assert not leaving.exists()
+    assert problem(describe(RunDirectory(leaving.parents[1]))) is None
