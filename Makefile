@@ -13,10 +13,11 @@ demo: .venv/ready
 test: .venv/ready
 	$(BIN)/python -m pytest --numprocesses auto --dist worksteal --ignore=tests/fuzz
 
-# What make test shows with fewer seeds and kills, at length.
+# What make test shows with fewer seeds and kills, at length, and what takes longest.
 test-slow: .venv/ready
 	$(BIN)/python -m pytest --numprocesses auto --dist worksteal -m slow tests/memory/test_alone.py \
-		tests/population/test_known_optimum.py tests/runs/test_kills.py
+		tests/population/test_known_optimum.py tests/population/explorers/test_meta_pb2.py \
+		tests/runs/test_kills.py tests/study/test_local.py
 
 # With what takes long: beside Ray, the wheel in an empty environment, and a thousand examples for each fuzzer.
 test-all: .venv/ready .venv/brax .venv/ray

@@ -145,6 +145,7 @@ def test_a_study_that_is_stopped_leaves_nobody_behind_and_goes_on() -> None:
     assert records("results/mine") == records_of_an_undisturbed_study()
 
 
+@pytest.mark.slow
 def test_what_another_study_trains_is_waited_for() -> None:
     Path("shift_0.2").write_text("hold")
     first = started("study", "mine.yaml", "--jobs", "1")

@@ -187,6 +187,7 @@ def test_without_rows_of_any_source_it_is_pb2(empty):
     )
 
 
+@pytest.mark.slow
 def test_parts_can_be_switched_off(cache):
     past, plain = history((0.3, 0.8)), PB2Explorer(SPACE)
     only_first = MetaPB2Explorer(SPACE, memory(), steering=False, cache=cache)
@@ -204,6 +205,7 @@ def test_parts_can_be_switched_off(cache):
         assert all(s.hyperparameters in SPACE for s in (*first, *later))
 
 
+@pytest.mark.slow
 def test_a_new_explorer_suggests_what_the_old_one_would_have(cache):
     here = history((0.5, 0.8), generations=3, seed=9)
     old = MetaPB2Explorer(SPACE, memory(generations=4))  # trains
