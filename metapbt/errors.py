@@ -84,5 +84,5 @@ def unknown_name(kind: str, name: object, known: Iterable[str]) -> MetapbtError:
     """
     names, word = sorted(known), shown_word(name)
     nearest = difflib.get_close_matches(word, names, n=1, cutoff=0.5)
-    hint = f"; did you mean '{nearest[0]}'?" if nearest else ";"
+    hint = f"; did you mean '{nearest[0]}'?" if nearest else ""
     return MetapbtError(f"unknown {kind} '{word}'{hint} (known: {', '.join(names)})")

@@ -112,7 +112,7 @@ def test_a_folder_of_ones_own_holds_studies_and_choices(tmp_path: Path) -> None:
     ("text", "said"),
     [
         ("a: {env: cart_pole, afer: b}", "group a: unknown override 'afer'"),
-        ("a: {env: cart_pole, after: b}", "group a: after: unknown group 'b'; (known: a)"),
+        ("a: {env: cart_pole, after: b}", "group a: after: unknown group 'b' (known: a)"),
         ("a: {after: b}\nb: {after: c}\nc: {after: a}", "groups a, b, c wait for each other"),
         ("a: {env: cart_pool}", "group a: unknown env"),
         ("a: {env: cart_pole, context.pole_lenght: 1}", "group a: unknown feature of cart_pole 'pole_lenght'"),

@@ -212,8 +212,8 @@ def test_a_space_without_categories_makes_all_variants_pb2():
     ("method", "setting", "message"),
     [
         ("pb2_mix", {"rounds": 0}, "method.rounds must be >= 1, got 0"),
-        ("pb2_mix", {"condition_on": "child"}, "unknown method.condition_on 'child'; (known: chosen, parent)"),
-        ("pb2_mult", {"without_rows": "nothing"}, "unknown method.without_rows 'nothing'; (known: parent, random)"),
+        ("pb2_mix", {"condition_on": "child"}, "unknown method.condition_on 'child' (known: chosen, parent)"),
+        ("pb2_mult", {"without_rows": "nothing"}, "unknown method.without_rows 'nothing' (known: parent, random)"),
         ("pb2_mult", {"dependent": "no"}, "method.dependent must be true or false, got 'no'"),
         ("pb2_rand", {"learn_from": "test_return"}, "(known: eval_return, train_return)"),
     ],
