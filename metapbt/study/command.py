@@ -8,7 +8,7 @@ import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from metapbt.errors import MetapbtError
 
@@ -28,9 +28,6 @@ A study is a YAML file of groups of runs:
   sources: {env: cart_pole, method: pb2, context.pole_length: [0.2, 0.8]}
   targets: {after: sources, env: cart_pole, method: [pb2, meta_pb2], context.pole_length: 0.35, seed: [0, 1]}
 docs/studies.md tells more."""
-
-#: What trains a study on a cluster, by its choice of ``cluster``; a choice of one's own is a template for Slurm.
-_CLUSTERS = {"slurm": "metapbt.study.slurm:submit"}
 
 
 def add_study(command: Callable[..., argparse.ArgumentParser]) -> None:
@@ -73,9 +70,8 @@ def _study(parsed: argparse.Namespace) -> int:
     words += ["--jobs", str(parsed.jobs)] if parsed.jobs else []
     if study.cluster in (None, "ray"):
         return run_and_tell(study, words, parsed.jobs, parsed.failed)
-    from metapbt.registry import lookup
+    from metapbt.study.slurm import submit  # a choice of one's own is a template for Slurm, too
 
-    submit: Any = lookup("cluster", study.cluster if study.cluster in _CLUSTERS else "slurm", _CLUSTERS)
     for line in submit(study, words, parsed.failed):
         print(line, flush=True)
     return 0
