@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
     from omegaconf import DictConfig
 
-    from metapbt.runs.agent import Agent
 
 _EXAMPLES = """\
 examples:
@@ -111,6 +110,8 @@ def _parser() -> argparse.ArgumentParser:
     import argparse
 
     from metapbt import __version__
+    from metapbt.report.command import add_data, add_report
+    from metapbt.runs.command import add_agent
     from metapbt.study.command import add_study
 
     parser = argparse.ArgumentParser(
@@ -133,90 +134,9 @@ def _parser() -> argparse.ArgumentParser:
         return made
 
     add_study(command)
-
-    report = command("report", _report, "figures and a page that compare methods over contexts")
-    report.add_argument("results", type=Path, metavar="RESULTS", help="a directory with runs in it")
-    report.add_argument("--out", type=Path, metavar="DIR", help="where to write (default: RESULTS/report)")
-
-    status = command(
-        "status", _status, "how many seeds are done; which are running, queued, failed, stopped or missing"
-    )
-    status.add_argument("results", type=Path, metavar="RESULTS", help="a directory with runs in it")
-    status.add_argument("--failed", action="store_true", help="only the runs that failed, each with its error")
-    status.add_argument("--rerun", action="store_true", help="with --failed: train them again (docs/clusters.md)")
-
-    replay = command("replay", _replay, "train one fresh agent on the hyperparameter schedule of a run's best member")
-    replay.add_argument("run", type=Path, metavar="RUN_DIR", help="the directory of a run")
-    replay.add_argument(
-        "--seed", type=int, help="of the fresh agent (default: the run's number; its draws are others all the same)"
-    )
-    replay.add_argument("--out", type=Path, metavar="DIR", help="where to write (default: RUN_DIR/replay)")
-
-    def agents(made: argparse.ArgumentParser, examples: str) -> argparse.ArgumentParser:
-        """Add what commands share that let a run's best agent act."""
-        made.formatter_class, made.epilog = argparse.RawDescriptionHelpFormatter, f"examples:\n{examples}"
-        made.add_argument("run", type=Path, metavar="RUN_DIR", help="the directory of a run")
-        made.add_argument(
-            "context", nargs="*", metavar="context.FEATURE=VALUE", help="features that differ from the run's"
-        )
-        made.add_argument(
-            "--seed", type=int, help="of the first episode, the others counted up (default: the run's test episodes)"
-        )
-        made.add_argument(
-            "--levels",
-            choices=["train", "validation", "test"],
-            default="test",
-            help="where a run holds levels out, as Procgen's do: on which the agent plays (default: test)",
-        )
-        made.add_argument(
-            "--sampled",
-            action=argparse.BooleanOptionalAction,
-            help="draw actions from the policy, or take the most likely ones (default: as the run evaluates)",
-        )
-        return made
-
-    evaluate = agents(
-        command("evaluate", _evaluate, "what a run's best agent is worth, here or in another context"),
-        "  metapbt evaluate results/lunar_lander/default/pb2/seed_0\n"
-        "  metapbt evaluate results/lunar_lander/default/pb2/seed_0 context.gravity=-5 --episodes 20 --json",
-    )
-    evaluate.add_argument("--episodes", type=int, help="how many (default: as many as the run was tested on)")
-    evaluate.add_argument("--json", action="store_true", help="print one JSON object, each episode's return in it")
-
-    video = agents(
-        command("video", _video, "write a video of a run's best agent"),
-        "  metapbt video results/lunar_lander/default/pb2/seed_0 --to lander.mp4\n"
-        "  metapbt video results/lunar_lander/default/pb2/seed_0 context.gravity=-5 --to moon.gif --episodes 3\n"
-        "  metapbt video results/procgen/game=starpilot/pb2/seed_0 --to game.webp --levels train --sampled --steps 90",
-    )
-    video.add_argument(
-        "--to",
-        type=Path,
-        required=True,
-        metavar="FILE",
-        help="ending in .mp4 (pip install 'metapbt[video]'), .gif or .webp",
-    )
-    video.add_argument("--episodes", type=int, default=1, help="how many, one after another (default: 1)")
-    video.add_argument("--fps", type=float, help="frames per second (default: as the environment says)")
-    video.add_argument("--steps", type=int, default=10_000, help="of each episode, at most (default: 10000)")
-
-    toy = command("toy", _toy, "figures and an animation of what populations did on env=quadratic")
-    toy.add_argument("results", type=Path, metavar="RESULTS", help="a directory with runs of env=quadratic in it")
-    toy.add_argument("--out", type=Path, metavar="DIR", help="where to write (default: RESULTS/figures)")
-
-    data = command("data", _data, "look at the records of many runs, check them, export them")
-    data.add_argument(
-        "action",
-        choices=["ls", "show", "check", "export"],
-        help="ls: the runs; show: their records in numbers; check: whether files are whole; export: one table of all",
-    )
-    data.add_argument("results", type=Path, metavar="RESULTS", help="a directory with runs in it")
-    data.add_argument(
-        "--memory",
-        action="store_true",
-        help="show: also how well memory of these runs predicts each context held out; takes seconds for each",
-    )
-    data.add_argument("--to", type=Path, metavar="FILE", help="export: a file ending in .csv, .parquet or .json")
+    add_report(command)
+    add_agent(command)
+    add_data(command)
     return parser
 
 
@@ -298,74 +218,6 @@ def _with_hydra(command: str, arguments: Sequence[str], do: Callable[[DictConfig
 
 def _is_sweep(arguments: Sequence[str]) -> bool:
     return any(argument in ("--multirun", "-m") for argument in arguments)
-
-
-def _report(parsed: argparse.Namespace) -> int:
-    from rich.console import Console
-
-    from metapbt.report.report import print_report, write_report
-
-    return print_report(write_report(parsed.results, parsed.out), Console())
-
-
-def _replay(parsed: argparse.Namespace) -> int:
-    from metapbt.runs.replay import replay
-
-    print(replay(parsed.run, parsed.seed, parsed.out).comparison)
-    return 0
-
-
-def _evaluate(parsed: argparse.Namespace) -> int:
-    import json
-
-    found = _agent(parsed).evaluate(parsed.episodes)
-    print(json.dumps(found.to_dict()) if parsed.json else found)
-    return 0
-
-
-def _video(parsed: argparse.Namespace) -> int:
-    from metapbt.runs.video import write_video
-
-    print(write_video(_agent(parsed), parsed.to, parsed.episodes, parsed.fps, parsed.steps))
-    return 0
-
-
-def _agent(parsed: argparse.Namespace) -> Agent:
-    from metapbt.overrides import features_of
-    from metapbt.runs.run import load
-
-    return load(parsed.run).agent(features_of(parsed.context), parsed.sampled, parsed.seed, parsed.levels)
-
-
-def _toy(parsed: argparse.Namespace) -> int:
-    from metapbt.report.overview import tell
-    from metapbt.report.toy.write import write_toy_figures
-
-    problems: list[MetapbtError] = []
-    for path in write_toy_figures(parsed.results, parsed.out, problems.append):
-        print(path)
-    return tell(problems)
-
-
-def _status(parsed: argparse.Namespace) -> int:
-    from metapbt.report.status import print_status
-
-    return print_status(parsed.results, parsed.failed, parsed.rerun)
-
-
-def _data(parsed: argparse.Namespace) -> int:
-    from metapbt.report import overview
-
-    if parsed.action == "export":
-        if parsed.to is None:
-            raise MetapbtError("data export needs --to FILE, ending in .csv, .parquet or .json")
-        return overview.export(parsed.results, parsed.to)
-    if parsed.action == "check":
-        return overview.print_check(parsed.results)
-    status = {"ls": overview.print_runs, "show": overview.print_records}[parsed.action](parsed.results)
-    if parsed.memory:
-        overview.print_memory(parsed.results)
-    return status
 
 
 def _speak() -> None:

@@ -1,0 +1,83 @@
+"""The commands that look at results: ``metapbt report``, ``status``, ``toy`` and ``data``."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+
+from metapbt.errors import MetapbtError
+
+
+def add_report(command: Callable[..., argparse.ArgumentParser]) -> None:
+    """Add ``report`` and ``status``, made by ``command(name, function, summary)``."""
+    report = command("report", _report, "figures and a page that compare methods over contexts")
+    report.add_argument("results", type=Path, metavar="RESULTS", help="a directory with runs in it")
+    report.add_argument("--out", type=Path, metavar="DIR", help="where to write (default: RESULTS/report)")
+
+    status = command(
+        "status", _status, "how many seeds are done; which are running, queued, failed, stopped or missing"
+    )
+    status.add_argument("results", type=Path, metavar="RESULTS", help="a directory with runs in it")
+    status.add_argument("--failed", action="store_true", help="only the runs that failed, each with its error")
+    status.add_argument("--rerun", action="store_true", help="with --failed: train them again (docs/clusters.md)")
+
+
+def add_data(command: Callable[..., argparse.ArgumentParser]) -> None:
+    """Add ``toy`` and ``data``, made by ``command(name, function, summary)``."""
+    toy = command("toy", _toy, "figures and an animation of what populations did on env=quadratic")
+    toy.add_argument("results", type=Path, metavar="RESULTS", help="a directory with runs of env=quadratic in it")
+    toy.add_argument("--out", type=Path, metavar="DIR", help="where to write (default: RESULTS/figures)")
+
+    data = command("data", _data, "look at the records of many runs, check them, export them")
+    data.add_argument(
+        "action",
+        choices=["ls", "show", "check", "export"],
+        help="ls: the runs; show: their records in numbers; check: whether files are whole; export: one table of all",
+    )
+    data.add_argument("results", type=Path, metavar="RESULTS", help="a directory with runs in it")
+    data.add_argument(
+        "--memory",
+        action="store_true",
+        help="show: also how well memory of these runs predicts each context held out; takes seconds for each",
+    )
+    data.add_argument("--to", type=Path, metavar="FILE", help="export: a file ending in .csv, .parquet or .json")
+
+
+def _report(parsed: argparse.Namespace) -> int:
+    from rich.console import Console
+
+    from metapbt.report.report import print_report, write_report
+
+    return print_report(write_report(parsed.results, parsed.out), Console())
+
+
+def _toy(parsed: argparse.Namespace) -> int:
+    from metapbt.report.overview import tell
+    from metapbt.report.toy.write import write_toy_figures
+
+    problems: list[MetapbtError] = []
+    for path in write_toy_figures(parsed.results, parsed.out, problems.append):
+        print(path)
+    return tell(problems)
+
+
+def _status(parsed: argparse.Namespace) -> int:
+    from metapbt.report.status import print_status
+
+    return print_status(parsed.results, parsed.failed, parsed.rerun)
+
+
+def _data(parsed: argparse.Namespace) -> int:
+    from metapbt.report import overview
+
+    if parsed.action == "export":
+        if parsed.to is None:
+            raise MetapbtError("data export needs --to FILE, ending in .csv, .parquet or .json")
+        return overview.export(parsed.results, parsed.to)
+    if parsed.action == "check":
+        return overview.print_check(parsed.results)
+    status = {"ls": overview.print_runs, "show": overview.print_records}[parsed.action](parsed.results)
+    if parsed.memory:
+        overview.print_memory(parsed.results)
+    return status

@@ -1,0 +1,98 @@
+"""The commands that use what a run trained: ``metapbt replay``, ``evaluate`` and ``video``."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from metapbt.runs.agent import Agent
+
+
+def add_agent(command: Callable[..., argparse.ArgumentParser]) -> None:
+    """Add the commands, made by ``command(name, function, summary)``."""
+    replay = command("replay", _replay, "train one fresh agent on the hyperparameter schedule of a run's best member")
+    replay.add_argument("run", type=Path, metavar="RUN_DIR", help="the directory of a run")
+    replay.add_argument(
+        "--seed", type=int, help="of the fresh agent (default: the run's number; its draws are others all the same)"
+    )
+    replay.add_argument("--out", type=Path, metavar="DIR", help="where to write (default: RUN_DIR/replay)")
+
+    def agents(made: argparse.ArgumentParser, examples: str) -> argparse.ArgumentParser:
+        """Add what commands share that let a run's best agent act."""
+        made.formatter_class, made.epilog = argparse.RawDescriptionHelpFormatter, f"examples:\n{examples}"
+        made.add_argument("run", type=Path, metavar="RUN_DIR", help="the directory of a run")
+        made.add_argument(
+            "context", nargs="*", metavar="context.FEATURE=VALUE", help="features that differ from the run's"
+        )
+        made.add_argument(
+            "--seed", type=int, help="of the first episode, the others counted up (default: the run's test episodes)"
+        )
+        made.add_argument(
+            "--levels",
+            choices=["train", "validation", "test"],
+            default="test",
+            help="where a run holds levels out, as Procgen's do: on which the agent plays (default: test)",
+        )
+        made.add_argument(
+            "--sampled",
+            action=argparse.BooleanOptionalAction,
+            help="draw actions from the policy, or take the most likely ones (default: as the run evaluates)",
+        )
+        return made
+
+    evaluate = agents(
+        command("evaluate", _evaluate, "what a run's best agent is worth, here or in another context"),
+        "  metapbt evaluate results/lunar_lander/default/pb2/seed_0\n"
+        "  metapbt evaluate results/lunar_lander/default/pb2/seed_0 context.gravity=-5 --episodes 20 --json",
+    )
+    evaluate.add_argument("--episodes", type=int, help="how many (default: as many as the run was tested on)")
+    evaluate.add_argument("--json", action="store_true", help="print one JSON object, each episode's return in it")
+
+    video = agents(
+        command("video", _video, "write a video of a run's best agent"),
+        "  metapbt video results/lunar_lander/default/pb2/seed_0 --to lander.mp4\n"
+        "  metapbt video results/lunar_lander/default/pb2/seed_0 context.gravity=-5 --to moon.gif --episodes 3\n"
+        "  metapbt video results/procgen/game=starpilot/pb2/seed_0 --to game.webp --levels train --sampled --steps 90",
+    )
+    video.add_argument(
+        "--to",
+        type=Path,
+        required=True,
+        metavar="FILE",
+        help="ending in .mp4 (pip install 'metapbt[video]'), .gif or .webp",
+    )
+    video.add_argument("--episodes", type=int, default=1, help="how many, one after another (default: 1)")
+    video.add_argument("--fps", type=float, help="frames per second (default: as the environment says)")
+    video.add_argument("--steps", type=int, default=10_000, help="of each episode, at most (default: 10000)")
+
+
+def _replay(parsed: argparse.Namespace) -> int:
+    from metapbt.runs.replay import replay
+
+    print(replay(parsed.run, parsed.seed, parsed.out).comparison)
+    return 0
+
+
+def _evaluate(parsed: argparse.Namespace) -> int:
+    import json
+
+    found = _agent(parsed).evaluate(parsed.episodes)
+    print(json.dumps(found.to_dict()) if parsed.json else found)
+    return 0
+
+
+def _video(parsed: argparse.Namespace) -> int:
+    from metapbt.runs.video import write_video
+
+    print(write_video(_agent(parsed), parsed.to, parsed.episodes, parsed.fps, parsed.steps))
+    return 0
+
+
+def _agent(parsed: argparse.Namespace) -> Agent:
+    from metapbt.overrides import features_of
+    from metapbt.runs.run import load
+
+    return load(parsed.run).agent(features_of(parsed.context), parsed.sampled, parsed.seed, parsed.levels)
