@@ -31,6 +31,10 @@ class Portable:
     scores: str
     ours: Callable[[Mapping[str, NDArray[Any]]], tuple[NDArray[Any], NDArray[Any]]]
 
+    def __post_init__(self) -> None:
+        """Let the module act and not learn."""
+        self.module.eval().requires_grad_(False)
+
 
 class Acting(nn.Module):
     """Chooses the most likely action: of logits the largest, of a mean itself, within the box.

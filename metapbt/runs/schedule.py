@@ -47,12 +47,13 @@ def schedule_of(info: RunInfo, history: History) -> dict[str, Any]:
         MetapbtError: there is no record yet, or one on the way is missing.
     """
     records = lineage(history)
-    born = history.steps_before(records[0])
+    born, config = history.steps_before(records[0]), RunDirectory(info.path).config()
     return {
         "run": info.identity.run_id,
         "env": info.env,
         "context": dict(info.context),
-        "learner": RunDirectory(info.path).config()["learner"],
+        "learner": config.get("learner"),
+        "budget": config.get("budget"),
         "born_after": born,
         "intervals": [
             {
@@ -71,7 +72,8 @@ def write_schedule(info: RunInfo, history: History, file: Path) -> Schedule:
 
     After a restart or a change of architecture that line begins with the birth of the new agent. In the file:
 
-    - ``run``, ``env``, ``context`` (all features), ``learner`` (its settings, what was not tuned among them);
+    - ``run``, ``env``, ``context`` (all features), ``learner`` (its settings, what was not tuned among them),
+      ``budget``;
     - ``born_after``: steps of a teacher's before the agent's first; 0 where the line begins with the run;
     - ``intervals``: of each ``generation``, ``start`` and ``end`` in environment steps since the agent's birth, and its
       ``hyperparameters``, which hold for all rollouts that begin in ``start <= steps < end``.

@@ -167,7 +167,7 @@ class DrACPolicy(BatchPolicy):
             return self.actions(observations), seer(observations)[0].numpy()[:, : seer.actions.heads]
 
         return Portable(
-            Acting(scores, self.space).eval(),
+            Acting(scores, self.space),
             {"observation": self.observation_space},
             "mean" if seer.actions.deviations else "logits",
             ours,

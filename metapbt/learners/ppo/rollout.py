@@ -165,7 +165,7 @@ class PPOPolicy(BatchPolicy):
             return self.actions(observations), scores
 
         return Portable(
-            Acting(Perceptron(network, parameters, self._normalise), self.space).eval(),
+            Acting(Perceptron(network, parameters, self._normalise), self.space),
             {"observation": self.observation_space},
             "mean" if network.continuous else "logits",
             ours,

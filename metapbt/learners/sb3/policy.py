@@ -54,7 +54,7 @@ class SB3Policy:
 
     def portable(self) -> Portable:
         """The actor behind what prepares its observations, and before what makes its outputs actions."""
-        module, space = _Acting(self._model.policy, self.observation_space).to("cpu").eval(), self.observation_space
+        module, space = _Acting(self._model.policy, self.observation_space).to("cpu"), self.observation_space
         parts = dict(space.spaces) if isinstance(space, spaces.Dict) else {"observation": space}
 
         def ours(inputs: Mapping[str, NDArray[Any]]) -> tuple[NDArray[Any], NDArray[Any]]:
