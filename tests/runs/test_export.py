@@ -274,9 +274,9 @@ class Collapsing(Explorer):
 @pytest.mark.parametrize(
     "learner",
     [
-        ["learner=ppo", "space.learning_rate.high=100"],
-        ["learner=sb3", "space.learning_rate.high=100"],
-        ["learner=drac", "space=drac_vectors", "space.learning_rate.high=100", "learner.n_envs=4"],
+        ["learner=ppo", "space.learning_rate.high=100", "budget.steps=6000"],
+        ["learner=sb3", "space.learning_rate.high=100", "budget.steps=6000"],
+        ["learner=drac", "space=drac_vectors", "space.learning_rate.high=100", "learner.n_envs=4", "budget.steps=8000"],
     ],
     ids=["ppo", "sb3", "drac"],
 )
@@ -284,7 +284,7 @@ def test_a_run_that_collapses_late_keeps_its_best_agent(learner, tmp_path, monke
     (tmp_path / "collapsing.py").write_text(COLLAPSING)
     monkeypatch.syspath_prepend(str(tmp_path))
     run = metapbt.run(
-        ["env=cart_pole", "method=default", "method.name=collapsing:Collapsing", *learner, "budget.steps=6000",
+        ["env=cart_pole", "method=default", "method.name=collapsing:Collapsing", *learner,
          "budget.interval=2000", "population.size=1", "evaluation.episodes=5", "evaluation.test_episodes=3",
          "selection.name=metapbt.runs.replay:GoOnAlone", "~selection.backtrack", "population.metric=eval_return",
          "executor=inline", "results_dir=own"]
