@@ -196,9 +196,18 @@ class Agent:
             array.flags.writeable = False
         return state
 
+    @property
+    def who(self) -> str:
+        """Which of its run's members it is, and after how many steps."""
+        return f"member {self.record.member} after {self.record.env_steps} steps"
+
+    @property
+    def where(self) -> str:
+        """Environment and context."""
+        return f"{self.learner.env} {self.learner.context.label}"
+
     def __str__(self) -> str:
-        who = f"member {self.record.member} after {self.record.env_steps} steps"
-        return f"{self.path} ({who}) in {self.learner.env} {self.learner.context.label}"
+        return f"{self.path} ({self.who}) in {self.where}"
 
 
 def refuse_code_of_others(file: Path, config: Mapping[str, Any], records: Sequence[Record]) -> None:

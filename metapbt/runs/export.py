@@ -21,6 +21,7 @@ from metapbt.errors import MetapbtError, named, one_line
 from metapbt.files import atomic_file
 from metapbt.plain import thawed
 from metapbt.runs.agent import Agent, learners_code
+from metapbt.runs.progress import progress
 
 if TYPE_CHECKING:
     from metapbt.learners.portable import Portable
@@ -57,9 +58,8 @@ class Exported:
 
     def __str__(self) -> str:
         return (
-            f"{self.path}: {', '.join(self.inputs)} to {' and '.join(self.outputs)} of {self.agent}\n"
-            f"checked: 0 of {self.compared:,} observations differ by more than 1e-5 from metapbt's policy "
-            f"(at most {self.largest:.0e})"
+            f"{self.path}: {', '.join(self.inputs)} to {' and '.join(self.outputs)}, of\n{self.agent}\n"
+            f"checked: 0 of {self.compared:,} observations differ by more than 1e-5 (at most {self.largest:.0e})"
         )
 
 
@@ -90,9 +90,10 @@ def write_policy(agent: Agent, file: Path) -> Exported:
     policy: Any = agent.policy()
     if not hasattr(policy, "portable"):
         raise MetapbtError(f"learner={agent.learner.name} cannot be exported: its policy has no method portable")
-    with learners_code(agent.learner.name):
-        portable: Portable = policy.portable()
-    largest = written(portable, _observations(agent, policy, portable), _metadata(agent), file)
+    with progress(f"writing {file.name}", None):
+        with learners_code(agent.learner.name):
+            portable: Portable = policy.portable()
+        largest = written(portable, _observations(agent, policy, portable), _metadata(agent), file)
     return Exported(file, agent, tuple(portable.inputs), ("action", portable.scores), OBSERVATIONS, largest)
 
 

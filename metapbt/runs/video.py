@@ -79,7 +79,9 @@ class Video:
         played = ", ".join(
             f"{each.total:.2f} in {each.steps} steps{'' if each.ended else ' (cut)'}" for each in self.episodes
         )
-        return f"{self.path}: {self.agent}: return {played}"
+        inside = self.path.parent == self.agent.path  # which is said then
+        who = f"{self.agent.who} in {self.agent.where}" if inside else self.agent
+        return f"{self.path}: {who}: return {played}"
 
 
 def write_video(

@@ -56,11 +56,10 @@ def test_an_onnx_file_is_the_policy_with_what_it_is_of(capsys):
     assert main(["export", POLE, "--to", "policy.onnx"]) == 0
     out, err = capsys.readouterr()
     run, session = metapbt.load(POLE), session_of("policy.onnx")
-    first, second = out.splitlines()
-    assert first.startswith("policy.onnx: observation to action and logits of ")
-    assert re.fullmatch(
-        r"checked: 0 of 1,000 observations differ by more than 1e-5 from metapbt's policy \(at most \de-\d\d\)", second
-    )
+    what, whose, checked = out.splitlines()
+    assert what == "policy.onnx: observation to action and logits, of"
+    assert whose == f"{POLE} (member {run.best.member} after {run.best.env_steps} steps) in cart_pole default"
+    assert re.fullmatch(r"checked: 0 of 1,000 observations differ by more than 1e-5 \(at most \de-\d\d\)", checked)
     assert not err
     assert [(each.name, each.shape[1:], each.type) for each in session.get_inputs()] == [
         ("observation", [4], "tensor(float)")

@@ -127,7 +127,8 @@ def test_without_a_name_the_video_is_in_the_run_directory_and_nobody_minds(with_
     assert main(["video", str(run.path), "--steps", "5"]) == 0
     out = capsys.readouterr().out
     file = run.path / ("video.mp4" if with_av else "video.gif")
-    assert out.startswith(f"{file}: ")
+    who = f"member {run.best.member} after {run.best.env_steps} steps"
+    assert out == f"{file}: {who} in cart_pole default: return 5.00 in 5 steps (cut)\n"
     said = [record.getMessage() for record in caplog.records if "GIF" in record.getMessage()]
     assert said == ([] if with_av else ["writing a GIF, for MP4 needs PyAV: pip install 'metapbt[video]'"])
     assert file.stat().st_size > 1000
