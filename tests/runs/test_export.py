@@ -22,6 +22,7 @@ QUICK = [
     "budget.steps=1000", "budget.interval=500", "population.size=2", "evaluation.episodes=1",
     "evaluation.test_episodes=1", "executor=inline", "method=random",
 ]  # fmt: skip
+SB3_PAGE = "docs/stable_baselines3.md"
 POLE = "results/cart_pole/default/random/seed_0"
 
 
@@ -88,6 +89,25 @@ def test_the_pages_ten_lines_play_gymnasiums_environment(capsys):
     assert done.stdout == f"return {expected:.0f} in cart_pole\n", done.stderr
 
 
+def test_the_pages_commands_work_one_after_another(monkeypatch, tmp_path_factory, capfd):
+    pytest.importorskip("onnxruntime", reason="ONNX needs the extra onnx")
+    pytest.importorskip("av", reason="MP4 needs the extra video")
+    monkeypatch.chdir(tmp_path_factory.mktemp("page"))
+    (commands,) = re.findall(
+        r"^```\n(metapbt.*?)^```$", (ROOT / "docs/agents.md").read_text(), re.MULTILINE | re.DOTALL
+    )
+    small = ["budget.steps=1000", "budget.interval=500", "population.size=2", "evaluation.test_episodes=3"]
+    for command in commands.splitlines():
+        _, *arguments = command.split()
+        assert main([*arguments, *small] if arguments[0] == "run" else arguments) == 0, capfd.readouterr().err
+    assert {"policy.onnx", "schedule.yaml"} <= {path.name for path in Path.cwd().iterdir()}
+    assert (Path("results/cart_pole/default/pb2/seed_0") / "video.mp4").exists()
+    code = re.findall(r"^```python\n(import metapbt\n.*?)^```$", (ROOT / "docs/agents.md").read_text(), re.M | re.S)
+    names = {}
+    exec(code[0], names)
+    assert names["action"] in (0, 1)
+
+
 @pytest.mark.parametrize("ending", ["pt2", "pt"])
 def test_pytorch_reads_its_files(ending):
     metapbt.load(POLE).export(f"policy.{ending}")
@@ -124,7 +144,7 @@ def test_every_learners_agent_is_exported_and_checked(asked):
     np.testing.assert_allclose(action[0].numpy(), run.policy().act(observation), rtol=1e-5, atol=1e-6)
 
 
-def test_an_agent_of_ones_own_environment_is_exported_in_its_context(tmp_path, monkeypatch):
+def test_an_agent_of_ones_own_environment_is_exported_in_its_context(tmp_path, monkeypatch, capsys):
     (tmp_path / "own_envs.py").write_text(block("docs/your_own_environment.md", "my_envs.py"))
     monkeypatch.syspath_prepend(str(tmp_path))
     run = metapbt.run(["env=own_envs:PENDULUM", "context.length=1.5", *QUICK, "results_dir=own"])
@@ -132,6 +152,11 @@ def test_an_agent_of_ones_own_environment_is_exported_in_its_context(tmp_path, m
     extra = {"metapbt.json": ""}
     torch.jit.load("policy.pt", _extra_files=extra)
     said = json.loads(extra["metapbt.json"])
+    capsys.readouterr()
+    assert main(["evaluate", str(run.path), "context.planet=moon", "--episodes=2", "--json"]) == 0
+    evaluated = json.loads(capsys.readouterr().out)
+    assert evaluated["context"] == {"length": 1.5, "mass": 1.0, "planet": "moon"}
+    assert evaluated["mean"] == pytest.approx(np.mean(evaluated["returns"]))
     assert (said["env"], json.loads(said["context"])["length"]) == ("own_envs:PENDULUM", 1.5)
 
 
@@ -211,7 +236,7 @@ def test_a_schedule_is_the_line_of_descent_in_steps(scheduled, capsys):
 def test_plain_stable_baselines3_trains_with_a_schedule(scheduled, monkeypatch):
     """The page's ten lines set what the schedule says, in the updates that it says it for."""
     names = {}
-    exec(block("docs/stable_baselines3.md", "follow_schedule.py"), names)
+    exec(block(SB3_PAGE, "follow_schedule.py"), names)
     used, train = [], PPO.train
 
     def watched(self):
@@ -244,6 +269,13 @@ def test_plain_stable_baselines3_trains_with_a_schedule(scheduled, monkeypatch):
         assert values == now["hyperparameters"]
         assert of_buffer == values["gamma"]
     assert len({values["learning_rate"] for _, values, _ in used}) > 2
+    (_, usage) = re.findall(r"^```python\n(.*?)^```$", (ROOT / SB3_PAGE).read_text(), re.MULTILINE | re.DOTALL)
+    used.clear()
+    exec(usage, names)  # as the page goes on: CartPole by its id, 16 at once
+    last = [each for each in intervals if each["start"] <= 2000][-1]
+    assert [values["gamma"] for _, values, _ in used] == [
+        each["hyperparameters"]["gamma"] for each in (intervals[0], last)
+    ]
 
 
 def test_names_of_ppos_hyperparameters_are_those_of_stable_baselines3():
