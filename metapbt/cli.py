@@ -36,7 +36,8 @@ examples:
   metapbt report results
   metapbt replay results/cart_pole/default/pb2/seed_0
   metapbt evaluate results/cart_pole/default/pb2/seed_0 context.pole_length=0.8
-  metapbt video results/cart_pole/default/pb2/seed_0 --to agent.gif
+  metapbt video results/cart_pole/default/pb2/seed_0
+  metapbt export results/cart_pole/default/pb2/seed_0 --to policy.onnx
 
 metapbt COMMAND --help tells more."""
 

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from metapbt.learners.base import Policy
     from metapbt.population.tuner import Tuner
     from metapbt.runs.agent import Agent
+    from metapbt.runs.export import Exported
+    from metapbt.runs.schedule import Schedule
 
 
 @dataclass(frozen=True, repr=False)
@@ -139,6 +141,30 @@ class Run:
             >>> run.policy().act(observation)  # doctest: +SKIP
         """
         return self.agent().policy()
+
+    def export(self, file: str | Path) -> Exported | Schedule:
+        """Write the best agent, or its hyperparameter schedule, for other programs.
+
+        Args:
+            file: a policy ending in ``.onnx``, ``.pt2`` or ``.pt`` (see :func:`metapbt.runs.export.write_policy`), or a
+                schedule in ``.yaml`` or ``.yml`` (see :func:`metapbt.runs.schedule.write_schedule`).
+
+        Raises:
+            MetapbtError: the ending is unknown, what writes the file is not installed, there is no such policy, or what
+                was written is not what the agent says.
+            OSError: the file cannot be written.
+
+        Example:
+            >>> load("results/cart_pole/default/pb2/seed_0").export("policy.onnx")  # doctest: +SKIP
+        """
+        file = Path(file)
+        if file.suffix.lower() in (".yaml", ".yml"):
+            from metapbt.runs.schedule import write_schedule
+
+            return write_schedule(self.info, self.history, file)
+        from metapbt.runs.export import write_policy
+
+        return write_policy(self.agent(), file)
 
     def __repr__(self) -> str:
         tested = "" if self.test_return is None else f", test return {self.test_return:.2f}"
