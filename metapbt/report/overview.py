@@ -18,7 +18,7 @@ from rich.text import Text
 from metapbt.errors import MetapbtError
 from metapbt.files import atomic_file
 from metapbt.history import Context
-from metapbt.log import counted
+from metapbt.log import counted, readable
 from metapbt.store.check import problem_in
 from metapbt.store.reading import Unreadable
 from metapbt.store.results import (
@@ -100,7 +100,7 @@ def print_records(results: Path) -> int:
         ]:
             if name in numbers:
                 column = numbers[name].dropna()
-                table.add_row(name, f"{len(column):,}", *map(_number, (column.min(), column.median(), column.max())))
+                table.add_row(name, f"{len(column):,}", *map(readable, (column.min(), column.median(), column.max())))
         console.print(table)
     return tell(problems)
 
@@ -235,11 +235,6 @@ def _print_rows(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     for start in range(0, len(rows), together):
         table.add_row(*(Text("\n".join(cells)) for cells in zip(*rows[start : start + together], strict=True)))
     console.print(table)
-
-
-def _number(value: float) -> str:
-    """``22,000``, ``0.0003``, ``12.34``."""
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
 
 
 def new_console() -> Console:
