@@ -19,18 +19,19 @@ CALLBACKS = {
 }
 
 
-def make_callbacks(names: Sequence[str]) -> list[Callback]:
+def make_callbacks(names: Sequence[str], place: str = "") -> list[Callback]:
     """The log, the bar, and those asked for.
 
     Args:
         names: of ``CALLBACKS``, and of one's own classes, ``package.module:Class``, made without arguments.
+        place: of the run among others, for the bar: ``run 2 of 6: ``.
 
     Raises:
         MetapbtError: one is unknown, cannot be imported or made, or needs a library that is not installed.
     """
     if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
         raise MetapbtError(f"callbacks must be a list, [my_module:MyCallback], got {shown(names)}")
-    made: list[Callback] = [LogCallback(), BarCallback()]
+    made: list[Callback] = [LogCallback(), BarCallback(place)]
     for name in names:
         made_by = lookup("callback", name, CALLBACKS)
         with making("callback", name):

@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, RenderableType
 from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Task, TextColumn
 from rich.table import Column
 from rich.text import Text
@@ -28,29 +28,30 @@ class BarCallback(Callback):
     In a notebook it is drawn anew after each interval, in the cell's output.
 
     Args:
+        place: of the run among others: ``run 2 of 6: ``.
         console: where to; None for standard error.
     """
 
-    def __init__(self, console: Console | None = None) -> None:
-        self._console = console
+    def __init__(self, place: str = "", console: Console | None = None) -> None:
+        self._place, self._console = place, console
 
     def on_start(self, run: RunStart) -> None:
         """Begin with what was trained before."""
         console = self._console or Console(stderr=True)
         self._generations = run.generations
         self._time = TimeLeft(run)
-        self._bar = _TwoLines(
+        self._bar = TwoLines(
             SpinnerColumn(),
-            BarColumn(bar_width=None, table_column=Column(ratio=1, min_width=10)),
-            TextColumn("{task.completed} of {task.total} intervals", table_column=_whole()),
-            TextColumn("best return {task.fields[best]}", table_column=_whole()),
+            bar_column(),
+            TextColumn("{task.completed} of {task.total} intervals", table_column=whole()),
+            TextColumn("best return {task.fields[best]}", table_column=whole()),
             _Left(lambda: self._time.seconds),
             console=console,
             disable=not console.is_terminal,
             transient=True,
             expand=True,
         )
-        self._task = self._bar.add_task(run.title, total=run.intervals, completed=len(run.history))
+        self._task = self._bar.add_task(self._place + run.title, total=run.intervals, completed=len(run.history))
         self._tell(run.history)
         self._notebook = _display_in_notebook() if console.is_jupyter else None
         self._bar.start()
@@ -74,8 +75,8 @@ class BarCallback(Callback):
 
     def _tell(self, history: History) -> None:
         best = history.value(history.best()) if len(history) else math.nan
-        generation = f"generation {min(history.generations + 1, self._generations)} of {self._generations}"
-        self._bar.update(self._task, generation=generation, best="-" if math.isnan(best) else readable(best))
+        said = f"generation {min(history.generations + 1, self._generations)} of {self._generations}"
+        self._bar.update(self._task, said=said, best="-" if math.isnan(best) else readable(best))
 
     def _draw(self) -> None:
         if self._notebook is None:
@@ -86,16 +87,27 @@ class BarCallback(Callback):
         self._notebook(page.export_html(code_format=f'<pre style="{style}">{{code}}</pre>', inline_styles=True))
 
 
-class _TwoLines(Progress):
-    """What is trained stands above the bar, which has a line of its own: so nothing is cut on a narrow terminal."""
+class TwoLines(Progress):
+    """What is trained stands above the bar, which has a line of its own: so nothing is cut on a narrow terminal.
+
+    A task's field ``said`` stands behind its description.
+    """
 
     def get_renderables(self) -> Iterable[RenderableType]:
+        """Two lines for each task, or more where they do not fit."""
         for task in self.tasks:
-            yield Group(Text(f"{task.description}, {task.fields['generation']}", overflow="fold"), _table(self, task))
+            yield Text(f"{task.description}, {task.fields['said']}", overflow="fold")
+            yield self.make_tasks_table([task])
 
 
-def _table(bar: Progress, task: Task) -> RenderableType:
-    return bar.make_tasks_table([task])
+def whole() -> Column:
+    """A column that is never cut."""
+    return Column(no_wrap=True, justify="right")
+
+
+def bar_column() -> BarColumn:
+    """The bar, as wide as the others leave it room."""
+    return BarColumn(bar_width=None, table_column=Column(ratio=1, min_width=10))
 
 
 class _Left(ProgressColumn):
@@ -103,15 +115,11 @@ class _Left(ProgressColumn):
 
     def __init__(self, seconds: Callable[[], float | None]) -> None:
         self._seconds = seconds
-        super().__init__(table_column=_whole())
+        super().__init__(table_column=whole())
 
     def render(self, task: Task) -> Text:
         seconds = self._seconds()
         return Text("time left unknown yet" if seconds is None else f"{duration(seconds)} left")
-
-
-def _whole() -> Column:
-    return Column(no_wrap=True, justify="right")
 
 
 def _display_in_notebook() -> Callable[[str], None]:

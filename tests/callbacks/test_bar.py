@@ -31,7 +31,7 @@ def start(title="cart_pole default pb2 seed 0", size=4, generations=25, history=
 @pytest.mark.parametrize("title", ["cart_pole default pb2 seed 0", LONG])
 def test_bar_count_best_and_time_are_all_there_and_nothing_is_cut(width, title):
     console = Console(width=width, force_terminal=True, record=True, file=io.StringIO())
-    bar = BarCallback(console)
+    bar = BarCallback("", console)
     before = [record(generation, member, value=-12345.678) for generation in range(100) for member in range(12)]
     bar.on_start(start(title, 12, 1000, before))
     bar.on_record(record(100, 0, seconds=40_000.0))
@@ -52,7 +52,7 @@ def test_bar_count_best_and_time_are_all_there_and_nothing_is_cut(width, title):
 def test_a_bar_is_drawn_on_a_terminal_and_nowhere_else():
     for terminal in (True, False):
         file = io.StringIO()
-        bar = BarCallback(Console(width=80, force_terminal=terminal, file=file))
+        bar = BarCallback("", Console(width=80, force_terminal=terminal, file=file))
         bar.on_start(start())
         bar.on_record(record(0, 0, 2.0))
         bar.on_generation(History((record(0, 0), record(0, 1))))
