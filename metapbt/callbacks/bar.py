@@ -52,31 +52,38 @@ class BarCallback(Callback):
             expand=True,
         )
         self._task = self._bar.add_task(self._place + run.title, total=run.intervals, completed=len(run.history))
-        self._tell(run.history)
+        self._metric, self._best = run.metric, -math.inf
+        self._tell_generation(run.history)
+        self._tell_best(run.history.value(run.history.best()) if len(run.history) else math.nan)
         self._notebook = _display_in_notebook() if console.is_jupyter else None
         self._bar.start()
         self._draw()
 
     def on_record(self, record: Record) -> None:
-        """One more."""
+        """One more, and how good the best agent so far is."""
         self._time.on_record(record)
+        self._tell_best(record.value(self._metric))
         self._bar.advance(self._task)
         self._draw()
 
     def on_generation(self, history: History) -> None:
-        """Which generation trains now, and how good the best agent so far is."""
+        """Which generation trains now."""
         self._time.on_generation()
-        self._tell(history)
+        self._tell_generation(history)
         self._draw()
 
     def on_end(self, history: History, tested: tuple[Record, float] | None) -> None:
         """Take the bar away."""
         self._bar.stop()
 
-    def _tell(self, history: History) -> None:
-        best = history.value(history.best()) if len(history) else math.nan
+    def _tell_generation(self, history: History) -> None:
         said = f"generation {min(history.generations + 1, self._generations)} of {self._generations}"
-        self._bar.update(self._task, said=said, best="-" if math.isnan(best) else readable(best))
+        self._bar.update(self._task, said=said)
+
+    def _tell_best(self, value: float) -> None:
+        if value > self._best:
+            self._best = value
+        self._bar.update(self._task, best=readable(self._best) if math.isfinite(self._best) else "-")
 
     def _draw(self) -> None:
         if self._notebook is None:

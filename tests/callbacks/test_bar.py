@@ -34,7 +34,7 @@ def test_bar_count_best_and_time_are_all_there_and_nothing_is_cut(width, title):
     bar = BarCallback("", console)
     before = [record(generation, member, value=-12345.678) for generation in range(100) for member in range(12)]
     bar.on_start(start(title, 12, 1000, before))
-    bar.on_record(record(100, 0, seconds=40_000.0))
+    bar.on_record(record(100, 0, seconds=40_000.0, value=-20_000.0))
     bar.on_end(History(), None)
     page = Console(width=width, force_terminal=True, record=True, file=io.StringIO())
     page.print(bar._bar.get_renderable())
