@@ -229,8 +229,13 @@ def _tuner_to_check(asked: RunPlan) -> Tuner:
     return asked.tuner(**nothing_remembered(asked))
 
 
-def run_config(config: DictConfig) -> Run:
-    """Train the population that a composed configuration asks for; see ``run``."""
+def run_config(config: DictConfig, place: str = "") -> Run:
+    """Train the population that a composed configuration asks for; see ``run``.
+
+    Args:
+        config: composed.
+        place: of the run among others, for the bar.
+    """
     leave_script()
     asked = RunPlan.of(config)
     plan, directory = asked.plan, RunDirectory(asked.plan.path)
@@ -246,7 +251,7 @@ def run_config(config: DictConfig) -> Run:
                 LOGGER.warning("%s is finished already: nothing to do", plan.path)
             else:
                 try:
-                    _train(asked, directory, heed)
+                    _train(asked, directory, heed, place)
                 except MetapbtError:
                     directory.refuse()
                     raise
@@ -255,10 +260,10 @@ def run_config(config: DictConfig) -> Run:
         directory.release()
 
 
-def _train(asked: RunPlan, directory: RunDirectory, heed: Callable[[], None]) -> None:
+def _train(asked: RunPlan, directory: RunDirectory, heed: Callable[[], None], place: str) -> None:
     # All that can be wrong with what was asked shows before anything is written, or removed.
     with closing(asked.plan.make_executor()) as executor:
-        callbacks = make_callbacks(asked.plan.callbacks)
+        callbacks = make_callbacks(asked.plan.callbacks, place)
         _check(asked)
         if explorer_class(asked.config["method"]["name"]).uses_memory:
             from metapbt.runs.remembering import Remembered
