@@ -15,6 +15,7 @@ from metapbt.report.comparison import ALL_CONTEXTS, NORMALISED, POINTS, QUANTITI
 from metapbt.report.generalisation import RETURNS
 from metapbt.report.groups import Group
 from metapbt.report.run import Run
+from metapbt.report.verdict import Verdict, sentences
 from metapbt.report.wording import format_estimate, seeds_line
 
 STATES = ("done", "running", "stopped", "failed")
@@ -24,10 +25,15 @@ class Section(NamedTuple):
     """One group with what is said of it, and the numbers that its page section shows as tables."""
 
     group: Group
-    verdict: str
+    verdicts: tuple[Verdict, ...]
     final: pd.DataFrame
     comparison: pd.DataFrame
     generalisation: pd.DataFrame
+
+    @property
+    def sentences(self) -> list[str]:
+        """What is said first: the verdicts, and whether they may change."""
+        return sentences(self.group, self.verdicts)
 
 
 class FigureText(NamedTuple):
@@ -63,7 +69,7 @@ def _section(section: Section) -> dict[str, object]:
     return {
         "id": group.folder.replace("/", "-"),
         "group": group,
-        "verdict": section.verdict.splitlines(),
+        "verdict": section.sentences,
         "states": {state: states[state] for state in (*STATES, *sorted(set(states) - set(STATES))) if states[state]},
         "incomplete": _incomplete(group),
         "missing": _missing(group),
