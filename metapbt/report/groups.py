@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -145,8 +145,15 @@ class Group:
         return {"env": self.env, "learner": self.learner, **values, "context": self.labels[context]}
 
 
-def load_groups(results: Path, on_problem: OnProblem = warn) -> list[Group]:
-    """Read every run under ``results``; ``on_problem`` is told of what cannot be read.
+def load_groups(
+    results: Path, on_problem: OnProblem = warn, tracked: Callable[[Sequence[RunInfo]], Iterable[RunInfo]] = iter
+) -> list[Group]:
+    """Read every run under a directory.
+
+    Args:
+        results: the directory.
+        on_problem: is told of what cannot be read.
+        tracked: gives the runs out one after another, as their records are read; a bar may look on.
 
     Raises:
         MetapbtError: there is none, or none has finished a generation.
@@ -154,7 +161,7 @@ def load_groups(results: Path, on_problem: OnProblem = warn) -> list[Group]:
     infos = find_runs(results, on_problem)
     if not infos:
         raise MetapbtError(f"no runs found in {results}: give a directory that `metapbt run` has written to")
-    records = read_records(infos, on_problem)
+    records = read_records(tracked(infos), on_problem)
     if records.empty:
         raise MetapbtError(f"no records in {results} yet: none of its {len(infos)} runs finished a generation")
     read = set(records["run_dir"])  # what cannot be read has been passed over; that is no run without records
@@ -182,6 +189,7 @@ def group_runs(infos: Sequence[RunInfo], records: pd.DataFrame, results: Path) -
     failed = records.groupby("run_dir")["failed"].transform("sum")
     best = records.assign(spent_steps=spent, failed=failed)[records["best"]]
     scores = {str(run_dir): rows for run_dir, rows in best.groupby("run_dir")}
+    rows = {str(run_dir): of_run for run_dir, of_run in records.groupby("run_dir")}
     members: dict[tuple[str, tuple[str, ...], str], list[RunInfo]] = defaultdict(list)
     for info in infos:
         if info.context.changed:
@@ -193,7 +201,7 @@ def group_runs(infos: Sequence[RunInfo], records: pd.DataFrame, results: Path) -
             for key in homes or [(info.env, (), info.learner)]:
                 members[key].append(info)
     return [
-        _group(key, members[key], scores, results, alone=sum(other[:2] == key[:2] for other in members) == 1)
+        _group(key, members[key], scores, rows, results, alone=sum(other[:2] == key[:2] for other in members) == 1)
         for key in sorted(members)
     ]
 
@@ -208,6 +216,7 @@ def _group(
     key: tuple[str, tuple[str, ...], str],
     infos: list[RunInfo],
     scores: Mapping[str, pd.DataFrame],
+    records: Mapping[str, pd.DataFrame],
     results: Path,
     alone: bool,
 ) -> Group:
@@ -217,7 +226,7 @@ def _group(
         features, {info.context for info in infos}, {name: default for name, (default, _) in known.items()}
     )
     kept, notes = _without_duplicates(infos, scores, results)
-    runs = [Run.of(info, scores.get(str(info.path))) for info in kept]
+    runs = [Run.of(info, scores.get(str(info.path)), records.get(str(info.path))) for info in kept]
     contexts, methods = list(labels), sort_methods({run.method for run in runs})
     runs.sort(key=lambda run: (contexts.index(run.context), methods.index(run.method), run.seed))
     used = frozenset(context for info in infos for context in info.ancestry)
