@@ -10,6 +10,7 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
@@ -87,7 +88,7 @@ class Group:
         """Every context with a run, by feature value."""
         return list(self.labels)
 
-    @property
+    @cached_property
     def methods(self) -> list[str]:
         """Every method with a run, in the order in which figures show them."""
         return sort_methods({run.method for run in self.runs})
@@ -97,7 +98,7 @@ class Group:
         """Every seed with a run."""
         return sorted({run.seed for run in self.runs})
 
-    @property
+    @cached_property
     def expected_seeds(self) -> list[int]:
         """Every seed that is expected from every method and context; those of sources are their own matter."""
         return sorted({run.seed for run in self.runs if not self.only_source(run.context)})
@@ -120,12 +121,22 @@ class Group:
 
     def runs_of(self, context: Context, method: str) -> list[Run]:
         """The runs of a method in a context, by seed."""
-        return [run for run in self.runs if run.context == context and run.method == method]
+        return list(self._cells.get((context, method), ()))
+
+    @cached_property
+    def _cells(self) -> Mapping[tuple[Context, str], list[Run]]:
+        found: dict[tuple[Context, str], list[Run]] = defaultdict(list)
+        for run in self.runs:
+            found[run.context, run.method].append(run)
+        return found
 
     def only_source(self, context: Context) -> bool:
         """Whether runs in a context are only what methods with a memory learned from."""
-        remembering = any(run.remembers for run in self.runs if run.context == context)
-        return context in self.sources and not remembering
+        return context in self._only_sources
+
+    @cached_property
+    def _only_sources(self) -> frozenset[Context]:
+        return self.sources - {run.context for run in self.runs if run.remembers}
 
     def coverage(self, context: Context, method: str) -> Coverage:
         """How many seeds there are of a method in a context."""

@@ -174,7 +174,9 @@ def _write_section(
         write_text_atomically(folder / f"{name}.csv", _csv(tables[name]))
     for text in shown:
         if text.left_out is None:
-            save_figure(entries[text.name].figure(group, tables, width), folder, text.name)
+            figure = entries[text.name].figure(group, tables, width)
+            figure.set_layout_engine("none")  # where things are is settled
+            save_figure(figure, folder, text.name)
         drawn()
     final = tables["final"] if "final" in tables else final_data(group)
     comparison = tables["comparison"] if "comparison" in tables else comparison_data(group, asked.baseline)

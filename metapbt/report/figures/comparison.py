@@ -13,7 +13,15 @@ from matplotlib.lines import Line2D
 
 from metapbt.log import counted
 from metapbt.report.comparison import ALL_CONTEXTS, NORMALISED, POINTS, QUANTITIES
-from metapbt.report.figures.style import TEXT_GREY, add_legend, methods_in, new_figure, styled, text_size
+from metapbt.report.figures.style import (
+    TEXT_GREY,
+    add_legend,
+    methods_in,
+    new_figure,
+    quantity_label,
+    styled,
+    text_size,
+)
 from metapbt.report.palette import MethodStyle, method_styles
 
 
@@ -44,10 +52,9 @@ def draw_comparison(data: pd.DataFrame, *, feature: str | None = None, width: fl
     panels = figure.subplots(len(heights), len(QUANTITIES), squeeze=False, height_ratios=heights, sharey="row")
     styles = method_styles(methods)
     one_baseline = pairs["baseline"].nunique() == 1
-    wide = width is None or width > 6.5
     unit = POINTS if bool(differences["alike"].all()) else NORMALISED
-    for column, (quantity, label) in enumerate(QUANTITIES.items()):
-        label = label if wide else label.replace("mean return over training", "area")
+    for column, quantity in enumerate(QUANTITIES):
+        label = quantity_label(quantity, width)
         shown = data[data["quantity"] == quantity]
         _draw_methods(panels[0, column], shown, styles)
         panels[0, column].set_xlabel(f"{label}, normalised")

@@ -150,7 +150,7 @@ def coverage_line(data: pd.DataFrame, context: str) -> str:
 
 
 def _wrapped(note: str, panel_inches: float) -> list[str]:
-    return textwrap.wrap(note, max(12, int((panel_inches - 0.1) / text_inches("x") * 1.15)))
+    return textwrap.wrap(note, max(12, int((panel_inches - 0.5) / text_inches("x") * text_size(9) / text_size(7.5))))
 
 
 def _limits(data: pd.DataFrame) -> tuple[float, float]:
@@ -182,31 +182,30 @@ def _draw_panel(axes: Axes, data: pd.DataFrame) -> None:
 
 
 def _draw_sources(axes: Axes, data: pd.DataFrame, sources: list[str]) -> None:
-    """All sources at once: what methods with a memory learned from."""
-    low, high = axes.get_ylim()
-    taken: list[float] = []
+    """All sources at once: what methods with a memory learned from. The highest and the lowest are named."""
+    ends: list[tuple[float, float, str]] = []
     for context in sources:
-        for _, curve in data[(data["context"] == context) & data["env_steps"].notna()].groupby("method"):
-            steps, mean = curve["env_steps"].to_numpy(), curve["mean"].to_numpy(dtype=np.float64)
-            axes.plot(steps, mean, color=SOURCE_GREY, linewidth=1.0, alpha=0.8)
-            end = float(mean[-1]) if len(mean) else math.nan
-            if math.isfinite(end) and all(abs(end - other) > 0.09 * (high - low) for other in taken):
-                taken.append(end)
-                axes.annotate(
-                    context,
-                    (steps[-1], end),
-                    (-2, 2),
-                    textcoords="offset points",
-                    ha="right",
-                    color=SOURCE_GREY,
-                    fontsize=text_size(7),
-                )
+        for _, curve in data[(data["context"] == context) & data["mean"].notna()].groupby("method"):
+            axes.plot(curve["env_steps"], curve["mean"], color=SOURCE_GREY, linewidth=1.0, alpha=0.8)
+            ends.append((float(curve["mean"].iloc[-1]), float(curve["env_steps"].iloc[-1]), context))
+    named = {max(ends): True, min(ends): False} if len(sources) > 1 and ends else {}
+    for (end, steps, context), above in named.items():
+        axes.annotate(
+            context,
+            (steps, end),
+            (0, 4 if above else -4),
+            textcoords="offset points",
+            ha="right",
+            va="bottom" if above else "top",
+            color=SOURCE_GREY,
+            fontsize=text_size(7),
+        )
     axes.xaxis.set_major_formatter(steps_formatter())
 
 
 def _name_panel(axes: Axes, name: str, note: list[str], panel_inches: float, color: str = "black") -> None:
     size = text_size(9)
-    name = "\n".join(textwrap.wrap(name, max(10, int(panel_inches / text_inches("x")))))
+    name = "\n".join(textwrap.wrap(name, max(10, int((panel_inches - 0.5) / text_inches("x")))))
     axes.set_title(name, loc="left", fontsize=size, color=color, pad=4 + 1.2 * text_size(7.5) * len(note))
     axes.annotate(
         "\n".join(note),
@@ -216,4 +215,5 @@ def _name_panel(axes: Axes, name: str, note: list[str], panel_inches: float, col
         textcoords="offset points",
         fontsize=text_size(7.5),
         color=TEXT_GREY,
+        in_layout=False,  # the title's distance leaves room for it
     )

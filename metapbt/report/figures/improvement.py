@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from metapbt.report.comparison import QUANTITIES, all_pairs, finished_runs
-from metapbt.report.figures.style import new_figure, styled
+from metapbt.report.figures.style import new_figure, quantity_label, styled
 from metapbt.report.groups import Group
 from metapbt.report.palette import method_styles
 from metapbt.report.profiles import probability_of_improvement
@@ -61,7 +61,7 @@ def draw_improvement(data: pd.DataFrame, *, width: float | None = None) -> Figur
         axes.axvline(0.5, color="0.4", linewidth=1)
         axes.set_xlim(-0.03, 1.03)
         axes.set_ylim(rows - 0.5, -0.5)
-        axes.set_xlabel(f"P(higher {QUANTITIES.get(quantity, quantity)})")
+        axes.set_xlabel(f"P(higher {quantity_label(quantity, width)})")
         axes.grid(False, axis="y")
     first = data[data["quantity"] == quantities[0]]
     panels[0].set_yticks(range(rows), [f"{m} > {b}" for m, b in zip(first["method"], first["baseline"], strict=True)])

@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from metapbt.report.comparison import QUANTITIES
-from metapbt.report.figures.style import add_legend, legend_handles, methods_in, new_figure, styled
+from metapbt.report.figures.style import add_legend, legend_handles, methods_in, new_figure, quantity_label, styled
 from metapbt.report.groups import Group
 from metapbt.report.palette import method_styles
 from metapbt.report.pooled import normalised_scores
@@ -42,7 +42,7 @@ def draw_profiles(data: pd.DataFrame, *, width: float | None = None) -> Figure:
         width: in inches, of a figure for a paper; None for the page.
     """
     quantities = list(dict.fromkeys(data["quantity"]))
-    figure = new_figure(8.0 if width is None else width, 3.2 if width is None else max(1.9, 0.36 * width))
+    figure = new_figure(8.0 if width is None else width, 3.2 if width is None else max(2.3, 0.36 * width))
     panels = figure.subplots(1, len(quantities), sharey=True, squeeze=False)[0]
     for axes, quantity in zip(panels, quantities, strict=True):
         shown = data[data["quantity"] == quantity]
@@ -52,7 +52,7 @@ def draw_profiles(data: pd.DataFrame, *, width: float | None = None) -> Figure:
             axes.plot(curve["threshold"], curve["share"], marker=style.marker, markersize=3.5, markevery=20, **line)
             band = curve["low"], curve["high"]
             axes.fill_between(curve["threshold"], *band, color=style.color, alpha=0.12, linewidth=0, step="post")
-        axes.set_xlabel(f"{QUANTITIES.get(quantity, quantity)}, normalised")
+        axes.set_xlabel(f"{quantity_label(quantity, width)}, normalised")
         axes.set_xlim(*_where_they_differ(shown))
         axes.set_ylim(-0.03, 1.03)
     panels[0].set_ylabel("share of runs above (95% interval)")

@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from metapbt.errors import unknown_name
+from metapbt.report.figures.curves import column_count
 from metapbt.report.figures.style import (
     STEPS_LABEL,
     add_legend,
@@ -50,7 +51,7 @@ def draw_schedules(data: pd.DataFrame, *, context: str | None = None, width: flo
         raise unknown_name("context", context, contexts_in(data))
     data = data[data["context"] == (first_context(data) if context is None else context)]
     names = list(dict.fromkeys(data["hyperparameter"]))
-    columns = min(len(names), 3 if width is None else max(1, int(width / 1.7)))
+    columns = column_count(len(names), 3 if width is None else max(1, int(width / 1.7)))
     rows = math.ceil(len(names) / columns)
     panel = 2.7 if width is None else width / columns
     figure = new_figure(max(5.5, panel * columns) if width is None else width, rows * max(1.2, 0.62 * panel) + 0.7)

@@ -20,6 +20,7 @@ from matplotlib.ticker import EngFormatter
 
 from metapbt.errors import MetapbtError
 from metapbt.files import atomic_file
+from metapbt.report.comparison import QUANTITIES
 from metapbt.report.groups import sort_methods
 from metapbt.report.palette import method_styles
 
@@ -30,6 +31,8 @@ TEXT_GREY = "#555555"
 FORMATS = ("png", "pdf", "svg")
 #: Of all text in a figure whose width is given, in points.
 PAPER_TEXT = 8.0
+#: Narrower figures have short labels, in inches.
+WIDE = 6.5
 _LETTER_EMS = 0.62
 _INCHES = {"in": 1.0, "cm": 1 / 2.54, "mm": 1 / 25.4, "pt": 1 / 72.27}
 #: What a figure says of itself in a file: nothing that changes.
@@ -106,7 +109,8 @@ def styled(draw: Callable[Drawn, Figure]) -> Callable[Drawn, Figure]:
 
 def new_figure(width_inches: float, height_inches: float) -> Figure:
     """An empty figure whose labels are kept apart and inside."""
-    return Figure(figsize=(width_inches, height_inches), layout=ConstrainedLayoutEngine(w_pad=0.09))
+    paper = mpl.rcParams["font.size"] == PAPER_TEXT
+    return Figure(figsize=(width_inches, height_inches), layout=ConstrainedLayoutEngine(w_pad=0.045 if paper else 0.09))
 
 
 def steps_formatter() -> EngFormatter:
@@ -125,10 +129,21 @@ def legend_handles(methods: Sequence[str], line: bool) -> list[Line2D]:
 def add_legend(figure: Figure, handles: Sequence[Line2D]) -> None:
     """A legend above everything, with as many columns as fit."""
     size = mpl.rcParams["legend.fontsize"]
-    longest = max(len(str(handle.get_label())) for handle in handles)
-    width = (longest * _LETTER_EMS + 4.5) * size / 72
-    columns = max(1, min(int(figure.get_figwidth() / width), len(handles), 6))
-    figure.legend(handles=handles, loc="outside upper center", ncols=columns)
+    widths = [(len(str(handle.get_label())) * _LETTER_EMS + 4.0) * size / 72 for handle in handles]
+
+    def needed(columns: int) -> float:
+        rows = -(-len(widths) // columns)  # Matplotlib fills one column after another
+        return sum(max(widths[start : start + rows]) for start in range(0, len(widths), rows))
+
+    fitting = [n for n in range(len(handles), 0, -1) if needed(n) <= figure.get_figwidth()]
+    figure.legend(handles=handles, loc="outside upper center", ncols=fitting[0] if fitting else 1)
+
+
+def quantity_label(quantity: str, width: float | None) -> str:
+    """What a quantity of runs is called, shortly in a narrow figure."""
+    if quantity == "area" and width is not None and width < WIDE:
+        return "area"
+    return QUANTITIES.get(quantity, quantity)
 
 
 def text_inches(text: str) -> float:
