@@ -32,7 +32,7 @@ from metapbt.report.palette import SOURCE_GREY
 from metapbt.report.statistics import Array, common_grid, mean_curve, on_grid
 
 MOST_PANELS_IN_A_ROW = 5
-LEAST_PANEL = 1.3  # inches
+LEAST_PANEL = 1.1  # inches
 COLOR_MAP = "viridis"
 
 
@@ -87,7 +87,7 @@ def draw_heatmap(data: pd.DataFrame, *, feature: str | None = None, width: float
     """
     contexts, methods = contexts_in(data), methods_in(data)
     labels = max(map(text_inches, contexts)) + 0.3
-    fitting = MOST_PANELS_IN_A_ROW if width is None else max(1, int((width - labels - 0.8) / LEAST_PANEL))
+    fitting = MOST_PANELS_IN_A_ROW if width is None else max(1, int((width - labels - 0.75) / LEAST_PANEL))
     columns = min(len(methods), fitting)
     rows = math.ceil(len(methods) / columns)
     columns = math.ceil(len(methods) / rows)
