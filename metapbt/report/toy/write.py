@@ -59,7 +59,7 @@ def _draw(results: Path, out: Path, runs: Sequence[RunInfo], told: Told) -> list
             "trajectories": draw_trajectories(shown, titles),
             "history": draw_history(shown, titles),
         }.items():
-            save_figure(figure, out, name)
+            save_figure(figure, out, name, ("png", "pdf"))
             written += [out / f"{name}.png", out / f"{name}.pdf"]
         for number, (of_run, title) in enumerate(zip(shown, titles, strict=True)):
             told(len(runs) + 2 * number, 3 * len(runs))
