@@ -199,7 +199,7 @@ def _draw_sources(axes: Axes, data: pd.DataFrame, sources: list[str]) -> None:
         axes.annotate(
             context,
             (steps, end),
-            (0, 4 if above else -4),
+            (0, 4 if above else -12),
             textcoords="offset points",
             ha="right",
             va="bottom" if above else "top",

@@ -52,7 +52,7 @@ def draw_lineage(data: pd.DataFrame, *, width: float | None = None) -> Figure:
         axis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("generation")
     axes.set_ylabel("member")
-    figure.colorbar(ScalarMappable(colors, COLOR_MAP), ax=axes, label=SCORE_LABEL, aspect=25)
+    figure.colorbar(ScalarMappable(colors, COLOR_MAP), ax=axes, label=SCORE_LABEL, aspect=25, ticks=MaxNLocator(5))
     key = [
         Line2D([], [], color="black", linewidth=2.2, label="line of descent of the best agent"),
         Line2D([], [], color="0.45", linewidth=0.8, linestyle="--", label="copies"),

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import ParamSpec
 
 import matplotlib as mpl
+import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
@@ -35,6 +36,7 @@ PAPER_TEXT = 8.0
 #: Narrower figures have short labels, in inches.
 WIDE = 6.5
 _LETTER_EMS = 0.62
+_MOST_LAYOUTS = 5
 _INCHES = {"in": 1.0, "cm": 1 / 2.54, "mm": 1 / 25.4, "pt": 1 / 72.27}
 #: What a figure says of itself in a file: nothing that changes.
 _METADATA: dict[str, dict[str, str | None]] = {
@@ -101,10 +103,14 @@ def styled(draw: Callable[Drawn, Figure]) -> Callable[Drawn, Figure]:
         width = kwargs.get("width")
         with figure_style(width if isinstance(width, int | float) else None):
             figure = draw(*args, **kwargs)
-            # Matplotlib makes ticks when it needs them, in the style of that moment. Where they change as panels get
-            # their sizes, the layout is right the second time.
-            figure.draw_without_rendering()
-            figure.draw_without_rendering()
+            # Matplotlib makes ticks when it needs them, in the style of that moment. They change as panels get their
+            # sizes, and panels change with them.
+            where: list[tuple[float, ...]] | None = None
+            for _ in range(_MOST_LAYOUTS):
+                before, where = where, [tuple(np.round(axes.get_position().bounds, 4)) for axes in figure.axes]
+                if before == where:
+                    break
+                figure.draw_without_rendering()
         return figure
 
     return drawn
