@@ -34,9 +34,9 @@ class MemoryView:
 
     Attributes:
         sources: a row for each source run: ``env``, ``context`` (what differs between them and the run),
-            ``context.<feature>``, ``method``, ``name``, ``seed``, ``run`` (where it was), ``rows`` (of it that
-            the surrogate was trained on), ``used`` (of these, how many the last decision was conditioned on) and
-            ``share`` of all that were.
+            ``context.<feature>``, ``method``, ``name``, ``seed``, ``run`` (where it was), ``rows`` (its
+            intervals that the surrogate was trained on), ``used`` (of these, how many the last decision was conditioned
+            on) and ``share`` of all that were.
         trust: a row for each decision: ``generation`` after which it was taken (-1: the first generation), and the
             shares of the forecast that came from ``related`` contexts, from the shape of their ``kernel`` alone and
             from this run ``alone``, which sum to 1; ``rows`` of this run that they were judged by.
