@@ -15,6 +15,23 @@ def add_report(command: Callable[..., argparse.ArgumentParser]) -> None:
     report.add_argument("results", type=Path, metavar="RESULTS", help="a directory with runs in it")
     report.add_argument("--out", type=Path, metavar="DIR", help="where to write (default: RESULTS/report)")
 
+    report.add_argument(
+        "--baseline", metavar="METHOD", help="compare every other method with this one (default: chosen for each)"
+    )
+    report.add_argument(
+        "--width", metavar="LENGTH", help="of every figure, with 8 pt text, for a paper: 5.5in, 14cm, 140mm or 397pt"
+    )
+    report.add_argument(
+        "--figures", nargs="+", metavar="NAME", help="draw only these, such as curves and final (docs/figures.md)"
+    )
+    report.add_argument(
+        "--threshold",
+        type=float,
+        metavar="RETURN",
+        help="count the steps to this return (default: three quarters of each context's range)",
+    )
+    report.add_argument("--json", action="store_true", help="print the verdicts as JSON instead of tables")
+
     status = command(
         "status", _status, "how many seeds are done; which are running, queued, failed, stopped or missing"
     )
@@ -47,9 +64,16 @@ def add_data(command: Callable[..., argparse.ArgumentParser]) -> None:
 def _report(parsed: argparse.Namespace) -> int:
     from rich.console import Console
 
-    from metapbt.report.report import print_report, write_report
+    from metapbt.report.figures.style import inches
+    from metapbt.report.overview import tell
+    from metapbt.report.report import print_report, report_json, write_report
 
-    return print_report(write_report(parsed.results, parsed.out), Console())
+    width = None if parsed.width is None else inches(parsed.width)
+    report = write_report(parsed.results, parsed.out, parsed.baseline, width, parsed.figures, parsed.threshold)
+    if parsed.json:
+        print(report_json(report.sections), end="")
+        return tell(report.problems)
+    return print_report(report, Console())
 
 
 def _toy(parsed: argparse.Namespace) -> int:

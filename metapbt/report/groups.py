@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
@@ -87,7 +88,7 @@ class Group:
         """Every context with a run, by feature value."""
         return list(self.labels)
 
-    @property
+    @cached_property
     def methods(self) -> list[str]:
         """Every method with a run, in the order in which figures show them."""
         return sort_methods({run.method for run in self.runs})
@@ -97,7 +98,7 @@ class Group:
         """Every seed with a run."""
         return sorted({run.seed for run in self.runs})
 
-    @property
+    @cached_property
     def expected_seeds(self) -> list[int]:
         """Every seed that is expected from every method and context; those of sources are their own matter."""
         return sorted({run.seed for run in self.runs if not self.only_source(run.context)})
@@ -120,12 +121,22 @@ class Group:
 
     def runs_of(self, context: Context, method: str) -> list[Run]:
         """The runs of a method in a context, by seed."""
-        return [run for run in self.runs if run.context == context and run.method == method]
+        return list(self._cells.get((context, method), ()))
+
+    @cached_property
+    def _cells(self) -> Mapping[tuple[Context, str], list[Run]]:
+        found: dict[tuple[Context, str], list[Run]] = defaultdict(list)
+        for run in self.runs:
+            found[run.context, run.method].append(run)
+        return found
 
     def only_source(self, context: Context) -> bool:
         """Whether runs in a context are only what methods with a memory learned from."""
-        remembering = any(run.remembers for run in self.runs if run.context == context)
-        return context in self.sources and not remembering
+        return context in self._only_sources
+
+    @cached_property
+    def _only_sources(self) -> frozenset[Context]:
+        return self.sources - {run.context for run in self.runs if run.remembers}
 
     def coverage(self, context: Context, method: str) -> Coverage:
         """How many seeds there are of a method in a context."""
@@ -145,8 +156,15 @@ class Group:
         return {"env": self.env, "learner": self.learner, **values, "context": self.labels[context]}
 
 
-def load_groups(results: Path, on_problem: OnProblem = warn) -> list[Group]:
-    """Read every run under ``results``; ``on_problem`` is told of what cannot be read.
+def load_groups(
+    results: Path, on_problem: OnProblem = warn, tracked: Callable[[Sequence[RunInfo]], Iterable[RunInfo]] = iter
+) -> list[Group]:
+    """Read every run under a directory.
+
+    Args:
+        results: the directory.
+        on_problem: is told of what cannot be read.
+        tracked: gives the runs out one after another, as their records are read; a bar may look on.
 
     Raises:
         MetapbtError: there is none, or none has finished a generation.
@@ -154,7 +172,7 @@ def load_groups(results: Path, on_problem: OnProblem = warn) -> list[Group]:
     infos = find_runs(results, on_problem)
     if not infos:
         raise MetapbtError(f"no runs found in {results}: give a directory that `metapbt run` has written to")
-    records = read_records(infos, on_problem)
+    records = read_records(tracked(infos), on_problem)
     if records.empty:
         raise MetapbtError(f"no records in {results} yet: none of its {len(infos)} runs finished a generation")
     read = set(records["run_dir"])  # what cannot be read has been passed over; that is no run without records
@@ -182,6 +200,7 @@ def group_runs(infos: Sequence[RunInfo], records: pd.DataFrame, results: Path) -
     failed = records.groupby("run_dir")["failed"].transform("sum")
     best = records.assign(spent_steps=spent, failed=failed)[records["best"]]
     scores = {str(run_dir): rows for run_dir, rows in best.groupby("run_dir")}
+    rows = {str(run_dir): of_run for run_dir, of_run in records.groupby("run_dir")}
     members: dict[tuple[str, tuple[str, ...], str], list[RunInfo]] = defaultdict(list)
     for info in infos:
         if info.context.changed:
@@ -193,7 +212,7 @@ def group_runs(infos: Sequence[RunInfo], records: pd.DataFrame, results: Path) -
             for key in homes or [(info.env, (), info.learner)]:
                 members[key].append(info)
     return [
-        _group(key, members[key], scores, results, alone=sum(other[:2] == key[:2] for other in members) == 1)
+        _group(key, members[key], scores, rows, results, alone=sum(other[:2] == key[:2] for other in members) == 1)
         for key in sorted(members)
     ]
 
@@ -208,6 +227,7 @@ def _group(
     key: tuple[str, tuple[str, ...], str],
     infos: list[RunInfo],
     scores: Mapping[str, pd.DataFrame],
+    records: Mapping[str, pd.DataFrame],
     results: Path,
     alone: bool,
 ) -> Group:
@@ -217,7 +237,7 @@ def _group(
         features, {info.context for info in infos}, {name: default for name, (default, _) in known.items()}
     )
     kept, notes = _without_duplicates(infos, scores, results)
-    runs = [Run.of(info, scores.get(str(info.path))) for info in kept]
+    runs = [Run.of(info, scores.get(str(info.path)), records.get(str(info.path))) for info in kept]
     contexts, methods = list(labels), sort_methods({run.method for run in runs})
     runs.sort(key=lambda run: (contexts.index(run.context), methods.index(run.method), run.seed))
     used = frozenset(context for info in infos for context in info.ancestry)

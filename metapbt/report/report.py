@@ -2,40 +2,42 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import pandas as pd
 from rich.console import Console
+from rich.progress import Progress
 from rich.table import Table
 from rich.text import Text
 
 from metapbt.errors import MetapbtError
 from metapbt.files import write_text_atomically
-from metapbt.report.comparison import comparison_data
-from metapbt.report.figures.comparison import draw_comparison
-from metapbt.report.figures.curves import curves_data, draw_curves
-from metapbt.report.figures.final_returns import draw_final, final_data, runs_data
-from metapbt.report.figures.generalisation import draw_generalisation
-from metapbt.report.figures.heatmap import draw_heatmap, heatmap_data
-from metapbt.report.figures.style import figure_style, save_figure
+from metapbt.report.catalogue import Asked, Entry, chosen, tables_of, texts
+from metapbt.report.comparison import check_baseline, comparison_data
+from metapbt.report.figures.final_returns import final_data
+from metapbt.report.figures.style import save_figure
 from metapbt.report.generalisation import RETURNS, generalisation_curves, generalisation_data, generalisation_json
-from metapbt.report.groups import Group, load_groups
+from metapbt.report.groups import load_groups
 from metapbt.report.overview import tell
 from metapbt.report.page.page import Section, render_page
-from metapbt.report.verdict import verdict
+from metapbt.report.verdict import verdict_json, verdicts
 from metapbt.report.wording import format_estimate, seeds_line
 
 # Where something is missing, pandas would write these as 3.0. Steps of each member are those of the run, divided, which
 # need not be whole where students train as well: 25 of them for 8 members.
-WHOLE_NUMBERS = ("env_steps", "generations", "generations_planned")
+WHOLE_NUMBERS = (
+    "env_steps", "generations", "generations_planned", "steps_to_threshold", "from_generation", "from_member",
+)  # fmt: skip
 
 
 class Report(NamedTuple):
     """A report that was written.
 
     Attributes:
-        page: the path of ``index.html``. Beside it, ``<env>/<feature>/`` holds every figure as PNG and PDF and its
-            numbers as CSV.
+        page: the path of ``index.html``. Beside it is ``verdict.json``, and ``<env>/<feature>/`` holds every figure as
+            PNG, PDF and SVG, and its numbers as CSV.
         sections: what is said of each environment and feature.
         problems: what is wrong with the runs that could not be read, and that the report is without.
     """
@@ -45,35 +47,62 @@ class Report(NamedTuple):
     problems: tuple[MetapbtError, ...] = ()
 
 
-def write_report(results: Path, out: Path | None = None) -> Report:
+def write_report(
+    results: Path,
+    out: Path | None = None,
+    baseline: str | None = None,
+    width: float | None = None,
+    figures: Sequence[str] | None = None,
+    threshold: float | None = None,
+) -> Report:
     """Compare the methods of every run under ``results``. The same runs give the same files, byte for byte.
 
     Args:
         results: a directory that holds run directories, at any depth.
         out: where the report goes; ``<results>/report`` if not given.
+        baseline: the method that all others are compared with; chosen for each if None.
+        width: of every figure in inches, with text of 8 points; None for figures that suit the page.
+        figures: the names of those that are drawn; all if None.
+        threshold: the return to which steps are counted; a share of each context's range if None.
 
     Raises:
-        MetapbtError: there are no runs, or no records yet.
+        MetapbtError: there are no runs, or no records yet, or none of a method called as the baseline; or a figure is
+            unknown.
     """
     results = Path(results)
     out = Path(out) if out is not None else results / "report"
+    entries = chosen(figures)
     problems: list[MetapbtError] = []
-    try:
-        groups = load_groups(results, problems.append)
-    except MetapbtError:
-        tell(problems)
-        raise
-    with figure_style():
-        sections = tuple(_write_section(group, out) for group in groups)
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+        try:
+            groups = load_groups(results, problems.append, lambda infos: bar.track(infos, description="reading"))
+        except MetapbtError:
+            bar.stop()
+            tell(problems)
+            raise
+        check_baseline(groups, baseline)
+        drawing = bar.add_task("drawing", total=len(groups) * len(entries))
+        sections = tuple(
+            _write_section(Asked(group, baseline, threshold), out, entries, width, lambda: bar.advance(drawing))
+            for group in groups
+        )
+    write_text_atomically(out / "verdict.json", report_json(sections))
     write_text_atomically(out / "index.html", render_page(sections))
     return Report(out / "index.html", sections, tuple(problems))
+
+
+def report_json(sections: Sequence[Section]) -> str:
+    """What ``verdict.json`` holds, and ``metapbt report --json`` prints."""
+    return verdict_json((section.group, section.verdicts) for section in sections)
 
 
 def print_report(report: Report, console: Console) -> int:
     """Print the verdicts, then the final returns behind them, then where the page is; return the exit status."""
     for section in report.sections:
         console.print(Text(section.group.title, style="bold"))
-        console.print(Text(section.verdict), soft_wrap=not console.is_terminal)
+        for sentence in section.sentences:
+            console.print(Text(sentence), soft_wrap=not console.is_terminal)
         console.print()
     console.print(_final_returns(report))
     if any(len(section.generalisation) for section in report.sections):
@@ -90,13 +119,18 @@ def _final_returns(report: Report) -> Table:
     for section in report.sections:
         table.add_section()
         table.add_row(Text(section.group.title, style="bold"))
-        previous = None
+        group, previous = section.group, None
+        sources = {group.labels[context] for context in group.contexts if group.only_source(context)}
         for cell in section.final.to_dict("records"):
+            if cell["status"] == "source":  # nobody else was to run there
+                continue
             context, previous = "" if cell["context"] == previous else cell["context"], cell["context"]
+            source = cell["context"] in sources
             estimate = format_estimate(cell["mean"], cell["low"], cell["high"])
             seeds = seeds_line(cell["status"], cell["finished"], cell["low"])
+            cells = f"{context} (source)" if context and source else context, cell["method"], estimate, seeds
             # Text, not markup: brackets around an interval are no style.
-            table.add_row(*map(Text, (context, cell["method"], estimate, seeds)))
+            table.add_row(*(Text(text, style="dim" if source else "") for text in cells))
     return table
 
 
@@ -123,31 +157,33 @@ def _generalisation(report: Report) -> Table:
     return table
 
 
-def _write_section(group: Group, out: Path) -> Section:
-    folder = out / group.folder
-    tables = {
-        "curves": curves_data(group),
-        "final": final_data(group),
-        "final_runs": runs_data(group),
-        "heatmap": heatmap_data(group),
-        "comparison": comparison_data(group),
-    }
-    figures = {
-        "curves": draw_curves(group, tables["curves"]),
-        "final": draw_final(group, tables["final"], tables["final_runs"]),
-        "heatmap": draw_heatmap(group, tables["heatmap"]),
-        "comparison": draw_comparison(group, tables["comparison"]),
-    }
-    generalisation, both = generalisation_data(group), generalisation_curves(group)
-    if len(generalisation) or len(both):
-        tables |= {"generalisation": generalisation, "generalisation_curves": both}
+def _write_section(
+    asked: Asked, out: Path, entries: Mapping[str, Entry], width: float | None, drawn: Callable[[], None]
+) -> Section:
+    group, folder = asked.group, out / asked.group.folder
+    tables = tables_of(asked, entries)
+    shown = tuple(texts(asked, entries, tables))
+    written = {table.removesuffix(".csv") for text in shown for table in text.tables}
+    generalisation = generalisation_data(group)
+    if len(generalisation) or "generalisation" in written:
+        tables["generalisation"] = generalisation
+        tables.setdefault("generalisation_curves", generalisation_curves(group))
+        written |= {"generalisation", "generalisation_curves"}
         write_text_atomically(folder / "generalisation.json", generalisation_json(group))
-    if len(both):
-        figures["generalisation"] = draw_generalisation(group, both)
-    for name, table in tables.items():
-        whole = {column: table[column].astype(float).round() for column in WHOLE_NUMBERS if column in table}
-        written = table.assign(**whole).astype(dict.fromkeys(whole, "Int64"))
-        write_text_atomically(folder / f"{name}.csv", written.to_csv(index=False, lineterminator="\n"))
-    for name, figure in figures.items():
-        save_figure(figure, folder, name)
-    return Section(group, verdict(group), tables["final"], tables["comparison"], generalisation)
+    for name in sorted(written & tables.keys()):
+        write_text_atomically(folder / f"{name}.csv", _csv(tables[name]))
+    for text in shown:
+        if text.left_out is None:
+            figure = entries[text.name].figure(group, tables, width)
+            figure.set_layout_engine("none")  # where things are is settled
+            save_figure(figure, folder, text.name)
+        drawn()
+    final = tables["final"] if "final" in tables else final_data(group)
+    comparison = tables["comparison"] if "comparison" in tables else comparison_data(group, asked.baseline)
+    return Section(group, verdicts(group, asked.baseline), final, comparison, generalisation, shown)
+
+
+def _csv(table: pd.DataFrame) -> str:
+    whole = {column: table[column].astype(float).round() for column in WHOLE_NUMBERS if column in table}
+    written = table.assign(**whole).astype(dict.fromkeys(whole, "Int64"))
+    return written.to_csv(index=False, lineterminator="\n")

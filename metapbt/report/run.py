@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -34,6 +35,10 @@ class Run:
         train_return: that of the agent that was tested; of the last best member where none was.
         levels: on which levels it was trained, evaluated and tested; None where these are no others.
         failed: how many of its intervals failed for good, whose members were replaced.
+        path: the run directory.
+        metric: the return that its selection looked at.
+        size: of its population.
+        records: all its records, as rows of ``records.parquet``; empty where there are none.
     """
 
     context: Context
@@ -50,15 +55,20 @@ class Run:
     train_return: float
     levels: Levels | None
     failed: int
+    path: Path
+    metric: str
+    size: int
+    records: pd.DataFrame = field(repr=False, compare=False)
 
     @classmethod
-    def of(cls, info: RunInfo, rows: pd.DataFrame | None) -> Run:
+    def of(cls, info: RunInfo, rows: pd.DataFrame | None, records: pd.DataFrame | None = None) -> Run:
         """What can be said of a run.
 
         Args:
             info: the run.
             rows: the record of the best member of each generation, ``spent_steps`` being what the generation cost, and
                 ``failed`` how many of the run's intervals failed; None where there are no records.
+            records: all of them.
         """
         steps, scores, train_returns, train_return = np.empty(0), np.empty(0), np.empty(0), math.nan
         if rows is not None:
@@ -86,6 +96,10 @@ class Run:
             train_return=train_return,
             levels=levels_of(info),
             failed=0 if rows is None else int(rows["failed"].iloc[0]),
+            path=info.path,
+            metric=info.metric,
+            size=info.size,
+            records=pd.DataFrame() if records is None else records,
         )
 
     @property

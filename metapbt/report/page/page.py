@@ -11,10 +11,12 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from metapbt.log import counted
+from metapbt.report.catalogue import FigureText
 from metapbt.report.comparison import ALL_CONTEXTS, NORMALISED, POINTS, QUANTITIES
 from metapbt.report.generalisation import RETURNS
 from metapbt.report.groups import Group
 from metapbt.report.run import Run
+from metapbt.report.verdict import Verdict, sentences
 from metapbt.report.wording import format_estimate, seeds_line
 
 STATES = ("done", "running", "stopped", "failed")
@@ -24,19 +26,16 @@ class Section(NamedTuple):
     """One group with what is said of it, and the numbers that its page section shows as tables."""
 
     group: Group
-    verdict: str
+    verdicts: tuple[Verdict, ...]
     final: pd.DataFrame
     comparison: pd.DataFrame
     generalisation: pd.DataFrame
+    figures: tuple[FigureText, ...]
 
-
-class FigureText(NamedTuple):
-    """What the page says about one figure: its file name, heading, caption and CSV files."""
-
-    name: str
-    heading: str
-    caption: str
-    tables: tuple[str, ...]
+    @property
+    def sentences(self) -> list[str]:
+        """What is said first: the verdicts, and whether they may change."""
+        return sentences(self.group, self.verdicts)
 
 
 def render_page(sections: Sequence[Section]) -> str:
@@ -63,7 +62,7 @@ def _section(section: Section) -> dict[str, object]:
     return {
         "id": group.folder.replace("/", "-"),
         "group": group,
-        "verdict": section.verdict.splitlines(),
+        "verdict": section.sentences,
         "states": {state: states[state] for state in (*STATES, *sorted(set(states) - set(STATES))) if states[state]},
         "incomplete": _incomplete(group),
         "missing": _missing(group),
@@ -71,7 +70,7 @@ def _section(section: Section) -> dict[str, object]:
         "means": _mean_rows(section),
         "differences": _difference_rows(section),
         "generalisation": _generalisation_rows(section),
-        "figures": _figures(group),
+        "figures": section.figures,
     }
 
 
@@ -147,66 +146,3 @@ def _missing(group: Group) -> list[dict[str, str]]:
 
 def _incomplete(group: Group) -> list[Run]:
     return [run for run in group.runs if not run.finished]
-
-
-def _figures(group: Group) -> list[FigureText]:
-    return [
-        FigureText(
-            "curves",
-            "Learning curves",
-            "Mean return by environment steps (of all that the run trained, divided by its members), one panel for "
-            "each context. Shaded: 95% interval of the mean over seeds, from three seeds on; it may go on beyond the "
-            "panel. Dotted: only some of the seeds have got that far.",
-            ("curves.csv",),
-        ),
-        FigureText(
-            "final",
-            "Final returns",
-            "Mean over finished seeds with its 95% interval, from three seeds on; small points are the seeds.",
-            ("final.csv", "final_runs.csv"),
-        ),
-        FigureText(
-            "heatmap",
-            "Return by context and training steps",
-            "Mean return over seeds, all methods on one colour scale; hatched rows have no run. " + _framing(group),
-            ("heatmap.csv",),
-        ),
-        FigureText(
-            "comparison",
-            "Comparison over contexts",
-            "Above: mean over contexts of normalised scores, 0 the worst and 1 the best that any finished run reached "
-            "in a context, with its 95% interval over seeds; hollow: the interquartile mean. Below: differences from "
-            "the baseline between runs of the same context and seed.",
-            ("comparison.csv",),
-        ),
-        *_generalisation_figure(group),
-    ]
-
-
-def _generalisation_figure(group: Group) -> list[FigureText]:
-    levels = {run.levels for run in group.runs if run.levels is not None and run.levels.evaluated != run.levels.trained}
-    if not levels:
-        return []
-    places = "; ".join(sorted({f"trained on {each.trained}, evaluated on {each.evaluated}" for each in levels}))
-    modes = {each.sampled for each in levels}
-    if modes == {True}:
-        acting = "Both are of actions that are drawn from the policy."
-    else:
-        acting = "Training draws actions from the policy; evaluations take the most likely one"
-        acting += " in some of the runs." if True in modes else "."
-    return [
-        FigureText(
-            "generalisation",
-            "Levels of training and held-out levels",
-            "Mean return over seeds of the member with the best training return: on the levels of training (solid) and "
-            f"on held-out ones (dashed); {places}. {acting}",
-            ("generalisation.csv", "generalisation_curves.csv", "generalisation.json"),
-        )
-    ]
-
-
-def _framing(group: Group) -> str:
-    if not group.sources:
-        return "No run here learned from source contexts that this group has, so no row is framed."
-    learners = sorted({run.method for run in group.runs if run.remembers})
-    return f"Framed rows are source contexts: {', '.join(learners)} learned from runs in them."
