@@ -42,7 +42,7 @@ def runs(tmp_path_factory):
     level, _ = with_memory.level, with_memory.setLevel(logging.INFO)
     found = {
         "meta_pb2": told(
-            results, "meta_pb2", generations=6, memory=memory_of(), cache=ModelCache(results / FOLDER), **FAST
+            results, "meta_pb2", generations=5, memory=memory_of(), cache=ModelCache(results / FOLDER), **FAST
         )
     }
     with_memory.setLevel(level)
