@@ -142,7 +142,9 @@ def print_memory(results: Path) -> int:
             title=f"{env}, {learner}: what memory of the other contexts would have predicted",
         )  # fmt: skip
         labels = {run.context: run.context.label for run in members}
-        table.columns[0].min_width = min(max(map(cell_len, labels.values())), 30)  # other headings break at their spaces
+        table.columns[0].min_width = min(
+            max(map(cell_len, labels.values())), 30
+        )  # other headings break at their spaces
         for quality in qualities:
             label, rows = labels[Context(quality.context)], str(quality.rows)
             for name, model in (("memory", "deep kernel"), ("plain", "plain GP"), ("alone", "no memory")):
