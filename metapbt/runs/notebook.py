@@ -13,31 +13,37 @@ from metapbt.runs.lineage import lineage
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from metapbt.runs.run import Run
+    from metapbt.history import History
+    from metapbt.store.results import RunInfo
 
 _GREY, _BLUE = "#9aa0a6", "#0072b2"
 
 
-def as_html(run: Run) -> str:
-    """What a notebook shows of a run."""
-    info, history = run.info, run.history
+def as_html(info: RunInfo, history: History, worth: str) -> str:
+    """What a notebook shows of a run.
+
+    Args:
+        info: what it is.
+        history: all its records.
+        worth: what it came to, in words.
+    """
     rows = {
         "run": f"{info.env} {info.context.label} {info.name} seed {info.seed}",
         "state": f"{info.state}, {history.generations} of {info.generations or 'so many'} generations",
         "members": f"{info.size}, together {history.spent_steps[-1]:,} steps" if len(history) else str(info.size),
-        "worth": run.quoted if len(history) else "nothing yet",
-        "in": str(run.path),
+        "worth": worth,
+        "in": str(info.path),
     }
     lines = "".join(f"<tr><th style='text-align:left'>{escape(k)}</th><td style='text-align:left'>{escape(v)}</td></tr>"
                     for k, v in rows.items())  # fmt: skip
     try:
-        picture = _as_svg(draw_returns(run))
+        picture = _as_svg(draw_returns(history))
     except MetapbtError:  # nothing is recorded yet, or not all that the best agent went on from
         picture = ""
     return f"<table>{lines}</table>{picture}"
 
 
-def draw_returns(run: Run) -> Figure:
+def draw_returns(history: History) -> Figure:
     """Every member's return over its environment steps, and the line of descent of the best agent.
 
     Returns:
@@ -48,9 +54,8 @@ def draw_returns(run: Run) -> Figure:
     """
     from matplotlib.figure import Figure
 
-    history = run.history
     if not len(history):
-        raise MetapbtError(f"no interval of {run.path} has finished yet")
+        raise MetapbtError("no interval has finished yet")
     figure = Figure(figsize=(6.0, 2.6), layout="constrained")
     axes = figure.subplots()
     members = {record.member for record in history}

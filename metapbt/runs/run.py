@@ -150,7 +150,7 @@ class Run:
         """What a notebook shows."""
         from metapbt.runs.notebook import as_html
 
-        return as_html(self)
+        return as_html(self.info, self.history, self.quoted if len(self.history) else "nothing yet")
 
     def __repr__(self) -> str:
         tested = "" if self.test_return is None else f", test return {self.test_return:.2f}"
