@@ -66,6 +66,7 @@ class WandbCallback(LoggerCallback):
         quiet = self._wandb.Settings(silent=True, console="off", x_disable_stats=True, disable_git=True)
         run = self._wandb.init(
             project=os.environ.get("WANDB_PROJECT", "metapbt"),
+            dir=os.environ.get("WANDB_DIR") or str(Path.cwd()),  # wandb would remember where its first run was
             group=self._group,
             job_type=stream.partition("_")[0],
             name=stream.replace("_", " "),

@@ -62,8 +62,14 @@ class Run:
 
     @property
     def records(self) -> pd.DataFrame:
-        """The records as a data frame, with the columns of ``records.parquet``: ``context.<feature>`` and so on."""
-        return to_frame(to_table(self.info.identity, self.history))
+        """The records as a data frame, with the columns of ``records.parquet``: ``context.<feature>`` and so on.
+
+        One more is ``score``: the return that selection looked at, ``population.metric`` or what speaks for it.
+        """
+        frame = to_frame(to_table(self.info.identity, self.history))
+        scores = [self.history.value(record) for record in self.history]
+        frame.insert(list(frame.columns).index("eval_return") + 1, "score", scores)
+        return frame
 
     @property
     def best(self) -> Record:
@@ -165,6 +171,12 @@ class Run:
         from metapbt.runs.export import write_policy
 
         return write_policy(self.agent(), file)
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        from metapbt.runs.notebook import as_html
+
+        return as_html(self.info, self.history, self.quoted if len(self.history) else "nothing yet")
 
     def __repr__(self) -> str:
         tested = "" if self.test_return is None else f", test return {self.test_return:.2f}"
