@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -19,6 +20,7 @@ class Run:
     """One run with its score curve.
 
     Attributes:
+        path: the run directory.
         context: of its environment.
         method: what the run is called: its method's name, or the label that it was given.
         seed: of the run.
@@ -36,6 +38,7 @@ class Run:
         failed: how many of its intervals failed for good, whose members were replaced.
     """
 
+    path: Path
     context: Context
     method: str
     seed: int
@@ -72,6 +75,7 @@ class Run:
             of_tested = train_returns[rows["generation"] == tested.generation] if tested else train_returns
             train_return = final_score(of_tested)
         return cls(
+            info.path,
             info.context,
             info.name,
             info.seed,
