@@ -202,7 +202,7 @@ def group_data(group: Group, tables: Tables, places: Places) -> Plain:
         "notes": list(group.notes),
         "contexts": [_context_data(group, context) for context in group.contexts],
         "methods": [
-            {"name": name, "color": style.color, "remembers": name in remembering}
+            {"name": name, "color": style.color, "marker": style.marker, "remembers": name in remembering}
             for name, style in method_styles(group.methods).items()
         ],
         "seeds": group.seeds,
