@@ -15,6 +15,11 @@ def add_report(command: Callable[..., argparse.ArgumentParser]) -> None:
     report.add_argument("results", type=Path, metavar="RESULTS", help="a directory with runs in it")
     report.add_argument("--out", type=Path, metavar="DIR", help="where to write (default: RESULTS/report)")
 
+    report.add_argument(
+        "--baseline", metavar="METHOD", help="compare every other method with this one (default: chosen for each)"
+    )
+    report.add_argument("--json", action="store_true", help="print the verdicts as JSON instead of tables")
+
     status = command(
         "status", _status, "how many seeds are done; which are running, queued, failed, stopped or missing"
     )
@@ -47,9 +52,14 @@ def add_data(command: Callable[..., argparse.ArgumentParser]) -> None:
 def _report(parsed: argparse.Namespace) -> int:
     from rich.console import Console
 
-    from metapbt.report.report import print_report, write_report
+    from metapbt.report.overview import tell
+    from metapbt.report.report import print_report, report_json, write_report
 
-    return print_report(write_report(parsed.results, parsed.out), Console())
+    report = write_report(parsed.results, parsed.out, parsed.baseline)
+    if parsed.json:
+        print(report_json(report.sections), end="")
+        return tell(report.problems)
+    return print_report(report, Console())
 
 
 def _toy(parsed: argparse.Namespace) -> int:

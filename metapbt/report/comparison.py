@@ -8,12 +8,13 @@ run of any method reached there, at any time. Differences are given both in poin
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
+from metapbt.errors import unknown_name
 from metapbt.history import Context
 from metapbt.report.groups import Group
 from metapbt.report.run import Run
@@ -93,6 +94,16 @@ class Pairs(NamedTuple):
         alike = not widths or max(widths) <= MOST_UNEQUAL_RANGES * min(widths)
         return POINTS if alike else NORMALISED
 
+    @property
+    def at_maximum(self) -> bool:
+        """Whether both runs of every pair end at the highest score that any run reached in their context."""
+        return bool(self.runs) and all(
+            run.final == self.ranges[context].best
+            for context, found in self.runs.items()
+            for pair in found
+            for run in pair
+        )
+
     def differences(self, quantity: str, unit: str) -> dict[Context, Array]:
         """Of each context, method minus baseline, ``(pairs,)``."""
         points = {
@@ -109,13 +120,44 @@ class Pairs(NamedTuple):
         return stratified_estimate(strata, mean_of_means) if strata else UNKNOWN
 
 
-def all_pairs(group: Group) -> list[Pairs]:
+def all_pairs(group: Group, baseline: str | None = None) -> list[Pairs]:
     """Every method beside its baseline, methods with a memory first.
 
-    The baseline of runs that learned from other contexts is what their method is without memory, where there are runs
-    of it: ``pb2`` for ``meta_pb2``, ``bg_pbt`` for ``meta_bg_pbt``. That of all others is ``pb2`` where there are runs
-    with memory beside it, else the first of the methods, one without memory where there is one.
+    With ``baseline``, that is it for all of them. Else the baseline of runs that learned from other contexts is what
+    their method is without memory, where there are runs of it: ``pb2`` for ``meta_pb2``, ``bg_pbt`` for
+    ``meta_bg_pbt``. That of all others is ``pb2`` where there are runs with memory beside it, else the first of the
+    methods, one without memory where there is one.
     """
+    chosen_by = {run.method: run.chosen_by for run in group.runs}
+    remembering = {run.method for run in group.runs if run.remembers}
+    baselines = dict.fromkeys(group.methods, baseline) if baseline is not None else _usual_baselines(group)
+    others = sorted((name for name in group.methods if name != baselines[name]), key=lambda n: n not in remembering)
+    ranges = score_ranges(group)
+
+    def beside_its_baseline(name: str) -> Pairs:
+        other, without = baselines[name], WITHOUT_MEMORY.get(chosen_by[name])
+        remembers = name in remembering and other not in remembering
+        more = without is not None and without != chosen_by.get(other)
+        if baseline is not None:  # then nobody looked for what the method is without memory
+            remembers, more = remembers and not more, False
+        lacks = without if remembers and more else None
+        return Pairs(name, other, remembers, lacks, _pairs(group, name, other), ranges)
+
+    return list(map(beside_its_baseline, others))
+
+
+def check_baseline(groups: Sequence[Group], baseline: str | None) -> None:
+    """Refuse a baseline that no run of any group is called.
+
+    Raises:
+        MetapbtError: it is unknown.
+    """
+    known = {method for group in groups for method in group.methods}
+    if baseline is not None and baseline not in known:
+        raise unknown_name("baseline", baseline, known)
+
+
+def _usual_baselines(group: Group) -> dict[str, str]:
     remembering = {run.method: run.chosen_by for run in group.runs if run.remembers}
     chosen_by = {run.method: run.chosen_by for run in group.runs}
     plain = [name for name in group.methods if name not in remembering]
@@ -125,16 +167,7 @@ def all_pairs(group: Group) -> list[Pairs]:
         without = WITHOUT_MEMORY.get(remembering.get(name, ""))
         same = [other for other in plain if other == without] or [o for o in plain if chosen_by[o] == without]
         baselines[name] = same[0] if same else usual
-    others = sorted((name for name in group.methods if name != baselines[name]), key=lambda n: n not in remembering)
-    ranges = score_ranges(group)
-
-    def beside_its_baseline(name: str) -> Pairs:
-        baseline, without = baselines[name], WITHOUT_MEMORY.get(chosen_by[name])
-        remembers = name in remembering and baseline not in remembering
-        lacks = without if remembers and without != chosen_by[baseline] else None
-        return Pairs(name, baseline, remembers, lacks, _pairs(group, name, baseline), ranges)
-
-    return list(map(beside_its_baseline, others))
+    return baselines
 
 
 def score_ranges(group: Group) -> dict[Context, Range]:
@@ -148,7 +181,7 @@ def score_ranges(group: Group) -> dict[Context, Range]:
     return ranges
 
 
-def comparison_data(group: Group) -> pd.DataFrame:
+def comparison_data(group: Group, baseline: str | None = None) -> pd.DataFrame:
     """Estimates with 95% intervals, one row for each.
 
     ``statistic`` is ``mean`` or ``iqm`` (the interquartile mean), over the finished runs of a method in the contexts of
@@ -175,7 +208,7 @@ def comparison_data(group: Group) -> pd.DataFrame:
                 ("iqm", NORMALISED, iqm_estimate(shares) if compared else UNKNOWN),
             ):
                 rows.append((statistic, quantity, unit, method, "", ALL_CONTEXTS, *estimate, *counts))
-        for pairs in all_pairs(group):
+        for pairs in all_pairs(group, baseline):
             names = pairs.method, pairs.baseline
             if not pairs.runs:
                 continue

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,7 +12,7 @@ from rich.text import Text
 
 from metapbt.errors import MetapbtError
 from metapbt.files import write_text_atomically
-from metapbt.report.comparison import comparison_data
+from metapbt.report.comparison import check_baseline, comparison_data
 from metapbt.report.figures.comparison import draw_comparison
 from metapbt.report.figures.curves import curves_data, draw_curves
 from metapbt.report.figures.final_returns import draw_final, final_data, runs_data
@@ -22,7 +23,7 @@ from metapbt.report.generalisation import RETURNS, generalisation_curves, genera
 from metapbt.report.groups import Group, load_groups
 from metapbt.report.overview import tell
 from metapbt.report.page.page import Section, render_page
-from metapbt.report.verdict import verdict
+from metapbt.report.verdict import verdict_json, verdicts
 from metapbt.report.wording import format_estimate, seeds_line
 
 # Where something is missing, pandas would write these as 3.0. Steps of each member are those of the run, divided, which
@@ -34,8 +35,8 @@ class Report(NamedTuple):
     """A report that was written.
 
     Attributes:
-        page: the path of ``index.html``. Beside it, ``<env>/<feature>/`` holds every figure as PNG and PDF and its
-            numbers as CSV.
+        page: the path of ``index.html``. Beside it is ``verdict.json``, and ``<env>/<feature>/`` holds every figure as
+            PNG, PDF and SVG, and its numbers as CSV.
         sections: what is said of each environment and feature.
         problems: what is wrong with the runs that could not be read, and that the report is without.
     """
@@ -45,15 +46,16 @@ class Report(NamedTuple):
     problems: tuple[MetapbtError, ...] = ()
 
 
-def write_report(results: Path, out: Path | None = None) -> Report:
+def write_report(results: Path, out: Path | None = None, baseline: str | None = None) -> Report:
     """Compare the methods of every run under ``results``. The same runs give the same files, byte for byte.
 
     Args:
         results: a directory that holds run directories, at any depth.
         out: where the report goes; ``<results>/report`` if not given.
+        baseline: the method that all others are compared with; chosen for each if None.
 
     Raises:
-        MetapbtError: there are no runs, or no records yet.
+        MetapbtError: there are no runs, or no records yet, or none of a method called as the baseline.
     """
     results = Path(results)
     out = Path(out) if out is not None else results / "report"
@@ -63,17 +65,25 @@ def write_report(results: Path, out: Path | None = None) -> Report:
     except MetapbtError:
         tell(problems)
         raise
+    check_baseline(groups, baseline)
     with figure_style():
-        sections = tuple(_write_section(group, out) for group in groups)
+        sections = tuple(_write_section(group, out, baseline) for group in groups)
+    write_text_atomically(out / "verdict.json", report_json(sections))
     write_text_atomically(out / "index.html", render_page(sections))
     return Report(out / "index.html", sections, tuple(problems))
+
+
+def report_json(sections: Sequence[Section]) -> str:
+    """What ``verdict.json`` holds, and ``metapbt report --json`` prints."""
+    return verdict_json((section.group, section.verdicts) for section in sections)
 
 
 def print_report(report: Report, console: Console) -> int:
     """Print the verdicts, then the final returns behind them, then where the page is; return the exit status."""
     for section in report.sections:
         console.print(Text(section.group.title, style="bold"))
-        console.print(Text(section.verdict), soft_wrap=not console.is_terminal)
+        for sentence in section.sentences:
+            console.print(Text(sentence), soft_wrap=not console.is_terminal)
         console.print()
     console.print(_final_returns(report))
     if any(len(section.generalisation) for section in report.sections):
@@ -123,20 +133,20 @@ def _generalisation(report: Report) -> Table:
     return table
 
 
-def _write_section(group: Group, out: Path) -> Section:
+def _write_section(group: Group, out: Path, baseline: str | None) -> Section:
     folder = out / group.folder
     tables = {
         "curves": curves_data(group),
         "final": final_data(group),
         "final_runs": runs_data(group),
         "heatmap": heatmap_data(group),
-        "comparison": comparison_data(group),
+        "comparison": comparison_data(group, baseline),
     }
     figures = {
         "curves": draw_curves(group, tables["curves"]),
         "final": draw_final(group, tables["final"], tables["final_runs"]),
         "heatmap": draw_heatmap(group, tables["heatmap"]),
-        "comparison": draw_comparison(group, tables["comparison"]),
+        "comparison": draw_comparison(group, tables["comparison"], baseline),
     }
     generalisation, both = generalisation_data(group), generalisation_curves(group)
     if len(generalisation) or len(both):
@@ -150,4 +160,4 @@ def _write_section(group: Group, out: Path) -> Section:
         write_text_atomically(folder / f"{name}.csv", written.to_csv(index=False, lineterminator="\n"))
     for name, figure in figures.items():
         save_figure(figure, folder, name)
-    return Section(group, verdict(group), tables["final"], tables["comparison"], generalisation)
+    return Section(group, verdicts(group, baseline), tables["final"], tables["comparison"], generalisation)

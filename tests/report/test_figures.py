@@ -15,7 +15,6 @@ from synthetic_results import group_of, groups_of, make_run, realistic_runs
 from metapbt.report import comparison
 from metapbt.report.figures import curves, final_returns, heatmap
 from metapbt.report.figures.comparison import draw_comparison
-from metapbt.report.figures.style import method_styles
 from metapbt.report.groups import Group
 
 LONG = {"pole_length": 0.8}
@@ -245,13 +244,6 @@ def test_methods_without_a_common_context_are_not_compared() -> None:
     data = comparison.comparison_data(group)
     assert data["estimate"].isna().all()
     assert "no context that these methods finished" in texts(draw_comparison(group, data))
-
-
-def test_a_method_looks_the_same_in_every_figure_whoever_else_is_there() -> None:
-    alone = method_styles(["pb2"])["pb2"]
-    assert method_styles(["mine", "meta_pb2", "pb2"])["pb2"] == alone
-    styles = method_styles(["default", "random", "grid", "pbt", "pb2", "pb2_rand", "pb2_mult", "pb2_mix", "meta_pb2"])
-    assert len({style.color for style in styles.values()}) == len({style.marker for style in styles.values()}) == 9
 
 
 def test_nothing_is_clipped_in_a_large_report() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote
@@ -75,7 +76,7 @@ def test_every_group_has_every_figure_as_png_and_pdf_and_its_numbers(report: Pat
     files = {path.relative_to(report).as_posix() for path in report.rglob("*") if path.is_file()}
     names = [f"{name}.{suffix}" for name in FIGURES for suffix in ("png", "pdf", "csv")] + ["final_runs.csv"]
     folders = ("cart_pole/pole_length", "lunar_lander/gravity_y,leg_height", "mountain_car/default")
-    assert files == {"index.html"} | {f"{folder}/{name}" for folder in folders for name in names}
+    assert files == {"index.html", "verdict.json"} | {f"{folder}/{name}" for folder in folders for name in names}
 
 
 def test_csv_files_hold_the_numbers_and_whole_numbers_stay_whole(report: Path) -> None:
@@ -93,7 +94,7 @@ def test_the_page_shows_every_figure_and_links_every_file(report: Path, page: Pa
     files = {path.relative_to(report).as_posix() for path in report.rglob("*") if path.is_file()}
     shown = {unquote(str(image["src"])) for image in page.images}
     assert shown == {name for name in files if name.endswith(".png")}
-    assert set(page.links) | {"index.html"} == files
+    assert set(page.links) | {"index.html", "verdict.json"} == files
     assert all(image["alt"] for image in page.images)
 
 
@@ -148,7 +149,7 @@ def test_the_terminal_says_the_verdict_first_then_final_returns_then_where_the_p
 
 def test_terminal_and_page_say_the_same_verdict_and_the_page_begins_with_it(written: Report, page: Page) -> None:
     for section in written.sections:
-        for sentence in section.verdict.splitlines():
+        for sentence in section.sentences:
             assert sentence in printed(written, 1000)
             assert page.text.index(sentence) < page.text.index("How to read this")
 
@@ -206,3 +207,24 @@ def test_every_run_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     monkeypatch.setattr(results, "read_table", counted)
     assert main(["report", str(tmp_path)]) == 0
     assert len(read) == len(set(read)) == 3
+
+
+def test_the_same_verdict_stands_in_json(tmp_path: Path, written: Report, capsys: pytest.CaptureFixture) -> None:
+    results = written.page.parent.parent
+    assert main(["report", str(results), "--json", "--out", str(tmp_path)]) == 0
+    text = capsys.readouterr().out
+    assert text == (tmp_path / "verdict.json").read_text(encoding="utf-8")
+    said = [[verdict["sentence"] for verdict in group["verdicts"]] for group in json.loads(text)["groups"]]
+    assert said == [[verdict.sentence for verdict in section.verdicts] for section in written.sections]
+
+
+def test_any_method_may_be_the_baseline_and_an_unknown_one_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    store_runs(tmp_path, [make_run(name, seed) for name in ("pbt", "pb2") for seed in range(3)])
+    assert main(["report", str(tmp_path), "--baseline", "pb2"]) == 0
+    assert "pbt against pb2: all pairs are equal" in capsys.readouterr().out
+    assert main(["report", str(tmp_path), "--baseline", "pbtt"]) == 1
+    assert capsys.readouterr().err == (
+        "metapbt: error: unknown baseline 'pbtt'; did you mean 'pbt'? (known: pb2, pbt)\n"
+    )

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from synthetic_results import SyntheticRun, group_of, make_run
 
-from metapbt.report.verdict import verdict
+from metapbt.report.groups import Group
+from metapbt.report.verdict import outcome, sentences, verdict_json, verdicts
 
 LENGTHS = ({"pole_length": 0.8}, {"pole_length": 1.1})
 
@@ -24,24 +27,27 @@ def pairs(
     return runs
 
 
+def verdict(group: Group, baseline: str | None = None) -> str:
+    return "\n".join(sentences(group, verdicts(group, baseline)))
+
+
 def test_it_says_what_was_compared_by_how_much_and_over_what() -> None:
     said = verdict(group_of(pairs([80, 100, 120], [30, 40, 50])))
     # Areas (3 gain + end) / 4 have a deviation of 17.5 and ends one of 10, in two contexts of three seeds: the interval
     # is t(4 degrees of freedom) * deviation / sqrt(6).
     assert said == (
-        "memory (meta_pb2 against pb2): +85 [65, 105] points of mean return over 3,000 steps of each member, "
-        "2 contexts x 3 seeds; at the end +40.0 [28.7, 51.3]."
+        "memory (meta_pb2 against pb2): +85 [65, 105] points of area (mean return over 3,000 steps of each member), "
+        "2 contexts x 3 seeds; +40.0 [28.7, 51.3] points at the end."
     )
 
 
 def test_it_says_what_cannot_be_told() -> None:
     said = verdict(group_of(pairs([80, 100, 120], [-60, 10, 70])))
-    assert "points of mean return over 3,000 steps of each member, 2 contexts x 3 seeds" in said
+    assert "points of area (mean return over 3,000 steps of each member), 2 contexts x 3 seeds" in said
     assert "; at the end no difference can be told (+6.7 [−" in said
     said = verdict(group_of(pairs([-80, 100, 10], [-60, 10, 70])))
-    assert said.startswith(
-        "memory (meta_pb2 against pb2): no difference can be told in the mean return over 3,000 steps"
-    )
+    assert said.startswith("memory (meta_pb2 against pb2): no difference can be told in area (")
+    assert " points of mean return over 3,000 steps of each member), 2 contexts x 3 seeds; at the end no" in said
 
 
 @pytest.mark.parametrize(("contexts", "extent"), [(1, "1 context x 1 seed is"), (2, "2 contexts x 1 seed are")])
@@ -54,10 +60,22 @@ def test_with_one_seed_it_says_that_there_is_no_interval(contexts: int, extent: 
 def test_with_equal_runs_it_says_so() -> None:
     said = verdict(group_of(pairs([0, 0, 0], [0, 0, 0])))
     assert said == (
-        "memory (meta_pb2 against pb2): all pairs are equal, over 3,000 steps of each member and at the end, "
-        "2 contexts x 3 seeds."
+        "memory (meta_pb2 against pb2): all pairs are equal in area (mean return over 3,000 steps of each member), "
+        "2 contexts x 3 seeds; all end at the maximum of 400 that any run reached."
     )
-    assert "; at the end all pairs are equal." in verdict(group_of(pairs([80, 100, 120], [0, 0, 0])))
+    assert verdict(group_of(pairs([0], [0]))) == said.replace("3 seeds", "1 seed")
+
+
+def test_where_all_end_at_the_maximum_it_leads_with_area() -> None:
+    said = verdict(group_of(pairs([80, 100, 120], [0, 0, 0])))
+    assert said == (
+        "memory (meta_pb2 against pb2): +75.0 [58.0, 92.0] points of area (mean return over 3,000 steps of each "
+        "member), 2 contexts x 3 seeds; all end at the maximum of 400 that any run reached."
+    )
+    runs = pairs([500, 510, 520], [0, 0, 0])  # who was better before has lost it
+    assert verdict(group_of(runs)).endswith("; equal at the end.")
+    (found,) = verdicts(group_of(runs))
+    assert (outcome(found.area), outcome(found.final), found.at_maximum) == ("higher", "equal", False)
 
 
 def test_without_pairs_it_says_why_nothing_can_be_told() -> None:
@@ -117,4 +135,43 @@ def test_where_ranges_of_returns_differ_widely_it_speaks_of_shares() -> None:
     for seed in range(3):
         runs.append(make_run("pb2", seed, changed=LENGTHS[1], scores=[0.0, 2.0, 4.0]))
         runs.append(make_run("meta_pb2", seed, changed=LENGTHS[1], scores=[1.0 + 0.1 * seed, 3.0, 4.5], sources=[{}]))
-    assert "of the range from worst to best of mean return" in verdict(group_of(runs))
+    assert "of the range from worst to best of area (mean return over" in verdict(group_of(runs))
+
+
+def test_any_method_can_be_the_baseline() -> None:
+    runs = pairs([80, 100, 120], [30, 40, 50])
+    runs += [
+        make_run("pbt", seed, changed=changed, scores=[0.0, 100.0, 90.0]) for changed in LENGTHS for seed in range(3)
+    ]
+    group = group_of(runs)
+    said = [line[: line.index(":")] for line in verdict(group, "pbt").splitlines()]
+    assert said == ["meta_pb2 against pbt", "pb2 against pbt"]
+    assert [(each.baseline, each.remembers) for each in verdicts(group, "meta_pb2")] == [("meta_pb2", False)] * 2
+    reverse = next(each for each in verdicts(group, "meta_pb2") if each.method == "pb2")
+    forward = next(each for each in verdicts(group) if each.method == "meta_pb2")
+    assert reverse.area.value == -forward.area.value
+    assert verdict(group, "pb2").startswith("memory (meta_pb2 against pb2): ")
+    assert "no context and seed has finished runs of both" in verdict(group, "random")
+
+
+def test_the_numbers_are_those_of_the_sentence() -> None:
+    group = group_of(
+        [*pairs([80, 100, 120], [-60, 10, 70]), make_run("default", 0, changed=LENGTHS[0], state="failed")]
+    )
+    (of_group,) = json.loads(verdict_json([(group, verdicts(group))]))["groups"]
+    memory, default = of_group["verdicts"]
+    assert memory["sentence"] == verdicts(group)[0].sentence
+    assert (memory["method"], memory["baseline"], memory["memory"]) == ("meta_pb2", "pb2", True)
+    assert (memory["contexts"], memory["seeds"], memory["pairs"], memory["steps_of_each_member"]) == (
+        2,
+        [3, 3],
+        6,
+        3000,
+    )
+    assert memory["area"]["outcome"] == "higher"
+    assert memory["area"]["estimate"] == pytest.approx((300 + 5) / 4, abs=2)
+    assert memory["final"]["outcome"] == "untold"
+    assert memory["final"]["low"] < 0 < memory["final"]["high"]
+    assert default["area"] == {"outcome": "untold", "estimate": None, "low": None, "high": None}
+    assert of_group["unfinished_runs"] == 1
+    assert of_group["sources"] == ["0.5 (default)"][:0]  # nobody ran there

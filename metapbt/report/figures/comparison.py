@@ -12,16 +12,17 @@ from matplotlib.lines import Line2D
 
 from metapbt.log import counted
 from metapbt.report.comparison import ALL_CONTEXTS, NORMALISED, POINTS, QUANTITIES, all_pairs
-from metapbt.report.figures.style import TEXT_GREY, MethodStyle, method_styles, new_figure
+from metapbt.report.figures.style import TEXT_GREY, new_figure
 from metapbt.report.groups import Group
+from metapbt.report.palette import MethodStyle, method_styles
 
 
-def draw_comparison(group: Group, data: pd.DataFrame) -> Figure:
+def draw_comparison(group: Group, data: pd.DataFrame, baseline: str | None = None) -> Figure:
     """Normalised means of the methods; below, where there are pairs, the differences from their baselines.
 
     In the middle those of every method, over all contexts; at the bottom those of the first one in each context.
     """
-    pairs = [each for each in all_pairs(group) if each.runs]
+    pairs = [each for each in all_pairs(group, baseline) if each.runs]
     heights = [0.3 * len(group.methods) + 0.6]
     if pairs:
         heights += [0.26 * len(pairs) + 0.6, 0.24 * len(pairs[0].runs) + 0.6]

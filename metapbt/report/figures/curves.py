@@ -16,11 +16,11 @@ from metapbt.report.figures.style import (
     STEPS_LABEL,
     TEXT_GREY,
     legend_handles,
-    method_styles,
     new_figure,
     steps_formatter,
 )
 from metapbt.report.groups import Group
+from metapbt.report.palette import method_styles
 from metapbt.report.statistics import common_grid, mean_curve, on_grid
 
 COVERAGE_LINE_POINTS = 9.5

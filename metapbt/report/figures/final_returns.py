@@ -15,12 +15,11 @@ from matplotlib.lines import Line2D
 from metapbt.report.figures.style import (
     SCORE_LABEL,
     TEXT_GREY,
-    MethodStyle,
     legend_handles,
-    method_styles,
     new_figure,
 )
 from metapbt.report.groups import Group
+from metapbt.report.palette import MethodStyle, method_styles
 from metapbt.report.statistics import mean_estimate
 
 SUMMARY_COLUMNS = ["method", "mean", "low", "high", "seeds", "finished", "expected", "status"]

@@ -14,12 +14,11 @@ from metapbt.report.figures.style import (
     SCORE_LABEL,
     STEPS_LABEL,
     TEXT_GREY,
-    MethodStyle,
-    method_styles,
     new_figure,
     steps_formatter,
 )
 from metapbt.report.groups import Group
+from metapbt.report.palette import MethodStyle, method_styles
 
 #: How each return is drawn, and what it is called.
 _LINES: dict[str, tuple[Literal["-", "--"], str]] = {

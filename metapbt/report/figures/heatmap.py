@@ -16,13 +16,13 @@ from matplotlib.patches import Rectangle
 from metapbt.report.figures.style import (
     MISSING_GREY,
     SCORE_LABEL,
-    SOURCE_COLOR,
     STEPS_LABEL,
     TEXT_GREY,
     new_figure,
     steps_formatter,
 )
 from metapbt.report.groups import Group
+from metapbt.report.palette import SOURCE_GREY
 from metapbt.report.statistics import Array, common_grid, mean_curve, on_grid
 
 MOST_PANELS_IN_A_ROW = 5
@@ -131,7 +131,7 @@ def _draw_panel(axes: Axes, data: pd.DataFrame, contexts: list[str], colors: Nor
             )
     for row, context in enumerate(contexts):
         if data.loc[data["context"] == context, "source"].any():
-            _draw_row_frame(axes, row, fill=False, edgecolor=SOURCE_COLOR, linewidth=1.8, clip_on=False, zorder=5)
+            _draw_row_frame(axes, row, fill=False, edgecolor=SOURCE_GREY, linewidth=1.8, clip_on=False, zorder=5)
     axes.set_yticks(range(len(contexts)), contexts, fontsize=8)
     axes.set_ylim(-0.5, len(contexts) - 0.5)
     axes.xaxis.set_major_formatter(steps_formatter())

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
 
 import matplotlib as mpl
 import seaborn as sns
@@ -15,56 +14,13 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import EngFormatter
 
 from metapbt.files import atomic_file
-from metapbt.population.explorers import METHODS
-from metapbt.report.groups import sort_methods
+from metapbt.report.palette import method_styles
 
 STEPS_LABEL = "environment steps of each member"
 SCORE_LABEL = "return"
 MISSING_GREY = "#d9d9d9"
 TEXT_GREY = "#555555"
-SOURCE_COLOR = "#d55e00"
 FORMATS = ("png", "pdf")
-
-
-class MethodStyle(NamedTuple):
-    """Colour and marker of a method."""
-
-    color: str
-    marker: str
-
-
-# From Seaborn's colour-blind-safe palette, darkened where it is faint on white. The methods that are compared
-# most are the furthest apart, and markers tell them apart in print without colour.
-_STYLES = dict(
-    zip(
-        METHODS,
-        [
-            MethodStyle("#7f7f7f", "s"),
-            MethodStyle("#c4ad00", "v"),
-            MethodStyle("#8c5a2b", "P"),
-            MethodStyle("#56b4e9", "^"),
-            MethodStyle("#0173b2", "o"),
-            MethodStyle("#e78ac3", "<"),
-            MethodStyle("#029e73", "p"),
-            MethodStyle("#7b4fa3", "h"),
-            MethodStyle("#ca2f66", "d"),
-            MethodStyle("#1b1f6b", "8"),
-            MethodStyle("#d55e00", "D"),
-        ],
-        strict=True,
-    )
-)
-_OTHER_STYLES = (MethodStyle("#222222", "X"), MethodStyle("#de8f05", ">"), MethodStyle("#6c8f00", "*"))
-
-
-def method_styles(methods: Sequence[str]) -> dict[str, MethodStyle]:
-    """The style of each method, in the order of figures; unknown methods share three styles."""
-    ordered = sort_methods(methods)
-    others = [name for name in ordered if name not in _STYLES]
-    return {
-        name: _STYLES[name] if name in _STYLES else _OTHER_STYLES[others.index(name) % len(_OTHER_STYLES)]
-        for name in ordered
-    }
 
 
 @contextmanager
