@@ -144,7 +144,7 @@ def main() -> None:
         )
         explorer = MetaPB2Explorer(SPACE, Memory(Context({"feature": 1.5}), remembered))
         marks = [time.process_time()]
-        for step in ("_tasks", "_model", "_prior_trust"):
+        for step in ("tasks", "_model", "_prior_trust"):
             getattr(explorer, step)
             marks.append(time.process_time())
         explorer.start(4, np.random.default_rng(0))

@@ -238,7 +238,7 @@ class History:
 
     @cached_property
     def _transitions(self) -> tuple[Transition, ...]:
-        return tuple(self._iterate_transitions())
+        return tuple(row for row in map(self.transition, self.records) if row is not None)
 
     def transitions(self) -> tuple[Transition, ...]:
         """What every interval did, where its returns are finite.
@@ -249,25 +249,21 @@ class History:
         """
         return self._transitions
 
-    def _iterate_transitions(self) -> Iterator[Transition]:
-        first = [r.reached for r in self.generation(0) if math.isfinite(r.reached)]
-        untrained = min(first, default=math.nan)
-        for record in self.records:
-            if record.restart or record.teacher is not None:
-                continue
-            origin = self.before(record)
-            steps_before = origin.env_steps if origin else 0
-            return_before = origin.reached if origin else untrained
-            row = Transition(
-                record.generation,
-                steps_before,
-                record.env_steps - steps_before,
-                return_before,
-                record.reached,
-                record.hyperparameters,
-            )
-            if math.isfinite(row.return_before) and math.isfinite(row.return_after):
-                yield row
+    def transition(self, record: Record) -> Transition | None:
+        """What the interval of one record did; None where it gives no transition."""
+        if record.restart or record.teacher is not None:
+            return None
+        origin = self.before(record)
+        before = origin.reached if origin else self._untrained
+        if not (math.isfinite(before) and math.isfinite(record.reached)):
+            return None
+        start = origin.env_steps if origin else 0
+        steps = record.env_steps - start
+        return Transition(record.generation, start, steps, before, record.reached, record.hyperparameters)
+
+    @cached_property
+    def _untrained(self) -> float:
+        return min((r.reached for r in self.generation(0) if math.isfinite(r.reached)), default=math.nan)
 
 
 def _comparable(value: float) -> float:

@@ -219,6 +219,10 @@ class MetaModel:
 
         With the first columns given, a row's covariance is bounded by its distance there.
         """
+        return rows if count >= len(rows) else rows[self.nearest_places(rows, anchors, count)]
+
+    def nearest_places(self, rows: Rows, anchors: Array, count: int) -> NDArray[np.int_]:
+        """Positions of these, of which there are fewer than rows."""
         width = anchors.shape[1]
         scaled, places = rows.inputs[:, :width] * self.relevance[:width], anchors * self.relevance[:width]
         # |x - a|^2 = |x|^2 - 2 x a + |a|^2, a few anchors at a time: the products of all would fill the memory.
@@ -227,7 +231,7 @@ class MetaModel:
             products = scaled @ (-2 * some.T) + (some**2).sum(axis=1)
             gaps = np.minimum(gaps, products.min(axis=1))
         gaps += (scaled**2).sum(axis=1)
-        return rows if count >= len(rows) else rows[np.sort(np.argpartition(gaps, count)[:count])]
+        return np.sort(np.argpartition(gaps, count)[:count])
 
     def tuned(self, own: Rows, steps: int) -> MetaModel:
         """This model after a few steps on the target's own rows: lengthscales, variance and noise, not the networks."""

@@ -121,6 +121,10 @@ class SourceScale:
         u = (np.asarray(returns, dtype=np.float64) - self.low) / self.span
         return np.asarray(1 / self.span / (1 + np.maximum(np.maximum(-u, u - 1), 0.0)))
 
+    def slope(self, value: float) -> float:
+        """The change of return for each environment step that a change of 1 on this scale is, at a return."""
+        return float(self.unit / self.interval / self.steepness(value))
+
     def start(self, generations: Any, env_steps: Any, returns: Any) -> Array:
         """Time and scaled return: ``... x 2``."""
         time = np.minimum(np.asarray(env_steps, dtype=np.float64) / self.longest, 1.0)

@@ -8,6 +8,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from metapbt.history import Context
 from metapbt.memory.columns import Columns
@@ -34,6 +35,7 @@ class Tasks:
         descriptions: of these contexts.
         chosen: how many columns are hyperparameters.
         categories: of each of these, counted from 0, that is a category's of more than two choices: how many.
+        runs: which run of the memory each sample is of, as :attr:`Memory.contexts` counts them; ``n``.
     """
 
     def __init__(
@@ -42,8 +44,10 @@ class Tasks:
         contexts: Sequence[Context],
         descriptions: Sequence[Description],
         categories: Mapping[int, int] | None = None,
+        runs: NDArray[np.int_] | None = None,
     ) -> None:
         self.samples = samples
+        self.runs = np.zeros(len(samples), dtype=int) if runs is None else runs
         self.categories: Mapping[int, int] = dict(categories or {})
         self.contexts = tuple(contexts)
         self.descriptions = tuple(descriptions)
@@ -78,7 +82,8 @@ class Tasks:
             numbers[found.runs[kept]],
         )
         categories = {place: len(p.choices) for place, p in enumerate(space.parameters) if len(p.choices) > 2}
-        return cls(samples, list(places), [memory.descriptions[c] if with_features else {} for c in places], categories)
+        described = [memory.descriptions[context] if with_features else {} for context in places]
+        return cls(samples, list(places), described, categories, found.runs[kept])
 
     def __len__(self) -> int:
         return len(self.samples)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import copy
 import math
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from botorch.acquisition.analytic import UpperConfidenceBound
 from botorch.exceptions.warnings import BotorchWarning
@@ -15,7 +16,10 @@ from botorch.models import SingleTaskGP
 from botorch.models.model import Model
 from botorch.optim.optimize import optimize_acqf
 from botorch.utils.sampling import manual_seed
+from numpy.typing import NDArray
 from torch import Tensor
+
+Array = NDArray[np.float64]
 
 
 def growing_beta(rows: int) -> float:
@@ -36,6 +40,13 @@ def conditioned(model: SingleTaskGP, x: Tensor, y: Tensor) -> SingleTaskGP:
     targets = torch.cat([informed.train_targets, y.squeeze(-1)])
     informed.set_train_data(inputs, targets, strict=False)
     return informed
+
+
+def moments(model: SingleTaskGP, points: Sequence[Sequence[float]]) -> tuple[Array, Array]:
+    """Mean and deviation of the function at points ``n x d``, noise not included: ``n`` each."""
+    with torch.no_grad():
+        posterior = model.posterior(torch.tensor(points, dtype=torch.float64))
+        return posterior.mean.squeeze(-1).numpy(), posterior.variance.squeeze(-1).sqrt().numpy()
 
 
 def with_pending(model: SingleTaskGP, pending: Tensor) -> SingleTaskGP:

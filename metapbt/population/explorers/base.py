@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from metapbt.history import History, Record
 from metapbt.space import Hyperparameters, Space
@@ -41,6 +42,28 @@ class Pending:
     return_before: float
     hyperparameters: Hyperparameters
     train_return: float = math.nan
+
+
+#: What the coming interval does to a copy of a record, with each of n configurations: mean and deviation, ``n`` each.
+Forecast = Callable[[Record, Sequence[Hyperparameters]], tuple[NDArray[np.float64], NDArray[np.float64]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Surrogate:
+    """What a method forecasts with where it chooses, fitted to what it knew then: for people to look at.
+
+    Attributes:
+        kind: what it is, in a few words.
+        forecast: of the function, without noise, in change of return for each environment step; of a method that
+            learns from ranks in standard scores of these changes.
+        ranks: whether the latter.
+        weights: of its experts, where it has several (:func:`metapbt.memory.trust.explained`); they sum to 1.
+    """
+
+    kind: str
+    forecast: Forecast
+    ranks: bool = False
+    weights: tuple[float, ...] = ()
 
 
 class Explorer:
@@ -99,6 +122,16 @@ class Explorer:
             rng: the source of all randomness.
         """
         raise NotImplementedError
+
+    def surrogate(
+        self, children: Sequence[Record], parents: Sequence[Record], history: History, pending: Sequence[Pending]
+    ) -> Surrogate | None:
+        """Return what ``propose`` would ask; None of a method without a surrogate, or while it knows too little.
+
+        What others are trying does not narrow it yet, as it does in ``propose``. The arguments are those of
+        ``propose``; where a method has a surrogate for each choice of categories, it is that for the first parent's.
+        """
+        return None
 
     def architectures(
         self, count: int, tried: Sequence[tuple[Hyperparameters, float]], rng: np.random.Generator

@@ -15,10 +15,10 @@ from metapbt.memory.encoder import Encoder, Samples
 from metapbt.memory.scales import HistoryScale
 from metapbt.plain import whole_number, written_number
 from metapbt.population.explorers.architectures import network_of
-from metapbt.population.explorers.base import Explorer, Pending, Suggestion
+from metapbt.population.explorers.base import Explorer, Pending, Suggestion, Surrogate
 from metapbt.population.explorers.mixed_space import MixedSpace
 from metapbt.population.explorers.standing import Standing
-from metapbt.space import Space
+from metapbt.space import Hyperparameters, Space
 from metapbt.surrogates.trust_region import Rule
 
 if TYPE_CHECKING:
@@ -134,30 +134,17 @@ class BGPBTExplorer(Explorer):
         rng: np.random.Generator,
     ) -> list[Suggestion]:
         """Maximise the confidence bound around each parent's hyperparameters, at its return."""
+        standing = self.standing(history)
+        waiting = [p for p in pending if math.isfinite(p.return_before)]
+        fitted = self._fitted(children, parents, history, waiting, standing)
+        if fitted is None:
+            return [self._random(parent, rng) for parent in parents]
         import torch
 
-        standing = self.standing(history)
-        rows = [row for row in history.transitions() if row.generation >= standing.since][-self.rows :]
-        waiting = [p for p in pending if math.isfinite(p.return_before)]
-        known = [parent.reached for parent in parents if math.isfinite(parent.reached)]
-        if len(rows) < self.min_rows or not known:
-            return [self._random(parent, rng) for parent in parents]
-        from metapbt.surrogates.mixed import fit_mixed, with_fantasies
+        from metapbt.surrogates.mixed import with_fantasies
         from metapbt.surrogates.search import highest_bound
 
-        returns = [*(row.return_before for row in rows), *(p.return_before for p in waiting), *known]
-        encoder = Encoder(HistoryScale.of(np.array(returns)))
-        encoded = encoder.rows(Samples.of(rows, self.mixed.row))
-        model = fit_mixed(
-            torch.as_tensor(encoded.inputs),
-            torch.as_tensor(encoded.changes),
-            self.mixed.columns,
-            self.ard,
-            self.noise,
-            self.mixed.conditions,
-        )
-        # Not the parent's next one: it may be the best ever, from long ago.
-        now = max(child.generation for child in children) + 1
+        model, encoder, now = fitted
         suggestions = []
         for parent in parents:
             if not math.isfinite(parent.reached):
@@ -167,7 +154,7 @@ class BGPBTExplorer(Explorer):
                 [*encoder.given(now, 0, p.return_before), *self.mixed.row(p.hyperparameters)]
                 for p in waiting[-MAX_PENDING:]
             ]
-            tried = torch.tensor(points, dtype=torch.float64).reshape(-1, encoded.inputs.shape[1])
+            tried = torch.tensor(points, dtype=torch.float64).reshape(-1, self.mixed.given + len(self.space))
             found = highest_bound(
                 with_fantasies(model, tried),
                 self.mixed.region(
@@ -184,6 +171,57 @@ class BGPBTExplorer(Explorer):
             waiting.append(Pending(parent.reached, suggested))
             suggestions.append(Suggestion(suggested, "surrogate"))
         return suggestions
+
+    def surrogate(
+        self, children: Sequence[Record], parents: Sequence[Record], history: History, pending: Sequence[Pending]
+    ) -> Surrogate | None:
+        """The mixed Gaussian process of the changes' copula."""
+        waiting = [p for p in pending if math.isfinite(p.return_before)]
+        fitted = self._fitted(children, parents, history, waiting, self.standing(history))
+        if fitted is None:
+            return None
+        model, encoder, now = fitted
+
+        def forecast(
+            parent: Record, configurations: Sequence[Hyperparameters]
+        ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+            from metapbt.surrogates.acquisition import moments
+
+            given = encoder.given(now, 0, parent.reached)
+            return moments(model, [[*given, *self.mixed.row(configuration)] for configuration in configurations])
+
+        return Surrogate("mixed kernel", forecast, ranks=True)
+
+    def _fitted(
+        self,
+        children: Sequence[Record],
+        parents: Sequence[Record],
+        history: History,
+        waiting: Sequence[Pending],
+        standing: Standing,
+    ) -> tuple[SingleTaskGP, Encoder, int] | None:
+        """The surrogate, what turns points into its rows, and the coming generation; None while there are few rows."""
+        rows = [row for row in history.transitions() if row.generation >= standing.since][-self.rows :]
+        known = [parent.reached for parent in parents if math.isfinite(parent.reached)]
+        if len(rows) < self.min_rows or not known:
+            return None
+        import torch
+
+        from metapbt.surrogates.mixed import fit_mixed
+
+        returns = [*(row.return_before for row in rows), *(p.return_before for p in waiting), *known]
+        encoder = Encoder(HistoryScale.of(np.array(returns)))
+        encoded = encoder.rows(Samples.of(rows, self.mixed.row))
+        model = fit_mixed(
+            torch.as_tensor(encoded.inputs),
+            torch.as_tensor(encoded.changes),
+            self.mixed.columns,
+            self.ard,
+            self.noise,
+            self.mixed.conditions,
+        )
+        # Not the parent's next one: it may be the best ever, from long ago.
+        return model, encoder, max(child.generation for child in children) + 1
 
     def standing(self, history: History) -> Standing:
         """Where the trust region stands, and from which generation on rows count."""

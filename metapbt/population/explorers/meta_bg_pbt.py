@@ -11,7 +11,7 @@ import numpy as np
 from metapbt.history import History, Record
 from metapbt.plain import key
 from metapbt.population.explorers.architectures import network_of, promising_architectures
-from metapbt.population.explorers.base import Pending, Suggestion
+from metapbt.population.explorers.base import Pending, Suggestion, Surrogate
 from metapbt.population.explorers.bg_pbt import BGPBTExplorer
 from metapbt.population.explorers.meta_pb2 import MetaPB2Explorer
 from metapbt.space import Hyperparameters, Space
@@ -76,6 +76,14 @@ class MetaBGPBTExplorer(MetaPB2Explorer):
             return super().propose(children, parents, history, pending, rng)
         return self.alone.propose(children, parents, history, pending, rng)
 
+    def surrogate(
+        self, children: Sequence[Record], parents: Sequence[Record], history: History, pending: Sequence[Pending]
+    ) -> Surrogate | None:
+        """The ensemble, or the surrogate of BG-PBT where memory has no part."""
+        if self.steers(parents, history):
+            return super().surrogate(children, parents, history, pending)
+        return self.alone.surrogate(children, parents, history, pending)
+
     def within(self, parent: Record, history: History) -> Bounds:
         """The trust region around the parent, on its network."""
         mixed, region = self.alone.mixed, self.alone.standing(history).region
@@ -100,10 +108,10 @@ class MetaBGPBTExplorer(MetaPB2Explorer):
         from metapbt.memory.networks import ranked_networks
 
         columns = [place for place, name in enumerate(self.space.names) if name in self.space.architecture]
-        if not columns or not len(self._tasks) or not self.first_generation:
+        if not columns or not len(self.tasks) or not self.first_generation:
             return []
         found = []
-        for network in ranked_networks(self._tasks.samples, columns):
+        for network in ranked_networks(self.tasks.samples, columns):
             point = np.full(len(self.space), 0.5)
             point[columns] = network
             found.append(network_of(self.space, self.space.from_unit(point)))

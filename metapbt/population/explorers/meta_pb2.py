@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 from metapbt.errors import MetapbtError, unknown_name
 from metapbt.history import History, Record
 from metapbt.log import LOGGER
-from metapbt.memory.encoder import Description, Encoder, Rows, Samples
+from metapbt.memory.encoder import Description, Encoder, Rows, Samples, Which
 from metapbt.memory.scales import SourceScale
 from metapbt.memory.tasks import MAX_ROWS, Tasks
-from metapbt.population.explorers.base import Pending, Suggestion
+from metapbt.population.explorers.base import Pending, Suggestion, Surrogate
 from metapbt.population.explorers.mixed_space import MixedSpace
 from metapbt.population.explorers.pb2 import PB2Explorer, Situation
-from metapbt.space import Space
+from metapbt.space import Hyperparameters, Space
 from metapbt.surrogates.thinning import evenly
 
 if TYPE_CHECKING:
@@ -37,9 +37,6 @@ Array = NDArray[np.float64]
 KERNELS = ("deep", "plain", "published")
 SOURCE_ROWS = 200  # of the sources, those that a suggestion is conditioned on
 HINTS = 32  # configurations that did well at this stage elsewhere, looked at beside those that fill the space
-FILL = 256  # configurations, at least, that fill the space and of which the first generation is chosen
-UNLIKE = (0.0, 0.5)  # how alike sources and target are where memory misleads
-DRAWS = 256  # of functions, by which the first generation is judged
 PUBLISHED_ROWS = 1000  # an exact GP's cost grows with their cube
 
 NEGLIGIBLE = 0.01  # weight of an expert up to which asking it is not worth the time
@@ -125,64 +122,30 @@ class MetaPB2Explorer(PB2Explorer):
 
     def start(self, size: int, rng: np.random.Generator) -> list[Suggestion]:
         """Choose part of the first generation from memory: promising for this context, and unlike each other."""
-        if not len(self._tasks) or self.first_generation == 0:
+        if not len(self.tasks) or self.first_generation == 0:
             return super().start(size, rng)
+        from metapbt.memory.first_members import hedge, promising
         from metapbt.memory.trust import explained
 
         weights = self._prior
         count = self._share(size)
         LOGGER.info(
             "memory: %d rows of the sources; trusted at the start: %s; it chooses %d of %d members",
-            len(self._tasks), explained(weights), count, size,
+            len(self.tasks), explained(weights), count, size,
         )  # fmt: skip
         given = np.array([0.0, self._scale.untrained, *self._scale.context(self._described)])
-        source = self._relevant(given[None])
-        points = self._batch(self._ensemble(source, None), given, self._hints(source, given), count, rng)
-        hedge = self._hedge(source, given, points, size - count, rng)
+        source = self.tasks.rows[self._relevant(given[None])]
+        ensemble, hints = self._ensemble(source, None, self.weights(None)), self._hints(source, given)
+        points = promising(ensemble, self._model, self._scale, given, hints, self.horizon, count, rng)
+        others = hedge(self._model, source, given, points, size - count, rng)
         return [
             *(Suggestion(self.space.from_unit(point), "memory") for point in points),
-            *(Suggestion(self.space.from_unit(point), "hedge") for point in hedge),
+            *(Suggestion(self.space.from_unit(point), "hedge") for point in others),
         ]
 
     def _share(self, size: int) -> int:
         """How many of so many newcomers memory chooses, where it chooses any."""
         return max(1, round(self.first_generation * self._prior_trust * size))
-
-    def _batch(self, ensemble: Ensemble, given: Array, hints: Array, count: int, rng: np.random.Generator) -> Array:
-        """The points, ``count x hyperparameters``, with the best expected best member."""
-        from metapbt.memory.candidates import best_together, filling
-
-        width, horizon = len(self.space), self.horizon
-        points = np.concatenate([hints, filling(max(FILL, 4 * count), width, rng)])
-        for radius in (0.1, 0.05):  # closer, where it looks good
-            values = self._forecast(ensemble, given, points, horizon, 0.0)
-            best = points[np.argsort(-values, kind="stable")[:8]]
-            near = np.clip(best[:, None] + radius * rng.standard_normal((len(best), 8, width)), 0, 1)
-            points = np.concatenate([points, near.reshape(-1, width)])
-        forecast = self._forecast(ensemble, given, points, horizon, 0.0)
-        x = np.concatenate([np.tile(given, (len(points), 1)), points], axis=1)
-        first = ensemble.draws(x, DRAWS, rng)
-        draws = forecast + (first - ensemble.moments(x)[0]) * horizon * (horizon + 1) / 2
-        # What a member reaches is noisy as well: two in a good region are more than one.
-        noise = math.sqrt(float(self._model.noise(given[None])[0]) * sum(left**2 for left in range(1, horizon + 1)))
-        draws = draws + noise * rng.standard_normal(draws.shape)
-        return points[best_together(draws, (), count)]
-
-    def _hedge(self, source: Rows, given: Array, points: Array, count: int, rng: np.random.Generator) -> Array:
-        """A hedge in case memory misleads: members, ``count x hyperparameters``, that are to be good then.
-
-        Its own ``points`` have disappointed then, and sources and target are little alike or not at all.
-        """
-        from metapbt.memory.candidates import best_together, filling
-        from metapbt.memory.experts import Ensemble
-
-        places = np.concatenate([points, filling(max(FILL, 4 * count), len(self.space), rng)])
-        x = np.concatenate([np.tile(given, (len(places), 1)), places], axis=1)
-        same = np.zeros(len(points), dtype=int)
-        disappointing = Rows(x[: len(points)], np.full(len(points), -1.0), same, same)
-        experts = [self._model.expert(source, disappointing, relatedness) for relatedness in UNLIKE]
-        draws = Ensemble(tuple(experts)).draws(x, DRAWS, rng)
-        return places[best_together(draws, range(len(points)), count)]
 
     def propose(
         self,
@@ -196,13 +159,14 @@ class MetaPB2Explorer(PB2Explorer):
         if not self.steers(parents, history):
             return super().propose(children, parents, history, pending, rng)
 
-        now = np.array([self._given(parent.env_steps, parent.reached) for parent in parents])
-        situation = Situation.of(history, children, parents)
-        samples = Samples.of(situation.rows, self.columns)
-        own = self._encoder.rows(samples)
-        source = self._relevant(np.concatenate([now, own.inputs[:, : now.shape[1]]]))
-        ensemble = self._ensemble(source, Own(situation, samples, own))
-        beta = self.beta_after(situation.seen)
+        own = self.known(children, parents, history)
+        weights = self.weights(own)
+        if self.kernel != "published":
+            from metapbt.memory.trust import explained
+
+            LOGGER.info("memory: %s", explained(weights))
+        ensemble = self._ensemble(own.source, own, weights)
+        beta = self.beta_after(own.situation.seen)
         steps = max(parent.env_steps for parent in parents)
         waiting = np.array(
             [
@@ -210,20 +174,67 @@ class MetaPB2Explorer(PB2Explorer):
                 for p in pending
                 if math.isfinite(p.return_before)
             ]
-        ).reshape(-1, source.inputs.shape[1])
+        ).reshape(-1, own.source.inputs.shape[1])
         suggestions = []
-        for parent, given in zip(parents, now, strict=True):
-            hints = np.concatenate([self._hints(source, given), [self.columns(parent.hyperparameters)]])
+        for parent, given in zip(parents, own.now, strict=True):
+            hints = np.concatenate([self._hints(own.source, given), [self.columns(parent.hyperparameters)]])
             bounds = self.within(parent, history)
             found = self._best_point(ensemble.with_pending(waiting), given, beta, hints, bounds, rng)
             suggestions.append(Suggestion(self.space.from_unit(found), "memory"))
             waiting = np.concatenate([waiting, [[*given, *self.columns(suggestions[-1].hyperparameters)]]])
         return suggestions
 
+    def surrogate(
+        self, children: Sequence[Record], parents: Sequence[Record], history: History, pending: Sequence[Pending]
+    ) -> Surrogate | None:
+        """The ensemble; PB2's model where memory has no part."""
+        if not self.steers(parents, history):
+            return super().surrogate(children, parents, history, pending)
+        own = self.known(children, parents, history)
+        weights = self.weights(own)
+        ensemble = self._ensemble(own.source, own, weights)
+
+        def forecast(parent: Record, configurations: Sequence[Hyperparameters]) -> tuple[Array, Array]:
+            given = self._given(parent.env_steps, parent.reached)
+            mean, variance = ensemble.moments(np.array([[*given, *self.columns(each)] for each in configurations]))
+            slope = self._scale.slope(parent.reached)
+            return mean * slope, np.sqrt(variance) * slope
+
+        return Surrogate(f"{self.kernel} kernel, with memory", forecast, weights=tuple(map(float, weights)))
+
+    def known(self, children: Sequence[Record], parents: Sequence[Record], history: History) -> Own:
+        """What a decision looks at, where memory has a part in it."""
+        now = np.array([self._given(parent.env_steps, parent.reached) for parent in parents])
+        situation = Situation.of(history, children, parents)
+        samples = Samples.of(situation.rows, self.columns)
+        rows = self._encoder.rows(samples)
+        used = self._relevant(np.concatenate([now, rows.inputs[:, : now.shape[1]]]))
+        return Own(now, situation, samples, rows, used, self.tasks.rows[used])
+
+    def weights(self, own: Own | None) -> Array:
+        """The weights of memory's experts, and after them of PB2's own once something was seen; they sum to 1.
+
+        All of them, PB2's included, are judged by the same rows of the target, which they forecast before they knew
+        them. None of ``published``, which has one expert.
+        """
+        from metapbt.memory.alone import errors_alone
+        from metapbt.memory.trust import evidence, shares
+
+        if self.kernel == "published":
+            return np.ones(1)
+        if own is None:
+            return np.array(self._prior)
+        weights = np.array([*(weight * (1 - ALONE) for weight in self._prior), ALONE])
+        if self.trust:
+            related, noise = self._model.forecasts(own.source, own.rows, self.fine_tuning)
+            errors = [*related, errors_alone(own.samples, self._scale)]
+            weights = shares(weights, [evidence(each, own.rows.times, noise) for each in errors])
+        return weights
+
     def steers(self, parents: Sequence[Record], history: History) -> bool:
         """Whether memory has a part in this decision."""
         known = all(math.isfinite(parent.reached) for parent in parents)
-        return bool(len(self._tasks) and self.steering and known and history.transitions())
+        return bool(len(self.tasks) and self.steering and known and history.transitions())
 
     def within(self, parent: Record, history: History) -> Bounds | None:
         """Where in the unit cube a copy of ``parent`` may lie: anywhere, but on its network."""
@@ -237,16 +248,17 @@ class MetaPB2Explorer(PB2Explorer):
         from metapbt.surrogates.acquisition import growing_beta
 
         if self.kernel == "published":
-            return growing_beta(min(len(self._tasks), PUBLISHED_ROWS) + seen)
+            return growing_beta(min(len(self.tasks), PUBLISHED_ROWS) + seen)
         return growing_beta(seen)
 
     @cached_property
-    def _tasks(self) -> Tasks:
+    def tasks(self) -> Tasks:
+        """What memory is made of: the sources' rows."""
         return Tasks.of(self.memory, self.space, self.features, self.max_rows)
 
     @property
     def _scale(self) -> SourceScale:
-        return self._tasks.scale
+        return self.tasks.scale
 
     @property
     def _described(self) -> Description:
@@ -261,7 +273,7 @@ class MetaPB2Explorer(PB2Explorer):
     def _learned(self) -> Learned:
         from metapbt.memory.training import learned
 
-        return learned(self._tasks, self.kernel == "deep", self.cache)
+        return learned(self.tasks, self.kernel == "deep", self.cache)
 
     @property
     def _model(self) -> MetaModel:
@@ -273,7 +285,7 @@ class MetaPB2Explorer(PB2Explorer):
 
         from metapbt.surrogates.deep_kernel import fit_deep_kernel_gp
 
-        rows = self._tasks.rows[evenly(len(self._tasks), PUBLISHED_ROWS)]
+        rows = self.tasks.rows[evenly(len(self.tasks), PUBLISHED_ROWS)]
         return fit_deep_kernel_gp(torch.as_tensor(rows.inputs), torch.as_tensor(rows.changes)[:, None], seed=0)
 
     @cached_property
@@ -281,7 +293,7 @@ class MetaPB2Explorer(PB2Explorer):
         """How far memory is trusted before anything has happened here, in [0, 1]."""
         if self.kernel == "published":
             return 1.0
-        return min(self._learned.trust(), MOST_TRUST) * self._tasks.coverage(self._described)
+        return min(self._learned.trust(), MOST_TRUST) * self.tasks.coverage(self._described)
 
     @property
     def _prior(self) -> list[float]:
@@ -293,12 +305,12 @@ class MetaPB2Explorer(PB2Explorer):
     def _given(self, env_steps: int, value: float) -> list[float]:
         return self._encoder.given(0, env_steps, value)
 
-    def _relevant(self, anchors: Array) -> Rows:
-        """Of the sources' rows those that can matter at ``anchors`` (``k x given columns``), in their order."""
-        rows = self._tasks.rows
+    def _relevant(self, anchors: Array) -> Which:
+        """Which of the sources' rows can matter at ``anchors`` (``k x given columns``), in their order."""
+        rows = self.tasks.rows
         if self.kernel == "published" or len(rows) <= SOURCE_ROWS:
-            return rows
-        return self._model.nearest(rows, anchors, SOURCE_ROWS)
+            return slice(None)
+        return self._model.nearest_places(rows, anchors, SOURCE_ROWS)
 
     def _hints(self, source: Rows, given: Array) -> Array:
         """What did well at a stage like this: configurations ``k x hyperparameters``."""
@@ -309,17 +321,12 @@ class MetaPB2Explorer(PB2Explorer):
         best = near[np.argsort(-source.changes[near], kind="stable")[:HINTS]]
         return source.inputs[best, len(given) :]
 
-    def _ensemble(self, source: Rows, own: Own | None) -> Ensemble:
-        """The experts, conditioned on the sources' rows and what the target has seen, with their weights.
-
-        All of them, PB2's included, are judged by the same rows of the target, which they forecast before they knew
-        them.
-        """
+    def _ensemble(self, source: Rows, own: Own | None, weights: Array) -> Ensemble:
+        """The experts, conditioned on the sources' rows and what the target has seen, with these weights."""
         import torch
 
-        from metapbt.memory.alone import errors_alone, expert_alone
+        from metapbt.memory.alone import expert_alone
         from metapbt.memory.experts import Ensemble, Expert
-        from metapbt.memory.trust import evidence, explained, shares
         from metapbt.surrogates.acquisition import conditioned
 
         if self.kernel == "published":
@@ -329,18 +336,11 @@ class MetaPB2Explorer(PB2Explorer):
                 model = conditioned(model, torch.as_tensor(rows.inputs), torch.as_tensor(rows.changes)[:, None])
             return Ensemble((Expert(model, _unchanged),))
         if own is None:
-            return Ensemble.weighted(self._model.related(source, self._tasks.rows[:0]), self._prior, NEGLIGIBLE)
-        situation, samples, rows = own.situation, own.samples, own.rows
+            return Ensemble.weighted(self._model.related(source, self.tasks.rows[:0]), weights, NEGLIGIBLE)
         experts = [
-            *self._model.tuned(rows, self.fine_tuning).related(source, rows),
-            expert_alone(samples, situation.scale, situation.now, self._scale),
+            *self._model.tuned(own.rows, self.fine_tuning).related(source, own.rows),
+            expert_alone(own.samples, own.situation.scale, own.situation.now, self._scale),
         ]
-        weights = np.array([*(weight * (1 - ALONE) for weight in self._prior), ALONE])
-        if self.trust:
-            related, noise = self._model.forecasts(source, rows, self.fine_tuning)
-            errors = [*related, errors_alone(samples, self._scale)]
-            weights = shares(weights, [evidence(each, rows.times, noise) for each in errors])
-        LOGGER.info("memory: %s", explained(weights))
         return Ensemble.weighted(experts, weights, NEGLIGIBLE)
 
     def _best_point(
@@ -354,36 +354,33 @@ class MetaPB2Explorer(PB2Explorer):
     ) -> Array:
         """The hyperparameters, in the unit cube, with the largest upper confidence bound for the coming interval."""
         from metapbt.memory.candidates import search
+        from metapbt.memory.first_members import added_up
 
         def score(points: Array) -> Array:
-            return self._forecast(ensemble, given, points, 1, beta)
+            return added_up(ensemble, self._scale, given, points, 1, beta)
 
         return search(score, len(self.space), hints, rng, bounds=bounds)
-
-    def _forecast(self, ensemble: Ensemble, given: Array, points: Array, horizon: int, beta: float) -> Array:
-        """The return, added up over ``horizon`` intervals, that each of ``points`` brings: ``n``.
-
-        Forecast optimistically: each interval changes the return by its upper confidence bound.
-        """
-        scale = self._scale
-        x = np.concatenate([np.tile(given, (len(points), 1)), points], axis=1)
-        total = np.zeros(len(points))
-        for left in range(horizon, 0, -1):
-            mean, variance = ensemble.moments(x)
-            gain = mean + math.sqrt(beta) * np.sqrt(variance)
-            total += left * gain
-            x[:, 0] = np.minimum(x[:, 0] + scale.interval / scale.longest, 1.0)
-            x[:, 1] += gain * scale.unit
-        return total
 
 
 @dataclass(frozen=True)
 class Own:
-    """What the target has seen: the situation, and its rows before and after scaling."""
+    """What a decision looks at.
 
+    Attributes:
+        now: the columns that are given for each parent.
+        situation: of the run.
+        samples: what the target has seen.
+        rows: the same on memory's scale.
+        used: which of the sources' rows can matter.
+        source: these.
+    """
+
+    now: Array
     situation: Situation
     samples: Samples
     rows: Rows
+    used: Which
+    source: Rows
 
 
 def _unchanged(x: Array) -> Array:

@@ -14,7 +14,7 @@ from metapbt.errors import unknown_name
 from metapbt.history import History, Record, Transition
 from metapbt.memory.encoder import Encoder, Samples
 from metapbt.memory.scales import HistoryScale
-from metapbt.population.explorers.base import Explorer, Pending, Suggestion
+from metapbt.population.explorers.base import Explorer, Pending, Suggestion, Surrogate
 from metapbt.space import Hyperparameters, Space
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 RETURNS = ("eval_return", "train_return")
+PLAIN_GP = "plain GP"  # of the run alone, over all hyperparameters alike
 MAX_PENDING = 200  # of the points being tried, the last so many count: else a decision's cost grew with the population
 
 
@@ -136,6 +137,37 @@ class PB2Explorer(Explorer):
             waiting.append(Pending(parent.reached, found))
             suggestions.append(Suggestion(found, "surrogate"))
         return suggestions
+
+    @property
+    def kind(self) -> str:
+        """What its surrogate is, in a few words."""
+        return PLAIN_GP
+
+    def surrogate(
+        self, children: Sequence[Record], parents: Sequence[Record], history: History, pending: Sequence[Pending]
+    ) -> Surrogate | None:
+        """The Gaussian process."""
+        if self.learn_from == "train_return":
+            history, parents, pending = without_evaluations(history, parents, pending)
+        known = [parent for parent in parents if math.isfinite(parent.reached)]
+        if not known or not history.transitions():
+            return None
+        situation = Situation.of(history, children, known)
+        model = self.fit(situation, known[0].hyperparameters)
+        if model is None:
+            return None
+
+        def forecast(
+            parent: Record, configurations: Sequence[Hyperparameters]
+        ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+            from metapbt.surrogates.acquisition import moments
+
+            if self.learn_from == "train_return":
+                parent = without_evaluations(History(), [parent], [])[1][0]
+            given = situation.given(situation.now, parent.reached)
+            return moments(model, [[*given, *self.columns(configuration)] for configuration in configurations])
+
+        return Surrogate(self.kind, forecast)
 
     def unknown(self, parent: Record, settled: Hyperparameters, rng: np.random.Generator) -> Suggestion:
         """What a copy of ``parent`` gets where no model answers for ``settled``."""

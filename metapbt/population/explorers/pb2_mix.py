@@ -45,6 +45,11 @@ class PB2MixExplorer(PB2MultExplorer):
             raise unknown_name("method.condition_on", condition_on, CONDITIONS)
         self.condition_on = condition_on
 
+    @property
+    def kind(self) -> str:
+        """Numbers and categories."""
+        return "mixed kernel" if self.categories else super().kind
+
     def model_for(self, settled: Hyperparameters) -> tuple[object, ...]:
         """One model for all choices."""
         return ()

@@ -67,6 +67,11 @@ class PB2MultExplorer(PB2RandExplorer):
         self.dependent = dependent
         self.without_rows = without_rows
 
+    @property
+    def kind(self) -> str:
+        """It has seen the same categories only."""
+        return "GP of these categories" if self.categories and self.dependent else super().kind
+
     def settle(self, parents: Sequence[Record], history: History, rng: np.random.Generator) -> list[Hyperparameters]:
         """Let the bandit choose each category for all copies."""
         plays, omega = len(history.latest), bandit.drift_rate(self.rounds)

@@ -27,6 +27,11 @@ class PB2RandExplorer(PB2Explorer):
         self.chosen: tuple[Parameter, ...] = tuple(p for p in self.categories if p.role is None)
         self.seen = tuple(i for i, p in enumerate(space.parameters) if p.kind != "categorical")
 
+    @property
+    def kind(self) -> str:
+        """It sees no categories."""
+        return "GP of the numbers" if self.categories else super().kind
+
     def settle(self, parents: Sequence[Record], history: History, rng: np.random.Generator) -> list[Hyperparameters]:
         """Keep or draw each category."""
         return [{p.name: self._kept_or_drawn(p, parent, rng) for p in self.chosen} for parent in parents]

@@ -97,7 +97,7 @@ def test_the_first_generation_follows_the_context(cache):
 def test_memory_chooses_but_one_member_where_the_target_differs_in_what_the_sources_never_varied(cache):
     explorer = MetaPB2Explorer(SPACE, memory(other=6.0), cache=cache)
     assert [s.source for s in explorer.start(4, np.random.default_rng(0))] == ["memory"] + ["hedge"] * 3
-    assert explorer._tasks.coverage(explorer._described) == UNSEEN
+    assert explorer.tasks.coverage(explorer._described) == UNSEEN
 
 
 def test_related_memory_is_trusted_and_finds_the_optimum_at_once(cache, caplog):
@@ -231,8 +231,8 @@ def test_parents_without_a_finite_return_are_left_to_pb2(cache):
 
 def test_rows_from_outside_the_space_are_left_out():
     narrow = Space({"x": {"type": "float", "low": 0.0, "high": 0.5}, "y": {"type": "float", "low": 0.0, "high": 1.0}})
-    assert 0 < len(MetaPB2Explorer(narrow, memory(bests=[0.1]))._tasks) < 40
-    assert len(MetaPB2Explorer(SPACE, memory(bests=[0.1]), max_rows=20)._tasks) == 20
+    assert 0 < len(MetaPB2Explorer(narrow, memory(bests=[0.1])).tasks) < 40
+    assert len(MetaPB2Explorer(SPACE, memory(bests=[0.1]), max_rows=20).tasks) == 20
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,99 @@
+"""Landscapes: what a surrogate forecast over two hyperparameters, and how unsure it was."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+
+from metapbt.report.figures.style import new_figure
+from metapbt.report.landscape import CHANGE
+from metapbt.store.table import HYPERPARAMETER
+
+MEAN_COLORS, DEVIATION_COLORS = "viridis", "cividis"  # both told apart without colour
+LEVELS = 12
+SUGGESTED = "#d55e00"
+QUANTITIES = {"mean": MEAN_COLORS, "deviation": DEVIATION_COLORS}
+
+
+def draw_landscape(view: pd.DataFrame, tried: pd.DataFrame) -> Figure:
+    """A row for each model: its mean on the left, its deviation on the right, and the points tried.
+
+    Args:
+        view: as :func:`metapbt.report.landscape.surrogate_view` gives it.
+        tried: as :func:`metapbt.report.landscape.tried_points` gives it, of the same generation.
+    """
+    models = list(dict.fromkeys(view["model"]))
+    figure = new_figure(6.6, 2.5 * len(models) + 0.6)
+    panels = figure.subplots(len(models), len(QUANTITIES), squeeze=False, sharex=True, sharey=True)
+    for column, (quantity, colors) in enumerate(QUANTITIES.items()):
+        shared = _shared_scale(view, quantity)
+        for row, model in enumerate(models):
+            axes, here = panels[row, column], view[view["model"] == model]
+            grid = here.pivot(index="y", columns="x", values=quantity)
+            scale = shared or _scale(here[quantity])
+            levels = np.linspace(scale.vmin or 0.0, scale.vmax or 1.0, LEVELS + 1)
+            drawn = axes.contourf(
+                grid.columns.to_numpy(dtype=float), grid.index.to_numpy(dtype=float), grid.to_numpy(), levels,
+                cmap=colors, norm=scale, extend="both",
+            )  # fmt: skip
+            bar = figure.colorbar(drawn, ax=axes, ticks=MaxNLocator(4))
+            bar.ax.tick_params(labelsize=7.5)
+            bar.set_label("change of return" if here["unit"].iloc[0] == CHANGE else "standard score", fontsize=7.5)
+            _draw_points(axes, view, tried)
+            axes.set_title(f"{model}: {quantity}", loc="left")
+            axes.grid(visible=False)
+    _label(panels, view)
+    figure.legend(handles=_key(tried), loc="outside lower center", ncols=3)
+    return figure
+
+
+def _draw_points(axes: Axes, view: pd.DataFrame, tried: pd.DataFrame) -> None:
+    x, y = (f"{HYPERPARAMETER}{view.attrs[name]}" for name in ("x", "y"))
+    before, coming = (tried[tried["kind"] == kind].dropna(subset=[x, y]) for kind in ("tried", "suggested"))
+    newest = before["generation"] == before["generation"].max()
+    for some, size in ((before[~newest], 8), (before[newest], 20)):
+        axes.scatter(
+            some[x], some[y], s=size, color="white", edgecolors="black", linewidths=0.6, zorder=3, clip_on=False
+        )
+    axes.scatter(
+        coming[x], coming[y], s=110, marker="*", color=SUGGESTED, edgecolors="white", linewidths=0.8, zorder=4,
+        clip_on=False,
+    )  # fmt: skip
+
+
+def _key(tried: pd.DataFrame) -> list[Line2D]:
+    def dot(size: float, label: str) -> Line2D:
+        return Line2D(
+            [], [], marker="o", linestyle="", markersize=size, color="white", markeredgecolor="black", label=label
+        )
+
+    handles = [dot(3, "tried"), dot(5, "tried last")]
+    if (tried["kind"] == "suggested").any():
+        handles.append(
+            Line2D([], [], marker="*", linestyle="", markersize=10, color=SUGGESTED, label="what the method chose next")
+        )
+    return handles
+
+
+def _label(panels: np.ndarray, view: pd.DataFrame) -> None:
+    for place, name in enumerate(("x", "y")):
+        for axes in panels[-1, :] if name == "x" else panels[:, 0]:
+            (axes.set_xlabel if name == "x" else axes.set_ylabel)(view.attrs[name])
+        if view.attrs["log"][place]:
+            for axes in panels.flat:
+                (axes.set_xscale if name == "x" else axes.set_yscale)("log")
+
+
+def _shared_scale(view: pd.DataFrame, quantity: str) -> Normalize | None:
+    """One scale for all models; None where their units differ."""
+    return _scale(view[quantity]) if view["unit"].nunique() == 1 else None
+
+
+def _scale(values: pd.Series) -> Normalize:
+    low, high = float(values.min()), float(values.max())
+    return Normalize(low, high if high > low else low + max(abs(low), 1.0) * 1e-6)
