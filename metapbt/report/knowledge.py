@@ -122,9 +122,9 @@ def decision_after(run: Run, generation: int) -> Decision:
     return Decision.after(run.history, generation, _config(run.path)["population"].get("asynchronous") is True)
 
 
-def has_surrogate(run: Run) -> bool:
-    """Whether a run's method is one of metapbt's that forecast what it chooses."""
-    return run.info.method in METHODS and explorer_class(run.info.method).surrogate is not Explorer.surrogate
+def has_surrogate(method: str) -> bool:
+    """Whether a method is one of metapbt's that forecast what they choose."""
+    return method in METHODS and explorer_class(method).surrogate is not Explorer.surrogate
 
 
 def _config(path: Path) -> Mapping[str, Any]:

@@ -12,18 +12,20 @@ from rich.text import Text
 
 from metapbt.errors import MetapbtError
 from metapbt.files import write_text_atomically
-from metapbt.report.comparison import check_baseline, comparison_data
+from metapbt.report.comparison import check_baseline
 from metapbt.report.figures.comparison import draw_comparison
-from metapbt.report.figures.curves import curves_data, draw_curves
-from metapbt.report.figures.final_returns import draw_final, final_data, runs_data
+from metapbt.report.figures.curves import draw_curves
+from metapbt.report.figures.final_returns import draw_final
 from metapbt.report.figures.generalisation import draw_generalisation
-from metapbt.report.figures.heatmap import draw_heatmap, heatmap_data
+from metapbt.report.figures.heatmap import draw_heatmap
 from metapbt.report.figures.style import figure_style, save_figure
-from metapbt.report.generalisation import RETURNS, generalisation_curves, generalisation_data, generalisation_json
-from metapbt.report.groups import Group, load_groups
+from metapbt.report.generalisation import RETURNS, generalisation_json
+from metapbt.report.groups import group_read_runs
 from metapbt.report.overview import tell
-from metapbt.report.page.page import Section, render_page
-from metapbt.report.verdict import verdict_json, verdicts
+from metapbt.report.page.write import VIEWS, write_page
+from metapbt.report.reading import RunReader
+from metapbt.report.section import Section
+from metapbt.report.verdict import verdict_json
 from metapbt.report.wording import format_estimate, seeds_line
 
 # Where something is missing, pandas would write these as 3.0. Steps of each member are those of the run, divided, which
@@ -46,13 +48,14 @@ class Report(NamedTuple):
     problems: tuple[MetapbtError, ...] = ()
 
 
-def write_report(results: Path, out: Path | None = None, baseline: str | None = None) -> Report:
+def write_report(results: Path, out: Path | None = None, baseline: str | None = None, views: int = VIEWS) -> Report:
     """Compare the methods of every run under ``results``. The same runs give the same files, byte for byte.
 
     Args:
         results: a directory that holds run directories, at any depth.
         out: where the report goes; ``<results>/report`` if not given.
         baseline: the method that all others are compared with; chosen for each if None.
+        views: of how many runs the page shows what their methods knew; that takes seconds for each.
 
     Raises:
         MetapbtError: there are no runs, or no records yet, or none of a method called as the baseline.
@@ -61,15 +64,18 @@ def write_report(results: Path, out: Path | None = None, baseline: str | None = 
     out = Path(out) if out is not None else results / "report"
     problems: list[MetapbtError] = []
     try:
-        groups = load_groups(results, problems.append)
+        read = RunReader(results).read(problems.append)
+        groups = group_read_runs(read, results)
     except MetapbtError:
         tell(problems)
         raise
     check_baseline(groups, baseline)
+    sections = tuple(Section.of(group, baseline) for group in groups)
     with figure_style():
-        sections = tuple(_write_section(group, out, baseline) for group in groups)
+        for section in sections:
+            _write_section(section, out, baseline)
     write_text_atomically(out / "verdict.json", report_json(sections))
-    write_text_atomically(out / "index.html", render_page(sections))
+    write_page(out, results, read, sections, problems, baseline, views)
     return Report(out / "index.html", sections, tuple(problems))
 
 
@@ -133,31 +139,21 @@ def _generalisation(report: Report) -> Table:
     return table
 
 
-def _write_section(group: Group, out: Path, baseline: str | None) -> Section:
-    folder = out / group.folder
-    tables = {
-        "curves": curves_data(group),
-        "final": final_data(group),
-        "final_runs": runs_data(group),
-        "heatmap": heatmap_data(group),
-        "comparison": comparison_data(group, baseline),
-    }
+def _write_section(section: Section, out: Path, baseline: str | None) -> None:
+    group, folder = section.group, out / section.group.folder
     figures = {
-        "curves": draw_curves(group, tables["curves"]),
-        "final": draw_final(group, tables["final"], tables["final_runs"]),
-        "heatmap": draw_heatmap(group, tables["heatmap"]),
-        "comparison": draw_comparison(group, tables["comparison"], baseline),
+        "curves": draw_curves(group, section.curves),
+        "final": draw_final(group, section.final, section.final_runs),
+        "heatmap": draw_heatmap(group, section.heatmap),
+        "comparison": draw_comparison(group, section.comparison, baseline),
     }
-    generalisation, both = generalisation_data(group), generalisation_curves(group)
-    if len(generalisation) or len(both):
-        tables |= {"generalisation": generalisation, "generalisation_curves": both}
+    if "generalisation" in section.tables:
         write_text_atomically(folder / "generalisation.json", generalisation_json(group))
-    if len(both):
-        figures["generalisation"] = draw_generalisation(group, both)
-    for name, table in tables.items():
+    if len(section.generalisation_curves):
+        figures["generalisation"] = draw_generalisation(group, section.generalisation_curves)
+    for name, table in section.tables.items():
         whole = {column: table[column].astype(float).round() for column in WHOLE_NUMBERS if column in table}
         written = table.assign(**whole).astype(dict.fromkeys(whole, "Int64"))
         write_text_atomically(folder / f"{name}.csv", written.to_csv(index=False, lineterminator="\n"))
     for name, figure in figures.items():
         save_figure(figure, folder, name)
-    return Section(group, verdicts(group, baseline), tables["final"], tables["comparison"], generalisation)

@@ -51,14 +51,14 @@ def write_run_figures(run: Run, out: Path) -> RunFigures:
         save_figure(draw_importance(mattered), out, "importance")
         _write(mattered, out, "importance")
         captions["importance"] = "How much of the variance between members is lost without each hyperparameter."
-        if has_surrogate(run):
+        if has_surrogate(run.info.method):
             try:
                 _landscapes(run, out, captions, notes)
             except MetapbtError as error:
                 notes.append(str(error))
         else:
             notes.append(f"method={run.info.method} has no surrogate: no landscape")
-        if has_surrogate(run) and explorer_class(run.info.method).uses_memory:
+        if has_surrogate(run.info.method) and explorer_class(run.info.method).uses_memory:
             try:
                 view = memory_view(run, train=True)
             except MetapbtError as error:

@@ -86,9 +86,8 @@ const Source = {
     if (found) this.details.set(key, found);
     return found;
   },
-  async surrogate(id, generation, x, y) {
-    const asked = new URLSearchParams({ id, generation, x, y });
-    const answer = await fetch(`surrogate.json?${asked}`, { cache: "no-store" });
+  async ask(what, parameters) {
+    const answer = await fetch(`${what}?${new URLSearchParams(parameters)}`, { cache: "no-store" });
     if (!answer.ok) throw new Error(await answer.text());
     return answer.json();
   },
@@ -98,20 +97,11 @@ const dark = matchMedia("(prefers-color-scheme: dark)");
 const still = matchMedia("(prefers-reduced-motion: reduce)");
 const coarse = matchMedia("(pointer: coarse)");
 
-// On a dark page a method keeps its hue, and gets as light as can be seen.
-const luminance = (parts) => {
-  const [red, green, blue] = parts.map((part) => (part /= 255) <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4);
-  return 0.2126 * red + 0.7152 * green + 0.0722 * blue;
-};
-const shade = (color) => {
-  if (!dark.matches || !/^#[0-9a-f]{6}$/i.test(color)) return color;
-  let parts = [1, 3, 5].map((place) => parseInt(color.slice(place, place + 2), 16));
-  while (luminance(parts) < 0.2) parts = parts.map((part) => part + (255 - part) * 0.15);
-  return `#${parts.map((part) => Math.round(part).toString(16).padStart(2, "0")).join("")}`;
-};
+// Methods have a colour for white and one for dark; members of a run are told apart in both by the same ones.
+const hue = (method) => (dark.matches ? method.dark : method.color);
 const GREY = "#8a8f98";
 const MEMBER_COLORS = ["#0173b2", "#de8f05", "#029e73", "#d55e00", "#cc78bc", "#ca9161", "#e05fb0", "#949494", "#b8a200", "#56b4e9"];
-const memberColor = (member) => shade(MEMBER_COLORS[member % MEMBER_COLORS.length]);
+const memberColor = (member) => MEMBER_COLORS[member % MEMBER_COLORS.length];
 
 // A table whose columns sort by a click on their headings; wide ones scroll inside.
 const sortable = (name, columns, rows, state = {}) => {
@@ -166,6 +156,6 @@ const chips = (label, items, off, change) => element("div", { class: "chips", ro
       off.has(key) ? off.delete(key) : off.add(key);
       chip.setAttribute("aria-pressed", String(!off.has(key)));
       change();
-    } }, element("span", { class: "swatch", "aria-hidden": "true", style: { background: shade(color) } }), name);
+    } }, element("span", { class: "swatch", "aria-hidden": "true", style: { background: color } }), name);
     return chip;
   }));

@@ -35,10 +35,8 @@ def command_of(config: Mapping[str, Any], info: RunInfo) -> str:
 
 
 def _differing(config: Mapping[str, Any], info: RunInfo) -> list[str]:
-    if info.env not in ENVIRONMENTS | BODIES | PICTURES:
-        usual = {}
-    else:
-        usual = _usual(info.env, info.method, info.learner)
+    ours = info.env in ENVIRONMENTS | BODIES | PICTURES
+    usual = _usual(info.env, info.method, info.learner) if ours else {}
     if not usual:
         budget = config.get("budget")
         return [f"budget.steps={budget['steps']}"] if isinstance(budget, Mapping) and "steps" in budget else []
@@ -59,10 +57,10 @@ def _usual(env: str, method: str, learner: str) -> dict[str, Any]:
 
     try:
         composed = compose([f"env={env}", f"method={method}", f"learner={learner}"])
-        plain = OmegaConf.to_container(composed, resolve=True)
+        plain: Any = OmegaConf.to_container(composed, resolve=True)
     except Exception:  # a configuration of somebody else's, of any other version
         return {}
-    return dict(_flat(plain)) if isinstance(plain, dict) else {}
+    return dict(_flat(plain))
 
 
 def _flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

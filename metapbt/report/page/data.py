@@ -19,17 +19,12 @@ import pandas as pd
 
 from metapbt.errors import MetapbtError
 from metapbt.history import Context
-from metapbt.report.comparison import comparison_data
-from metapbt.report.figures.curves import curves_data
-from metapbt.report.figures.final_returns import final_data
-from metapbt.report.figures.heatmap import heatmap_data
-from metapbt.report.figures.style import method_styles
-from metapbt.report.generalisation import RETURNS, generalisation_curves, generalisation_data
+from metapbt.report.generalisation import RETURNS
 from metapbt.report.groups import Group
 from metapbt.report.page.commands import command_of
+from metapbt.report.palette import method_styles
 from metapbt.report.reading import ReadRun
-from metapbt.report.run import Run
-from metapbt.report.verdict import verdict
+from metapbt.report.section import Section
 from metapbt.store.run_directory import RunDirectory
 
 SCHEMA = 1
@@ -40,36 +35,6 @@ MOST_POINTS = 120
 MOST_COLUMNS = 60
 
 Plain = dict[str, Any]
-
-
-class Tables(NamedTuple):
-    """What is said of a group, and the numbers behind it.
-
-    Attributes:
-        verdict: its sentences.
-        curves: of :func:`metapbt.report.figures.curves.curves_data`; the others likewise.
-    """
-
-    verdict: str
-    curves: pd.DataFrame
-    final: pd.DataFrame
-    heatmap: pd.DataFrame
-    comparison: pd.DataFrame
-    generalisation: pd.DataFrame
-    generalisation_curves: pd.DataFrame
-
-    @classmethod
-    def of(cls, group: Group) -> Tables:
-        """The tables of a group."""
-        return cls(
-            verdict(group),
-            curves_data(group),
-            final_data(group),
-            heatmap_data(group),
-            comparison_data(group),
-            generalisation_data(group),
-            generalisation_curves(group),
-        )
 
 
 class Places(NamedTuple):
@@ -180,15 +145,16 @@ def run_data(read: ReadRun, places: Places) -> Plain:
     }
 
 
-def group_data(group: Group, tables: Tables, places: Places) -> Plain:
+def group_data(section: Section, places: Places) -> Plain:
     """One environment and feature: what is compared, the verdict, and the numbers of every figure."""
+    group = section.group
     contexts = {label: index for index, label in enumerate(group.labels.values())}
     methods = {name: index for index, name in enumerate(group.methods)}
     remembering = {run.method for run in group.runs if run.remembers}
     states = Counter(run.state for run in group.runs)
-    curves, heatmap = _thinned_curves(tables.curves), _thinned_heatmap(tables.heatmap)
-    pooled = tables.comparison[tables.comparison["statistic"] != "difference"]
-    differences = tables.comparison[tables.comparison["statistic"] == "difference"]
+    curves, heatmap = _thinned_curves(section.curves), _thinned_heatmap(section.heatmap)
+    pooled = section.comparison[section.comparison["statistic"] != "difference"]
+    differences = section.comparison[section.comparison["statistic"] == "difference"]
     return {
         "id": group.folder,
         "env": group.env,
@@ -198,11 +164,12 @@ def group_data(group: Group, tables: Tables, places: Places) -> Plain:
         "units": list(group.units),
         "axis": group.axis_label,
         "title": group.title,
-        "verdict": tables.verdict.splitlines(),
+        "verdict": section.sentences,
         "notes": list(group.notes),
         "contexts": [_context_data(group, context) for context in group.contexts],
         "methods": [
-            {"name": name, "color": style.color, "marker": style.marker, "remembers": name in remembering}
+            {"name": name, "color": style.color, "dark": style.dark, "marker": style.marker, "dash": style.dash}
+            | {"remembers": name in remembering}
             for name, style in method_styles(group.methods).items()
         ],
         "seeds": group.seeds,
@@ -211,7 +178,7 @@ def group_data(group: Group, tables: Tables, places: Places) -> Plain:
         "curves": _columns(curves, ("env_steps", "mean", "low", "high", "seeds"), contexts, methods),
         "heatmap": _columns(heatmap, ("env_steps", "mean", "seeds"), contexts, methods),
         "final": _columns(
-            tables.final, ("mean", "low", "high", "status", "finished", "expected", "seeds"), contexts, methods
+            section.final, ("mean", "low", "high", "status", "finished", "expected", "seeds"), contexts, methods
         ),
         "pooled": _columns(
             pooled,
@@ -226,14 +193,15 @@ def group_data(group: Group, tables: Tables, places: Places) -> Plain:
             {},
         ),
         "generalisation": _columns(
-            tables.generalisation,
+            section.generalisation,
             ("trained_on", "tested_on", "runs", *(f"{name}{end}" for name in RETURNS for end in ("", "_low", "_high"))),
             contexts,
             methods,
         ),
-        "generalisation_curves": _generalisation_curves(tables.generalisation_curves, contexts, methods),
+        "generalisation_curves": _generalisation_curves(section.generalisation_curves, contexts, methods),
         "missing": _missing(group),
-        "files": group.folder if places.files else None,
+        "files": sorted(section.tables) if places.files else [],
+        "folder": group.folder,
     }
 
 
@@ -300,11 +268,6 @@ def _missing(group: Group) -> list[Plain]:
             if seeds and label not in absent:
                 rows.append({"method": method, "contexts": label, "seeds": ", ".join(map(str, seeds))})
     return rows
-
-
-def unfinished(group: Group) -> list[Run]:
-    """The runs of a group that have not finished."""
-    return [run for run in group.runs if not run.finished]
 
 
 def _date(*files: Path) -> str | None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import yaml
 
 from metapbt.errors import MetapbtError
@@ -23,10 +22,11 @@ def detail(read: ReadRun) -> Plain:
     """What the page shows of one run beside the overview.
 
     ``records`` are columns, one entry for each record, by member and generation: ``g`` (generation), ``m`` (member),
-    ``steps`` (of the line of descent), ``spent`` (of the whole run by then, for each member), ``train``, ``eval``, ``seconds``,
-    ``source`` (an index into ``sources``), and ``hp``, a mapping from each hyperparameter to its values. ``copies`` are
-    lists ``[g, m, parent's g, parent's m]``, ``restarts`` ``[g, m, teacher's g or null, teacher's m or null]``,
-    ``failed`` ``[g, m]``, and ``descent`` the line of descent of the best agent, ``[g, m]``.
+    ``steps`` (of the line of descent), ``spent`` (of the whole run by then, for each member), ``train``, ``eval``,
+    ``seconds`` and ``source`` (an index into ``sources``); ``hyperparameters`` have their values in the same order.
+    ``copies`` are lists ``[g, m, parent's g, parent's m]``, ``restarts`` ``[g, m, teacher's g or null, teacher's m or
+    null]``, ``failed`` ``[g, m]``, ``begins`` the generations in which later eras begin, and ``descent`` the line of
+    descent of the best agent, ``[g, m]``.
     """
     history, config = read.history, _config(read)
     records = sorted(history.records, key=lambda record: (record.member, record.generation))
@@ -69,8 +69,7 @@ def _hyperparameters(records: Sequence[Record], space: Any) -> list[Plain]:
     found = []
     for name in names:
         values = [record.hyperparameters.get(name) for record in records]
-        numeric = all(value is None or (isinstance(value, int | float) and value is not True and value is not False)
-                      for value in values)  # fmt: skip
+        numeric = all(value is None or type(value) in (int, float) for value in values)
         entry = _entry(space, name)
         low, high = entry.get("low"), entry.get("high")
         positive = all(value is None or value > 0 for value in values) if numeric else False
@@ -82,7 +81,7 @@ def _hyperparameters(records: Sequence[Record], space: Any) -> list[Plain]:
                 "architecture": entry.get("role") == "architecture",
                 "low": low if isinstance(low, int | float) else None,
                 "high": high if isinstance(high, int | float) else None,
-                "values": numbers(values, 4) if numeric else [None if value is None else str(value) for value in values],
+                "values": numbers(values, 4) if numeric else [None if v is None else str(v) for v in values],
             }
         )
     return found
@@ -120,11 +119,3 @@ def _yaml(config: Mapping[str, Any]) -> str:
         return node
 
     return yaml.safe_dump(without(config), sort_keys=False, allow_unicode=True) if config else ""
-
-
-def as_columns(frame: Any, names: Sequence[str]) -> Plain:
-    """A data frame's columns of these names."""
-    return {
-        name: [str(v) for v in frame[name]] if frame[name].dtype == object else numbers(np.asarray(frame[name]), 4)
-        for name in names
-    }

@@ -19,6 +19,8 @@ const look = () => ({
   rule: { color: "currentColor" },
 });
 
+const dashed = { field: "dash", type: "nominal", scale: null, legend: null };
+const nearest = { name: "near", select: { type: "point", on: "pointerover", nearest: true, clear: "pointerout" } };
 const STEPS_FORMAT = "~s";
 const colored = { field: "color", type: "nominal", scale: null, legend: null };
 const shaped = { field: "shape", type: "nominal", scale: null, legend: null };
@@ -140,19 +142,22 @@ class Figure {
   }
 }
 
+// A layer of the rows that an expression keeps; none where it keeps nothing, for which there is no scale.
+const only = (rows, keeps, expression, layer) => (rows.some(keeps) ? [{ transform: [{ filter: expression }, ...(layer.transform ?? [])], ...Object.fromEntries(Object.entries(layer).filter(([name]) => name !== "transform")) }] : []);
+const bounded = (rows, layer) => only(rows, (row) => known(row.low), "datum.low != null", layer);
+
 // Mean lines with their intervals, single runs thin, and what is nearest to the pointer.
-const linesSpec = ({ x, y, xTitle, yTitle, domain, xScale, tooltip, step }) => ({
-  encoding: { x: { field: x, type: "quantitative", axis: { title: xTitle, format: STEPS_FORMAT, tickCount: 5 }, scale: { zero: false, nice: false, ...xScale } } },
-  layer: [
-    { transform: [{ filter: "datum.low != null" }], mark: { type: "area", opacity: 0.16, clip: true, aria: false },
-      encoding: { y: { field: "low", type: "quantitative", scale: { domain, nice: true }, axis: { title: yTitle, tickCount: 5 } }, y2: { field: "high" }, color: colored, detail: { field: "line" } } },
-    { transform: [{ filter: "datum.thin" }], mark: { type: "line", strokeWidth: 1, opacity: 0.55, clip: true, aria: false, interpolate: step ? "step-before" : "linear" },
-      encoding: { y: { field: y, type: "quantitative" }, color: colored, detail: { field: "line" } } },
-    { transform: [{ filter: "!datum.thin" }], mark: { type: "line", strokeWidth: 2, clip: true, aria: false, interpolate: step ? "step-before" : "linear" },
-      encoding: { y: { field: y, type: "quantitative" }, color: colored, detail: { field: "line" } } },
-    { params: [...zoomed()], mark: { type: "point", filled: true, size: 34, clip: true, aria: false },
-      encoding: { y: { field: y, type: "quantitative" }, color: colored, shape: shaped, opacity: { condition: { param: "near", empty: false, value: 1 }, value: 0 }, tooltip } },
-    { params: [{ name: "near", select: { type: "point", on: "pointerover", nearest: true, clear: "pointerout" } }],
-      mark: { type: "point", opacity: 0, clip: true, aria: false }, encoding: { y: { field: y, type: "quantitative" }, tooltip } },
-  ],
-});
+const linesSpec = (rows, { x, y, yDomain, tooltip }) => {
+  const line = (layer) => ({ mark: { type: "line", clip: true, aria: false, ...layer }, encoding: { y: { field: y, type: "quantitative" }, color: colored, detail: { field: "line" }, ...(layer.strokeWidth > 1 ? { strokeDash: dashed } : {}) } });
+  return {
+    encoding: { x: { field: x, type: "quantitative", axis: { title: null, format: STEPS_FORMAT, tickCount: 5 }, scale: { zero: false, nice: false } } },
+    layer: [
+      ...bounded(rows, { mark: { type: "area", opacity: 0.15, clip: true, aria: false }, encoding: { y: { field: "low", type: "quantitative" }, y2: { field: "high" }, color: colored, detail: { field: "line" } } }),
+      ...only(rows, (row) => row.thin, "datum.thin", line({ strokeWidth: 1, opacity: 0.6 })),
+      ...only(rows, (row) => !row.thin, "!datum.thin", line({ strokeWidth: 2 })),
+      { params: zoomed(), mark: { type: "point", filled: true, size: 34, clip: true, aria: false },
+        encoding: { y: { field: y, type: "quantitative", scale: { domain: yDomain, nice: false }, axis: { title: null, tickCount: 4 } }, color: colored, shape: shaped, opacity: { condition: { param: "near", empty: false, value: 1 }, value: 0 }, tooltip } },
+      { params: [nearest], mark: { type: "point", opacity: 0, clip: true, aria: false }, encoding: { y: { field: y, type: "quantitative" }, tooltip } },
+    ],
+  };
+};

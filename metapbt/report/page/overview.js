@@ -30,7 +30,7 @@ class GroupView {
   }
   style(row) {
     const method = this.method(row.m), source = known(row.c) && this.context(row.c).source;
-    return { method: method.name, color: source ? GREY : shade(method.color), shape: shapeOf(method.marker) };
+    return { method: method.name, color: source ? GREY : hue(method), shape: shapeOf(method.marker), dash: method.dash.length ? method.dash.map((part) => 2 * part) : [1, 0] };
   }
   get runs() {
     return this.group.runs.map(([id, c]) => ({ ...this.app.run(id), c })).map((run) => ({ ...run, m: this.group.methods.findIndex((each) => each.name === run.method) }));
@@ -67,7 +67,7 @@ class GroupView {
     const { group } = this;
     const contexts = group.contexts.map((each) => ({ key: each.label, name: this.contextName(each), color: each.source ? GREY : "transparent" }));
     return element("div", { class: "toolbar", role: "group", "aria-label": "What is shown" },
-      chips("Methods", group.methods.map((each) => ({ key: each.name, name: each.name, color: each.color })), this.off.methods, () => this.change()),
+      chips("Methods", group.methods.map((each) => ({ key: each.name, name: each.name, color: hue(each) })), this.off.methods, () => this.change()),
       chooser("Seeds", [["mean", "mean over all"], ["all", "each run"], ...group.seeds.map((seed) => [seed, `seed ${seed}`])], this.seeds, (value) => { this.seeds = value; this.change(); }),
       group.contexts.length > 1 ? fold(`Contexts (${group.contexts.length})`, false, chips("Contexts", contexts, this.off.contexts, () => this.change(true))) : null);
   }
@@ -105,7 +105,7 @@ class GroupView {
     return new Figure({
       title: features.length === 1 ? `${feature} = ${this.contextName(context)}` : this.contextName(context), rows, height: 170, onclick: openRun,
       empty: "No run of what is chosen has a score yet.",
-      spec: () => linesSpec({ x: "x", y: "y", xTitle: null, yTitle: null, domain: extent(this.runs.flatMap((run) => run.scores)),
+      spec: (found) => linesSpec(found, { x: "x", y: "y", yDomain: extent(this.runs.flatMap((run) => run.scores)),
         tooltip: [{ field: "method", title: "method" }, { field: "x", title: "steps", format: "," }, { field: "y", title: "return", format: ".4~g" },
           ...(this.seeds === "mean" ? [{ field: "low", title: "95% from", format: ".4~g" }, { field: "high", title: "to", format: ".4~g" }, { field: "seeds", title: "seeds" }] : [{ field: "seed", title: "seed" }])] }),
       columns: [{ key: "method", label: "method" }, { key: "x", label: "steps", numeric: true }, { key: "y", label: "return", numeric: true },
@@ -124,18 +124,18 @@ class GroupView {
       title: "Final return of each context", level: 4, rows, onclick: openRun,
       caption: "Mean over finished seeds with its 95% interval, from three seeds on; small points are the seeds, hollow ones have not finished. A click on one opens its run.",
       height: () => Math.max(90, this.contexts.length * (8 + 15 * Math.max(1, shownMethods().length)) + 20),
-      spec: () => ({
+      spec: (found) => ({
         encoding: {
           y: { field: "context", type: "nominal", sort: this.contexts.map((each) => this.contextName(each)), axis: { title: null, grid: false, labelLimit: 180 }, scale: { paddingInner: 0.25 } },
           yOffset: { field: "method", sort: shownMethods() }, color: colored,
-          x: { field: "value", type: "quantitative", scale: { zero: false, domain: extent(rows().filter((row) => row.kind !== "mean").map((row) => row.value)) }, axis: { title: "return", tickCount: 6 } },
+          x: { field: "value", type: "quantitative", scale: { zero: false, domain: extent(found.filter((row) => row.kind !== "mean").map((row) => row.value)) }, axis: { title: "return", tickCount: 6 } },
           tooltip: [{ field: "context", title: this.group.feature }, { field: "method", title: "method" }, { field: "value", title: "return", format: ".4~g" }, { field: "low", title: "95% from", format: ".4~g" }, { field: "high", title: "to", format: ".4~g" }, { field: "seed", title: "seed" }, { field: "status", title: "runs" }],
         },
         layer: [
-          { transform: [{ filter: "datum.low != null" }], mark: { type: "rule", strokeWidth: 2, clip: true, aria: false }, encoding: { x: { field: "low", type: "quantitative" }, x2: { field: "high" } } },
-          { transform: [{ filter: "datum.kind == 'seed'" }], mark: { type: "point", filled: true, size: 22, opacity: 0.5, cursor: "pointer", aria: false } },
-          { transform: [{ filter: "datum.kind == 'open'" }], mark: { type: "point", filled: false, size: 24, cursor: "pointer", aria: false } },
-          { transform: [{ filter: "datum.kind == 'mean'" }], mark: { type: "point", filled: true, size: 80, opacity: 1, clip: true }, encoding: { shape: shaped } },
+          ...bounded(found, { mark: { type: "rule", strokeWidth: 2, clip: true, aria: false }, encoding: { x: { field: "low", type: "quantitative" }, x2: { field: "high" } } }),
+          ...only(found, (row) => row.kind === "seed", "datum.kind == 'seed'", { mark: { type: "point", filled: true, size: 22, opacity: 0.5, cursor: "pointer", aria: false } }),
+          ...only(found, (row) => row.kind === "open", "datum.kind == 'open'", { mark: { type: "point", filled: false, size: 24, cursor: "pointer", aria: false } }),
+          ...only(found, (row) => row.kind === "mean", "datum.kind == 'mean'", { mark: { type: "point", filled: true, size: 80, opacity: 1, clip: true }, encoding: { shape: shaped } }),
         ],
       }),
       columns: [{ key: "context", label: this.group.axis }, { key: "method", label: "method" }, { key: "value", label: "mean", numeric: true }, { key: "low", label: "low", numeric: true }, { key: "high", label: "high", numeric: true }, { key: "status", label: "runs" }],
@@ -148,7 +148,7 @@ class GroupView {
       .map((row) => ({ ...row, ...this.style(row), name: row.statistic === "iqm" ? "interquartile mean" : "mean" }));
     const differences = () => {
       const found = rowsOf(this.group.differences).filter((row) => row.quantity === this.quantity && row.unit === "points" && !this.off.methods.has(row.method) && !this.off.methods.has(row.baseline) && !this.off.contexts.has(row.context));
-      return found.map((row) => ({ ...row, color: shade(this.group.methods.find((each) => each.name === row.method)?.color ?? GREY), pair: `${row.method} − ${row.baseline}`, all: row.context === "all contexts" }));
+      return found.map((row) => ({ ...row, color: hue(this.group.methods.find((each) => each.name === row.method)), pair: `${row.method} − ${row.baseline}`, all: row.context === "all contexts" }));
     };
     const choice = chooser("Compare", Object.entries(word), this.quantity, (value) => { this.quantity = value; this.figures.forEach((figure) => figure.update()); });
     const places = () => ["all contexts", ...this.contexts.map((each) => each.label)];
@@ -162,7 +162,7 @@ class GroupView {
           encoding: { y: { field: "context", type: "nominal", sort: places(), axis: { title: null, labelLimit: 160 } }, yOffset: { field: "pair" }, color: colored },
           layer: [
             { data: { values: [{ zero: 0 }] }, mark: { type: "rule", opacity: 0.5, strokeDash: [4, 3], aria: false }, encoding: { x: { field: "zero", type: "quantitative" }, y: null, yOffset: null, color: { value: "currentColor" } } },
-            { transform: [{ filter: "datum.low != null" }], mark: { type: "rule", aria: false }, encoding: { x: { field: "low", type: "quantitative" }, x2: { field: "high" }, strokeWidth: { condition: { test: "datum.all", value: 4 }, value: 1.5 }, tooltip } },
+            ...bounded(rows, { mark: { type: "rule", aria: false }, encoding: { x: { field: "low", type: "quantitative" }, x2: { field: "high" }, strokeWidth: { condition: { test: "datum.all", value: 4 }, value: 1.5 }, tooltip } }),
             { mark: { type: "point", filled: true, opacity: 1 }, encoding: { x: { field: "estimate", type: "quantitative", axis: { title: `difference in ${word[this.quantity]}`, tickCount: 5 } }, size: { condition: { test: "datum.all", value: 110 }, value: 45 }, tooltip } },
           ],
         }),
@@ -176,9 +176,9 @@ class GroupView {
           encoding: { y: { field: "method", type: "nominal", sort: this.group.methods.map((each) => each.name), axis: { title: null } }, color: colored,
             tooltip: [{ field: "method", title: "method" }, { field: "name", title: "statistic" }, { field: "estimate", title: "value", format: ".3f" }, { field: "low", title: "95% from", format: ".3f" }, { field: "high", title: "to", format: ".3f" }, { field: "contexts", title: "contexts" }, { field: "runs", title: "runs" }] },
           layer: [
-            { transform: [{ filter: "datum.statistic == 'mean' && datum.low != null" }], mark: { type: "rule", strokeWidth: 2.5, aria: false }, encoding: { x: { field: "low", type: "quantitative" }, x2: { field: "high" } } },
+            ...only(rows, (row) => row.statistic === "mean" && known(row.low), "datum.statistic == 'mean' && datum.low != null", { mark: { type: "rule", strokeWidth: 2.5, aria: false }, encoding: { x: { field: "low", type: "quantitative" }, x2: { field: "high" } } }),
             { transform: [{ filter: "datum.statistic == 'mean'" }], mark: { type: "point", filled: true, size: 90, opacity: 1 }, encoding: { x: { field: "estimate", type: "quantitative", scale: { zero: false, domain: extent(rows.flatMap((row) => [row.estimate, row.low, row.high])) }, axis: { title: `${word[this.quantity]}, normalised`, tickCount: 5 } }, shape: shaped } },
-            { transform: [{ filter: "datum.statistic == 'iqm'" }], mark: { type: "point", filled: false, size: 60 }, encoding: { x: { field: "estimate", type: "quantitative" } } },
+            ...only(rows, (row) => row.statistic === "iqm", "datum.statistic == 'iqm'", { mark: { type: "point", filled: false, size: 60 }, encoding: { x: { field: "estimate", type: "quantitative" } } }),
           ],
         }),
         columns: [{ key: "method", label: "method" }, { key: "name", label: "statistic" }, { key: "estimate", label: "value", numeric: true }, { key: "low", label: "low", numeric: true }, { key: "high", label: "high", numeric: true }, { key: "contexts", label: "contexts", numeric: true }, { key: "runs", label: "runs", numeric: true }],
@@ -206,19 +206,19 @@ class GroupView {
       caption: two ? "Colour: mean return of the method with the best one in that context; its shape tells which. Grey rings: contexts that others only learned from."
         : "Mean return of each method over the feature; grey: contexts that others only learned from.",
       height: 230,
-      spec: () => two ? {
+      spec: (found) => two ? {
         transform: [{ window: [{ op: "rank", as: "place" }], sort: [{ field: "value", order: "descending" }], groupby: ["label"] }, { filter: "datum.place == 1" }],
         encoding: { x: x(), y: { field: "y2", type: kind(this.axes[1]), scale: kind(this.axes[1]) === "quantitative" ? { zero: false, padding: 12 } : undefined, axis: { title: name(this.axes[1]), tickCount: 5 } }, tooltip },
         layer: [
-          { transform: [{ filter: "datum.source" }], mark: { type: "point", size: 420, strokeWidth: 2, color: GREY, aria: false } },
+          ...only(found, (row) => row.source, "datum.source", { mark: { type: "point", size: 420, strokeWidth: 2, color: GREY, aria: false } }),
           { mark: { type: "point", filled: true, size: 190, opacity: 1 }, encoding: { color: { field: "value", type: "quantitative", scale: { scheme: "viridis" }, legend: { title: "return", gradientLength: 120 } }, shape: shaped } },
         ],
       } : {
         encoding: { x: x(), color: colored, tooltip },
         layer: [
-          { transform: [{ filter: "!datum.source" }], mark: { type: "line", strokeWidth: 1.5, opacity: 0.7, aria: false }, encoding: { y: { field: "value", type: "quantitative" }, detail: { field: "method" } } },
-          { transform: [{ filter: "datum.low != null" }], mark: { type: "rule", strokeWidth: 1.5, clip: true, aria: false }, encoding: { y: { field: "low", type: "quantitative" }, y2: { field: "high" } } },
-          { mark: { type: "point", filled: true, size: 75, opacity: 1 }, encoding: { y: { field: "value", type: "quantitative", scale: { zero: false, domain: extent(rows().map((row) => row.value), 0.15) }, axis: { title: "mean return", tickCount: 5 } }, shape: shaped } },
+          ...only(found, (row) => !row.source, "!datum.source", { mark: { type: "line", strokeWidth: 1.5, opacity: 0.7, aria: false }, encoding: { y: { field: "value", type: "quantitative" }, detail: { field: "method" } } }),
+          ...bounded(found, { mark: { type: "rule", strokeWidth: 1.5, clip: true, aria: false }, encoding: { y: { field: "low", type: "quantitative" }, y2: { field: "high" } } }),
+          { mark: { type: "point", filled: true, size: 75, opacity: 1 }, encoding: { y: { field: "value", type: "quantitative", scale: { zero: false, domain: extent(found.map((row) => row.value), 0.15) }, axis: { title: "mean return", tickCount: 5 } }, shape: shaped } },
         ],
       },
       columns: [{ key: "label", label: group.axis }, { key: "method", label: "method" }, { key: "value", label: "mean return", numeric: true }, { key: "status", label: "runs" }],
@@ -256,11 +256,11 @@ class GroupView {
     return this.add(new Figure({
       title: "Return on levels of training and on held-out ones", rows, height: (found) => 40 + 34 * unique(found.map((row) => row.place)).length,
       caption: "The training return is that of the agent that was tested, over the episodes of its last interval; it was chosen for that return, so the gap is a little too wide.",
-      spec: () => ({
+      spec: (found) => ({
         encoding: { y: { field: "place", type: "nominal", axis: { title: null, labelLimit: 180 } }, yOffset: { field: "levels" }, color: colored,
           tooltip: [{ field: "place" }, { field: "levels" }, { field: "value", title: "return", format: ".4~g" }, { field: "low", title: "95% from", format: ".4~g" }, { field: "high", title: "to", format: ".4~g" }, { field: "trained_on", title: "trained on" }, { field: "tested_on", title: "tested on" }, { field: "runs", title: "runs" }] },
         layer: [
-          { transform: [{ filter: "datum.low != null" }], mark: { type: "rule", strokeWidth: 2, aria: false }, encoding: { x: { field: "low", type: "quantitative" }, x2: { field: "high" } } },
+          ...bounded(found, { mark: { type: "rule", strokeWidth: 2, aria: false }, encoding: { x: { field: "low", type: "quantitative" }, x2: { field: "high" } } }),
           { mark: { type: "point", filled: true, size: 70, opacity: 1 }, encoding: { x: { field: "value", type: "quantitative", scale: { zero: false }, axis: { title: "return", tickCount: 6 } }, shape: { field: "levels", type: "nominal", legend: { title: null, orient: "bottom" }, scale: { range: ["circle", "square"] } } } },
         ],
       }),
@@ -300,8 +300,7 @@ class GroupView {
       })),
     ];
     const differences = rowsOf(group.differences).filter((row) => !this.off.methods.has(row.method));
-    const downloads = group.files && ["curves", "final", "final_runs", "heatmap", "comparison", ...(group.generalisation.c.length ? ["generalisation", "generalisation_curves"] : [])];
-    const link = (file) => element("a", { href: `${group.files.split("/").map(encodeURIComponent).join("/")}/${file}` }, file);
+    const link = (file) => element("a", { href: `${group.folder.split("/").map(encodeURIComponent).join("/")}/${file}` }, file);
     const comma = (links) => links.flatMap((each, index) => (index ? [", ", each] : [each]));
     this.tables.replaceChildren(...[
       element("h3", {}, "Tables"),
@@ -314,7 +313,7 @@ class GroupView {
         { key: "contexts", label: "contexts", numeric: true }, { key: "runs", label: "pairs", numeric: true }], differences, (this.sorted.differences ??= {}))) : null,
       group.missing.length ? folded("missing", `Missing runs (${group.missing.length})`, group.missing.length <= 10, sortable("Missing runs", [{ key: "method", label: "method" }, { key: "contexts", label: group.axis }, { key: "seeds", label: "missing seeds" }], group.missing, (this.sorted.missing ??= {}))) : null,
       this.unfinished(runs, runColumns, folded),
-      downloads ? element("p", { class: "muted" }, "Numbers: ", ...comma(downloads.map((name) => link(`${name}.csv`))), ". Figures for print: ", ...comma(["curves", "final", "heatmap", "comparison"].map((name) => link(`${name}.pdf`))), ".") : null,
+      group.files.length ? element("p", { class: "muted" }, "Numbers: ", ...comma(group.files.map((name) => link(`${name}.csv`))), ". Figures for print: ", ...comma(["curves", "final", "heatmap", "comparison", ...(group.generalisation_curves.c ? ["generalisation"] : [])].map((name) => link(`${name}.pdf`))), ".") : null,
     ].filter(Boolean));
   }
 

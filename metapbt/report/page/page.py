@@ -17,6 +17,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from metapbt.report.page.data import Plain
 
 SCRIPTS = ("base.js", "figures.js", "overview.js", "run.js", "understanding.js", "start.js")
+#: What of the library the page uses.
+_LIBRARY = "window.vegaEmbed = vegaEmbed;"
 #: Bytes of the runs' details in a page, at most: with the library and the overview it stays under 5 MB.
 MOST_BYTES_OF_RUNS = 3_500_000
 
@@ -79,7 +81,7 @@ def _library() -> str:
     """Vega, Vega-Lite and Vega-Embed, with all that they need, as one script."""
     import vl_convert
 
-    bundle: str = vl_convert.javascript_bundle()
+    bundle: str = vl_convert.javascript_bundle(_LIBRARY)
     return "(() => {\n" + bundle.replace("</script", "<\\/script").replace("<!--", "<\\!--") + "\n})();\n"
 
 

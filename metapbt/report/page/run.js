@@ -105,10 +105,10 @@ class RunView {
           encoding: { x: { field: "x", type: "quantitative", axis: { title: "generation", tickMinStep: 1, tickCount: 6, format: "d" }, scale: { nice: false, padding: 6 } }, y: encodeY, color: colored, tooltip: this.tooltip(options.name) },
           layer: [
             { mark: { type: "line", strokeWidth: 1.2, opacity: 0.65, aria: false, interpolate, clip: true }, encoding: { detail: { field: "line" } } },
-            ...(options.descent ? [{ transform: [{ filter: "datum.best" }, { calculate: "'best'", as: "line" }], mark: { type: "line", strokeWidth: 3, aria: false, interpolate, clip: true }, encoding: { color: { value: "currentColor" }, opacity: { value: 0.75 }, order: { field: "x" } } }] : []),
-            { params: zoomed(), transform: [{ filter: "datum.mark != null" }], mark: { type: "point", filled: true, size: 44, opacity: 1, clip: true },
-              encoding: { shape: { field: "mark", type: "nominal", scale: { domain: ["copy", "restart", "failed"], range: ["triangle-up", "square", "cross"] }, legend: null } } },
-            { params: [{ name: "near", select: { type: "point", on: "pointerover", nearest: true, clear: "pointerout" } }], mark: { type: "point", filled: true, size: 50, clip: true, aria: false },
+            ...only(found, (row) => row.best, "datum.best", { mark: { type: "line", strokeWidth: 3, aria: false, interpolate, clip: true }, encoding: { color: { value: "currentColor" }, opacity: { value: 0.75 }, order: { field: "x" } } }),
+            ...only(found, (row) => row.mark, "datum.mark != null", { mark: { type: "point", filled: true, size: 44, opacity: 1, clip: true },
+              encoding: { shape: { field: "mark", type: "nominal", scale: { domain: ["copy", "restart", "failed"], range: ["triangle-up", "square", "cross"] }, legend: null } } }),
+            { params: [nearest, ...zoomed()], mark: { type: "point", filled: true, size: 50, clip: true, aria: false },
               encoding: { opacity: { condition: { param: "near", empty: false, value: 1 }, value: 0 } } },
           ],
         };
@@ -143,11 +143,11 @@ class RunView {
     const height = Math.max(120, Math.min(420, 24 * this.members.length));
     return this.add(new Figure({
       title: "Family tree", rows, height, caption: "From left to right: who goes on from whom. The thick line is the best agent's descent; colour of points: return.",
-      spec: () => ({
+      spec: (found) => ({
         encoding: { x: { field: "x", type: "quantitative", axis: { title: "generation", tickMinStep: 1, format: "d", grid: false }, scale: { nice: false, padding: 8, zero: false } }, y: { field: "y", type: "quantitative", axis: { title: "member", tickMinStep: 1, grid: false, format: "d" }, scale: { reverse: true, zero: false, padding: 8, nice: false } } },
         layer: [
-          { transform: [{ filter: "datum.kind == 'line'" }], mark: { type: "rule", aria: false },
-            encoding: { x2: { field: "x2" }, y2: { field: "y2" }, color: colored, strokeWidth: { condition: { test: "datum.best", value: 4 }, value: 1.4 }, opacity: { condition: { test: "datum.best || datum.jump", value: 0.9 }, value: 0.4 }, strokeDash: { condition: { test: "datum.taught", value: [3, 3] }, value: [1, 0] } } },
+          ...only(found, (row) => row.kind === "line", "datum.kind == 'line'", { mark: { type: "rule", aria: false },
+            encoding: { x2: { field: "x2" }, y2: { field: "y2" }, color: colored, strokeWidth: { condition: { test: "datum.best", value: 4 }, value: 1.4 }, opacity: { condition: { test: "datum.best || datum.jump", value: 0.9 }, value: 0.4 }, strokeDash: { condition: { test: "datum.taught", value: [3, 3] }, value: [1, 0] } } }),
           { params: zoomed(), transform: [{ filter: "datum.kind == 'agent'" }], mark: { type: "point", filled: true, opacity: 1, strokeWidth: 1, aria: false },
             encoding: { size: { condition: { test: "datum.best", value: 90 }, value: 42 }, color: { field: "value", type: "quantitative", scale: { scheme: "viridis" }, legend: { title: "return", gradientLength: 90 } },
               shape: { field: "mark", type: "nominal", scale: { domain: ["copy", "restart", "failed"], range: ["triangle-up", "square", "cross"] }, legend: null }, tooltip: [...this.tooltip(), { field: "value", title: "return", format: ".4~g" }] } },

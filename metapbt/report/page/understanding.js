@@ -1,20 +1,57 @@
 // What the method knew when it chose: memory, the surrogate, and which hyperparameters mattered.
 
-const understanding = (view) => [...memoryPart(view), ...surrogatePart(view), ...importancePart(view)];
-
-const memoryPart = (view) => {
-  const memory = view.detail.memory;
-  return memory ? [element("h2", {}, "Memory")] : [];
+const understanding = (view) => {
+  const place = element("div"), { known: found, surrogate } = view.detail;
+  const fill = (what) => place.replaceChildren(...memoryPart(view, what), ...surrogatePart(view, what), ...importancePart(view, what), ...notesPart(what));
+  if (found) fill(found);
+  else if (LIVE) place.replaceChildren(element("h2", {}, "What the method knew"), askKnown(view, fill));
+  else place.replaceChildren(element("h2", {}, "What the method knew"), element("p", { class: "muted" },
+    "Memory, surrogate and importance take seconds for each run, and were not worked out for this one. ", element("code", {}, "metapbt report RESULTS --views N"), " works them out for more runs, ", element("code", {}, "metapbt watch RESULTS"), " for any, when asked."));
+  return [place];
 };
 
-const surrogatePart = (view) => {
-  const { detail, run } = view;
-  const found = detail.surrogates ?? [];
-  const heading = element("h2", {}, "The surrogate, as the method saw it");
-  if (!found.length && !(LIVE && detail.has_surrogate)) return detail.surrogate_note ? [heading, element("p", { class: "muted" }, detail.surrogate_note)] : [];
-  const place = element("div");
+const notesPart = (found) => found.notes.length ? [element("div", { class: "notes" }, ...found.notes.map((note) => element("p", { class: "muted" }, note)))] : [];
+
+const askKnown = (view, fill) => {
+  const words = element("p", { class: "muted", role: "status" }, "Memory, surrogate and importance are worked out when asked for, which takes seconds.");
+  const button = element("button", { type: "button", onclick: async () => {
+    button.disabled = true;
+    words.textContent = "Working it out …";
+    try { view.detail.known = await Source.ask("known.json", { id: view.run.id }); fill(view.detail.known); } catch (error) { words.textContent = error.message; button.disabled = false; }
+  } }, "Work it out");
+  return element("div", {}, words, button);
+};
+
+const memoryPart = (view, found) => {
+  const { memory } = found;
+  if (!memory) return [];
+  const words = { related: "related contexts", kernel: "the shape of their kernel", alone: "this run alone" };
+  const rows = () => rowsOf(memory.trust).flatMap((row) => Object.keys(words).map((name, order) => ({ generation: row.generation + 1, from: words[name], share: row[name], rows: row.rows, order })));
+  const sources = rowsOf(memory.sources);
+  return [element("h2", {}, "Memory"), element("p", {}, memory.sentence),
+    ...(rows().length ? [view.add(new Figure({
+      title: "How far memory was trusted", rows, kind: "broad", height: 170, caption: "Shares of the forecast after each generation in which a member became a copy; 0 is the choice of the first members.",
+      spec: () => ({
+        mark: { type: "bar", aria: false },
+        encoding: {
+          x: { field: "generation", type: "ordinal", axis: { title: "after generation", labelAngle: 0, labelOverlap: true } },
+          y: { field: "share", type: "quantitative", stack: true, scale: { domain: [0, 1] }, axis: { title: "share of the forecast", format: "%", tickCount: 5 } },
+          color: { field: "from", type: "nominal", sort: Object.values(words), scale: { domain: Object.values(words), range: ["#029e73", "#9ad0bd", GREY] }, legend: { title: null, orient: "top" } },
+          order: { field: "order" },
+          tooltip: [{ field: "generation", title: "after generation" }, { field: "from" }, { field: "share", format: ".0%" }, { field: "rows", title: "intervals of this run" }],
+        },
+      }),
+      columns: [{ key: "generation", label: "after generation", numeric: true }, { key: "from", label: "from" }, { key: "share", label: "share", numeric: true }],
+    }))] : []),
+    ...(sources.length ? [fold(`What it was made of (${counted(sources.length, "run")})`, sources.length <= 12, sortable("What memory was made of", [
+      { key: "context", label: "context" }, { key: "name", label: "method" }, { key: "seed", label: "seed", numeric: true }, { key: "rows", label: "intervals", numeric: true }, { key: "used", label: "used at the end", numeric: true },
+      { key: "share", label: "share", numeric: true, show: (row) => `${Math.round(100 * (row.share ?? 0))}%` }], sources))] : [])];
+};
+
+const surrogatePart = (view, { surrogates }) => {
+  if (!surrogates.length) return [];
   const panels = element("div", { class: "panels wide" });
-  const words = element("p", { class: "muted" });
+  const words = element("p", { class: "muted", role: "status" });
   let figures = [];
   const show = (one) => {
     figures.forEach((figure) => figure.remove());
@@ -24,11 +61,10 @@ const surrogatePart = (view) => {
     view.figures.push(...figures);
     panels.replaceChildren(...figures.map((figure) => figure.root));
   };
-  const choice = found.length > 1 ? chooser("after", found.map((one, index) => [index, `generation ${one.generation + 1}`]), found.length - 1, (index) => show(found[index])) : null;
-  place.append(...[choice, LIVE && detail.has_surrogate ? askSurrogate(view, show, words) : null, words, panels].filter(Boolean));
-  if (found.length) show(found[found.length - 1]);
-  else words.textContent = "Choose a generation and two hyperparameters.";
-  return [heading, place];
+  const last = surrogates.length - 1;
+  const choice = surrogates.length > 1 ? element("div", { class: "toolbar plain" }, chooser("After", surrogates.map((one, index) => [index, `generation ${one.generation + 1}`]), last, (index) => show(surrogates[index]))) : null;
+  show(surrogates[last]);
+  return [element("h2", {}, "The surrogate, as the method saw it"), ...[LIVE ? askSurrogate(view, show, words) : choice, words, panels].filter(Boolean)];
 };
 
 const askSurrogate = (view, show, words) => {
@@ -38,10 +74,10 @@ const askSurrogate = (view, show, words) => {
   const button = element("button", { type: "button", onclick: async () => {
     button.disabled = true;
     words.textContent = "Fitting the surrogate again …";
-    try { show(await Source.surrogate(view.run.id, asked.generation, asked.x, asked.y)); } catch (error) { words.textContent = error.message; }
+    try { show(await Source.ask("surrogate.json", { id: view.run.id, ...asked })); } catch (error) { words.textContent = error.message; }
     button.disabled = false;
   } }, "Show");
-  return element("div", { class: "toolbar" },
+  return element("div", { class: "toolbar plain" },
     chooser("after generation", range(view.last + 1).map((g) => [g, g + 1]), asked.generation, (value) => { asked.generation = Number(value); }),
     chooser("horizontal", names.map((name) => [name, name]), asked.x, (value) => { asked.x = value; }),
     chooser("vertical", names.map((name) => [name, name]), asked.y, (value) => { asked.y = value; }), button);
@@ -85,8 +121,7 @@ const surfaceFigure = (one, model, quantity) => {
   });
 };
 
-const importancePart = (view) => {
-  const found = view.detail.importance;
+const importancePart = (view, { importance: found }) => {
   if (!found) return [];
   const stages = unique(found.stage);
   const rows = () => rowsOf(found).filter((row) => known(row.importance));

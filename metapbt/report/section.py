@@ -1,0 +1,62 @@
+"""One section of the report: a group of runs, what is said of it, and the numbers behind that."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import pandas as pd
+
+from metapbt.report.comparison import comparison_data
+from metapbt.report.figures.curves import curves_data
+from metapbt.report.figures.final_returns import final_data, runs_data
+from metapbt.report.figures.heatmap import heatmap_data
+from metapbt.report.generalisation import generalisation_curves, generalisation_data
+from metapbt.report.groups import Group
+from metapbt.report.verdict import Verdict, sentences, verdicts
+
+
+class Section(NamedTuple):
+    """One group with what is said of it, and the tables of its figures, as the functions of these names make them."""
+
+    group: Group
+    verdicts: tuple[Verdict, ...]
+    curves: pd.DataFrame
+    final: pd.DataFrame
+    final_runs: pd.DataFrame
+    heatmap: pd.DataFrame
+    comparison: pd.DataFrame
+    generalisation: pd.DataFrame
+    generalisation_curves: pd.DataFrame
+
+    @classmethod
+    def of(cls, group: Group, baseline: str | None = None) -> Section:
+        """The section of a group.
+
+        Args:
+            group: of runs.
+            baseline: what every other method is compared with; chosen for each if None.
+        """
+        return cls(
+            group,
+            verdicts(group, baseline),
+            curves_data(group),
+            final_data(group),
+            runs_data(group),
+            heatmap_data(group),
+            comparison_data(group, baseline),
+            generalisation_data(group),
+            generalisation_curves(group),
+        )
+
+    @property
+    def sentences(self) -> list[str]:
+        """What is said first: the verdicts, and whether they may change."""
+        return sentences(self.group, self.verdicts)
+
+    @property
+    def tables(self) -> dict[str, pd.DataFrame]:
+        """What is written as CSV, by the file's name."""
+        names = ["curves", "final", "final_runs", "heatmap", "comparison"]
+        if len(self.generalisation) or len(self.generalisation_curves):
+            names += ["generalisation", "generalisation_curves"]
+        return {name: getattr(self, name) for name in names}
