@@ -23,7 +23,7 @@ const number = (value, scale = value) => {
   const size = Math.abs(scale);
   if (size && (size < 1e-3 || size >= 1e7)) return value.toExponential(2).replace("e+", "e").replace("-", "−");
   const digits = size ? Math.min(Math.max(2 - Math.floor(Math.log10(size)), 0), 6) : 0;
-  return value.toLocaleString("en", { maximumFractionDigits: digits, minimumFractionDigits: Number.isInteger(value) ? 0 : digits }).replace("-", "−");
+  return value.toLocaleString("en", { maximumFractionDigits: digits }).replace("-", "−");
 };
 
 const signed = (value, scale = value) => (known(value) && value > 0 ? `+${number(value, scale)}` : number(value, scale));

@@ -19,6 +19,7 @@ import pandas as pd
 
 from metapbt.errors import MetapbtError
 from metapbt.history import Context
+from metapbt.history.context import digits
 from metapbt.report.generalisation import RETURNS
 from metapbt.report.groups import Group
 from metapbt.report.page.commands import command_of
@@ -63,12 +64,12 @@ def video_of(path: Path) -> Path | None:
     return next((file for name in VIDEOS if (file := path / name).is_file() and not file.is_symlink()), None)
 
 
-def numbers(values: Iterable[Any], digits: int = 5) -> list[Any]:
+def numbers(values: Iterable[Any], significant: int = 5) -> list[Any]:
     """Numbers with so many significant digits, and null for what is none."""
-    return [_number(value, digits) for value in values]
+    return [_number(value, significant) for value in values]
 
 
-def _number(value: Any, digits: int) -> Any:
+def _number(value: Any, significant: int) -> Any:
     if value is None or isinstance(value, str | bool):
         return value
     try:
@@ -79,7 +80,7 @@ def _number(value: Any, digits: int) -> Any:
         return None
     if number.is_integer() and abs(number) < 2**53:
         return int(number)
-    return float(f"{number:.{digits}g}")
+    return float(f"{number:.{significant}g}")
 
 
 def overview(
@@ -132,7 +133,7 @@ def run_data(read: ReadRun, places: Places) -> Plain:
         "area": _number(run.area, 5),
         "test_return": _number(info.test_return, 5),
         "test_episodes": info.done.test_episodes if info.done else 0,
-        "sources": sorted(context.label for context in info.ancestry),
+        "sources": _differing(info.context, info.ancestry),
         "failed": run.failed,
         "begun": _date(info.path / "config.yaml"),
         "ended": _date(*(info.path / name for name in ("DONE", "FAILED", "journal", "records.parquet"))),
@@ -143,6 +144,13 @@ def run_data(read: ReadRun, places: Places) -> Plain:
         "folder": places.runs.get(name),
         "video": places.videos.get(name),
     }
+
+
+def _differing(context: Context, others: Iterable[Context]) -> list[str]:
+    """Other contexts by the features in which any of them differs from a run's own."""
+    found = list(others)
+    names = [name for name in context if any(other.get(name) != context[name] for other in found)]
+    return sorted(", ".join(f"{name}={digits(other[name])}" for name in names if name in other) for other in found)
 
 
 def group_data(section: Section, places: Places) -> Plain:
@@ -224,8 +232,7 @@ def _columns(
     if methods:
         columns["m"] = [methods[name] for name in frame["method"]] if len(frame) else []
     for name in names:
-        digits = 7 if name == "env_steps" else 5
-        columns[name] = numbers(frame[name], digits) if name in frame else []
+        columns[name] = numbers(frame[name], 7 if name == "env_steps" else 5) if name in frame else []
     return columns
 
 
@@ -243,9 +250,7 @@ def _thinned(count: int, most: int) -> Any:
 
 def _thinned_curves(frame: pd.DataFrame) -> pd.DataFrame:
     known = frame[frame["env_steps"].notna()] if "env_steps" in frame else frame
-    kept = [
-        rows.iloc[_thinned(len(rows), MOST_POINTS)] for _, rows in known.groupby(["context", "method"], sort=False)
-    ]
+    kept = [rows.iloc[_thinned(len(rows), MOST_POINTS)] for _, rows in known.groupby(["context", "method"], sort=False)]
     return pd.concat(kept) if kept else known
 
 

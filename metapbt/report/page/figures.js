@@ -61,7 +61,7 @@ class Figure {
   hold() {
     const rows = this.of.rows();
     const height = typeof this.of.height === "function" ? this.of.height(rows) : this.of.height ?? 190;
-    this.plot.style.minHeight = `${height + 45}px`;
+    this.plot.style.minHeight = `${height}px`;
   }
 
   fill() {

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from metapbt.errors import MetapbtError
+from metapbt.history.context import digits
 from metapbt.population.explorers import METHODS, explorer_class
 from metapbt.report.importance import importance, untold
 from metapbt.report.knowledge import has_surrogate
@@ -15,7 +16,7 @@ from metapbt.report.landscape import caption, defaults, surrogate_view, tried_po
 from metapbt.report.memory_view import SOURCES, memory_view
 from metapbt.report.page.data import Plain, numbers
 from metapbt.report.reading import ReadRun
-from metapbt.store.table import HYPERPARAMETER
+from metapbt.store.table import CONTEXT, HYPERPARAMETER
 
 if TYPE_CHECKING:
     from metapbt.runs.run import Run
@@ -113,10 +114,20 @@ def _importance(records: pd.DataFrame) -> Plain:
 
 def _memory(run: Run, train: bool) -> Plain:
     view = memory_view(run, train=train)
-    names = [name for name in SOURCES if name != "run"]
+    names = [name for name in SOURCES if name not in ("run", "context")]
+    own = {f"{CONTEXT}{name}": value for name, value in run.info.context.items()}
+    varied = [
+        name
+        for name in view.sources.columns
+        if name.startswith(CONTEXT) and {*view.sources[name], own.get(name)} != {own.get(name)}
+    ]
+    labels = [
+        ", ".join(f"{name.removeprefix(CONTEXT)}={digits(row[name])}" for name in varied if pd.notna(row[name]))
+        for row in view.sources.to_dict("records")
+    ]
     return {
         "sentence": view.sentence,
-        "sources": {name: numbers(view.sources[name], 4) for name in names},
+        "sources": {"context": labels, **{name: numbers(view.sources[name], 4) for name in names}},
         "trust": {name: numbers(view.trust[name], 3) for name in view.trust.columns},
     }
 

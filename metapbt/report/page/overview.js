@@ -103,7 +103,7 @@ class GroupView {
     };
     const { features, feature } = this.group;
     return new Figure({
-      title: features.length === 1 ? `${feature} = ${this.contextName(context)}` : this.contextName(context), rows, height: 170, onclick: openRun,
+      title: features.length === 1 ? `${feature} = ${this.contextName(context)}` : this.contextName(context), rows, height: 185, onclick: openRun,
       empty: "No run of what is chosen has a score yet.",
       spec: (found) => linesSpec(found, { x: "x", y: "y", yDomain: extent(this.runs.flatMap((run) => run.scores)),
         tooltip: [{ field: "method", title: "method" }, { field: "x", title: "steps", format: "," }, { field: "y", title: "return", format: ".4~g" },
@@ -123,7 +123,7 @@ class GroupView {
     return this.add(new Figure({
       title: "Final return of each context", level: 4, rows, onclick: openRun,
       caption: "Mean over finished seeds with its 95% interval, from three seeds on; small points are the seeds, hollow ones have not finished. A click on one opens its run.",
-      height: () => Math.max(90, this.contexts.length * (8 + 15 * Math.max(1, shownMethods().length)) + 20),
+      height: () => this.contexts.length * (8 + 15 * Math.max(1, shownMethods().length)) + 60,
       spec: (found) => ({
         encoding: {
           y: { field: "context", type: "nominal", sort: this.contexts.map((each) => this.contextName(each)), axis: { title: null, grid: false, labelLimit: 180 }, scale: { paddingInner: 0.25 } },
@@ -133,8 +133,8 @@ class GroupView {
         },
         layer: [
           ...bounded(found, { mark: { type: "rule", strokeWidth: 2, clip: true, aria: false }, encoding: { x: { field: "low", type: "quantitative" }, x2: { field: "high" } } }),
-          ...only(found, (row) => row.kind === "seed", "datum.kind == 'seed'", { mark: { type: "point", filled: true, size: 22, opacity: 0.5, cursor: "pointer", aria: false } }),
-          ...only(found, (row) => row.kind === "open", "datum.kind == 'open'", { mark: { type: "point", filled: false, size: 24, cursor: "pointer", aria: false } }),
+          ...only(found, (row) => row.kind === "seed", "datum.kind == 'seed'", { mark: { type: "point", filled: true, size: 32, opacity: 0.55, cursor: "pointer", aria: false } }),
+          ...only(found, (row) => row.kind === "open", "datum.kind == 'open'", { mark: { type: "point", filled: false, size: 34, cursor: "pointer", aria: false } }),
           ...only(found, (row) => row.kind === "mean", "datum.kind == 'mean'", { mark: { type: "point", filled: true, size: 80, opacity: 1, clip: true }, encoding: { shape: shaped } }),
         ],
       }),
@@ -157,7 +157,7 @@ class GroupView {
       this.add(new Figure({
         title: "Difference in points, pairs of one context and seed", rows: differences, empty: "No two methods have finished runs of one context and seed yet.",
         caption: "Above 0 the first of the two is better. Thick: the mean over all contexts.",
-        height: (rows) => 40 + 20 * unique(rows.map((row) => row.context)).length * Math.max(1, unique(rows.map((row) => row.pair)).length * 0.7),
+        height: (rows) => 70 + 20 * unique(rows.map((row) => row.context)).length * Math.max(1, unique(rows.map((row) => row.pair)).length * 0.7),
         spec: (rows) => ({
           encoding: { y: { field: "context", type: "nominal", sort: places(), axis: { title: null, labelLimit: 160 } }, yOffset: { field: "pair" }, color: colored },
           layer: [
@@ -169,7 +169,7 @@ class GroupView {
         columns: [{ key: "pair", label: "pair" }, { key: "context", label: "context" }, { key: "estimate", label: "difference", numeric: true }, { key: "low", label: "low", numeric: true }, { key: "high", label: "high", numeric: true }, { key: "runs", label: "pairs", numeric: true }],
       })),
       this.add(new Figure({
-        title: "Mean over contexts, normalised", rows: pooled, height: (rows) => 40 + 26 * Math.max(2, unique(rows.map((row) => row.method)).length),
+        title: "Mean over contexts, normalised", rows: pooled, height: (rows) => 70 + 26 * Math.max(2, unique(rows.map((row) => row.method)).length),
         caption: "0 is the worst and 1 the best that any finished run reached in a context; 95% interval over seeds. Hollow: the interquartile mean.",
         empty: "No context has finished runs of every method yet.",
         spec: (rows) => ({
@@ -235,13 +235,14 @@ class GroupView {
       return all().filter((row) => row.m === m && this.shown(row) && known(row.mean)).map((row) => ({ ...row, context: this.contextName(this.context(row.c)), x: before.get(row.env_steps), x2: row.env_steps, y: row.mean }));
     };
     return new Figure({
-      title: method.name, rows, height: Math.max(60, 22 * this.contexts.length + 10), empty: this.off.methods.has(method.name) ? "Not chosen." : "No run has a score yet.",
+      title: method.name, rows, height: 22 * this.contexts.length + 95, empty: this.off.methods.has(method.name) ? "Not chosen." : "No run has a score yet.",
       spec: () => ({
-        mark: { type: "rect", aria: false },
+        mark: { type: "rect", aria: false, strokeWidth: 0.6 },
         encoding: {
           x: { field: "x", type: "quantitative", scale: { nice: false, zero: true }, axis: { title: null, format: STEPS_FORMAT, grid: false, tickCount: 5 } }, x2: { field: "x2" },
           y: { field: "context", type: "nominal", sort: this.contexts.map((each) => this.contextName(each)), scale: { domain: this.contexts.map((each) => this.contextName(each)) }, axis: { title: null, labelLimit: 130 } },
           color: { field: "y", type: "quantitative", scale: { scheme: "viridis", domain: extent(all().map((row) => row.mean), 0) }, legend: { title: "mean return", orient: "bottom", direction: "horizontal", gradientLength: 140, gradientThickness: 8, tickCount: 3 } },
+          stroke: { field: "y", type: "quantitative", scale: { scheme: "viridis", domain: extent(all().map((row) => row.mean), 0) }, legend: null },
           tooltip: [{ field: "context", title: this.group.feature }, { field: "x2", title: "steps", format: "," }, { field: "y", title: "mean return", format: ".4~g" }, { field: "seeds", title: "seeds" }],
         },
       }),

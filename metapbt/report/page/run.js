@@ -55,12 +55,12 @@ class RunView {
         fact("began", day(run.begun)), fact("last written", day(run.ended)),
         fact("learned from", run.sources.length ? run.sources.join("; ") : null), fact("files", run.folder ? element("a", { href: run.folder }, run.id) : run.id)),
       this.video(),
-      element("h2", {}, "What the population did"), this.playback(),
-      this.toolbar(),
+      element("div", {},
+      element("h2", {}, "What the population did"), this.toolbar(), this.playback(),
       element("div", { class: "panels wide" }, this.returnFigure(), this.familyTree()),
       element("h2", {}, "Hyperparameters of every member"),
       element("p", { class: "muted" }, "Lines are members. ▲ became a copy and explored, ■ restarted with a new agent, ✕ failed; the thick line is the schedule that the best agent was trained with."),
-      element("div", { class: "panels" }, ...detail.hyperparameters.map((each) => this.hyperparameter(each))),
+      element("div", { class: "panels" }, ...detail.hyperparameters.map((each) => this.hyperparameter(each)))),
       ...understanding(this),
       element("h2", {}, "How it was made"),
       element("div", { class: "command" }, element("code", {}, run.command), copied),
@@ -97,7 +97,7 @@ class RunView {
     const scale = options.log ? { type: "log", nice: false } : options.numeric === false ? {} : { zero: false };
     const type = options.numeric === false ? "nominal" : "quantitative";
     return new Figure({
-      title, rows, caption: options.caption, height: options.height ?? 170,
+      title, rows, caption: options.caption, height: options.height ?? 190,
       spec: (found) => {
         const encodeY = { field: "y", type, axis: { title: null, tickCount: 5, ...(options.log ? { format: "~g" } : {}) }, scale: type === "quantitative" ? { ...scale, domain: options.log ? undefined : extent(found.map((row) => row.y)) } : scale };
         const interpolate = options.step ? "step-before" : "linear";
@@ -140,11 +140,12 @@ class RunView {
       return [{ ...row, y: row.m, x: row.generation, kind: "agent", best, value: row[this.returns] },
         ...(origin ? [{ ...row, kind: "line", best: best && this.descent.has(origin.at), taught: Boolean(restart), jump: Boolean(copy), x: origin.generation, y: origin.m, x2: row.generation, y2: row.m, color: origin.color, unlisted: true }] : [])];
     });
-    const height = Math.max(120, Math.min(420, 24 * this.members.length));
+    const height = Math.max(220, Math.min(520, 24 * this.members.length + 60));
     return this.add(new Figure({
       title: "Family tree", rows, height, caption: "From left to right: who goes on from whom. The thick line is the best agent's descent; colour of points: return.",
       spec: (found) => ({
         encoding: { x: { field: "x", type: "quantitative", axis: { title: "generation", tickMinStep: 1, format: "d", grid: false }, scale: { nice: false, padding: 8, zero: false } }, y: { field: "y", type: "quantitative", axis: { title: "member", tickMinStep: 1, grid: false, format: "d" }, scale: { reverse: true, zero: false, padding: 8, nice: false } } },
+        resolve: { scale: { color: "independent" }, legend: { color: "independent" } },
         layer: [
           ...only(found, (row) => row.kind === "line", "datum.kind == 'line'", { mark: { type: "rule", aria: false },
             encoding: { x2: { field: "x2" }, y2: { field: "y2" }, color: colored, strokeWidth: { condition: { test: "datum.best", value: 4 }, value: 1.4 }, opacity: { condition: { test: "datum.best || datum.jump", value: 0.9 }, value: 0.4 }, strokeDash: { condition: { test: "datum.taught", value: [3, 3] }, value: [1, 0] } } }),
@@ -248,7 +249,7 @@ class Player {
         const [from, to] = [this.point(now), this.point(origin)];
         found.push({ ...base, kind: "jump", x: from[0], y: from[1], x2: to[0], y2: to[1], unlisted: true }, { ...base, kind: "head", x: to[0], y: to[1], angle: this.angle(from, to), unlisted: true });
       }
-      if (here) found.push({ ...base, kind: "member", x: here[0], y: here[1], happened: now?.happened, generation: before + 1, train: now?.train, eval: now?.eval, with: now?.with });
+      if (here) found.push({ ...base, kind: "member", size: Math.max(110, 300 - 30 * member), x: here[0], y: here[1], happened: now?.happened, generation: before + 1, train: now?.train, eval: now?.eval, with: now?.with });
     }
     return found;
   }
@@ -264,7 +265,7 @@ class Player {
 
   angle(from, to) {
     const domains = this.domains();
-    const size = [this.figure.plot.clientWidth || 600, 330];
+    const size = [this.figure?.plot.clientWidth || 600, 330];
     const [dx, dy] = this.axes.map((axis, index) => {
       const scale = this.isLog(axis) ? Math.log : (value) => value;
       return ((scale(to[index]) - scale(from[index])) / (scale(domains[index][1]) - scale(domains[index][0]) || 1)) * size[index];
@@ -281,8 +282,8 @@ class Player {
         { transform: [{ filter: "datum.kind == 'trail'" }], mark: { type: "point", filled: true, size: 20, aria: false }, encoding: { opacity: { field: "age", type: "quantitative", scale: null, legend: null } } },
         { transform: [{ filter: "datum.kind == 'jump'" }], mark: { type: "rule", strokeWidth: 1.8, aria: false }, encoding: { x2: { field: "x2" }, y2: { field: "y2" } } },
         { transform: [{ filter: "datum.kind == 'head'" }], mark: { type: "point", shape: "triangle", filled: true, size: 110, opacity: 1, aria: false }, encoding: { angle: { field: "angle", type: "quantitative", scale: null } } },
-        { transform: [{ filter: "datum.kind == 'member'" }], mark: { type: "point", filled: true, size: 170, opacity: 0.95, stroke: "white", strokeWidth: 1 },
-          encoding: { tooltip: [{ field: "member" }, { field: "generation" }, { field: "train", title: "return in training", format: ".4~g" }, { field: "eval", title: "by evaluation", format: ".4~g" }, { field: "with", title: "with" }] } },
+        { transform: [{ filter: "datum.kind == 'member'" }], mark: { type: "point", filled: true, opacity: 0.95, stroke: "white", strokeWidth: 1 },
+          encoding: { size: { field: "size", type: "quantitative", scale: null, legend: null }, tooltip: [{ field: "member" }, { field: "generation" }, { field: "train", title: "return in training", format: ".4~g" }, { field: "eval", title: "by evaluation", format: ".4~g" }, { field: "with", title: "with" }] } },
         { transform: [{ filter: "datum.kind == 'member'" }], mark: { type: "text", fontSize: 10, fontWeight: "bold", aria: false }, encoding: { text: { field: "m" }, color: { value: "white" } } },
       ],
     };

@@ -30,7 +30,7 @@ const memoryPart = (view, found) => {
   const sources = rowsOf(memory.sources);
   return [element("h2", {}, "Memory"), element("p", {}, memory.sentence),
     ...(rows().length ? [view.add(new Figure({
-      title: "How far memory was trusted", rows, kind: "broad", height: 170, caption: "Shares of the forecast after each generation in which a member became a copy; 0 is the choice of the first members.",
+      title: "How far memory was trusted", rows, kind: "broad", height: 190, caption: "Shares of the forecast after each generation in which a member became a copy; 0 is the choice of the first members.",
       spec: () => ({
         mark: { type: "bar", aria: false },
         encoding: {
@@ -101,7 +101,7 @@ const surfaceFigure = (one, model, quantity) => {
     }),
     ...rowsOf(one.points).map((point) => ({ ...point, said: point.kind === "tried" ? `tried by member ${point.m} in generation ${point.g + 1}` : `suggested for member ${point.m}`, unlisted: true })),
   ];
-  const scale = (log, cells) => ({ type: log ? "log" : "linear", domain: [cells[0][0], cells[cells.length - 1][1]], nice: false, zero: false });
+  const scale = (log, cells) => ({ domain: [cells[0][0], cells[cells.length - 1][1]], nice: false, ...(log ? { type: "log" } : { zero: false }) });
   const mean = quantity === "mean";
   const most = Math.max(...one.models.flatMap((each) => each.mean).map(Math.abs), 1e-9);
   return new Figure({
@@ -110,8 +110,8 @@ const surfaceFigure = (one, model, quantity) => {
     spec: () => ({
       encoding: { x: { field: "x", type: "quantitative", scale: scale(logX, ex), axis: { title: one.x, grid: false, format: "~g", tickCount: 5 } }, y: { field: "y", type: "quantitative", scale: scale(logY, ey), axis: { title: one.y, grid: false, format: "~g", tickCount: 5 } } },
       layer: [
-        { transform: [{ filter: "datum.kind == 'cell'" }], mark: { type: "rect", aria: false },
-          encoding: { x2: { field: "x2" }, y2: { field: "y2" }, color: { field: "value", type: "quantitative", scale: mean ? { scheme: "blueorange", domain: [-most, most] } : { scheme: "viridis" }, legend: { title: null, gradientLength: 120, gradientThickness: 10, tickCount: 4 } },
+        { transform: [{ filter: "datum.kind == 'cell'" }], mark: { type: "rect", aria: false, strokeWidth: 0.6 },
+          encoding: { stroke: { field: "value", type: "quantitative", scale: mean ? { scheme: "blueorange", domain: [-most, most] } : { scheme: "viridis" }, legend: null }, x2: { field: "x2" }, y2: { field: "y2" }, color: { field: "value", type: "quantitative", scale: mean ? { scheme: "blueorange", domain: [-most, most] } : { scheme: "viridis" }, legend: { title: null, gradientLength: 120, gradientThickness: 10, tickCount: 4 } },
             tooltip: [{ field: "at_x", title: one.x, format: ".3~g" }, { field: "at_y", title: one.y, format: ".3~g" }, { field: "value", title: mean ? "mean" : "deviation", format: ".3~g" }] } },
         { transform: [{ filter: "datum.kind == 'tried'" }], mark: { type: "point", filled: true, size: 26, color: "black", stroke: "white", strokeWidth: 0.8, opacity: 0.85, clip: true, aria: false }, encoding: { tooltip: [{ field: "said", title: "what" }, { field: "change", title: "change of return", format: ".3~g" }] } },
         { transform: [{ filter: "datum.kind == 'suggested'" }], mark: { type: "point", shape: "diamond", filled: true, size: 130, color: "white", stroke: "black", strokeWidth: 1.5, opacity: 1, clip: true }, encoding: { tooltip: [{ field: "said", title: "what" }] } },
