@@ -21,8 +21,9 @@ RARE = ("grid", "pb2_rand", "pb2_mult")
 #: Which of them are seen side by side, and how often.
 PAIRS = (
     ("pb2", "meta_pb2", 4), ("pbt", "pb2", 3), ("bg_pbt", "meta_bg_pbt", 3), ("default", "pb2", 2),
-    ("pbt", "meta_pb2", 2),    ("pb2", "pb2_mix", 2), ("pb2", "bg_pbt", 2), ("default", "meta_pb2", 2), ("random", "pbt", 2), ("random", "pb2", 2),
-    ("default", "pbt", 2), ("default", "random", 2), ("pbt", "bg_pbt", 1), ("meta_pb2", "meta_bg_pbt", 2),
+    ("pbt", "meta_pb2", 2), ("pb2", "pb2_mix", 2), ("pb2", "bg_pbt", 2), ("default", "meta_pb2", 2),
+    ("random", "pbt", 2), ("random", "pb2", 2), ("default", "pbt", 2), ("default", "random", 2), ("pbt", "bg_pbt", 1),
+    ("meta_pb2", "meta_bg_pbt", 2),
 )  # fmt: skip
 LIGHT_PAGE, DARK_PAGE = "#ffffff", "#16181c"
 LEAST_CONTRAST = 3.0

@@ -25,6 +25,18 @@ def add_report(command: Callable[..., argparse.ArgumentParser]) -> None:
         metavar="N",
         help="of how many runs the page shows surrogate, memory and importance, which takes seconds each (default: 2)",
     )
+    report.add_argument(
+        "--width", metavar="LENGTH", help="of every figure, with 8 pt text, for a paper: 5.5in, 14cm, 140mm or 397pt"
+    )
+    report.add_argument(
+        "--figures", nargs="+", metavar="NAME", help="draw only these, such as curves and final (docs/figures.md)"
+    )
+    report.add_argument(
+        "--threshold",
+        type=float,
+        metavar="RETURN",
+        help="count the steps to this return (default: three quarters of each context's range)",
+    )
     report.add_argument("--json", action="store_true", help="print the verdicts as JSON instead of tables")
 
     watch = command("watch", _watch, "the report's page, live, on this machine, while runs go on")
@@ -63,10 +75,14 @@ def add_data(command: Callable[..., argparse.ArgumentParser]) -> None:
 def _report(parsed: argparse.Namespace) -> int:
     from rich.console import Console
 
+    from metapbt.report.figures.style import inches
     from metapbt.report.overview import tell
     from metapbt.report.report import print_report, report_json, write_report
 
-    report = write_report(parsed.results, parsed.out, parsed.baseline, parsed.views)
+    width = None if parsed.width is None else inches(parsed.width)
+    report = write_report(
+        parsed.results, parsed.out, parsed.baseline, width, parsed.figures, parsed.threshold, parsed.views
+    )
     if parsed.json:
         print(report_json(report.sections), end="")
         return tell(report.problems)

@@ -43,6 +43,7 @@ COLUMNS = [
     "high",
     "contexts",
     "runs",
+    "alike",
 ]
 
 
@@ -187,7 +188,8 @@ def comparison_data(group: Group, baseline: str | None = None) -> pd.DataFrame:
     ``statistic`` is ``mean`` or ``iqm`` (the interquartile mean), over the finished runs of a method in the contexts of
     :func:`compared_contexts`, each context with the same weight; or ``difference``: the mean over contexts of
     ``method`` less ``baseline``, runs paired by context and seed; also for each context. ``quantity`` is the ``final``
-    return or the ``area`` under the score curve, ``unit`` is ``points`` or ``normalised``.
+    return or the ``area`` under the score curve, ``unit`` is ``points`` or ``normalised``. ``alike`` says of a
+    difference whether the contexts' ranges of scores are, so that its mean in points means something.
     """
     contexts, methods = compared_contexts(group)
     ranges = score_ranges(group)
@@ -207,20 +209,30 @@ def comparison_data(group: Group, baseline: str | None = None) -> pd.DataFrame:
                 ("mean", NORMALISED, stratified_estimate(shares, mean_of_means) if compared else UNKNOWN),
                 ("iqm", NORMALISED, iqm_estimate(shares) if compared else UNKNOWN),
             ):
-                rows.append((statistic, quantity, unit, method, "", ALL_CONTEXTS, *estimate, *counts))
+                rows.append((statistic, quantity, unit, method, "", ALL_CONTEXTS, *estimate, *counts, True))
         for pairs in all_pairs(group, baseline):
             names = pairs.method, pairs.baseline
             if not pairs.runs:
                 continue
+            alike = pairs.pooled_unit == POINTS
             for unit in (POINTS, NORMALISED):
                 counts = len(pairs.runs), pairs.number
                 rows.append(
-                    ("difference", quantity, unit, *names, ALL_CONTEXTS, *pairs.estimate(quantity, unit), *counts)
+                    (
+                        "difference",
+                        quantity,
+                        unit,
+                        *names,
+                        ALL_CONTEXTS,
+                        *pairs.estimate(quantity, unit),
+                        *counts,
+                        alike,
+                    )
                 )
             for context, values in pairs.differences(quantity, POINTS).items():
                 estimate = stratified_estimate([values], mean_of_means)
                 label = group.labels[context]
-                rows.append(("difference", quantity, POINTS, *names, label, *estimate, 1, len(values)))
+                rows.append(("difference", quantity, POINTS, *names, label, *estimate, 1, len(values), alike))
     return pd.DataFrame([(group.env, group.learner, *row) for row in rows], columns=COLUMNS)
 
 

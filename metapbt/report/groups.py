@@ -10,6 +10,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
@@ -88,7 +89,7 @@ class Group:
         """Every context with a run, by feature value."""
         return list(self.labels)
 
-    @property
+    @cached_property
     def methods(self) -> list[str]:
         """Every method with a run, in the order in which figures show them."""
         return sort_methods({run.method for run in self.runs})
@@ -98,7 +99,7 @@ class Group:
         """Every seed with a run."""
         return sorted({run.seed for run in self.runs})
 
-    @property
+    @cached_property
     def expected_seeds(self) -> list[int]:
         """Every seed that is expected from every method and context; those of sources are their own matter."""
         return sorted({run.seed for run in self.runs if not self.only_source(run.context)})
@@ -121,12 +122,22 @@ class Group:
 
     def runs_of(self, context: Context, method: str) -> list[Run]:
         """The runs of a method in a context, by seed."""
-        return [run for run in self.runs if run.context == context and run.method == method]
+        return list(self._cells.get((context, method), ()))
+
+    @cached_property
+    def _cells(self) -> Mapping[tuple[Context, str], list[Run]]:
+        found: dict[tuple[Context, str], list[Run]] = defaultdict(list)
+        for run in self.runs:
+            found[run.context, run.method].append(run)
+        return found
 
     def only_source(self, context: Context) -> bool:
         """Whether runs in a context are only what methods with a memory learned from."""
-        remembering = any(run.remembers for run in self.runs if run.context == context)
-        return context in self.sources and not remembering
+        return context in self._only_sources
+
+    @cached_property
+    def _only_sources(self) -> frozenset[Context]:
+        return self.sources - {run.context for run in self.runs if run.remembers}
 
     def coverage(self, context: Context, method: str) -> Coverage:
         """How many seeds there are of a method in a context."""
@@ -178,7 +189,9 @@ def group_runs(infos: Sequence[RunInfo], records: pd.DataFrame, results: Path) -
         results: the directory that paths in notes are relative to.
     """
     scores = {str(run_dir): rows for run_dir, rows in best_rows(records).groupby("run_dir")}
-    return _grouped([(info, Run.of(info, scores.get(str(info.path)))) for info in infos], results)
+    whole = {str(run_dir): rows for run_dir, rows in records.groupby("run_dir")}
+    paths = [(info, str(info.path)) for info in infos]
+    return _grouped([(info, Run.of(info, scores.get(path), whole.get(path))) for info, path in paths], results)
 
 
 def _grouped(runs: Sequence[tuple[RunInfo, Run]], results: Path) -> list[Group]:

@@ -77,7 +77,7 @@ class Live:
             read = self.reader.read(problems.append)
             runs = {name_of(run.info.path, self.results): run for run in read}
             videos = {name: f"video?id={quote(name, safe='')}" for name, run in runs.items() if video_of(run.info.path)}
-            places = Places(self.results, {}, videos, files=False)
+            places = Places(self.results, {}, videos)
             changed = self._take_runs(runs, places) | self._take_groups(read, places)
             told = [str(error) for error in problems]
             if changed or self._snapshot is None or told != self._told:

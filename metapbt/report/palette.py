@@ -1,8 +1,8 @@
 """One look for each method wherever it appears: in figures, on the page, on white and on dark.
 
 ``benchmarks/palette.py`` searched for these colours. Of the methods that are compared most any two are at least 18
-apart in CAM02-UCS, in normal vision as well as in full deuteranopia and protanopia (Machado et al., 2009). The others are
-nearer to some; their lines are dashed, and everybody's marker is another.
+apart in CAM02-UCS, in normal vision as well as in full deuteranopia and protanopia (Machado et al., 2009). The others
+are nearer to some; their lines are dashed, and everybody's marker is another.
 """
 
 from __future__ import annotations

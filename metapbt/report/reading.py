@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +18,9 @@ from metapbt.report.run import Run
 from metapbt.store.results import OnProblem, RunInfo, find_run, read_run, records_of, run_directories, warn
 from metapbt.store.run_directory import RunDirectory
 from metapbt.store.table import to_records
+
+
+Tracked = Callable[[Sequence[RunDirectory]], Iterable[RunDirectory]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,8 +40,10 @@ class ReadRun:
     @cached_property
     def run(self) -> Run:
         """Its returns over the steps of training."""
-        rows = None if self.table is None else best_rows(records_of([(self.info, self.table)]))
-        return Run.of(self.info, rows)
+        if self.table is None:
+            return Run.of(self.info, None)
+        records = records_of([(self.info, self.table)])
+        return Run.of(self.info, best_rows(records), records)
 
     @property
     def history(self) -> History:
@@ -78,14 +83,18 @@ class RunReader:
         self.reads = 0
         self._known: dict[Path, _Known] = {}
 
-    def read(self, on_problem: OnProblem = warn) -> list[ReadRun]:
-        """The runs as they are now, sorted by path; ``on_problem`` is told of what cannot be read.
+    def read(self, on_problem: OnProblem = warn, tracked: Tracked = iter) -> list[ReadRun]:
+        """The runs as they are now, sorted by path.
+
+        Args:
+            on_problem: is told of what cannot be read.
+            tracked: gives the run directories out one after another; a bar may look on.
 
         Raises:
             MetapbtError: the directory does not exist.
         """
         found = {}
-        for directory in run_directories(self.results, on_problem):
+        for directory in tracked(run_directories(self.results, on_problem)):
             known = self._known.get(directory.path)
             stamp = _stamp(directory)
             if known is None or known.stamp != stamp or not (known.settled or _as_before(known, directory)):

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import pandas as pd
 from rich.console import Console
+from rich.progress import Progress
 from rich.table import Table
 from rich.text import Text
 
 from metapbt.errors import MetapbtError
 from metapbt.files import write_text_atomically
+from metapbt.report.catalogue import Asked, Entry, chosen, tables_of, texts
 from metapbt.report.comparison import check_baseline
-from metapbt.report.figures.comparison import draw_comparison
-from metapbt.report.figures.curves import draw_curves
-from metapbt.report.figures.final_returns import draw_final
-from metapbt.report.figures.generalisation import draw_generalisation
-from metapbt.report.figures.heatmap import draw_heatmap
-from metapbt.report.figures.style import figure_style, save_figure
-from metapbt.report.generalisation import RETURNS, generalisation_json
+from metapbt.report.figures.style import save_figure
+from metapbt.report.generalisation import RETURNS, generalisation_curves, generalisation_data, generalisation_json
 from metapbt.report.groups import group_read_runs
 from metapbt.report.overview import tell
 from metapbt.report.page.write import VIEWS, write_page
@@ -30,7 +28,9 @@ from metapbt.report.wording import format_estimate, seeds_line
 
 # Where something is missing, pandas would write these as 3.0. Steps of each member are those of the run, divided, which
 # need not be whole where students train as well: 25 of them for 8 members.
-WHOLE_NUMBERS = ("env_steps", "generations", "generations_planned")
+WHOLE_NUMBERS = (
+    "env_steps", "generations", "generations_planned", "steps_to_threshold", "from_generation", "from_member",
+)  # fmt: skip
 
 
 class Report(NamedTuple):
@@ -48,34 +48,61 @@ class Report(NamedTuple):
     problems: tuple[MetapbtError, ...] = ()
 
 
-def write_report(results: Path, out: Path | None = None, baseline: str | None = None, views: int = VIEWS) -> Report:
+def write_report(
+    results: Path,
+    out: Path | None = None,
+    baseline: str | None = None,
+    width: float | None = None,
+    figures: Sequence[str] | None = None,
+    threshold: float | None = None,
+    views: int = VIEWS,
+) -> Report:
     """Compare the methods of every run under ``results``. The same runs give the same files, byte for byte.
 
     Args:
         results: a directory that holds run directories, at any depth.
         out: where the report goes; ``<results>/report`` if not given.
         baseline: the method that all others are compared with; chosen for each if None.
-        views: of how many runs the page shows what their methods knew; that takes seconds for each.
+        width: of every figure in inches, with text of 8 points; None for figures that suit the page.
+        figures: the names of those that are drawn; all if None.
+        threshold: the return to which steps are counted; a share of each context's range if None.
+        views: of how many runs the page shows what their methods knew, which takes seconds for each.
 
     Raises:
-        MetapbtError: there are no runs, or no records yet, or none of a method called as the baseline.
+        MetapbtError: there are no runs, or no records yet, or none of a method called as the baseline; or a figure is
+            unknown.
     """
     results = Path(results)
     out = Path(out) if out is not None else results / "report"
+    entries = chosen(figures)
     problems: list[MetapbtError] = []
-    try:
-        read = RunReader(results).read(problems.append)
-        groups = group_read_runs(read, results)
-    except MetapbtError:
-        tell(problems)
-        raise
-    check_baseline(groups, baseline)
-    sections = tuple(Section.of(group, baseline) for group in groups)
-    with figure_style():
-        for section in sections:
-            _write_section(section, out, baseline)
-    write_text_atomically(out / "verdict.json", report_json(sections))
-    write_page(out, results, read, sections, problems, baseline, views)
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+        try:
+            read = RunReader(results).read(problems.append, lambda found: bar.track(found, description="reading"))
+            groups = group_read_runs(read, results)
+        except MetapbtError:
+            bar.stop()
+            tell(problems)
+            raise
+        check_baseline(groups, baseline)
+        drawing = bar.add_task("drawing", total=len(groups) * len(entries))
+        sections = tuple(
+            _write_section(Asked(group, baseline, threshold), out, entries, width, lambda: bar.advance(drawing))
+            for group in groups
+        )
+        write_text_atomically(out / "verdict.json", report_json(sections))
+        looking = bar.add_task("looking into runs", total=None)
+        write_page(
+            out,
+            results,
+            read,
+            sections,
+            problems,
+            baseline,
+            views,
+            tracked=lambda runs: bar.track(runs, task_id=looking),
+        )
     return Report(out / "index.html", sections, tuple(problems))
 
 
@@ -106,13 +133,18 @@ def _final_returns(report: Report) -> Table:
     for section in report.sections:
         table.add_section()
         table.add_row(Text(section.group.title, style="bold"))
-        previous = None
+        group, previous = section.group, None
+        sources = {group.labels[context] for context in group.contexts if group.only_source(context)}
         for cell in section.final.to_dict("records"):
+            if cell["status"] == "source":  # nobody else was to run there
+                continue
             context, previous = "" if cell["context"] == previous else cell["context"], cell["context"]
+            source = cell["context"] in sources
             estimate = format_estimate(cell["mean"], cell["low"], cell["high"])
             seeds = seeds_line(cell["status"], cell["finished"], cell["low"])
+            cells = f"{context} (source)" if context and source else context, cell["method"], estimate, seeds
             # Text, not markup: brackets around an interval are no style.
-            table.add_row(*map(Text, (context, cell["method"], estimate, seeds)))
+            table.add_row(*(Text(text, style="dim" if source else "") for text in cells))
     return table
 
 
@@ -139,21 +171,31 @@ def _generalisation(report: Report) -> Table:
     return table
 
 
-def _write_section(section: Section, out: Path, baseline: str | None) -> None:
-    group, folder = section.group, out / section.group.folder
-    figures = {
-        "curves": draw_curves(group, section.curves),
-        "final": draw_final(group, section.final, section.final_runs),
-        "heatmap": draw_heatmap(group, section.heatmap),
-        "comparison": draw_comparison(group, section.comparison, baseline),
-    }
-    if "generalisation" in section.tables:
+def _write_section(
+    asked: Asked, out: Path, entries: Mapping[str, Entry], width: float | None, drawn: Callable[[], None]
+) -> Section:
+    group, folder = asked.group, out / asked.group.folder
+    tables = tables_of(asked, entries)
+    shown = tuple(texts(asked, entries, tables))
+    written = {table.removesuffix(".csv") for text in shown for table in text.tables}
+    generalisation = generalisation_data(group)
+    if len(generalisation) or "generalisation" in written:
+        tables["generalisation"] = generalisation
+        tables.setdefault("generalisation_curves", generalisation_curves(group))
+        written |= {"generalisation", "generalisation_curves"}
         write_text_atomically(folder / "generalisation.json", generalisation_json(group))
-    if len(section.generalisation_curves):
-        figures["generalisation"] = draw_generalisation(group, section.generalisation_curves)
-    for name, table in section.tables.items():
-        whole = {column: table[column].astype(float).round() for column in WHOLE_NUMBERS if column in table}
-        written = table.assign(**whole).astype(dict.fromkeys(whole, "Int64"))
-        write_text_atomically(folder / f"{name}.csv", written.to_csv(index=False, lineterminator="\n"))
-    for name, figure in figures.items():
-        save_figure(figure, folder, name)
+    for name in sorted(written & tables.keys()):
+        write_text_atomically(folder / f"{name}.csv", _csv(tables[name]))
+    for text in shown:
+        if text.left_out is None:
+            figure = entries[text.name].figure(group, tables, width)
+            figure.set_layout_engine("none")  # where things are is settled
+            save_figure(figure, folder, text.name)
+        drawn()
+    return Section.of(group, asked.baseline, shown)
+
+
+def _csv(table: pd.DataFrame) -> str:
+    whole = {column: table[column].astype(float).round() for column in WHOLE_NUMBERS if column in table}
+    written = table.assign(**whole).astype(dict.fromkeys(whole, "Int64"))
+    return written.to_csv(index=False, lineterminator="\n")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +20,6 @@ class Run:
     """One run with its score curve.
 
     Attributes:
-        path: the run directory.
         context: of its environment.
         method: what the run is called: its method's name, or the label that it was given.
         seed: of the run.
@@ -36,9 +35,12 @@ class Run:
         train_return: that of the agent that was tested; of the last best member where none was.
         levels: on which levels it was trained, evaluated and tested; None where these are no others.
         failed: how many of its intervals failed for good, whose members were replaced.
+        path: the run directory.
+        metric: the return that its selection looked at.
+        size: of its population.
+        records: all its records, as rows of ``records.parquet``; empty where there are none.
     """
 
-    path: Path
     context: Context
     method: str
     seed: int
@@ -53,15 +55,20 @@ class Run:
     train_return: float
     levels: Levels | None
     failed: int
+    path: Path
+    metric: str
+    size: int
+    records: pd.DataFrame = field(repr=False, compare=False)
 
     @classmethod
-    def of(cls, info: RunInfo, rows: pd.DataFrame | None) -> Run:
+    def of(cls, info: RunInfo, rows: pd.DataFrame | None, records: pd.DataFrame | None = None) -> Run:
         """What can be said of a run.
 
         Args:
             info: the run.
             rows: the record of the best member of each generation, ``spent_steps`` being what the generation cost, and
                 ``failed`` how many of the run's intervals failed; None where there are no records.
+            records: all of them.
         """
         steps, scores, train_returns, train_return = np.empty(0), np.empty(0), np.empty(0), math.nan
         if rows is not None:
@@ -75,7 +82,6 @@ class Run:
             of_tested = train_returns[rows["generation"] == tested.generation] if tested else train_returns
             train_return = final_score(of_tested)
         return cls(
-            info.path,
             info.context,
             info.name,
             info.seed,
@@ -90,6 +96,10 @@ class Run:
             train_return=train_return,
             levels=levels_of(info),
             failed=0 if rows is None else int(rows["failed"].iloc[0]),
+            path=info.path,
+            metric=info.metric,
+            size=info.size,
+            records=pd.DataFrame() if records is None else records,
         )
 
     @property

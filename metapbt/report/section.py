@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
+from metapbt.report.catalogue import FigureText
 from metapbt.report.comparison import comparison_data
 from metapbt.report.figures.curves import curves_data
 from metapbt.report.figures.final_returns import final_data, runs_data
@@ -27,14 +28,16 @@ class Section(NamedTuple):
     comparison: pd.DataFrame
     generalisation: pd.DataFrame
     generalisation_curves: pd.DataFrame
+    figures: tuple[FigureText, ...] = ()
 
     @classmethod
-    def of(cls, group: Group, baseline: str | None = None) -> Section:
+    def of(cls, group: Group, baseline: str | None = None, figures: tuple[FigureText, ...] = ()) -> Section:
         """The section of a group.
 
         Args:
             group: of runs.
             baseline: what every other method is compared with; chosen for each if None.
+            figures: those that were drawn for print, in files.
         """
         return cls(
             group,
@@ -46,17 +49,10 @@ class Section(NamedTuple):
             comparison_data(group, baseline),
             generalisation_data(group),
             generalisation_curves(group),
+            figures,
         )
 
     @property
     def sentences(self) -> list[str]:
         """What is said first: the verdicts, and whether they may change."""
         return sentences(self.group, self.verdicts)
-
-    @property
-    def tables(self) -> dict[str, pd.DataFrame]:
-        """What is written as CSV, by the file's name."""
-        names = ["curves", "final", "final_runs", "heatmap", "comparison"]
-        if len(self.generalisation) or len(self.generalisation_curves):
-            names += ["generalisation", "generalisation_curves"]
-        return {name: getattr(self, name) for name in names}

@@ -26,10 +26,10 @@ class Verdict:
         baseline: what with; None where there is nothing to compare it with.
         remembers: whether the method's runs learned from other contexts and the baseline's did not.
         lacks: what the method is without memory, where that is not the baseline; else None.
-        unit: of the differences: ``points`` of return, or ``normalised``: shares of the range from the worst to the best
-            score of a context.
+        unit: of the differences: ``points`` of return, or ``normalised``: shares of the range from the worst to the
+            best score of a context.
         area: how much higher the method's mean return over training is: of pairs with one context and seed, the mean
-            over contexts; with its 95% interval over seeds. NaN is unknown.
+            over contexts, with its 95% interval over seeds. NaN is unknown.
         final: the same of the return at the end; where there is no baseline, the final return itself, of one context.
         steps: environment steps of each member over which areas are; None where there are no pairs.
         contexts: how many of them have pairs.

@@ -7,7 +7,7 @@ import math
 import os
 import stat
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
@@ -207,7 +207,7 @@ def _content(journal: Journal) -> Content:
         return Content()
 
 
-def read_records(runs: Sequence[RunInfo], on_problem: OnProblem = warn) -> pd.DataFrame:
+def read_records(runs: Iterable[RunInfo], on_problem: OnProblem = warn) -> pd.DataFrame:
     """Read the records of runs into one data frame, as far as they are written.
 
     Columns: those of ``records.parquet``, ``run_dir`` (a string), and ``best``: true for the best member of its

@@ -66,6 +66,10 @@ def make_run(
             "env_steps": (generation + 1) * interval,
             "spent_steps": (2 * generation + member + 1) * interval,
             "failed": False,
+            "parent": pd.NA,
+            "parent_generation": pd.NA,
+            "restart": False,
+            "hp.learning_rate": 1e-3 / (generation + 1),
             "train_return": 100.0 - member,
             "eval_return": score + 5 * member,
             "best": member == 0,
@@ -138,8 +142,13 @@ def store_runs(results: Path, runs: Sequence[SyntheticRun]) -> Path:
         (path / "config.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
         columns = ["generation", "member", "env_steps", "train_return", "eval_return"]
         records = [
-            Record(parent=None, source="random", hyperparameters={"learning_rate": 1e-3}, **row)
-            for row in (frame[columns].to_dict("records") if len(frame) else [])
+            Record(
+                parent=None if pd.isna(row["parent"]) else int(row["parent"]),
+                source="random",
+                hyperparameters={name.removeprefix("hp."): row[name] for name in row if name.startswith("hp.")},
+                **{name: row[name] for name in columns},
+            )
+            for row in (frame.to_dict("records") if len(frame) else [])
         ]
         if records:
             write_table(path / "records.parquet", to_table(info.identity, History(tuple(records))))

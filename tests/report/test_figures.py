@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.collections import QuadMesh
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from synthetic_results import group_of, groups_of, make_run, realistic_runs
@@ -16,6 +17,7 @@ from metapbt.report import comparison
 from metapbt.report.figures import curves, final_returns, heatmap
 from metapbt.report.figures.comparison import draw_comparison
 from metapbt.report.groups import Group
+from metapbt.report.palette import SOURCE_GREY
 
 LONG = {"pole_length": 0.8}
 
@@ -71,14 +73,30 @@ def test_a_missing_method_is_a_row_that_says_so(group: Group) -> None:
 
 
 def test_every_panel_tells_seeds_and_missing_methods(group: Group) -> None:
-    shown = " ".join(" ".join(texts(curves.draw_curves(group, curves.curves_data(group)))).split())
-    source = group.contexts[0]
-    assert curves.coverage_line(group, source) == "pb2: 2 seeds"  # nobody else is expected there
+    shown = " ".join(" ".join(texts(curves.draw_curves(curves.curves_data(group)))).split())
+    data = curves.curves_data(group)
+    assert curves.coverage_line(data, "0.5 (default)") == "pb2: 2 seeds"  # nobody else is expected there
     assert "default: 1 of 2 seeds; pb2: 2 seeds; meta_pb2: 1 of 2 seeds finished" in shown
 
 
 def test_contexts_with_several_methods_come_before_sources(group: Group) -> None:
-    assert [group.labels[context] for context in curves.panel_order(group)] == ["0.8 (×1.6)", "0.5 (default)"]
+    data = curves.curves_data(group)
+    assert curves.panel_order(data) == ["0.8 (×1.6)", "0.5 (default)"]
+    assert curves.sources_in(data) == ["0.5 (default)"]
+
+
+def test_sources_share_a_panel_in_grey_and_are_never_missing() -> None:
+    group = group_of(realistic_runs(contexts=6, seeds=2, generations=4))
+    figure = curves.draw_curves(curves.curves_data(group))
+    assert [axes.get_title(loc="left").replace("\n", " ") for axes in figure.axes] == [
+        "pole_length = 0.4 (×0.8)",
+        "pole_length = 1 (×2)",
+        "pole_length = 1.6 (×3.2)",
+        "source contexts",
+    ]
+    assert {line.get_color() for line in figure.axes[-1].lines} == {SOURCE_GREY}
+    assert len(figure.axes[-1].lines) == 3
+    assert "missing" not in " ".join(texts(figure))
 
 
 @pytest.mark.parametrize(("panels", "columns"), [(1, 1), (3, 3), (4, 4), (5, 3), (6, 3), (8, 4), (22, 4)])
@@ -109,11 +127,11 @@ def test_each_run_and_each_missing_seed_has_a_row(group: Group) -> None:
 
 
 def test_final_returns_mark_what_is_missing_or_unfinished(group: Group) -> None:
-    figure = final_returns.draw_final(group, final_returns.final_data(group), final_returns.runs_data(group))
+    figure = final_returns.draw_final(final_returns.final_data(group), final_returns.runs_data(group))
     assert {"seed not finished", "1/2"} <= set(texts(figure))
     assert "missing" not in texts(figure)
     lost = group_of([make_run("pb2"), make_run("pb2", changed=LONG), make_run("meta_pb2", changed=LONG)])
-    figure = final_returns.draw_final(lost, final_returns.final_data(lost), final_returns.runs_data(lost))
+    figure = final_returns.draw_final(final_returns.final_data(lost), final_returns.runs_data(lost))
     assert "missing" in texts(figure)
 
 
@@ -125,16 +143,17 @@ def test_heat_map_averages_over_seeds_on_one_grid(group: Group) -> None:
     assert data.groupby("context")["source"].all().to_dict() == {"0.5 (default)": True, "0.8 (×1.6)": False}
 
 
-def test_heat_map_has_one_colour_scale_and_frames_the_rows_of_sources(group: Group) -> None:
+def test_heat_map_has_one_colour_scale_and_marks_the_rows_of_sources_in_grey(group: Group) -> None:
     data = heatmap.heatmap_data(group)
-    figure = heatmap.draw_heatmap(group, data)
+    figure = heatmap.draw_heatmap(data)
     panels = [axes for axes in figure.axes if axes.get_title() in group.methods]
     assert [axes.get_title() for axes in panels] == ["default", "pb2", "meta_pb2"]
     meshes = [mesh for axes in panels for mesh in axes.collections if isinstance(mesh, QuadMesh)]
     assert {mesh.get_clim() for mesh in meshes} == {(data["mean"].min(), data["mean"].max())}
     for axes in panels:
-        frames = [patch for patch in axes.patches if isinstance(patch, Rectangle) and not patch.get_fill()]
-        assert [frame.get_y() + 0.5 for frame in frames] == [0]  # the row of the default context
+        bars = [patch for patch in axes.patches if isinstance(patch, Rectangle)]
+        assert [bar.get_y() + 0.5 for bar in bars] == [0]  # the row of the default context
+        assert {to_hex(bar.get_facecolor()) for bar in bars} == {SOURCE_GREY}
     assert [texts(axes).count("source") for axes in panels] == [1, 0, 1]
 
 
@@ -175,7 +194,7 @@ def test_a_context_with_a_wide_range_of_returns_does_not_decide_alone() -> None:
     assert difference["estimate"].to_dict() == pytest.approx({"points": 95 / 2, "normalised": (0.1 - 0.5) / 2})
     (pairs,) = comparison.all_pairs(group)
     assert pairs.pooled_unit == "normalised"
-    assert "difference in final return, normalised" in texts(draw_comparison(group, data))
+    assert "difference in final return, normalised" in texts(draw_comparison(data))
 
 
 def test_contexts_in_which_every_run_scores_the_same_do_not_divide_by_zero() -> None:
@@ -211,8 +230,8 @@ def test_methods_with_a_memory_are_compared_first_and_with_pb2() -> None:
 
 
 def test_differences_name_the_baseline_where_there_are_several() -> None:
-    runs = [make_run(name) for name in ("pb2", "bg_pbt")]
-    runs += [make_run("meta_pb2", sources=[LONG])]
+    runs = [make_run("pb2"), make_run("bg_pbt", scores=[1.0, 2.0])]
+    runs += [make_run("meta_pb2", sources=[LONG], scores=[20.0, 40.0])]
     for runs_drawn, expected, title in (
         (runs, ["meta_pb2", "bg_pbt"], "less pb2, paired by context and seed"),
         (
@@ -222,7 +241,7 @@ def test_differences_name_the_baseline_where_there_are_several() -> None:
         ),
     ):
         group = group_of(runs_drawn)
-        panel = draw_comparison(group, comparison.comparison_data(group)).axes[2]
+        panel = draw_comparison(comparison.comparison_data(group)).axes[2]
         assert [label.get_text() for label in panel.get_yticklabels()] == expected
         assert panel.get_title(loc="left") == title
 
@@ -236,24 +255,24 @@ def test_a_method_in_few_contexts_does_not_take_them_from_the_others() -> None:
     assert methods == ["default", "pb2"]
     data = comparison.comparison_data(group)
     assert set(data.loc[(data["method"] == "grid") & (data["statistic"] != "difference"), "contexts"]) == {0}
-    assert "not in the shared contexts" in texts(draw_comparison(group, data))
+    assert "not in the shared contexts" in texts(draw_comparison(data))
 
 
 def test_methods_without_a_common_context_are_not_compared() -> None:
     group = group_of([make_run("default"), make_run("pb2", changed=LONG)])
     data = comparison.comparison_data(group)
     assert data["estimate"].isna().all()
-    assert "no context that these methods finished" in texts(draw_comparison(group, data))
+    assert "no context that these methods finished" in texts(draw_comparison(data))
 
 
 def test_nothing_is_clipped_in_a_large_report() -> None:
     group = group_of(realistic_runs(contexts=22, seeds=2, generations=4))
     final = (final_returns.final_data(group), final_returns.runs_data(group))
     for figure in (
-        curves.draw_curves(group, curves.curves_data(group)),
-        final_returns.draw_final(group, *final),
-        heatmap.draw_heatmap(group, heatmap.heatmap_data(group)),
-        draw_comparison(group, comparison.comparison_data(group)),
+        curves.draw_curves(curves.curves_data(group)),
+        final_returns.draw_final(*final),
+        heatmap.draw_heatmap(heatmap.heatmap_data(group)),
+        draw_comparison(comparison.comparison_data(group)),
     ):
         figure.draw_without_rendering()
         inside, drawn = figure.bbox_inches, figure.get_tightbbox()
@@ -268,10 +287,10 @@ def test_a_group_whose_runs_have_no_records_yet_is_drawn_as_such() -> None:
     assert curves.curves_data(group)["status"].tolist() == ["0 of 1 seeds finished"]
     final = (final_returns.final_data(group), final_returns.runs_data(group))
     figures = [
-        curves.draw_curves(group, curves.curves_data(group)),
-        final_returns.draw_final(group, *final),
-        heatmap.draw_heatmap(group, heatmap.heatmap_data(group)),
-        draw_comparison(group, comparison.comparison_data(group)),
+        curves.draw_curves(curves.curves_data(group)),
+        final_returns.draw_final(*final),
+        heatmap.draw_heatmap(heatmap.heatmap_data(group)),
+        draw_comparison(comparison.comparison_data(group)),
     ]
     for figure in figures:
         figure.draw_without_rendering()

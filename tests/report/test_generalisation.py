@@ -186,7 +186,7 @@ def test_an_unfinished_run_has_a_curve_but_no_gap(tmp_path: Path) -> None:
 
 def test_the_figure_has_a_panel_for_each_method_with_both_curves(tmp_path: Path) -> None:
     found = group(stored(tmp_path, ALL))
-    figure = draw_generalisation(found, generalisation_curves(found))
+    figure = draw_generalisation(generalisation_curves(found))
     assert [axes.get_title() for axes in figure.axes] == found.methods
     solid, dashed = figure.axes[found.methods.index("pbt")].get_lines()
     assert solid.get_ydata().tolist() == [3, 6, 9]

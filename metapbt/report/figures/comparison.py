@@ -5,52 +5,76 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from metapbt.log import counted
-from metapbt.report.comparison import ALL_CONTEXTS, NORMALISED, POINTS, QUANTITIES, all_pairs
-from metapbt.report.figures.style import TEXT_GREY, new_figure
-from metapbt.report.groups import Group
+from metapbt.report.comparison import ALL_CONTEXTS, NORMALISED, POINTS, QUANTITIES
+from metapbt.report.figures.style import (
+    TEXT_GREY,
+    add_legend,
+    methods_in,
+    new_figure,
+    quantity_label,
+    styled,
+    text_size,
+)
 from metapbt.report.palette import MethodStyle, method_styles
 
 
-def draw_comparison(group: Group, data: pd.DataFrame, baseline: str | None = None) -> Figure:
-    """Normalised means of the methods; below, where there are pairs, the differences from their baselines.
+@styled
+def draw_comparison(data: pd.DataFrame, *, feature: str | None = None, width: float | None = None) -> Figure:
+    """Normalised means of the methods; below, where there are pairs that differ, the differences from their baselines.
 
     In the middle those of every method, over all contexts; at the bottom those of the first one in each context.
+
+    Args:
+        data: as ``comparison.csv``.
+        feature: what the contexts differ in.
+        width: in inches, of a figure for a paper; None for the page.
     """
-    pairs = [each for each in all_pairs(group, baseline) if each.runs]
-    heights = [0.3 * len(group.methods) + 0.6]
-    if pairs:
-        heights += [0.26 * len(pairs) + 0.6, 0.24 * len(pairs[0].runs) + 0.6]
-    figure = new_figure(8.0, sum(heights) + 1.1)
+    methods = methods_in(data)
+    differences = data[data["statistic"] == "difference"]
+    if not differences["estimate"].fillna(0.0).any():  # nothing to see on an axis
+        differences = differences.iloc[:0]
+    pairs = differences[["method", "baseline"]].drop_duplicates()
+    first = differences[differences["context"] != ALL_CONTEXTS]
+    if len(pairs):
+        first = first[(first["method"] == pairs["method"].iloc[0]) & (first["baseline"] == pairs["baseline"].iloc[0])]
+    row = 1.0 if width is None else 0.72
+    heights = [row * (0.3 * len(methods)) + 0.6]
+    if len(pairs):
+        heights += [row * 0.26 * len(pairs) + 0.6, row * 0.24 * (len(first) / len(QUANTITIES)) + 0.6]
+    figure = new_figure(8.0 if width is None else width, sum(heights) + 0.6)
     panels = figure.subplots(len(heights), len(QUANTITIES), squeeze=False, height_ratios=heights, sharey="row")
-    styles = method_styles(group.methods)
-    one_baseline = len({each.baseline for each in pairs}) == 1
-    for column, (quantity, label) in enumerate(QUANTITIES.items()):
+    styles = method_styles(methods)
+    one_baseline = pairs["baseline"].nunique() == 1
+    unit = POINTS if bool(differences["alike"].all()) else NORMALISED
+    for column, quantity in enumerate(QUANTITIES):
+        label = quantity_label(quantity, width)
         shown = data[data["quantity"] == quantity]
         _draw_methods(panels[0, column], shown, styles)
         panels[0, column].set_xlabel(f"{label}, normalised")
-        differences = shown[shown["statistic"] == "difference"]
-        if not pairs:
+        if not len(pairs):
             continue
-        unit = POINTS if all(each.pooled_unit == POINTS for each in pairs) else NORMALISED
-        pooled = differences[(differences["context"] == ALL_CONTEXTS) & (differences["unit"] == unit)]
+        of_quantity = differences[differences["quantity"] == quantity]
+        pooled = of_quantity[(of_quantity["context"] == ALL_CONTEXTS) & (of_quantity["unit"] == unit)]
         pooled = pooled.assign(pair=pooled["method"] + " less " + pooled["baseline"])
         _draw_differences(panels[1, column], pooled, "method" if one_baseline else "pair", styles)
         panels[1, column].set_xlabel(f"difference in {label}" + ", normalised" * (unit == NORMALISED))
-        first = differences[(differences["context"] != ALL_CONTEXTS) & (differences["method"] == pairs[0].method)]
-        _draw_differences(panels[2, column], first, "context", styles)
+        _draw_differences(panels[2, column], first[first["quantity"] == quantity], "context", styles)
         panels[2, column].set_xlabel(f"difference in {label}")
-    if pairs:
-        less = f"less {pairs[0].baseline}, " if one_baseline else ""
+    if len(pairs):
+        less = f"less {pairs['baseline'].iloc[0]}, " if one_baseline else ""
         panels[1, 0].set_title(f"{less}paired by context and seed", loc="left")
-        panels[2, 0].set_title(f"{pairs[0].method} less {pairs[0].baseline} in each context", loc="left")
-        panels[2, 0].set_ylabel(group.axis_label)
-    several = "these methods" if len(group.methods) > 1 else "the method"
+        panels[2, 0].set_title(
+            f"{pairs['method'].iloc[0]} less {pairs['baseline'].iloc[0]} in each context", loc="left"
+        )
+        panels[2, 0].set_ylabel(feature or "")
+    several = "these methods" if len(methods) > 1 else "the method"
     compared = int(data.loc[data["statistic"] == "mean", "contexts"].max())
     panels[0, 0].set_title(
         f"over {counted(compared, 'context')} that {several} finished"
@@ -58,12 +82,10 @@ def draw_comparison(group: Group, data: pd.DataFrame, baseline: str | None = Non
         else f"no context that {several} finished",
         loc="left",
     )
-    key = [
-        Line2D([], [], color=TEXT_GREY, marker="o", markersize=6, label="mean, 95% interval"),
-        Line2D([], [], color=TEXT_GREY, marker="o", markersize=5, linewidth=0.8, markerfacecolor="white", label="IQM"),
-    ]
-    figure.legend(handles=key, loc="outside lower center", ncols=2)
-    figure.suptitle(f"{group.title}: comparison of methods")
+    mean = Line2D([], [], color=TEXT_GREY, marker="o", markersize=6, label="mean, 95% interval")
+    hollow = Line2D([], [], color=TEXT_GREY, marker="o", markersize=5, linewidth=0.8, markerfacecolor="white")
+    hollow.set_label("IQM")
+    add_legend(figure, [mean, hollow])
     return figure
 
 
@@ -80,7 +102,7 @@ def _draw_methods(axes: Axes, data: pd.DataFrame, styles: Mapping[str, MethodSty
         if not mean["contexts"]:
             where = axes.get_yaxis_transform()
             words = "not in the shared contexts"
-            axes.text(0.02, row, words, transform=where, va="center", fontsize=8, color=TEXT_GREY)
+            axes.text(0.02, row, words, transform=where, va="center", fontsize=text_size(8), color=TEXT_GREY)
     axes.set_yticks(range(len(means)), means["method"])
     axes.set_ylim(len(means) - 0.5, -0.5)
 
@@ -89,7 +111,11 @@ def _draw_differences(axes: Axes, data: pd.DataFrame, named: str, styles: Mappin
     for row, line in enumerate(data.to_dict("records")):
         _draw_estimate(axes, row, line, styles[line["method"]])
     axes.axvline(0, color="0.4", linewidth=1)
-    axes.set_yticks(range(len(data)), data[named], fontsize=8)
+    if not np.nan_to_num(data[["estimate", "low", "high"]].to_numpy(dtype=np.float64)).any():
+        axes.set_xlim(-1, 1)  # not an axis of hundredths around nothing
+        axes.text(0.5, 0.5, "all equal", transform=axes.transAxes, ha="center", va="center", color=TEXT_GREY)
+        axes.set_xticks([0])
+    axes.set_yticks(range(len(data)), data[named], fontsize=text_size(8))
     axes.set_ylim(len(data) - 0.5, -0.5)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import textwrap
 
 import numpy as np
@@ -10,92 +11,152 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from metapbt.history import Context
 from metapbt.report.figures.style import (
     SCORE_LABEL,
     STEPS_LABEL,
     TEXT_GREY,
+    add_legend,
+    contexts_in,
+    feature_in,
     legend_handles,
+    methods_in,
     new_figure,
     steps_formatter,
+    styled,
+    text_inches,
+    text_size,
 )
 from metapbt.report.groups import Group
-from metapbt.report.palette import method_styles
+from metapbt.report.palette import SOURCE_GREY, method_styles
 from metapbt.report.statistics import common_grid, mean_curve, on_grid
 
-COVERAGE_LINE_POINTS = 9.5
+COLUMNS = ["source", "method", "env_steps", "mean", "low", "high", "least", "most", "seeds", "status"]
+LEAST_PANEL = 1.7  # inches
 
 
 def curves_data(group: Group) -> pd.DataFrame:
     """Mean score and its interval over seeds, for each context, method and number of steps.
 
     ``seeds`` is the number of runs behind a point: fewer than elsewhere on the curve where some stopped
-    earlier. A method without runs in a context has one row, whose status is ``missing``, or ``source`` where
-    runs are only what others learned from.
+    earlier; ``least`` and ``most`` are the lowest and highest score among them. A method without runs in a context has
+    one row, whose status is ``missing``, or ``source`` where runs are only what others learned from, as ``source`` says
+    of the context.
     """
     rows: list[dict[str, object]] = []
     for context in group.contexts:
         for method in group.methods:
             runs = group.runs_of(context, method)
             status = group.coverage(context, method).text
-            row = {**group.columns(context), "method": method}
+            row = {**group.columns(context), "source": group.only_source(context), "method": method}
             grid = common_grid([run.steps for run in runs])
             if len(grid) == 0:
                 rows.append(row | {"seeds": 0, "status": status})
                 continue
             scores = np.stack([on_grid(run.steps, run.scores, grid) for run in runs])
-            curve = zip(grid, *mean_curve(scores), strict=True)
+            mean, low, high, seeds = mean_curve(scores)
+            known = ~np.isnan(scores)
+            ends = [
+                np.where(seeds > 0, values, np.nan)
+                for values in (
+                    np.where(known, scores, np.inf).min(axis=0),
+                    np.where(known, scores, -np.inf).max(axis=0),
+                )
+            ]
+            names = ("env_steps", "mean", "low", "high", "least", "most", "seeds")
             rows.extend(
-                row
-                | {
-                    "env_steps": steps,
-                    "mean": mean,
-                    "low": low,
-                    "high": high,
-                    "seeds": seeds,
-                    "status": status,
-                }
-                for steps, mean, low, high, seeds in curve
+                row | dict(zip(names, point, strict=True)) | {"status": status}
+                for point in zip(grid, mean, low, high, *ends, seeds, strict=True)
             )
-    columns = [
-        *group.columns(group.contexts[0]),
-        "method",
-        "env_steps",
-        "mean",
-        "low",
-        "high",
-        "seeds",
-        "status",
-    ]
-    return pd.DataFrame(rows, columns=columns)
+    return pd.DataFrame(rows, columns=[*group.columns(group.contexts[0]), *COLUMNS])
 
 
-def draw_curves(group: Group, data: pd.DataFrame) -> Figure:
-    """One panel for each context; the part of a curve that not all of its seeds have reached is dashed."""
-    contexts = panel_order(group)
-    columns = column_count(len(contexts))
-    rows = math.ceil(len(contexts) / columns)
-    figure = new_figure(max(2.9 * columns, 5.5), 2.35 * rows + 0.9)
+@styled
+def draw_curves(data: pd.DataFrame, *, feature: str | None = None, width: float | None = None) -> Figure:
+    """One panel for each context; the part of a curve that not all of its seeds have reached is dotted.
+
+    Contexts that several methods ran in come first. Those that are only sources share one panel, in grey.
+
+    Args:
+        data: with the columns ``context``, ``method``, ``env_steps``, ``mean``, ``low``, ``high`` and ``seeds``, as
+            ``curves.csv``; ``source``, ``status``, ``least`` and ``most`` may be there.
+        feature: what the contexts differ in; the columns between ``learner`` and ``context`` if None.
+        width: in inches, of a figure for a paper; None for the page.
+    """
+    contexts, sources = panel_order(data), sources_in(data)
+    contexts = [context for context in contexts if context not in sources] or contexts
+    sources = [context for context in sources if context not in contexts]
+    number = len(contexts) + bool(sources)
+    columns = column_count(number, 4 if width is None else max(1, int(width / LEAST_PANEL)))
+    rows = math.ceil(number / columns)
+    panel = 2.9 if width is None else width / columns
+    named = re.sub(r" \[[^]]*\]", "", feature_in(data) if feature is None else feature)
+    notes = {context: coverage_line(data, context) for context in contexts}
+    common = notes[contexts[0]] if len(set(notes.values())) == 1 else None  # said once, with the axis
+    lines = 0 if common else max(len(_wrapped(note, panel)) for note in notes.values())
+    height = (2.1 if width is None else max(1.2, 0.72 * panel) + 0.25) + 0.13 * lines
+    figure = new_figure(max(panel * columns, 5.5) if width is None else width, height * rows + 0.7)
     panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).flatten()
     for axes, context in zip(panels, contexts, strict=False):
-        _draw_panel(axes, group, context, data[data["context"] == group.labels[context]])
-    low, high = score_limits(group)
-    panels[0].set_ylim(low, high)
-    for axes in panels[len(contexts) :]:
+        _draw_panel(axes, data[data["context"] == context])
+        name = context if named == "context" or "," in named or len(context) > 18 else f"{named} = {context}"
+        _name_panel(axes, name, [] if common else _wrapped(notes[context], panel), panel)
+    panels[0].set_ylim(*_limits(data))
+    if sources:
+        _draw_sources(panels[len(contexts)], data, sources)
+        name = "source contexts" if len(sources) > 1 else f"source: {sources[0]}"
+        _name_panel(panels[len(contexts)], name, [], panel, SOURCE_GREY)
+    for axes in panels[number:]:
         axes.remove()
-    for axes in panels[max(0, len(contexts) - columns) : len(contexts)]:
+    for axes in panels[max(0, number - columns) : number]:
         # Shared axes label only the bottom row; a panel above a removed one needs its own labels.
         axes.tick_params(labelbottom=True)
-        axes.set_xlabel(STEPS_LABEL)
-    figure.suptitle(f"{group.title}: learning curves")
-    figure.supylabel(f"{SCORE_LABEL} (mean, 95% interval)", fontsize=9)
-    figure.legend(handles=legend_handles(group.methods, line=True), loc="outside lower center", ncols=4)
+    label = f"{STEPS_LABEL} ({common})" if common else STEPS_LABEL
+    figure.supxlabel(label, fontsize=text_size(9))
+    figure.supylabel(f"{SCORE_LABEL} (mean, 95% interval)", fontsize=text_size(9))
+    add_legend(figure, legend_handles(methods_in(data), line=True))
     return figure
 
 
-def score_limits(group: Group) -> tuple[float, float]:
+def sources_in(data: pd.DataFrame) -> list[str]:
+    """The contexts that are only what others learned from."""
+    return contexts_in(data[data["source"].astype(bool)]) if "source" in data else []
+
+
+def column_count(panels: int, most: int = 4) -> int:
+    """How many panels stand in a row: at most 4, or as many as fit; fewer where less of the last row is empty then."""
+    if panels <= min(3, most):
+        return panels
+    return min(range(most, min(2, most) - 1, -1), key=lambda columns: -panels % columns) if panels < 10 else most
+
+
+def panel_order(data: pd.DataFrame) -> list[str]:
+    """Contexts that several methods ran in come first; those of one method, such as sources, last."""
+    ran = data[data["env_steps"].notna()].groupby("context")["method"].nunique()
+    return sorted(contexts_in(data), key=lambda context: ran.get(context, 0) < 2)
+
+
+def coverage_line(data: pd.DataFrame, context: str) -> str:
+    """How many seeds each method has in a context, methods with the same number together; of a source, who ran."""
+    if "status" not in data:
+        return ""
+    shown = data[data["context"] == context].drop_duplicates("method")
+    methods_with: dict[str, list[str]] = {}
+    for method, status in zip(shown["method"], shown["status"], strict=True):
+        if status != "source":
+            methods_with.setdefault(status, []).append(method)
+    if len(methods_with) == 1 and len(shown) == sum(map(len, methods_with.values())):
+        return next(iter(methods_with))
+    return "; ".join(f"{', '.join(methods)}: {text}" for text, methods in methods_with.items())
+
+
+def _wrapped(note: str, panel_inches: float) -> list[str]:
+    return textwrap.wrap(note, max(12, int((panel_inches - 0.5) / text_inches("x") * text_size(9) / text_size(7.5))))
+
+
+def _limits(data: pd.DataFrame) -> tuple[float, float]:
     """The part of the axis that holds every score: bands of few seeds are far wider than what was seen."""
-    scores = np.concatenate([run.scores for run in group.runs])
+    seen = [name for name in ("mean", "least", "most") if name in data]
+    scores = data[seen].to_numpy(dtype=np.float64)
     scores = scores[np.isfinite(scores)]
     if not len(scores):
         return 0.0, 1.0
@@ -104,72 +165,55 @@ def score_limits(group: Group) -> tuple[float, float]:
     return low - margin, high + margin
 
 
-def column_count(panels: int) -> int:
-    """How many panels stand in a row: at most 4, fewer where that leaves less of the last row empty."""
-    if panels <= 3:
-        return panels
-    return min((4, 3, 2), key=lambda columns: -panels % columns) if panels < 10 else 4
-
-
-def panel_order(group: Group) -> list[Context]:
-    """Contexts that several methods ran in come first; those of one method, such as sources, last."""
-
-    def single_method(context: Context) -> bool:
-        return len({run.method for run in group.runs if run.context == context}) < 2
-
-    return sorted(group.contexts, key=single_method)
-
-
-def _draw_panel(axes: Axes, group: Group, context: Context, data: pd.DataFrame) -> None:
-    for method, style in method_styles(group.methods).items():
+def _draw_panel(axes: Axes, data: pd.DataFrame) -> None:
+    for method, style in method_styles(methods_in(data)).items():
         curve = data[(data["method"] == method) & data["env_steps"].notna()]
         if curve.empty:
             continue
         steps, mean = curve["env_steps"].to_numpy(), curve["mean"].to_numpy()
-        whole = curve["seeds"].to_numpy() == curve["seeds"].max()
-        every = max(1, len(steps) // 8)
+        whole = np.where(curve["seeds"].to_numpy() == curve["seeds"].max(), mean, np.nan)
+        every = max(1, len(steps) // 6)
         axes.plot(steps, mean, color=style.color, linewidth=1, linestyle=":")
-        axes.plot(
-            steps,
-            np.where(whole, mean, np.nan),
-            color=style.color,
-            linewidth=1.6,
-            marker=style.marker,
-            markersize=3.5,
-            markevery=every,
+        line = {"color": style.color, "linewidth": 1.4, "linestyle": style.linestyle}
+        axes.plot(steps, whole, marker=style.marker, markersize=3.5, markevery=every, **line)
+        band = curve["low"].to_numpy(dtype=np.float64), curve["high"].to_numpy(dtype=np.float64)
+        axes.fill_between(steps, *band, color=style.color, alpha=0.15, linewidth=0)
+    axes.xaxis.set_major_formatter(steps_formatter())
+
+
+def _draw_sources(axes: Axes, data: pd.DataFrame, sources: list[str]) -> None:
+    """All sources at once: what methods with a memory learned from. The highest and the lowest are named."""
+    ends: list[tuple[float, float, str]] = []
+    for context in sources:
+        for _, curve in data[(data["context"] == context) & data["mean"].notna()].groupby("method"):
+            axes.plot(curve["env_steps"], curve["mean"], color=SOURCE_GREY, linewidth=1.0, alpha=0.8)
+            ends.append((float(curve["mean"].iloc[-1]), float(curve["env_steps"].iloc[-1]), context))
+    named = {max(ends): True, min(ends): False} if len(sources) > 1 and ends else {}
+    for (end, steps, context), above in named.items():
+        axes.annotate(
+            context,
+            (steps, end),
+            (0, 4 if above else -4),
+            textcoords="offset points",
+            ha="right",
+            va="bottom" if above else "top",
+            color=SOURCE_GREY,
+            fontsize=text_size(7),
         )
-        axes.fill_between(
-            steps,
-            curve["low"].to_numpy(),
-            curve["high"].to_numpy(),
-            color=style.color,
-            alpha=0.18,
-            linewidth=0,
-        )
-    source = ", source" if context in group.sources else ""
-    label = group.labels[context]
-    name = f"{group.feature_label} = {label}" if len(group.features) == 1 else label
-    coverage = textwrap.wrap(coverage_line(group, context), 44)
-    axes.set_title(f"{name}{source}", loc="left", fontsize=9, pad=4 + COVERAGE_LINE_POINTS * len(coverage))
+    axes.xaxis.set_major_formatter(steps_formatter())
+
+
+def _name_panel(axes: Axes, name: str, note: list[str], panel_inches: float, color: str = "black") -> None:
+    size = text_size(9)
+    name = "\n".join(textwrap.wrap(name, max(10, int((panel_inches - 0.5) / text_inches("x")))))
+    axes.set_title(name, loc="left", fontsize=size, color=color, pad=4 + 1.2 * text_size(7.5) * len(note))
     axes.annotate(
-        "\n".join(coverage),
+        "\n".join(note),
         (0, 1),
         (0, 3),
         xycoords="axes fraction",
         textcoords="offset points",
-        fontsize=7.5,
+        fontsize=text_size(7.5),
         color=TEXT_GREY,
+        in_layout=False,  # the title's distance leaves room for it
     )
-    axes.xaxis.set_major_formatter(steps_formatter())
-
-
-def coverage_line(group: Group, context: Context) -> str:
-    """How many seeds each method has in a context, methods with the same number together; of a source, who ran."""
-    methods_with: dict[str, list[str]] = {}
-    for method in group.methods:
-        if group.only_source(context) and not group.runs_of(context, method):
-            continue
-        methods_with.setdefault(group.coverage(context, method).text, []).append(method)
-    if len(methods_with) == 1 and not group.only_source(context):
-        return next(iter(methods_with))
-    return "; ".join(f"{', '.join(methods)}: {text}" for text, methods in methods_with.items())

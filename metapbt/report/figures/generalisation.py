@@ -14,10 +14,14 @@ from metapbt.report.figures.style import (
     SCORE_LABEL,
     STEPS_LABEL,
     TEXT_GREY,
+    add_legend,
+    contexts_in,
+    methods_in,
     new_figure,
     steps_formatter,
+    styled,
+    text_size,
 )
-from metapbt.report.groups import Group
 from metapbt.report.palette import MethodStyle, method_styles
 
 #: How each return is drawn, and what it is called.
@@ -27,11 +31,19 @@ _LINES: dict[str, tuple[Literal["-", "--"], str]] = {
 }
 
 
-def draw_generalisation(group: Group, data: pd.DataFrame) -> Figure:
-    """A panel for each context (rows) and method (columns); the gap is the shaded area between both curves."""
-    contexts = [label for label in group.labels.values() if (data["context"] == label).any()]
-    styles = method_styles(list(dict.fromkeys(data["method"])))
-    figure = new_figure(max(2.3 * len(styles), 5.5), 1.9 * len(contexts) + 1.2)
+@styled
+def draw_generalisation(data: pd.DataFrame, *, width: float | None = None) -> Figure:
+    """A panel for each context (rows) and method (columns); the gap is the shaded area between both curves.
+
+    Args:
+        data: with the columns ``context``, ``method``, ``quantity``, ``evaluated_on``, ``env_steps`` and ``mean``, as
+            ``generalisation_curves.csv``.
+        width: in inches, of a figure for a paper; None for the page.
+    """
+    contexts = contexts_in(data)
+    styles = method_styles(methods_in(data))
+    height = 1.9 if width is None else max(1.2, 0.75 * width / len(styles))
+    figure = new_figure(max(2.3 * len(styles), 5.5) if width is None else width, min(height, 1.9) * len(contexts) + 0.8)
     panels = figure.subplots(len(contexts), len(styles), sharex=True, sharey="row", squeeze=False)
     for row, context in zip(panels, contexts, strict=True):
         for axes, (method, style) in zip(row, styles.items(), strict=True):
@@ -39,12 +51,11 @@ def draw_generalisation(group: Group, data: pd.DataFrame) -> Figure:
         row[0].set_ylabel(context)
     for axes, method in zip(panels[0], styles, strict=True):
         axes.set_title(method)
-    for axes in panels[-1]:
-        axes.set_xlabel(STEPS_LABEL, fontsize=8)
-    figure.suptitle(f"{group.title}: levels of training and held-out levels")
-    figure.supylabel(f"{SCORE_LABEL} (mean over seeds)", fontsize=9)
-    key = [Line2D([], [], color=TEXT_GREY, linestyle=style, label=name) for style, name in _LINES.values()]
-    figure.legend(handles=key, loc="outside lower center", ncols=2)
+    figure.supxlabel(STEPS_LABEL, fontsize=text_size(9))
+    figure.supylabel(f"{SCORE_LABEL} (mean over seeds)", fontsize=text_size(9))
+    add_legend(
+        figure, [Line2D([], [], color=TEXT_GREY, linestyle=style, label=name) for style, name in _LINES.values()]
+    )
     return figure
 
 

@@ -18,14 +18,21 @@ from metapbt.report.figures.style import (
     SCORE_LABEL,
     STEPS_LABEL,
     TEXT_GREY,
+    contexts_in,
+    feature_in,
+    methods_in,
     new_figure,
     steps_formatter,
+    styled,
+    text_inches,
+    text_size,
 )
 from metapbt.report.groups import Group
 from metapbt.report.palette import SOURCE_GREY
 from metapbt.report.statistics import Array, common_grid, mean_curve, on_grid
 
 MOST_PANELS_IN_A_ROW = 5
+LEAST_PANEL = 1.3  # inches
 COLOR_MAP = "viridis"
 
 
@@ -68,27 +75,39 @@ def heatmap_data(group: Group) -> pd.DataFrame:
     )
 
 
-def draw_heatmap(group: Group, data: pd.DataFrame) -> Figure:
-    """All methods side by side on one colour scale; the rows of source contexts are framed."""
-    contexts, methods = list(group.labels.values()), group.methods
-    columns = min(len(methods), MOST_PANELS_IN_A_ROW)
+@styled
+def draw_heatmap(data: pd.DataFrame, *, feature: str | None = None, width: float | None = None) -> Figure:
+    """All methods side by side on one colour scale; the rows of source contexts are marked in grey.
+
+    Args:
+        data: with the columns ``context``, ``method``, ``env_steps`` and ``mean``, as ``heatmap.csv``; ``source`` and
+            ``status`` may be there.
+        feature: what the contexts differ in; the columns between ``learner`` and ``context`` if None.
+        width: in inches, of a figure for a paper; None for the page.
+    """
+    contexts, methods = contexts_in(data), methods_in(data)
+    labels = max(map(text_inches, contexts)) + 0.3
+    fitting = MOST_PANELS_IN_A_ROW if width is None else max(1, int((width - labels - 0.8) / LEAST_PANEL))
+    columns = min(len(methods), fitting)
     rows = math.ceil(len(methods) / columns)
-    height = max(1.8, 0.27 * len(contexts) + 0.5)
-    figure = new_figure(max(6.0, 2.3 * columns + 2.0), rows * height + 1.1)
+    columns = math.ceil(len(methods) / rows)
+    height = max(1.8 if width is None else 1.3, (0.27 if width is None else 0.17) * len(contexts) + 0.5)
+    figure = new_figure(max(6.0, 2.3 * columns + 2.0) if width is None else width, rows * height + 0.6)
     panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).flatten()
     known = data["mean"].dropna()
-    colors = Normalize(known.min(), known.max())
+    colors = Normalize(known.min(), known.max()) if len(known) else Normalize(0, 1)
+    sources = set(data.loc[data["source"].astype(bool), "context"]) if "source" in data else set()
     for axes, method in zip(panels, methods, strict=False):
-        _draw_panel(axes, data[data["method"] == method], contexts, colors)
+        _draw_panel(axes, data[data["method"] == method], contexts, sources, colors)
         axes.set_title(method)
     for axes in panels[len(methods) :]:
         axes.remove()
+    for axes in panels[max(0, len(methods) - columns) : len(methods)]:
+        axes.tick_params(labelbottom=True)
     label = f"mean {SCORE_LABEL} over seeds"
     figure.colorbar(ScalarMappable(colors, COLOR_MAP), ax=panels[: len(methods)].tolist(), label=label, aspect=30)
-    framed = "; framed: source contexts" if group.sources else ""
-    figure.suptitle(f"{group.title}: {SCORE_LABEL} by context{framed}")
-    figure.supxlabel(STEPS_LABEL, fontsize=9)
-    figure.supylabel(group.axis_label, fontsize=9)
+    figure.supxlabel(STEPS_LABEL + "; grey bar: source context" * bool(sources), fontsize=text_size(9))
+    figure.supylabel(feature_in(data) if feature is None else feature, fontsize=text_size(9))
     return figure
 
 
@@ -97,7 +116,7 @@ def cell_edges(grid: Array) -> Array:
     return np.concatenate([[0.0], grid])
 
 
-def _draw_panel(axes: Axes, data: pd.DataFrame, contexts: list[str], colors: Normalize) -> None:
+def _draw_panel(axes: Axes, data: pd.DataFrame, contexts: list[str], sources: set[str], colors: Normalize) -> None:
     grid = np.unique(data["env_steps"].dropna())
     axes.grid(False)
     axes.set_facecolor("#f2f2f2")  # what no run has reached yet
@@ -114,29 +133,32 @@ def _draw_panel(axes: Axes, data: pd.DataFrame, contexts: list[str], colors: Nor
                 rasterized=True,
             )
         else:
-            _draw_row_frame(axes, row, facecolor=MISSING_GREY, edgecolor="white", hatch="////", linewidth=0)
-            status = cells["status"].iloc[0]
-            text = status if status in ("missing", "source") else "no score yet"
-            box = {"facecolor": MISSING_GREY, "edgecolor": "none", "pad": 1.0}
-            axes.text(
-                0.5,
-                row,
-                text,
-                transform=axes.get_yaxis_transform(),
-                ha="center",
-                va="center",
-                fontsize=7.5,
-                color=TEXT_GREY,
-                bbox=box,
-            )
-    for row, context in enumerate(contexts):
-        if data.loc[data["context"] == context, "source"].any():
-            _draw_row_frame(axes, row, fill=False, edgecolor=SOURCE_GREY, linewidth=1.8, clip_on=False, zorder=5)
-    axes.set_yticks(range(len(contexts)), contexts, fontsize=8)
+            _say_why_not(axes, row, cells)
+        if context in sources:  # a bar along the left edge
+            _draw_row(axes, row, width=0.025, facecolor=SOURCE_GREY, edgecolor="white", linewidth=0.5, zorder=5)
+    axes.set_yticks(range(len(contexts)), contexts, fontsize=text_size(8))
     axes.set_ylim(-0.5, len(contexts) - 0.5)
     axes.xaxis.set_major_formatter(steps_formatter())
     axes.margins(x=0)
 
 
-def _draw_row_frame(axes: Axes, row: int, **appearance: Any) -> None:
-    axes.add_patch(Rectangle((0, row - 0.5), 1, 1, transform=axes.get_yaxis_transform(), **appearance))
+def _say_why_not(axes: Axes, row: int, cells: pd.DataFrame) -> None:
+    status = cells["status"].iloc[0] if len(cells) and "status" in cells else "missing"
+    missing = status == "missing"
+    if missing:  # expected, and not there
+        _draw_row(axes, row, facecolor=MISSING_GREY, edgecolor="white", hatch="////", linewidth=0)
+    axes.text(
+        0.5,
+        row,
+        status if status in ("missing", "source") else "no score yet",
+        transform=axes.get_yaxis_transform(),
+        ha="center",
+        va="center",
+        fontsize=text_size(7.5),
+        color=TEXT_GREY if missing else SOURCE_GREY,
+        bbox={"facecolor": MISSING_GREY, "edgecolor": "none", "pad": 1.0} if missing else None,
+    )
+
+
+def _draw_row(axes: Axes, row: int, width: float = 1.0, **appearance: Any) -> None:
+    axes.add_patch(Rectangle((0, row - 0.5), width, 1, transform=axes.get_yaxis_transform(), **appearance))

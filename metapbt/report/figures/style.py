@@ -1,31 +1,71 @@
-"""How every figure looks: a method has the same colour and marker wherever it appears."""
+"""How every figure looks, how large it is, and how it is saved."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import functools
+import re
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import ParamSpec
 
 import matplotlib as mpl
+import pandas as pd
 import seaborn as sns
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.ticker import EngFormatter
 
+from metapbt.errors import MetapbtError
 from metapbt.files import atomic_file
+from metapbt.report.comparison import QUANTITIES
+from metapbt.report.groups import sort_methods
 from metapbt.report.palette import method_styles
 
 STEPS_LABEL = "environment steps of each member"
 SCORE_LABEL = "return"
 MISSING_GREY = "#d9d9d9"
 TEXT_GREY = "#555555"
-FORMATS = ("png", "pdf")
+FORMATS = ("png", "pdf", "svg")
+#: Of all text in a figure whose width is given, in points.
+PAPER_TEXT = 8.0
+#: Narrower figures have short labels, in inches.
+WIDE = 6.5
+_LETTER_EMS = 0.62
+_INCHES = {"in": 1.0, "cm": 1 / 2.54, "mm": 1 / 25.4, "pt": 1 / 72.27}
+#: What a figure says of itself in a file: nothing that changes.
+_METADATA: dict[str, dict[str, str | None]] = {
+    "png": {"Software": None},
+    "pdf": {"CreationDate": None},
+    "svg": {"Date": None},
+}
+Drawn = ParamSpec("Drawn")
+
+
+def inches(width: str) -> float:
+    """A width such as ``5.5in``, ``14cm``, ``140mm`` or ``397pt`` (TeX's points, 72.27 to the inch) in inches.
+
+    Raises:
+        MetapbtError: it is none, or no figure would fit in it.
+    """
+    found = re.fullmatch(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*(in|cm|mm|pt)\s*", width)
+    if found is None:
+        raise MetapbtError(f"a width must be a number with in, cm, mm or pt, such as 5.5in, got {width!r}")
+    number = float(found[1]) * _INCHES[found[2]]
+    if not 2 <= number <= 40:
+        raise MetapbtError(f"a width must be from 2in to 40in, got {width}")
+    return number
 
 
 @contextmanager
-def figure_style() -> Iterator[None]:
-    """Matplotlib settings for drawing and saving, put back at the end."""
+def figure_style(width: float | None = None) -> Iterator[None]:
+    """Matplotlib settings for drawing and saving, put back at the end.
+
+    Args:
+        width: in inches, of a figure for a paper, whose text is of 8 points throughout; None for the page.
+    """
     settings = {
         **sns.axes_style("whitegrid", {"grid.color": "0.9", "axes.edgecolor": "0.6"}),
         "font.size": 9,
@@ -36,14 +76,41 @@ def figure_style() -> Iterator[None]:
         "legend.frameon": False,
         "hatch.linewidth": 0.6,
         "pdf.fonttype": 42,  # embeds fonts as text that editors can change
+        "svg.hashsalt": "metapbt",
+        "svg.fonttype": "path",  # looks the same where the font is not installed
     }
+    if width is not None:
+        sizes = ("axes.titlesize", "axes.labelsize", "xtick.labelsize", "ytick.labelsize", "legend.fontsize")
+        settings |= dict.fromkeys(("font.size", "figure.titlesize", "figure.labelsize", *sizes), PAPER_TEXT)
+        settings |= {"legend.handlelength": 1.6, "legend.columnspacing": 1.2, "legend.handletextpad": 0.5}
     with mpl.rc_context(settings):
         yield
 
 
+def text_size(points: float) -> float:
+    """The size of a small text: so many points on the page, and that of all text in a paper."""
+    return PAPER_TEXT if mpl.rcParams["font.size"] == PAPER_TEXT else points
+
+
+def styled(draw: Callable[Drawn, Figure]) -> Callable[Drawn, Figure]:
+    """Let a function draw in the style of all figures, whoever calls it; it takes ``width`` by its name."""
+
+    @functools.wraps(draw)
+    def drawn(*args: Drawn.args, **kwargs: Drawn.kwargs) -> Figure:
+        width = kwargs.get("width")
+        with figure_style(width if isinstance(width, int | float) else None):
+            figure = draw(*args, **kwargs)
+            # Matplotlib makes ticks when it needs them, in the style of that moment.
+            figure.draw_without_rendering()
+        return figure
+
+    return drawn
+
+
 def new_figure(width_inches: float, height_inches: float) -> Figure:
     """An empty figure whose labels are kept apart and inside."""
-    return Figure(figsize=(width_inches, height_inches), layout=ConstrainedLayoutEngine(w_pad=0.09))
+    paper = mpl.rcParams["font.size"] == PAPER_TEXT
+    return Figure(figsize=(width_inches, height_inches), layout=ConstrainedLayoutEngine(w_pad=0.045 if paper else 0.09))
 
 
 def steps_formatter() -> EngFormatter:
@@ -54,14 +121,67 @@ def steps_formatter() -> EngFormatter:
 def legend_handles(methods: Sequence[str], line: bool) -> list[Line2D]:
     """One legend entry for each method."""
     return [
-        Line2D([], [], color=style.color, marker=style.marker, linestyle="-" if line else "", label=name)
+        Line2D([], [], color=style.color, marker=style.marker, ls=style.linestyle if line else "", ms=5, label=name)
         for name, style in method_styles(methods).items()
     ]
 
 
-def save_figure(figure: Figure, folder: Path, name: str) -> None:
-    """Write the figure as PNG and PDF, byte for byte the same for the same numbers."""
-    for suffix in FORMATS:
-        with atomic_file(folder / f"{name}.{suffix}") as temporary:
-            metadata = {"Software": None} if suffix == "png" else {"CreationDate": None}
-            figure.savefig(temporary, format=suffix, dpi=150, metadata=metadata)
+def add_legend(figure: Figure, handles: Sequence[Line2D]) -> None:
+    """A legend above everything, with as many columns as fit."""
+    size = mpl.rcParams["legend.fontsize"]
+    widths = [(len(str(handle.get_label())) * _LETTER_EMS + 4.0) * size / 72 for handle in handles]
+
+    def needed(columns: int) -> float:
+        rows = -(-len(widths) // columns)  # Matplotlib fills one column after another
+        return sum(max(widths[start : start + rows]) for start in range(0, len(widths), rows))
+
+    fitting = [n for n in range(len(handles), 0, -1) if needed(n) <= figure.get_figwidth()]
+    figure.legend(handles=handles, loc="outside upper center", ncols=fitting[0] if fitting else 1)
+
+
+def quantity_label(quantity: str, width: float | None) -> str:
+    """What a quantity of runs is called, shortly in a narrow figure."""
+    if quantity == "area" and width is not None and width < WIDE:
+        return "area"
+    return QUANTITIES.get(quantity, quantity)
+
+
+def text_inches(text: str) -> float:
+    """About how wide a text is, in the size of labels."""
+    return len(text) * _LETTER_EMS * mpl.rcParams["font.size"] / 72
+
+
+def methods_in(data: pd.DataFrame) -> list[str]:
+    """The methods of a table, in the order of figures."""
+    return sort_methods(dict.fromkeys(data["method"]))
+
+
+def contexts_in(data: pd.DataFrame) -> list[str]:
+    """The contexts of a table, in its order."""
+    return list(dict.fromkeys(data["context"]))
+
+
+def feature_in(data: pd.DataFrame) -> str:
+    """What its contexts differ in: the names of the columns between ``learner`` and ``context``."""
+    columns = list(data.columns)
+    known = "learner" in columns and "context" in columns
+    return ", ".join(columns[columns.index("learner") + 1 : columns.index("context")] if known else []) or "context"
+
+
+def label_contexts(axes: Axes, contexts: Sequence[str], feature: str, width_inches: float) -> None:
+    """Contexts along the horizontal axis, slanted where they would not fit side by side."""
+    axes.set_xlim(-0.5, len(contexts) - 0.5)
+    axes.set_xticks(range(len(contexts)), contexts)
+    if sum(text_inches(context) + 0.15 for context in contexts) > width_inches:
+        for label in axes.get_xticklabels():
+            label.set(rotation=45, ha="right", rotation_mode="anchor")
+    axes.set_xlabel(feature)
+
+
+def save_figure(figure: Figure, folder: Path, name: str, formats: Sequence[str] = FORMATS) -> None:
+    """Write the figure in each format, byte for byte the same for the same numbers, as wide as it was made."""
+    with figure_style():
+        for suffix in formats:
+            with atomic_file(folder / f"{name}.{suffix}") as temporary:
+                figure.savefig(temporary, format=suffix, dpi=150, metadata=_METADATA[suffix])
+            figure.set_layout_engine("none")  # where things are is settled

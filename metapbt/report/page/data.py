@@ -45,13 +45,11 @@ class Places(NamedTuple):
         results: what runs are named relative to.
         runs: of each run, by its name, the link to its directory; empty where there are no links.
         videos: of each run that has one, by its name, the link to its video.
-        files: whether each group's CSV files and figures lie beside the page.
     """
 
     results: Path
     runs: Mapping[str, str]
     videos: Mapping[str, str]
-    files: bool
 
 
 def name_of(path: Path, results: Path) -> str:
@@ -208,7 +206,10 @@ def group_data(section: Section, places: Places) -> Plain:
         ),
         "generalisation_curves": _generalisation_curves(section.generalisation_curves, contexts, methods),
         "missing": _missing(group),
-        "files": sorted(section.tables) if places.files else [],
+        "figures": [
+            {"name": text.name, "heading": text.heading, "tables": list(text.tables), "left_out": text.left_out}
+            for text in section.figures
+        ],
         "folder": group.folder,
     }
 

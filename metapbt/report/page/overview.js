@@ -314,7 +314,8 @@ class GroupView {
         { key: "contexts", label: "contexts", numeric: true }, { key: "runs", label: "pairs", numeric: true }], differences, (this.sorted.differences ??= {}))) : null,
       group.missing.length ? folded("missing", `Missing runs (${group.missing.length})`, group.missing.length <= 10, sortable("Missing runs", [{ key: "method", label: "method" }, { key: "contexts", label: group.axis }, { key: "seeds", label: "missing seeds" }], group.missing, (this.sorted.missing ??= {}))) : null,
       this.unfinished(runs, runColumns, folded),
-      group.files.length ? element("p", { class: "muted" }, "Numbers: ", ...comma(group.files.map((name) => link(`${name}.csv`))), ". Figures for print: ", ...comma(["curves", "final", "heatmap", "comparison", ...(group.generalisation_curves.c ? ["generalisation"] : [])].map((name) => link(`${name}.pdf`))), ".") : null,
+      group.figures.length ? folded("print", `Figures for print and numbers (${group.figures.length})`, false, element("ul", { class: "files" }, ...group.figures.map((figure) =>
+        element("li", {}, `${figure.heading}: `, ...(figure.left_out ? [`not drawn, for ${figure.left_out}. `] : comma(["pdf", "svg", "png"].map((ending) => link(`${figure.name}.${ending}`)))), ...figure.tables.flatMap((table) => [", ", link(table)]))))) : null,
     ].filter(Boolean));
   }
 

@@ -7,7 +7,7 @@ import os
 import re
 import shlex
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from urllib.parse import quote
 
@@ -33,6 +33,7 @@ def write_page(
     problems: Sequence[MetapbtError] = (),
     baseline: str | None = None,
     views: int = VIEWS,
+    tracked: Callable[[Sequence[ReadRun]], Iterable[ReadRun]] = iter,
 ) -> None:
     """Write ``index.html``, and copy the runs' videos beside it.
 
@@ -44,12 +45,12 @@ def write_page(
         problems: what could not be read.
         baseline: what methods are compared with, if that was asked for.
         views: of how many runs the page shows what their methods knew.
+        tracked: gives the runs out one after another; a bar may look on.
     """
     places = Places(
         results,
         {name_of(run.info.path, results): _link(run.info.path, out) for run in read},
         _copied_videos(out, results, read),
-        files=True,
     )
     asked = f" --baseline {shlex.quote(baseline)}" if baseline else ""
     data = overview(
@@ -61,7 +62,7 @@ def write_page(
     )
     chosen = {run.info.path for run in worth_a_view(read, views)}
     details: dict[str, Plain] = {}
-    for run in read:
+    for run in tracked(read):
         if run.table is not None:
             name = name_of(run.info.path, results)
             details[name] = {**detail(run), "known": known(run) if run.info.path in chosen else None}

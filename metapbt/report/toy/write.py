@@ -50,7 +50,7 @@ def write_toy_figures(results: Path, out: Path | None = None, on_problem: OnProb
             "trajectories": draw_trajectories(shown, titles),
             "history": draw_history(shown, titles),
         }.items():
-            save_figure(figure, out, name)
+            save_figure(figure, out, name, ("png", "pdf"))
             written += [out / f"{name}.png", out / f"{name}.pdf"]
         for of_run, title in zip(shown, titles, strict=True):
             if of_run.copies:
