@@ -132,18 +132,33 @@ def shares(before: Sequence[float] | Array, log_likelihoods: Sequence[float]) ->
     return np.asarray(weights / weights.sum(), dtype=np.float64)
 
 
-def explained(weights: Sequence[float] | Array) -> str:
-    """What a forecast is made of, in words whose per cents sum to 100.
+def origins(weights: Sequence[float] | Array) -> Array:
+    """How much of a forecast comes from related contexts, from the shape of their kernel alone, from this run alone.
 
     Args:
         weights: of memory's experts, then of the run's own model if it has a part; they sum to 1.
     """
     whole = len(RELATEDNESS)
-    parts = np.array([sum(weights[1:whole]), weights[0], sum(weights[whole:])]) * 100
-    cents = np.floor(parts).astype(int)
-    largest = np.argsort(-(parts - cents), kind="stable")[: 100 - cents.sum()]
+    return np.array([sum(weights[1:whole]), weights[0], sum(weights[whole:])])
+
+
+def in_per_cent(shares: Array) -> list[int]:
+    """Whole per cents of shares that sum to 1; they sum to 100."""
+    exact = np.asarray(shares) * 100
+    cents = np.floor(exact).astype(int)
+    largest = np.argsort(-(exact - cents), kind="stable")[: 100 - cents.sum()]
     cents[largest] += 1
+    return [int(cent) for cent in cents]
+
+
+def explained(weights: Sequence[float] | Array) -> str:
+    """What a forecast is made of, in words whose per cents sum to 100.
+
+    Args:
+        weights: as of :func:`origins`.
+    """
+    related, kernel, alone = in_per_cent(origins(weights))
     return (
-        f"{cents[0]}% of the forecast comes from related contexts, {cents[1]}% from the shape of their kernel alone, "
-        f"{cents[2]}% from this run alone"
+        f"{related}% of the forecast comes from related contexts, {kernel}% from the shape of their kernel alone, "
+        f"{alone}% from this run alone"
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,11 +15,13 @@ from metapbt.memory.columns import Columns
 from metapbt.report.statistics import Array
 from metapbt.store.results import from_frame
 from metapbt.store.table import CONTEXT, HYPERPARAMETER
+from metapbt.surrogates.copula import gaussian_copula
 
 STAGES = ("early", "middle", "late")
 WHOLE = "whole run"
 MIN_ROWS = 24  # of a stage: of fewer nothing can be told
-MIN_CLUSTERS = 4  # runs or times that are held out together
+MIN_CONFIGURATIONS = 8  # different ones: four members that never change tell nothing of three hyperparameters
+MIN_RUNS = 4  # from which on whole runs are held out
 FOLDS = 5
 TREES = 60
 LEAF = 3  # rows
@@ -38,8 +41,9 @@ class _Rows:
     """What intervals of one stage did; arrays of one length."""
 
     inputs: Array  # hyperparameters, then what else a forest may look at
-    changes: Array  # less those of the same time in the same context, in deviations of the context
+    changes: Array  # less those of the same time in the same context, as standard scores
     clusters: Whole  # what is held out, and drawn anew, together
+    configurations: int  # different ones
 
 
 def importance(records: pd.DataFrame, stages: int = 3) -> pd.DataFrame:
@@ -47,12 +51,14 @@ def importance(records: pd.DataFrame, stages: int = 3) -> pd.DataFrame:
 
     A random forest (Breiman, 2001) predicts the change of return over an interval from the hyperparameters, the return
     before, the time and the context. What all members of a time and a context share is taken off first: hyperparameters
-    did not do it. A hyperparameter's importance is its model reliance (Fisher et al., 2019) on rows that the forest did
-    not learn from: by how much the squared error grows when its values are drawn anew from all rows, as a share of the
-    variance. So 0 says that nothing is lost without it, and 0.4 that 40% of the variance is.
+    did not do it; and changes count by their rank (their Gaussian copula), for a few of them are far larger than the
+    others. A hyperparameter's importance is half of what its permutation adds to the squared error of rows that the
+    forest did not learn from (Fisher et al., 2019, model reliance), as a share of the variance: of a perfect forest and
+    hyperparameters that vary independently its total Sobol index (Jansen, 1999). So 0 says that nothing hangs on it,
+    and 1 that all does; interactions count for each that takes part.
 
     Rows that hang together are held out together, and drawn together for the 95% intervals (percentile bootstrap):
-    those of a run where there are as many as four runs, else those of a time.
+    those of a run where there are as many as four runs, else those with one configuration in one run.
 
     Args:
         records: those of one run or of several, with the columns of ``records.parquet`` and, of several runs in several
@@ -83,13 +89,13 @@ def untold(rows: pd.DataFrame) -> str | None:
         return None
     count = int(rows["rows"].max()) if len(rows) else 0
     if rows["predictive"].isna().all():
-        return f"cannot be told: too few intervals to compare ({count})"
+        return f"cannot be told: too few intervals to compare, or too few configurations in them ({count} intervals)"
     return f"cannot be told: {count} intervals do not predict those held out"
 
 
 def _staged(records: pd.DataFrame, names: Sequence[str], stages: int) -> list[_Rows]:
     """The rows of each stage."""
-    nothing = _Rows(np.empty((0, len(names))), np.empty(0), np.empty(0, dtype=int))
+    nothing = _Rows(np.empty((0, len(names))), np.empty(0), np.empty(0, dtype=int), 0)
     if records.empty:
         return [nothing] * stages
     own = records.assign(run_id=records["run_dir"]) if "run_dir" in records else records
@@ -107,7 +113,8 @@ def _staged(records: pd.DataFrame, names: Sequence[str], stages: int) -> list[_R
     times = np.round(found.steps_before / usual).astype(int)
     slopes = (found.returns_after - found.returns_before) / found.steps * usual
     inputs = np.column_stack([*(_codes(lines[name]) for name in names), found.returns_before, times, contexts])
-    several = len(np.unique(found.runs)) >= MIN_CLUSTERS
+    several = len(np.unique(found.runs)) >= MIN_RUNS
+    configurations = _numbered(found.runs, *(_numbered(column) for column in inputs[:, : len(names)].T))
     parts = []
     for number in range(stages):
         here = np.flatnonzero(stage == number)
@@ -115,27 +122,28 @@ def _staged(records: pd.DataFrame, names: Sequence[str], stages: int) -> list[_R
         counts = np.bincount(together)
         alone = counts[together] < 2 if len(here) else np.zeros(0, dtype=bool)
         here, together = here[~alone], together[~alone]
-        clusters = found.runs[here] if several else _numbered(found.runs[here], times[here])
+        clusters = found.runs[here] if several else configurations[here]
         changes = slopes[here] - _means(slopes[here], together)
         deviation = np.sqrt(_means(changes**2, contexts[here]))
         scaled = np.divide(changes, deviation, out=np.zeros_like(changes), where=deviation > 0)
-        parts.append(_Rows(inputs[here], scaled, _numbered(clusters)))
+        different = len(np.unique(configurations[here]))
+        parts.append(_Rows(inputs[here], gaussian_copula(scaled), _numbered(clusters), different))
     return parts
 
 
 def _judged(stage: str, rows: _Rows, names: Sequence[str]) -> list[tuple[object, ...]]:
     count, clusters = len(rows.changes), len(np.unique(rows.clusters))
-    if count < MIN_ROWS or clusters < MIN_CLUSTERS or not np.any(rows.changes):
+    if count < MIN_ROWS or rows.configurations < MIN_CONFIGURATIONS or np.ptp(rows.changes) == 0:
         return [(stage, name, np.nan, np.nan, np.nan, count, np.nan) for name in names]
     constant, error, without = _held_out(rows, len(names))
     # Of each cluster how much there is to predict, what is left, and what more is left without each hyperparameter.
-    sums = np.column_stack([constant, constant - error, without - error[:, None]])
+    sums = np.column_stack([constant, constant - error, (without - error[:, None]) / 2])
     sums = np.stack([np.bincount(rows.clusters, column, minlength=clusters) for column in sums.T], axis=1)
     drawn = np.random.default_rng(0).multinomial(clusters, np.full(clusters, 1 / clusters), size=RESAMPLES) @ sums
     shares = drawn[:, 1:] / np.maximum(drawn[:, :1], 1e-12)
-    low, high = np.quantile(shares, [0.025, 0.975], axis=0)
+    low, high = np.minimum(np.quantile(shares, [0.025, 0.975], axis=0), 1.0)
     total = sums.sum(axis=0)
-    whole = total[1:] / total[0]
+    whole = np.minimum(total[1:] / total[0], 1.0)
     told = low[0] > 0
     return [
         (stage, name, *((whole[place], low[place], high[place]) if told else (np.nan,) * 3), count, whole[0])
@@ -189,11 +197,15 @@ def _context_numbers(lines: pd.DataFrame) -> Whole:
     return lines.groupby(names, dropna=False, sort=False).ngroup().to_numpy().astype(int)
 
 
-def _numbered(*columns: Whole) -> Whole:
-    """Numbers from 0 for the combinations of columns of whole numbers."""
+def _numbered(*columns: NDArray[Any]) -> Whole:
+    """Numbers from 0 for the combinations of columns of numbers."""
     if not len(columns[0]):
         return np.zeros(0, dtype=int)
-    return np.unique(np.stack(columns, axis=1), axis=0, return_inverse=True)[1].reshape(-1)
+    found = columns[0]
+    for column in columns[1:]:
+        other = np.unique(column, return_inverse=True)[1]
+        found = np.unique(found, return_inverse=True)[1] * (other.max() + 1) + other
+    return np.asarray(np.unique(found, return_inverse=True)[1])
 
 
 def _means(values: Array, groups: Whole) -> Array:

@@ -119,7 +119,9 @@ def decision_after(run: Run, generation: int) -> Decision:
     Raises:
         MetapbtError: the run has not come so far, or its configuration cannot be read.
     """
-    return Decision.after(run.history, generation, _config(run.path)["population"].get("asynchronous") is True)
+    generations = [record.generation for record in run.history]
+    asynchronous = _config(run.path)["population"].get("asynchronous") is True or generations != sorted(generations)
+    return Decision.after(run.history, generation, asynchronous)
 
 
 def has_surrogate(method: str) -> bool:

@@ -27,7 +27,6 @@ RESOLUTION = 24
 VIEWS = 3  # generations that are shown unless others are asked for
 CHANGE = "change of return over an interval"
 SCORE = "standard score of the change's rank"
-MODELS = "model"
 
 
 class Defaults(NamedTuple):
@@ -53,7 +52,7 @@ def defaults(run: Run) -> Defaults:
         MetapbtError: fewer than two hyperparameters are numbers, no generation has finished yet, or the method is code
             of the user's own.
     """
-    names = _numbers(explorer_of(run, train=True).space)
+    names = _numbers(explorer_of(run).space)
     if len(names) < 2:
         raise MetapbtError(f"{run.path}: a landscape is over two numbers, and its space has {len(names)}")
     found = importance(run.records, stages=1)
@@ -63,7 +62,7 @@ def defaults(run: Run) -> Defaults:
     if not run.history.generations:
         raise MetapbtError(f"{run.path}: no generation has finished yet")
     last = max(run.history.generations - 2, 0)  # after the last one nothing is chosen any more
-    places = np.linspace(last / VIEWS, last, VIEWS).round().astype(int)
+    places = np.geomspace(1 + last / 8, 1 + last, VIEWS).round().astype(int) - 1  # most is learned early
     return Defaults(chosen[0], chosen[1], tuple(dict.fromkeys(places.tolist())), not ranked.empty)
 
 
@@ -171,7 +170,7 @@ def caption(view: pd.DataFrame) -> str:
     return (
         f"Forecast after generation {said['generation'] + 1}, for a copy of member {member} of generation "
         f"{generation + 1} (return {said['return_before']:.4g})"
-        + (f", with {held}" if held else "")
+        + (f", with {held}; points may differ in these" if held else "")
         + f". An interval has {counted(round(said['interval']), 'step')}."
     )
 

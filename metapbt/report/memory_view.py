@@ -12,16 +12,19 @@ import pandas as pd
 from metapbt.errors import MetapbtError
 from metapbt.log import counted
 from metapbt.memory.encoder import Which
-from metapbt.memory.trust import RELATEDNESS, explained
+from metapbt.memory.trust import RELATEDNESS, in_per_cent, origins
 from metapbt.population.explorers.meta_pb2 import MetaPB2Explorer
 from metapbt.report.knowledge import decision_after, explorer_of
 from metapbt.store.table import CONTEXT, context_of
+from metapbt.surrogates.thinning import evenly
 
 if TYPE_CHECKING:
     from metapbt.runs.run import Run
 
 SOURCES = ("env", "context", "method", "name", "seed", "run", "rows", "used", "share")
-TRUST = ("generation", "related", "kernel", "alone", "rows")
+PARTS = ("related", "kernel", "alone")
+TRUST = ("generation", *PARTS, "rows")
+MOST_DECISIONS = 8
 
 
 @dataclass(frozen=True)
@@ -50,8 +53,8 @@ def memory_view(run: Run, generations: Sequence[int] | None = None, train: bool 
 
     Args:
         run: of a method with memory.
-        generations: after which it is asked, from -1 (before the first) on; None for before the first and after all in
-            which a member became a copy.
+        generations: after which it is asked, from -1 (before the first) on; None for before the first, and after
+            ``MOST_DECISIONS`` of those after which members became copies, evenly: each takes a tenth of a second.
         train: whether models of memory that are kept no more are trained anew, which takes a minute or so.
 
     Raises:
@@ -69,26 +72,28 @@ def memory_view(run: Run, generations: Sequence[int] | None = None, train: bool 
         )
     rows: list[tuple[float, ...]] = []
     used: Which = slice(0)
-    for generation in range(-1, run.history.generations - 1) if generations is None else generations:
+    for generation in _decisions(run) if generations is None else generations:
         own = None
         if generation >= 0:
             decision = decision_after(run, generation)
-            copied = bool(decision.suggested) or generations is not None
-            if not copied or not explorer.steers(decision.parents, decision.history):
+            if not explorer.steers(decision.parents, decision.history):
                 continue
             own = explorer.known(decision.children, decision.parents, decision.history)
             used = own.used
         weights = explorer.weights(own)
-        whole = len(RELATEDNESS)
-        shares = (
-            (float(weights[1:whole].sum()), float(weights[0]), float(weights[whole:].sum()))
-            if len(weights) >= whole
-            else (1.0, 0.0, 0.0)  # one exact GP, which is trusted wholly
-        )
-        rows.append((generation, *shares, 0 if own is None else len(own.rows)))
+        # The published kernel is one exact GP, which is trusted wholly.
+        shares = origins(weights) if len(weights) >= len(RELATEDNESS) else np.array([1.0, 0.0, 0.0])
+        rows.append((generation, *map(float, shares), 0 if own is None else len(own.rows)))
     trust = pd.DataFrame(rows, columns=list(TRUST))
     sources = _sources(explorer, used)
     return MemoryView(sources, trust, _sentence(sources, trust))
+
+
+def _decisions(run: Run) -> list[int]:
+    """Before the first generation, and after some of those after which members became copies."""
+    copies = sorted({record.generation - 1 for record in run.history if record.parent is not None})
+    known = [generation for generation in copies if 0 <= generation < run.history.generations]
+    return [-1, *(known[place] for place in evenly(len(known), MOST_DECISIONS))]
 
 
 def _sources(explorer: MetaPB2Explorer, used: Which) -> pd.DataFrame:
@@ -124,19 +129,21 @@ def _sources(explorer: MetaPB2Explorer, used: Which) -> pd.DataFrame:
 
 
 def _sentence(sources: pd.DataFrame, trust: pd.DataFrame) -> str:
-    contexts = sources["context"].nunique()
-    begun = (
+    found = (
         f"Memory is {counted(int(sources['rows'].sum()), 'interval')} of {counted(len(sources), 'run')} "
-        f"on {counted(contexts, 'context')}"
+        f"on {counted(sources['context'].nunique(), 'context')}."
     )
-    said = [begun]
-    for where, rows in (("at the start", trust.head(1)), ("at the end", trust.tail(1))):
-        if len(trust) > (where == "at the end"):
-            row = rows.iloc[0]
-            said.append(f"{where} {explained(_weights(row))}")
-    return "; ".join(said) + "."
+    if trust.empty:
+        return found
+    first, last = (in_per_cent(trust[list(PARTS)].iloc[place].to_numpy(dtype=float)) for place in (0, -1))
+    found += (
+        f" {_when(trust['generation'].iloc[0])} {first[0]}% of the forecast came from related contexts, {first[1]}% "
+        f"from the shape of their kernel alone and {first[2]}% from this run alone"
+    )
+    if len(trust) > 1:
+        found += f"; {_when(trust['generation'].iloc[-1]).lower()} it was {last[0]}%, {last[1]}% and {last[2]}%"
+    return f"{found}."
 
 
-def _weights(row: pd.Series) -> list[float]:
-    related = len(RELATEDNESS) - 1
-    return [row["kernel"], *[row["related"] / related] * related, row["alone"]]
+def _when(generation: int) -> str:
+    return "At the start" if generation < 0 else f"After generation {generation + 1}"

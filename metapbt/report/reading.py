@@ -19,7 +19,6 @@ from metapbt.store.results import OnProblem, RunInfo, find_run, read_run, record
 from metapbt.store.run_directory import RunDirectory
 from metapbt.store.table import to_records
 
-
 Tracked = Callable[[Sequence[RunDirectory]], Iterable[RunDirectory]]
 
 

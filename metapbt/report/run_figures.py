@@ -50,7 +50,7 @@ def write_run_figures(run: Run, out: Path) -> RunFigures:
         mattered = importance(run.records)
         save_figure(draw_importance(mattered), out, "importance")
         _write(mattered, out, "importance")
-        captions["importance"] = "How much of the variance between members is lost without each hyperparameter."
+        captions["importance"] = "How much of the variance between members hangs on each hyperparameter."
         if has_surrogate(run.info.method):
             try:
                 _landscapes(run, out, captions, notes)

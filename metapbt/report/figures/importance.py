@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import textwrap
+
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
@@ -22,15 +24,14 @@ def draw_importance(data: pd.DataFrame) -> Figure:
     stages, names = list(dict.fromkeys(data["stage"])), list(dict.fromkeys(data["hyperparameter"]))
     figure = new_figure(max(2.3 * len(stages), 4.0), 0.27 * len(names) + 1.1)
     panels = figure.subplots(1, len(stages), squeeze=False, sharex=True, sharey=True)[0]
-    highest = data["high"].max()
     for axes, stage in zip(panels, stages, strict=True):
         rows = data[data["stage"] == stage]
         why = untold(rows)
         predicted = "" if why else f", {rows['predictive'].iloc[0]:.0%} predicted"
-        axes.set_title(f"{stage} ({rows['rows'].iloc[0]} intervals{predicted})", loc="left", fontsize=8)
+        axes.set_title(f"{stage}\n{rows['rows'].iloc[0]} intervals{predicted}", loc="left", fontsize=8)
         axes.grid(visible=False, axis="y")
         if why:
-            axes.text(0.5, 0.5, why.replace(": ", ":\n"), transform=axes.transAxes, ha="center", va="center",
+            axes.text(0.5, 0.5, "\n".join(textwrap.wrap(why, 22)), transform=axes.transAxes, ha="center", va="center",
                       fontsize=8, color=TEXT_GREY, wrap=True)  # fmt: skip
             continue
         places = np.arange(len(rows))
@@ -38,9 +39,8 @@ def draw_importance(data: pd.DataFrame) -> Figure:
         axes.hlines(places, rows["low"], rows["high"], color="black", linewidth=1)
     panels[0].set_yticks(range(len(names)), names)
     panels[0].set_ylim(len(names) - 0.5, -0.5)
-    panels[0].set_xlim(
-        min(0.0, float(data["low"].min())) if highest > 0 else 0.0, highest * 1.05 if highest > 0 else 1.0
-    )
+    low, high = float(data["low"].fillna(0.0).min()), float(data["high"].fillna(0.0).max())
+    panels[0].set_xlim(min(0.0, low), max(high * 1.05, 0.1))
     panels[0].xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-    figure.supxlabel("lost without it, of the variance between members of a time (95% interval)", fontsize=8.5)
+    figure.supxlabel("share of the variance that hangs on it (95% interval)", fontsize=8.5)
     return figure

@@ -21,7 +21,7 @@ QUANTITIES = {"mean": MEAN_COLORS, "deviation": DEVIATION_COLORS}
 
 
 def draw_landscape(view: pd.DataFrame, tried: pd.DataFrame) -> Figure:
-    """A row for each model: its mean on the left, its deviation on the right, and the points tried.
+    """A row for each model: its mean on the left, its deviation on the right, each on its own scale; the points tried.
 
     Args:
         view: as :func:`metapbt.report.landscape.surrogate_view` gives it.
@@ -31,15 +31,14 @@ def draw_landscape(view: pd.DataFrame, tried: pd.DataFrame) -> Figure:
     figure = new_figure(6.6, 2.5 * len(models) + 0.6)
     panels = figure.subplots(len(models), len(QUANTITIES), squeeze=False, sharex=True, sharey=True)
     for column, (quantity, colors) in enumerate(QUANTITIES.items()):
-        shared = _shared_scale(view, quantity)
         for row, model in enumerate(models):
             axes, here = panels[row, column], view[view["model"] == model]
             grid = here.pivot(index="y", columns="x", values=quantity)
-            scale = shared or _scale(here[quantity])
+            scale = _scale(here[quantity])
             levels = np.linspace(scale.vmin or 0.0, scale.vmax or 1.0, LEVELS + 1)
             drawn = axes.contourf(
                 grid.columns.to_numpy(dtype=float), grid.index.to_numpy(dtype=float), grid.to_numpy(), levels,
-                cmap=colors, norm=scale, extend="both",
+                cmap=colors, norm=scale,
             )  # fmt: skip
             bar = figure.colorbar(drawn, ax=axes, ticks=MaxNLocator(4))
             bar.ax.tick_params(labelsize=7.5)
@@ -87,11 +86,6 @@ def _label(panels: np.ndarray, view: pd.DataFrame) -> None:
         if view.attrs["log"][place]:
             for axes in panels.flat:
                 (axes.set_xscale if name == "x" else axes.set_yscale)("log")
-
-
-def _shared_scale(view: pd.DataFrame, quantity: str) -> Normalize | None:
-    """One scale for all models; None where their units differ."""
-    return _scale(view[quantity]) if view["unit"].nunique() == 1 else None
 
 
 def _scale(values: pd.Series) -> Normalize:

@@ -29,7 +29,7 @@ def draw_memory(view: MemoryView) -> Figure:
     steps = view.trust["generation"] + 1
     if len(view.trust):
         shares = [view.trust[name] for name in PARTS]
-        trust.stackplot(steps, *shares, colors=[color for _, color in PARTS.values()], step="mid")
+        trust.stackplot(steps, *shares, colors=[color for _, color in PARTS.values()], step="mid", linewidth=0)
         trust.set_xlim(steps.min() - 0.5, steps.max() + 0.5)
     trust.set_ylim(0, 1)
     trust.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))

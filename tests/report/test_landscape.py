@@ -1,0 +1,272 @@
+import logging
+import math
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from sklearn.gaussian_process import GaussianProcessRegressor
+from sklearn.gaussian_process.kernels import RBF, ConstantKernel, Matern
+from told_runs import SPACE, memory_of, told
+
+from metapbt import seeding
+from metapbt.errors import MetapbtError
+from metapbt.memory.trust import RELATEDNESS, explained
+from metapbt.population.explorers.pb2 import PLAIN_GP, PB2Explorer, Situation
+from metapbt.report.figures.landscape import draw_landscape
+from metapbt.report.figures.memory import draw_memory
+from metapbt.report.knowledge import Decision, decision_after, explorer_of, has_surrogate, surrogate_after
+from metapbt.report.landscape import CHANGE, SCORE, caption, defaults, surrogate_view, tried_points, usual_interval
+from metapbt.report.memory_view import memory_view
+from metapbt.report.run_figures import write_run_figures
+from metapbt.space import Space
+
+ROOT = Path(__file__).parents[2]
+WITH_CATEGORY = {**SPACE, "act": {"type": "categorical", "choices": ["relu", "tanh"]}}
+FAST = {"kernel": "plain"}  # its training takes a second, the network's several
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    results = tmp_path_factory.mktemp("results")
+    with_memory = logging.getLogger("metapbt")
+    lines = []
+    handler = logging.Handler()
+    handler.emit = lambda record: lines.append(record.getMessage())
+    with_memory.addHandler(handler)
+    level, _ = with_memory.level, with_memory.setLevel(logging.INFO)
+    found = {"meta_pb2": told(results, "meta_pb2", memory=memory_of(), **FAST)}
+    with_memory.setLevel(level)
+    with_memory.removeHandler(handler)
+    for method in ("pb2", "bg_pbt", "pbt"):
+        found[method] = told(results, method)
+    found["pb2_mix"] = told(results, "pb2_mix", space=WITH_CATEGORY)
+    found["said"] = [line for line in lines if "of the forecast" in line]
+    return found
+
+
+@pytest.mark.parametrize("method", ["pb2", "bg_pbt", "meta_pb2", "pb2_mix"])
+def test_it_is_what_the_run_chose_by(runs, method):
+    run = runs[method]
+    explorer = explorer_of(run, train=True)
+    decided = 0
+    for generation in range(run.history.generations - 1):
+        decision = decision_after(run, generation)
+        rng = seeding.generator(0, generation + 1, -1, "explore")
+        again = explorer.propose(decision.children, decision.parents, decision.history, decision.pending, rng)
+        assert [dict(s.hyperparameters) for s in again] == [dict(r.hyperparameters) for r in decision.suggested]
+        decided += len(decision.suggested)
+    assert decided >= 4
+
+
+def test_its_forecast_is_the_explorers_own(runs, monkeypatch):
+    run, asked = runs["pb2"], {}
+
+    def spy(model, bounds, fixed, beta, seed):
+        asked.update(model=model, fixed=fixed)
+        return torch.full((bounds.shape[1],), 0.5, dtype=torch.float64)
+
+    monkeypatch.setattr("metapbt.surrogates.acquisition.maximise_ucb", spy)
+    decision, explorer = decision_after(run, 5), explorer_of(run)
+    # What others try narrows the deviation only, and is left out here to compare that too.
+    explorer.propose(decision.children, decision.parents, decision.history, [], np.random.default_rng(0))
+    tried = [record.hyperparameters for record in decision.history]
+    given = [asked["fixed"][column] for column in range(2)]
+    rows = torch.tensor([[*given, *explorer.columns(each)] for each in tried], dtype=torch.float64)
+    expected = asked["model"].posterior(rows)
+    surrogate = surrogate_after(run, 5)[0]
+    mean, deviation = surrogate.forecast(decision.parents[0], tried)
+    np.testing.assert_allclose(mean, expected.mean.detach().numpy()[:, 0], rtol=1e-9)
+    np.testing.assert_allclose(deviation, expected.variance.sqrt().detach().numpy()[:, 0], rtol=1e-9)
+
+
+def test_the_plain_gp_is_scikit_learns(runs):
+    run = runs["pb2"]
+    decision, explorer = decision_after(run, 5), PB2Explorer(Space(SPACE))
+    situation = Situation.of(decision.history, decision.children, decision.parents)
+    x, y = explorer.table(situation, situation.rows)
+    model = explorer.fit(situation, {})
+    decay, scaled = model.covar_module.kernels
+    alone, never = np.full(x.shape[1], 1e12), 1e12
+    alone[0] = -2 / math.log(1 - float(decay.epsilon))
+    lengths = np.array([never, *[float(scaled.base_kernel.lengthscale)] * (x.shape[1] - 1)])
+    kernel = Matern(alone, nu=0.5) * ConstantKernel(float(scaled.outputscale)) * RBF(lengths)
+    targets = y.numpy()[:, 0]
+    centre, unit = targets.mean(), targets.std(ddof=1)
+    mean_of_model = float(model.mean_module.constant)
+    theirs = GaussianProcessRegressor(kernel, alpha=float(model.likelihood.noise), optimizer=None)
+    theirs.fit(x.numpy(), (targets - centre) / unit - mean_of_model)
+
+    view = surrogate_view(run, 5, "lr", "x", 9)
+    held = view.attrs["held"]
+    given = situation.given(situation.now, decision.parents[0].reached)
+    asked = [[*given, *explorer.columns({"lr": a, "x": b, **held})] for a, b in zip(view["x"], view["y"], strict=True)]
+    mean, deviation = theirs.predict(np.array(asked), return_std=True)
+    interval = usual_interval(decision.history)
+    np.testing.assert_allclose(view["mean"], ((mean + mean_of_model) * unit + centre) * interval, rtol=1e-6, atol=1e-8)
+    np.testing.assert_allclose(view["deviation"], deviation * unit * interval, rtol=1e-5)
+
+
+def test_a_view_is_in_the_hyperparameters_own_units(runs):
+    view = surrogate_view(runs["pb2"], 6, "lr", "n", 7)
+    across, up = np.unique(view["x"]), np.unique(view["y"])
+    np.testing.assert_allclose(across, np.geomspace(1e-4, 1e-1, 7))
+    assert up.tolist() == [1, 2, 3, 4, 5, 6]  # six legal values, however many are asked for
+    assert len(view) == 7 * 6
+    assert set(view["model"]) == {PLAIN_GP}  # which is PB2's own
+    assert set(view["unit"]) == {CHANGE}
+    assert view.attrs["log"] == [True, False]
+    assert view.attrs["held"].keys() == {"x"}
+    assert "member" in caption(view)
+    assert "points may differ" in caption(view)
+
+
+def test_it_sees_where_returns_grow(runs):
+    run = runs["pb2"]
+    view = surrogate_view(run, 6, "lr", "x")
+    best = view.loc[view["mean"].idxmax()]
+    assert 1e-3 < best["x"] <= 1e-1  # the formula's are 0.01 and 0.5
+    assert 0.2 < best["y"] < 0.8
+
+
+def test_memory_stands_beside_the_plain_gp(runs):
+    run = runs["meta_pb2"]
+    view = surrogate_view(run, 1, "lr", "x", 8)
+    own, plain = (view[view["model"] == model] for model in ("plain kernel, with memory", PLAIN_GP))
+    assert len(own) == len(plain) == 64
+    assert sum(view.attrs["weights"]) == pytest.approx(1)
+    assert len(view.attrs["weights"]) == len(RELATEDNESS) + 1
+    # After two generations memory is less unsure than eight rows are.
+    assert own["deviation"].mean() < plain["deviation"].mean()
+    # Both are in one unit: what returns really changed by lies within what either says.
+    changes = tried_points(run, 1)["change"].dropna()
+    for model in (own, plain):
+        low, high = (model["mean"] - 3 * model["deviation"]).min(), (model["mean"] + 3 * model["deviation"]).max()
+        assert changes.between(low, high).all()
+
+
+def test_ranks_have_standard_scores(runs):
+    view = surrogate_view(runs["bg_pbt"], 5, "lr", "x", 6)
+    assert view.groupby("model")["unit"].first().to_dict() == {"mixed kernel": SCORE, PLAIN_GP: CHANGE}
+    assert view[view["unit"] == SCORE]["mean"].abs().max() < 3
+
+
+def test_points_are_those_of_the_history(runs):
+    run = runs["pb2"]
+    points = tried_points(run, 3)
+    tried, suggested = points[points["kind"] == "tried"], points[points["kind"] == "suggested"]
+    assert len(tried) == 16
+    assert len(suggested) == 1
+    for point, row in zip(tried.to_dict("records"), run.history.transitions(), strict=False):
+        assert point["change"] == pytest.approx(row.return_after - row.return_before)
+        assert point["hp.lr"] == row.hyperparameters["lr"]
+    coming = run.history.generation(4)[int(suggested["member"].iloc[0])]
+    assert coming.parent is not None
+    assert suggested["hp.x"].iloc[0] == coming.hyperparameters["x"]
+    assert suggested["change"].isna().all()
+
+
+def test_what_cannot_be_shown_is_said_in_one_line(runs, tmp_path):
+    run = runs["pb2"]
+    for arguments, said in (
+        ((9, "lr", "x"), "generation must be from 0 to 7, got 9"),
+        ((3, "lr", "lr"), "x and y must be two"),
+        ((3, "lr", "y"), "hyperparameter"),
+        ((3, "lr", "x", 1), "resolution must be >= 2"),
+    ):
+        with pytest.raises(MetapbtError, match=said):
+            surrogate_view(run, *arguments)
+    with pytest.raises(MetapbtError, match="act is a category"):
+        surrogate_view(runs["pb2_mix"], 3, "lr", "act")
+    with pytest.raises(MetapbtError, match="method=pbt has no surrogate"):
+        surrogate_view(runs["pbt"], 3, "lr", "x")
+    with pytest.raises(MetapbtError, match="too little to fit"):
+        surrogate_view(runs["bg_pbt"], 0, "lr", "x")
+    with pytest.raises(MetapbtError, match="method=pb2 has no memory"):
+        memory_view(run)
+    assert [has_surrogate(runs[method]) for method in ("pb2", "pbt")] == [True, False]
+
+
+def test_code_that_results_name_is_not_imported(tmp_path, monkeypatch):
+    run = told(tmp_path, "metapbt.population.explorers.pb2:PB2Explorer", generations=2)
+    with pytest.raises(MetapbtError, match="not imported because results name it"):
+        surrogate_view(run, 1, "lr", "x")
+    assert not has_surrogate(run)
+    assert "not imported" in write_run_figures(run, tmp_path / "out").notes[0]
+
+
+def test_defaults_are_what_mattered(runs):
+    found = defaults(runs["pb2"])
+    assert {found.x, found.y} <= {"lr", "x", "n"}
+    assert found.generations[-1] == 6  # after the last generation nothing is chosen
+    assert not found.told
+
+
+def test_memory_says_what_the_log_said(runs):
+    run = runs["meta_pb2"]
+    known = [-1, *sorted({r.generation - 1 for r in run.history if r.parent is not None})]
+    view = memory_view(run, known, train=True)
+    assert view.trust["generation"].tolist() == known
+    np.testing.assert_allclose(view.trust[["related", "kernel", "alone"]].sum(axis=1), 1.0)
+    for row, line in zip(view.trust.to_dict("records"), runs["said"], strict=True):
+        related = [row["related"] / (len(RELATEDNESS) - 1)] * (len(RELATEDNESS) - 1)
+        assert explained([row["kernel"], *related, row["alone"]]) in line
+    assert view.sources["rows"].tolist() == [24, 24, 24]
+    assert view.sources["context.shift"].tolist() == [0.3, 0.45, 0.6]
+    assert view.sources["share"].sum() == pytest.approx(1)
+    per_cents = [int(part) for part in re.findall(r"(\d+)%", view.sentence)]
+    assert sum(per_cents[:3]) == sum(per_cents[3:]) == 100
+    assert view.sentence.startswith("Memory is 72 intervals of 3 runs on 3 contexts. At the start ")
+
+
+def test_models_that_are_kept_no_more_are_trained_only_when_asked(tmp_path):
+    run = told(tmp_path, "meta_pb2", memory=memory_of(), generations=3, **FAST)
+    with pytest.raises(MetapbtError, match="kept no more"):
+        surrogate_view(run, 1, "lr", "x")
+    memory_view(run, [-1], train=True)
+    assert len(surrogate_view(run, 1, "lr", "x", 3)) == 18  # they are kept from then on
+
+
+def test_figures_show_models_side_by_side(runs, tmp_path):
+    view, points = surrogate_view(runs["meta_pb2"], 3, "lr", "x", 8), tried_points(runs["meta_pb2"], 3)
+    figure = draw_landscape(view, points)
+    titles = [axes.get_title(loc="left") for axes in figure.axes if axes.get_title(loc="left")]
+    assert titles == [f"{m}: {q}" for m in ("plain kernel, with memory", PLAIN_GP) for q in ("mean", "deviation")]
+    figure.savefig(tmp_path / "figure.png")
+    dots = figure.axes[0].collections[-3:]
+    assert [len(dot.get_offsets()) for dot in dots] == [12, 4, 1]  # tried, tried last, chosen next
+    trust, sources = draw_memory(memory_view(runs["meta_pb2"])).axes
+    assert [label.get_text() for label in sources.get_yticklabels()] == ["shift=0.3", "shift=0.45", "shift=0.6"]
+    assert len(trust.collections) == 3
+
+
+def test_a_run_is_drawn_whole_and_twice_alike(runs, tmp_path):
+    first, again = (write_run_figures(runs["meta_pb2"], tmp_path / name) for name in ("first", "again"))
+    assert first == again
+    assert not first.notes
+    assert {"importance", "memory"} <= first.captions.keys()
+    assert len([name for name in first.captions if name.startswith("landscape")]) == 3
+    for file in sorted((tmp_path / "first").iterdir()):
+        assert file.read_bytes() == (tmp_path / "again" / file.name).read_bytes()
+    without = write_run_figures(runs["pbt"], tmp_path / "pbt")
+    assert without.notes == ("method=pbt has no surrogate: no landscape",)
+
+
+def test_of_an_asynchronous_run_the_last_that_reported_is_asked_for(runs):
+    history = runs["pb2"].history
+    together, alone = (Decision.after(history, 3, asynchronous) for asynchronous in (False, True))
+    assert len(together.pending) == 3
+    assert [child.member for child in alone.children] in ([3], [alone.history.leader().member])
+
+
+def test_the_page_about_results_runs(runs, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    page = (ROOT / "docs" / "reading_results.md").read_text(encoding="utf-8")
+    code = page.partition("```python\n")[2].partition("```")[0]
+    place = "results/cart_pole/pole_length=0.6/meta_pb2/seed_0"
+    assert place in code
+    names = {}
+    exec(code.replace(place, str(runs["meta_pb2"].path)), names)
+    assert len(names["view"])
+    assert (tmp_path / "figures" / "memory.png").stat().st_size > 10_000
