@@ -185,14 +185,14 @@ def test_what_cannot_be_shown_is_said_in_one_line(runs, tmp_path):
         surrogate_view(runs["bg_pbt"], 0, "lr", "x")
     with pytest.raises(MetapbtError, match="method=pb2 has no memory"):
         memory_view(run)
-    assert [has_surrogate(runs[method]) for method in ("pb2", "pbt")] == [True, False]
+    assert [has_surrogate(runs[method].info.method) for method in ("pb2", "pbt")] == [True, False]
 
 
 def test_code_that_results_name_is_not_imported(tmp_path, monkeypatch):
     run = told(tmp_path, "metapbt.population.explorers.pb2:PB2Explorer", generations=2)
     with pytest.raises(MetapbtError, match="not imported because results name it"):
         surrogate_view(run, 1, "lr", "x")
-    assert not has_surrogate(run)
+    assert not has_surrogate(run.info.method)
     assert "not imported" in write_run_figures(run, tmp_path / "out").notes[0]
 
 

@@ -251,6 +251,15 @@ class Player {
       }
       if (here) found.push({ ...base, kind: "member", size: Math.max(110, 300 - 30 * member), x: here[0], y: here[1], happened: now?.happened, generation: before + 1, train: now?.train, eval: now?.eval, with: now?.with });
     }
+    // Members at one place: the one on top is called by all their numbers.
+    const places = new Map();
+    for (const each of found.filter((row) => row.kind === "member")) {
+      const place = `${each.x.toPrecision(3)} ${each.y.toPrecision(3)}`;
+      const below = places.get(place);
+      each.label = below ? `${below.label},${each.m}` : String(each.m);
+      if (below) below.label = "";
+      places.set(place, each);
+    }
     return found;
   }
 
@@ -284,7 +293,7 @@ class Player {
         { transform: [{ filter: "datum.kind == 'head'" }], mark: { type: "point", shape: "triangle", filled: true, size: 110, opacity: 1, aria: false }, encoding: { angle: { field: "angle", type: "quantitative", scale: null } } },
         { transform: [{ filter: "datum.kind == 'member'" }], mark: { type: "point", filled: true, opacity: 0.95, stroke: "white", strokeWidth: 1 },
           encoding: { size: { field: "size", type: "quantitative", scale: null, legend: null }, tooltip: [{ field: "member" }, { field: "generation" }, { field: "train", title: "return in training", format: ".4~g" }, { field: "eval", title: "by evaluation", format: ".4~g" }, { field: "with", title: "with" }] } },
-        { transform: [{ filter: "datum.kind == 'member'" }], mark: { type: "text", fontSize: 10, fontWeight: "bold", aria: false }, encoding: { text: { field: "m" }, color: { value: "white" } } },
+        { transform: [{ filter: "datum.kind == 'member'" }], mark: { type: "text", fontSize: 10, fontWeight: "bold", aria: false }, encoding: { text: { field: "label" }, color: { value: "white" } } },
       ],
     };
   }

@@ -109,6 +109,7 @@ const surfaceFigure = (one, model, quantity) => {
     caption: mean ? `Expected ${one.unit}. Dots: what had been tried; diamonds: what was suggested next.` : "Standard deviation of the forecast.",
     spec: () => ({
       encoding: { x: { field: "x", type: "quantitative", scale: scale(logX, ex), axis: { title: one.x, grid: false, format: "~g", tickCount: 5 } }, y: { field: "y", type: "quantitative", scale: scale(logY, ey), axis: { title: one.y, grid: false, format: "~g", tickCount: 5 } } },
+      resolve: { legend: { stroke: "independent" } },
       layer: [
         { transform: [{ filter: "datum.kind == 'cell'" }], mark: { type: "rect", aria: false, strokeWidth: 0.6 },
           encoding: { stroke: { field: "value", type: "quantitative", scale: mean ? { scheme: "blueorange", domain: [-most, most] } : { scheme: "viridis" }, legend: null }, x2: { field: "x2" }, y2: { field: "y2" }, color: { field: "value", type: "quantitative", scale: mean ? { scheme: "blueorange", domain: [-most, most] } : { scheme: "viridis" }, legend: { title: null, gradientLength: 120, gradientThickness: 10, tickCount: 4 } },
