@@ -62,8 +62,8 @@ class Tab:
     def close(self) -> None:
         """Close the window, and say what went wrong in it."""
         self._context.close()
-        assert self.complaints == []
-        assert self.requests == []
+        assert not self.complaints, self.complaints
+        assert not self.requests, self.requests
 
 
 def violations(page: Any) -> list[str]:

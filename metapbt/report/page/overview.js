@@ -232,21 +232,20 @@ class GroupView {
     const rows = () => {
       if (this.off.methods.has(method.name)) return [];
       const before = edges();
-      return all().filter((row) => row.m === m && this.shown(row) && known(row.mean)).map((row) => ({ ...row, context: this.contextName(this.context(row.c)), x: before.get(row.env_steps), x2: row.env_steps, y: row.mean }));
+      return all().filter((row) => row.m === m && this.shown(row) && known(row.mean)).map((row) => ({ ...row, context: this.contextName(this.context(row.c)), x: before.get(row.env_steps), x2: overlapped(before.get(row.env_steps), row.env_steps), steps: row.env_steps, y: row.mean }));
     };
     return new Figure({
       title: method.name, rows, height: 22 * this.contexts.length + 95, empty: this.off.methods.has(method.name) ? "Not chosen." : "No run has a score yet.",
       spec: () => ({
-        mark: { type: "rect", aria: false, strokeWidth: 0.6 },
+        mark: { type: "rect", aria: false, clip: true },
         encoding: {
-          x: { field: "x", type: "quantitative", scale: { nice: false, zero: true }, axis: { title: null, format: STEPS_FORMAT, grid: false, tickCount: 5 } }, x2: { field: "x2" },
+          x: { field: "x", type: "quantitative", scale: { nice: false, zero: true, domainMax: Math.max(...all().map((row) => row.env_steps)) }, axis: { title: null, format: STEPS_FORMAT, grid: false, tickCount: 5 } }, x2: { field: "x2" },
           y: { field: "context", type: "nominal", sort: this.contexts.map((each) => this.contextName(each)), scale: { domain: this.contexts.map((each) => this.contextName(each)) }, axis: { title: null, labelLimit: 130 } },
           color: { field: "y", type: "quantitative", scale: { scheme: "viridis", domain: extent(all().map((row) => row.mean), 0) }, legend: { title: "mean return", orient: "bottom", direction: "horizontal", gradientLength: 140, gradientThickness: 8, tickCount: 3 } },
-          stroke: { field: "y", type: "quantitative", scale: { scheme: "viridis", domain: extent(all().map((row) => row.mean), 0) }, legend: null },
-          tooltip: [{ field: "context", title: this.group.feature }, { field: "x2", title: "steps", format: "," }, { field: "y", title: "mean return", format: ".4~g" }, { field: "seeds", title: "seeds" }],
+          tooltip: [{ field: "context", title: this.group.feature }, { field: "steps", title: "steps", format: "," }, { field: "y", title: "mean return", format: ".4~g" }, { field: "seeds", title: "seeds" }],
         },
       }),
-      columns: [{ key: "context", label: this.group.axis }, { key: "x2", label: "steps", numeric: true }, { key: "y", label: "mean return", numeric: true }, { key: "seeds", label: "seeds", numeric: true }],
+      columns: [{ key: "context", label: this.group.axis }, { key: "steps", label: "steps", numeric: true }, { key: "y", label: "mean return", numeric: true }, { key: "seeds", label: "seeds", numeric: true }],
     });
   }
 

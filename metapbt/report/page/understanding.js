@@ -97,7 +97,7 @@ const surfaceFigure = (one, model, quantity) => {
   const rows = () => [
     ...model[quantity].map((value, index) => {
       const [i, j] = [index % one.xs.length, Math.floor(index / one.xs.length)];
-      return { kind: "cell", x: ex[i][0], x2: ex[i][1], y: ey[j][0], y2: ey[j][1], at_x: one.xs[i], at_y: one.ys[j], value };
+      return { kind: "cell", x: ex[i][0], x2: overlapped(...ex[i]), y: ey[j][0], y2: overlapped(...ey[j]), at_x: one.xs[i], at_y: one.ys[j], value };
     }),
     ...rowsOf(one.points).map((point) => ({ ...point, said: point.kind === "tried" ? `tried by member ${point.m} in generation ${point.g + 1}` : `suggested for member ${point.m}`, unlisted: true })),
   ];
@@ -109,10 +109,9 @@ const surfaceFigure = (one, model, quantity) => {
     caption: mean ? `Expected ${one.unit}. Dots: what had been tried; diamonds: what was suggested next.` : "Standard deviation of the forecast.",
     spec: () => ({
       encoding: { x: { field: "x", type: "quantitative", scale: scale(logX, ex), axis: { title: one.x, grid: false, format: "~g", tickCount: 5 } }, y: { field: "y", type: "quantitative", scale: scale(logY, ey), axis: { title: one.y, grid: false, format: "~g", tickCount: 5 } } },
-      resolve: { legend: { stroke: "independent" } },
       layer: [
-        { transform: [{ filter: "datum.kind == 'cell'" }], mark: { type: "rect", aria: false, strokeWidth: 0.6 },
-          encoding: { stroke: { field: "value", type: "quantitative", scale: mean ? { scheme: "blueorange", domain: [-most, most] } : { scheme: "viridis" }, legend: null }, x2: { field: "x2" }, y2: { field: "y2" }, color: { field: "value", type: "quantitative", scale: mean ? { scheme: "blueorange", domain: [-most, most] } : { scheme: "viridis" }, legend: { title: null, gradientLength: 120, gradientThickness: 10, tickCount: 4 } },
+        { transform: [{ filter: "datum.kind == 'cell'" }], mark: { type: "rect", aria: false, clip: true },
+          encoding: { x2: { field: "x2" }, y2: { field: "y2" }, color: { field: "value", type: "quantitative", scale: mean ? { scheme: "blueorange", domain: [-most, most] } : { scheme: "viridis" }, legend: { title: null, gradientLength: 120, gradientThickness: 10, tickCount: 4 } },
             tooltip: [{ field: "at_x", title: one.x, format: ".3~g" }, { field: "at_y", title: one.y, format: ".3~g" }, { field: "value", title: mean ? "mean" : "deviation", format: ".3~g" }] } },
         { transform: [{ filter: "datum.kind == 'tried'" }], mark: { type: "point", filled: true, size: 26, color: "black", stroke: "white", strokeWidth: 0.8, opacity: 0.85, clip: true, aria: false }, encoding: { tooltip: [{ field: "said", title: "what" }, { field: "change", title: "change of return", format: ".3~g" }] } },
         { transform: [{ filter: "datum.kind == 'suggested'" }], mark: { type: "point", shape: "diamond", filled: true, size: 130, color: "white", stroke: "black", strokeWidth: 1.5, opacity: 1, clip: true }, encoding: { tooltip: [{ field: "said", title: "what" }] } },
