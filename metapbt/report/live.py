@@ -21,7 +21,6 @@ from metapbt.log import counted
 from metapbt.report.groups import Group, group_read_runs
 from metapbt.report.page.data import Places, Plain, group_data, name_of, overview, run_data, video_of
 from metapbt.report.page.detail import detail
-from metapbt.report.page.known import known, surrogate
 from metapbt.report.page.page import encoded, package_version, render_page
 from metapbt.report.reading import ReadRun, RunReader
 from metapbt.report.section import Section
@@ -128,6 +127,8 @@ class Live:
 
     def known(self, name: str) -> bytes | None:
         """What a run's method knew, as JSON; None as for :meth:`detail`. Takes seconds."""
+        from metapbt.report.page.known import known  # GPs, which nobody waits for before they are asked for
+
         return self._thought(name, lambda run: known(run, train=False))
 
     def surrogate(self, name: str, generation: int, x: str, y: str) -> bytes | None:
@@ -136,6 +137,8 @@ class Live:
         Raises:
             MetapbtError: there is none for these.
         """
+        from metapbt.report.page.known import surrogate
+
         return self._thought(name, lambda run: surrogate(run, generation, x, y))
 
     def _thought(self, name: str, think: Callable[[ReadRun], Plain]) -> bytes | None:

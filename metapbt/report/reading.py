@@ -15,6 +15,7 @@ import pyarrow as pa
 from metapbt.errors import MetapbtError
 from metapbt.history import History
 from metapbt.report.run import Run
+from metapbt.store.reading import Unreadable
 from metapbt.store.results import OnProblem, RunInfo, find_run, read_run, records_of, run_directories, warn
 from metapbt.store.run_directory import RunDirectory
 from metapbt.store.table import to_records
@@ -117,7 +118,9 @@ class RunReader:
             except MetapbtError as error:
                 problems.append(error)
                 run = None
-        return _Known(run, tuple(problems), stamp, info is not None and info.state == "done")
+        # A damaged file may be met twice, as it is looked at and as it is read.
+        once = {error.path if isinstance(error, Unreadable) else str(error): error for error in problems}
+        return _Known(run, tuple(once.values()), stamp, info is not None and info.state == "done")
 
 
 def _as_before(known: _Known, directory: RunDirectory) -> bool:

@@ -39,7 +39,9 @@ def written(results: Path, runs: list[SyntheticRun], out: str = "page") -> Path:
 def lively(run: SyntheticRun) -> SyntheticRun:
     """The run with a second hyperparameter, and a member that copies the other in every other generation."""
     info, frame = run
-    frame = frame.assign(**{"hp.clip": 0.1 + 0.3 * frame["member"], "hp.act": np.where(frame["member"], "relu", "tanh")})
+    frame = frame.assign(
+        **{"hp.clip": 0.1 + 0.3 * frame["member"], "hp.act": np.where(frame["member"], "relu", "tanh")}
+    )
     copied = (frame["member"] == 1) & (frame["generation"] % 2 == 1)
     frame["parent"] = frame["parent"].mask(copied, 0)
     frame["hp.clip"] = frame["hp.clip"] + 0.02 * frame["generation"] * copied
@@ -69,8 +71,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for method in ("pbt", "pb2")
         for g, h in ((-5.0, 16.0), (-8.0, 4.0))
     ]
-    found = written(results, [*runs, *two, make_run("pb2", env="mountain_car", name=EVIL)])
-    return found
+    return written(results, [*runs, *two, make_run("pb2", env="mountain_car", name=EVIL)])
 
 
 @pytest.fixture(scope="module")
@@ -113,9 +114,7 @@ def test_nobody_is_kept_out_by_light_or_dark(tab: Tab, browser: Any, page: Path)
     )
     assert max(map(int, re.findall(r"\d+", back))) < 60
     assert min(map(int, re.findall(r"\d+", ink))) > 200
-    colours = [
-        each.page.locator(".plot svg .mark-line path").first.get_attribute("stroke") for each in (tab, dark)
-    ]
+    colours = [each.page.locator(".plot svg .mark-line path").first.get_attribute("stroke") for each in (tab, dark)]
     assert colours[0] != colours[1]
     dark.close()
 
@@ -203,7 +202,9 @@ def test_one_run_is_opened_played_and_left(tab: Tab) -> None:
     slider.focus()
     tab.page.keyboard.press("ArrowRight")
     assert words.inner_text().startswith("Generation 2 of 6")
-    places = "() => [...document.querySelectorAll('.playback .mark-symbol path')].map((p) => p.getAttribute('transform'))"
+    places = (
+        "() => [...document.querySelectorAll('.playback .mark-symbol path')].map((p) => p.getAttribute('transform'))"
+    )
     before = tab.page.evaluate(places)
     player.locator("button.play").click()
     tab.page.locator(".happening", has_text="Generation 6 of 6").wait_for(timeout=60_000)
@@ -287,9 +288,7 @@ def test_three_hundred_runs_fit_into_five_megabytes(tmp_path: Path, monkeypatch:
     assert len(overview["runs"]) == len(kept) == 300
 
 
-def test_what_there_is_no_room_for_is_told(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, browser: Any
-) -> None:
+def test_what_there_is_no_room_for_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, browser: Any) -> None:
     from metapbt.report.page import page as module
 
     monkeypatch.setattr(module, "MOST_BYTES_OF_RUNS", 100)
