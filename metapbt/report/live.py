@@ -51,15 +51,13 @@ class Live:
 
     Args:
         results: a directory that holds run directories, at any depth.
-        baseline: what every other method is compared with; chosen for each if None.
     """
 
-    def __init__(self, results: Path, baseline: str | None = None) -> None:
+    def __init__(self, results: Path) -> None:
         self.results = results
         self.reader = RunReader(results)
-        self._baseline = baseline
         self._runs: dict[str, tuple[ReadRun, Plain]] = {}
-        self._groups: dict[str, tuple[Group, Plain]] = {}
+        self._groups: dict[str, tuple[Section, Plain]] = {}
         self._told: list[str] = []
         self._details: dict[str, tuple[ReadRun, bytes]] = {}
         self._reading, self._thinking = threading.Lock(), threading.Lock()
@@ -109,10 +107,10 @@ class Live:
         self._groups = {}
         for group in found:
             had = before.get(group.folder)
-            same = had is not None and _same(had[0], group)
-            self._groups[group.folder] = (
-                had if had is not None and same else (group, group_data(Section.of(group, self._baseline), places))
-            )
+            if had is None or not _same(had[0].group, group):
+                section = Section.of(group, before=had[0] if had else None)
+                had = section, group_data(section, places)
+            self._groups[group.folder] = had
         return self._groups.keys() != before.keys() or any(self._groups[n] is not before[n] for n in self._groups)
 
     def detail(self, name: str) -> bytes | None:

@@ -31,22 +31,31 @@ class Section(NamedTuple):
     figures: tuple[FigureText, ...] = ()
 
     @classmethod
-    def of(cls, group: Group, baseline: str | None = None, figures: tuple[FigureText, ...] = ()) -> Section:
+    def of(
+        cls,
+        group: Group,
+        baseline: str | None = None,
+        figures: tuple[FigureText, ...] = (),
+        before: Section | None = None,
+    ) -> Section:
         """The section of a group.
 
         Args:
             group: of runs.
             baseline: what every other method is compared with; chosen for each if None.
             figures: those that were drawn for print, in files.
+            before: of the same group and baseline, some time ago. Methods are compared by finished runs: as long as
+                these are the very same, that is not worked out again.
         """
+        same = before is not None and _same_comparison(before.group, group)
         return cls(
             group,
-            verdicts(group, baseline),
+            before.verdicts if before is not None and same else verdicts(group, baseline),
             curves_data(group),
             final_data(group),
             runs_data(group),
             heatmap_data(group),
-            comparison_data(group, baseline),
+            before.comparison if before is not None and same else comparison_data(group, baseline),
             generalisation_data(group),
             generalisation_curves(group),
             figures,
@@ -56,3 +65,10 @@ class Section(NamedTuple):
     def sentences(self) -> list[str]:
         """What is said first: the verdicts, and whether they may change."""
         return sentences(self.group, self.verdicts)
+
+
+def _same_comparison(one: Group, other: Group) -> bool:
+    """Whether two groups have the very same finished runs, of the same methods in the same contexts."""
+    finished = [[run for run in group.runs if run.finished] for group in (one, other)]
+    alike = len(finished[0]) == len(finished[1]) and all(a is b for a, b in zip(*finished, strict=True))
+    return alike and one.methods == other.methods and dict(one.labels) == dict(other.labels)
