@@ -49,7 +49,7 @@ class Tab:
         own = (url.split("#")[0].split("?")[0].rsplit("/", 1)[0], "data:", "blob:")
         self.page.on("request", lambda asked: asked.url.startswith(own) or self.requests.append(asked.url))
         self.page.goto(url)
-        self.page.locator("#sections section, #run h1").first.wait_for(timeout=60_000)
+        self.page.locator("#sections section:visible, #run h1:visible").first.wait_for(timeout=60_000)
 
     def draw(self) -> int:
         """Scroll through the page, so that every figure is drawn; returns how many there are."""
