@@ -11,22 +11,39 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from metapbt.errors import unknown_name
-from metapbt.report.comparison import comparison_data
-from metapbt.report.descent import lineage_data, schedules_data, shown_run
-from metapbt.report.figures.area import area_data, draw_area
-from metapbt.report.figures.comparison import draw_comparison
-from metapbt.report.figures.curves import curves_data, draw_curves
-from metapbt.report.figures.efficiency import draw_efficiency, efficiency_data
-from metapbt.report.figures.final_returns import draw_final, final_data, runs_data
-from metapbt.report.figures.generalisation import draw_generalisation
-from metapbt.report.figures.heatmap import draw_heatmap, heatmap_data
-from metapbt.report.figures.improvement import draw_improvement, improvement_data
-from metapbt.report.figures.lineage import draw_lineage
-from metapbt.report.figures.profiles import draw_profiles, profiles_data
-from metapbt.report.figures.schedules import draw_schedules, first_context
-from metapbt.report.figures.thresholds import draw_thresholds, thresholds_data
-from metapbt.report.generalisation import generalisation_curves, generalisation_data
+from metapbt.report.descent import shown_run
+from metapbt.report.figures import (
+    draw_area,
+    draw_comparison,
+    draw_curves,
+    draw_efficiency,
+    draw_final,
+    draw_generalisation,
+    draw_heatmap,
+    draw_improvement,
+    draw_lineage,
+    draw_profiles,
+    draw_schedules,
+    draw_thresholds,
+)
+from metapbt.report.figures.schedules import first_context
 from metapbt.report.groups import Group
+from metapbt.report.tables import (
+    area_data,
+    comparison_data,
+    curves_data,
+    efficiency_data,
+    final_data,
+    generalisation_curves,
+    generalisation_data,
+    heatmap_data,
+    improvement_data,
+    lineage_data,
+    profiles_data,
+    runs_data,
+    schedules_data,
+    thresholds_data,
+)
 
 Tables = Mapping[str, pd.DataFrame]
 _ONE_METHOD = "only one method has finished runs, so there is nothing to compare"
@@ -213,7 +230,7 @@ def _lineage_caption(asked: Asked, tables: Tables) -> str:
 
 
 def _heatmap_caption(asked: Asked, tables: Tables) -> str:
-    group, said = asked.group, "Mean return over seeds, all methods on one colour scale; hatched rows have no run."
+    group, said = asked.group, "Mean return over seeds, all methods on one colour scale; hatched rows lack their runs."
     if not group.sources:
         return said
     learners = sorted({run.method for run in group.runs if run.remembers})

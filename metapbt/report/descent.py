@@ -50,7 +50,8 @@ def schedules_data(group: Group) -> pd.DataFrame:
             if name.startswith(HYPERPARAMETER) and pd.api.types.is_numeric_dtype(run.records[name])
         ]
         first = group.columns(run.context) | {"source": group.only_source(run.context)}
-        values = found.loc[[(record.generation, record.member) for record in line], names]
+        refs = pd.MultiIndex.from_tuples([(record.generation, record.member) for record in line])
+        values = found[names].reindex(refs)
         for record, row in zip(line, values.to_dict("records"), strict=True):
             point = {"method": run.method, "seed": run.seed, "generation": record.generation}
             rows.extend(

@@ -52,7 +52,7 @@ def group(results: Path) -> Group:
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> Report:
-    return write_report(stored(tmp_path_factory.mktemp("results"), ALL))
+    return write_report(stored(tmp_path_factory.mktemp("results"), ALL), figures=["curves", "generalisation"])
 
 
 def test_training_return_held_out_return_and_gap_are_means_over_seeds_of_each_runs_own(tmp_path: Path) -> None:
@@ -115,7 +115,7 @@ def test_a_run_on_other_levels_in_its_test_alone_has_a_row_and_no_curve(tmp_path
     found = group(stored(tmp_path, {"test_num_levels": 0}))
     assert len(generalisation_data(found)) == 2
     assert len(generalisation_curves(found)) == 0
-    report = write_report(tmp_path)
+    report = write_report(tmp_path, figures=["generalisation"])
     folder = report.page.parent / found.folder
     assert not (folder / "generalisation.png").exists()
     assert "generalisation.csv" in report.page.read_text()
@@ -128,7 +128,7 @@ def test_a_run_without_a_test_on_other_levels_has_a_curve_and_no_row(tmp_path: P
 
 
 def test_reports_of_runs_without_held_out_levels_say_nothing_of_them(tmp_path: Path) -> None:
-    report = write_report(stored(tmp_path, {}))
+    report = write_report(stored(tmp_path, {}), figures=["curves", "generalisation"])
     assert not list(report.page.parent.rglob("generalisation*"))
     assert "eld-out" not in report.page.read_text()
 

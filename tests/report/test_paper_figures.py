@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import xml.etree.ElementTree as ET
 import zlib
 from pathlib import Path
@@ -166,3 +167,41 @@ def test_figures_that_would_say_nothing_are_left_out_and_the_page_says_why(tmp_p
     assert "Not drawn: all runs are equal, at 500." in report.page.read_text(encoding="utf-8")
     verdict = json.loads((report.page.parent / "verdict.json").read_text())["groups"][0]["verdicts"][0]
     assert verdict["sentence"].endswith("all end at the maximum of 500 that any run reached.")
+
+
+# --- docs/figures.md
+
+PAGE = Path(__file__).parents[2] / "docs" / "figures.md"
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+
+
+def test_the_page_about_figures_does_what_it_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    runs = [
+        make_run(name, seed, changed={"pole_length": length}, scores=[1.0, seed + n, 480.0 + n])
+        for length in (0.8, 1.1)
+        for seed in range(2)
+        for n, name in enumerate(("random", "pbt", "pb2"))
+    ]
+    store_runs(tmp_path / "results", with_copies(runs))
+    (commands,) = blocks("bash")
+    for line in commands.splitlines():
+        command = shlex.split(line, comments=True)[1:]
+        few = [] if "--figures" in command else ["--figures", "curves"]  # all of them are drawn above
+        assert main([*command, *few]) == 0, line
+    names: dict[str, object] = {}
+    for code in blocks("python"):
+        exec(code, names)
+    assert (tmp_path / "curves.pdf").exists()
+    assert (tmp_path / "paper/cart_pole/pole_length/improvement.svg").exists()
+    assert list(names["curves"]["method"].unique()) == ["random", "pbt", "pb2"]
+
+
+def test_the_page_lists_every_figure_with_its_tables() -> None:
+    rows = re.findall(r"^\| `(\w+)` \|.*\| `draw_(\w+)\((.*)\)` \|$", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
+    assert {name: tables.split(", ") for name, same, tables in rows if name == same} == {
+        name: list(entry.tables)[: entry.drawn_from] for name, entry in CATALOGUE.items()
+    }

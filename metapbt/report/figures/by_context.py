@@ -14,12 +14,11 @@ from matplotlib.lines import Line2D
 from metapbt.report.figures.style import (
     TEXT_GREY,
     add_legend,
+    context_rows,
     contexts_in,
     feature_in,
-    label_contexts,
     legend_handles,
     methods_in,
-    new_figure,
     text_size,
 )
 from metapbt.report.palette import SOURCE_GREY, MethodStyle, method_styles
@@ -42,26 +41,25 @@ def draw_means(
     contexts, methods = contexts_in(summary), methods_in(summary)
     cells = {(cell["context"], cell["method"]): cell for cell in summary.to_dict("records")}
     step = 0.8 / len(methods)
-    inches = max(6.5, 0.3 * len(contexts) * len(methods) + 1.5) if width is None else width
-    figure = new_figure(inches, 3.8 if width is None else max(2.2, 0.5 * width))
-    axes = figure.subplots()
-    for index, (method, style) in enumerate(method_styles(methods).items()):
-        for position, context in enumerate(contexts):
-            x = position + (index - (len(methods) - 1) / 2) * step
-            seeds = runs[(runs["context"] == context) & (runs["method"] == method) & runs[column].notna()]
-            if (context, method) in cells:
-                _draw_cell(axes, x, step, style, cells[context, method], seeds, column)
-    for position, context in enumerate(contexts):
-        if all(cells[context, m]["status"] == "source" for m in methods if (context, m) in cells):
-            place = axes.get_xaxis_transform()
-            axes.text(position, 0.5, "source", transform=place, ha="center", color=SOURCE_GREY, rotation=90)
-    bottom, top = axes.get_ylim()
-    axes.set_ylim(bottom - 0.08 * (top - bottom), top)  # room for the marks of what is missing
-    for position in range(len(contexts) - 1):
-        axes.axvline(position + 0.5, color="0.9", linewidth=0.8)
-    axes.grid(False, axis="x")
-    label_contexts(axes, contexts, feature_in(summary) if feature is None else feature, inches - 0.7)
-    axes.set_ylabel(label)
+    feature = feature_in(summary) if feature is None else feature
+    figure, rows = context_rows(contexts, len(methods), feature, width, 2.6 if width is None else 1.75)
+    for axes, of_row in rows:
+        for index, (method, style) in enumerate(method_styles(methods).items()):
+            for position, context in enumerate(of_row):
+                x = position + (index - (len(methods) - 1) / 2) * step
+                seeds = runs[(runs["context"] == context) & (runs["method"] == method) & runs[column].notna()]
+                if (context, method) in cells:
+                    _draw_cell(axes, x, step, style, cells[context, method], seeds, column)
+        for position, context in enumerate(of_row):
+            if any(cells[context, method]["status"] == "source" for method in methods if (context, method) in cells):
+                place, size = axes.get_xaxis_transform(), text_size(6.5)
+                axes.text(position, 0.01, "source", transform=place, ha="center", color=SOURCE_GREY, fontsize=size)
+    bottom, top = rows[0][0].get_ylim()
+    rows[0][0].set_ylim(bottom - 0.09 * (top - bottom), top)  # room for the marks of what is missing
+    if len(rows) == 1:
+        rows[0][0].set_ylabel(label)
+    else:
+        figure.supylabel(label, fontsize=text_size(9))
     add_legend(figure, [*legend_handles(methods, line=False), *_key(summary, runs, column)])
     return figure
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 import textwrap
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -90,6 +91,10 @@ def draw_curves(data: pd.DataFrame, *, feature: str | None = None, width: float 
     rows = math.ceil(number / columns)
     panel = 2.9 if width is None else width / columns
     named = re.sub(r" \[[^]]*\]", "", feature_in(data) if feature is None else feature)
+    names = {context: context if "," in named else f"{named} = {context}" for context in contexts}
+    fitting = (panel - 0.45) / text_inches("x")
+    if named == "context" or max(map(len, names.values())) > max(10, fitting):
+        names = {context: context for context in contexts}
     notes = {context: coverage_line(data, context) for context in contexts}
     common = notes[contexts[0]] if len(set(notes.values())) == 1 else None  # said once, with the axis
     lines = 0 if common else max(len(_wrapped(note, panel)) for note in notes.values())
@@ -98,8 +103,7 @@ def draw_curves(data: pd.DataFrame, *, feature: str | None = None, width: float 
     panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).flatten()
     for axes, context in zip(panels, contexts, strict=False):
         _draw_panel(axes, data[data["context"] == context])
-        name = context if named == "context" or "," in named or len(context) > 18 else f"{named} = {context}"
-        _name_panel(axes, name, [] if common else _wrapped(notes[context], panel), panel)
+        _name_panel(axes, names[context], [] if common else _wrapped(notes[context], panel), panel)
     panels[0].set_ylim(*_limits(data))
     if sources:
         _draw_sources(panels[len(contexts)], data, sources)
@@ -111,6 +115,8 @@ def draw_curves(data: pd.DataFrame, *, feature: str | None = None, width: float 
         # Shared axes label only the bottom row; a panel above a removed one needs its own labels.
         axes.tick_params(labelbottom=True)
     label = f"{STEPS_LABEL} ({common})" if common else STEPS_LABEL
+    if len(contexts) > 1 and named != "context" and names[contexts[0]] == contexts[0]:
+        label += f"; panels: {named}"
     figure.supxlabel(label, fontsize=text_size(9))
     figure.supylabel(f"{SCORE_LABEL} (mean, 95% interval)", fontsize=text_size(9))
     add_legend(figure, legend_handles(methods_in(data), line=True))
@@ -174,7 +180,7 @@ def _draw_panel(axes: Axes, data: pd.DataFrame) -> None:
         whole = np.where(curve["seeds"].to_numpy() == curve["seeds"].max(), mean, np.nan)
         every = max(1, len(steps) // 6)
         axes.plot(steps, mean, color=style.color, linewidth=1, linestyle=":")
-        line = {"color": style.color, "linewidth": 1.4, "linestyle": style.linestyle}
+        line: dict[str, Any] = {"color": style.color, "linewidth": 1.4, "linestyle": style.linestyle}
         axes.plot(steps, whole, marker=style.marker, markersize=3.5, markevery=every, **line)
         band = curve["low"].to_numpy(dtype=np.float64), curve["high"].to_numpy(dtype=np.float64)
         axes.fill_between(steps, *band, color=style.color, alpha=0.15, linewidth=0)
@@ -193,7 +199,7 @@ def _draw_sources(axes: Axes, data: pd.DataFrame, sources: list[str]) -> None:
         axes.annotate(
             context,
             (steps, end),
-            (0, 4 if above else -4),
+            (0, 4 if above else -12),
             textcoords="offset points",
             ha="right",
             va="bottom" if above else "top",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pandas as pd
 from matplotlib.figure import Figure
 
@@ -48,7 +50,7 @@ def draw_efficiency(data: pd.DataFrame, *, width: float | None = None) -> Figure
     axes = figure.subplots()
     for method, style in method_styles(methods_in(data)).items():
         curve = data[data["method"] == method]
-        line = {"color": style.color, "linewidth": 1.5, "linestyle": style.linestyle}
+        line: dict[str, Any] = {"color": style.color, "linewidth": 1.5, "linestyle": style.linestyle}
         every = max(1, len(curve) // 6)
         axes.plot(curve["env_steps"], curve["iqm"], marker=style.marker, markersize=4, markevery=every, **line)
         axes.fill_between(curve["env_steps"], curve["low"], curve["high"], color=style.color, alpha=0.15, linewidth=0)

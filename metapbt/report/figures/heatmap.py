@@ -12,6 +12,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from matplotlib.ticker import MaxNLocator
 
 from metapbt.report.figures.style import (
     MISSING_GREY,
@@ -32,7 +33,7 @@ from metapbt.report.palette import SOURCE_GREY
 from metapbt.report.statistics import Array, common_grid, mean_curve, on_grid
 
 MOST_PANELS_IN_A_ROW = 5
-LEAST_PANEL = 1.3  # inches
+LEAST_PANEL = 1.1  # inches
 COLOR_MAP = "viridis"
 
 
@@ -87,7 +88,7 @@ def draw_heatmap(data: pd.DataFrame, *, feature: str | None = None, width: float
     """
     contexts, methods = contexts_in(data), methods_in(data)
     labels = max(map(text_inches, contexts)) + 0.3
-    fitting = MOST_PANELS_IN_A_ROW if width is None else max(1, int((width - labels - 0.8) / LEAST_PANEL))
+    fitting = MOST_PANELS_IN_A_ROW if width is None else max(1, int((width - labels - 0.75) / LEAST_PANEL))
     columns = min(len(methods), fitting)
     rows = math.ceil(len(methods) / columns)
     columns = math.ceil(len(methods) / rows)
@@ -105,7 +106,8 @@ def draw_heatmap(data: pd.DataFrame, *, feature: str | None = None, width: float
     for axes in panels[max(0, len(methods) - columns) : len(methods)]:
         axes.tick_params(labelbottom=True)
     label = f"mean {SCORE_LABEL} over seeds"
-    figure.colorbar(ScalarMappable(colors, COLOR_MAP), ax=panels[: len(methods)].tolist(), label=label, aspect=30)
+    beside = panels[: len(methods)].tolist()
+    figure.colorbar(ScalarMappable(colors, COLOR_MAP), ax=beside, label=label, aspect=30, ticks=MaxNLocator(6))
     figure.supxlabel(STEPS_LABEL + "; grey bar: source context" * bool(sources), fontsize=text_size(9))
     figure.supylabel(feature_in(data) if feature is None else feature, fontsize=text_size(9))
     return figure

@@ -9,6 +9,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 
 from metapbt.report.figures.style import SCORE_LABEL, TEXT_GREY, add_legend, new_figure, styled
 
@@ -48,10 +49,10 @@ def draw_lineage(data: pd.DataFrame, *, width: float | None = None) -> Figure:
     axes.set_ylim(members - 0.4, -0.6)
     axes.grid(False)
     for axis in (axes.xaxis, axes.yaxis):
-        axis.get_major_locator().set_params(integer=True)
+        axis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("generation")
     axes.set_ylabel("member")
-    figure.colorbar(ScalarMappable(colors, COLOR_MAP), ax=axes, label=SCORE_LABEL, aspect=25)
+    figure.colorbar(ScalarMappable(colors, COLOR_MAP), ax=axes, label=SCORE_LABEL, aspect=25, ticks=MaxNLocator(5))
     key = [
         Line2D([], [], color="black", linewidth=2.2, label="line of descent of the best agent"),
         Line2D([], [], color="0.45", linewidth=0.8, linestyle="--", label="copies"),

@@ -55,7 +55,8 @@ def draw_profiles(data: pd.DataFrame, *, width: float | None = None) -> Figure:
         axes.set_xlabel(f"{quantity_label(quantity, width)}, normalised")
         axes.set_xlim(*_where_they_differ(shown))
         axes.set_ylim(-0.03, 1.03)
-    panels[0].set_ylabel("share of runs above (95% interval)")
+        axes.set_yticks(np.linspace(0, 1, 6))
+    panels[0].set_ylabel("share of runs above")
     add_legend(figure, legend_handles(methods_in(data), line=True))
     return figure
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import ParamSpec
 
 import matplotlib as mpl
+import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
@@ -34,6 +36,7 @@ PAPER_TEXT = 8.0
 #: Narrower figures have short labels, in inches.
 WIDE = 6.5
 _LETTER_EMS = 0.62
+_MOST_LAYOUTS = 5
 _INCHES = {"in": 1.0, "cm": 1 / 2.54, "mm": 1 / 25.4, "pt": 1 / 72.27}
 #: What a figure says of itself in a file: nothing that changes.
 _METADATA: dict[str, dict[str, str | None]] = {
@@ -100,8 +103,14 @@ def styled(draw: Callable[Drawn, Figure]) -> Callable[Drawn, Figure]:
         width = kwargs.get("width")
         with figure_style(width if isinstance(width, int | float) else None):
             figure = draw(*args, **kwargs)
-            # Matplotlib makes ticks when it needs them, in the style of that moment.
-            figure.draw_without_rendering()
+            # Matplotlib makes ticks when it needs them, in the style of that moment. They change as panels get their
+            # sizes, and panels change with them.
+            where: list[tuple[float, ...]] | None = None
+            for _ in range(_MOST_LAYOUTS):
+                before, where = where, [tuple(np.round(axes.get_position().bounds, 4)) for axes in figure.axes]
+                if before == where:
+                    break
+                figure.draw_without_rendering()
         return figure
 
     return drawn
@@ -168,14 +177,42 @@ def feature_in(data: pd.DataFrame) -> str:
     return ", ".join(columns[columns.index("learner") + 1 : columns.index("context")] if known else []) or "context"
 
 
-def label_contexts(axes: Axes, contexts: Sequence[str], feature: str, width_inches: float) -> None:
-    """Contexts along the horizontal axis, slanted where they would not fit side by side."""
-    axes.set_xlim(-0.5, len(contexts) - 0.5)
-    axes.set_xticks(range(len(contexts)), contexts)
-    if sum(text_inches(context) + 0.15 for context in contexts) > width_inches:
-        for label in axes.get_xticklabels():
+def context_rows(
+    contexts: Sequence[str], methods: int, feature: str, width: float | None, height: float
+) -> tuple[Figure, list[tuple[Axes, list[str]]]]:
+    """A figure with contexts side by side, each with so many methods, in as many rows as that takes.
+
+    Args:
+        contexts: their labels; slanted where they would not fit.
+        methods: in each context.
+        feature: what contexts differ in, along the last row.
+        width: in inches; None for as many as suit the page.
+        height: of the panel of a row, in inches.
+
+    Returns:
+        the figure, and of each row its axes and contexts; context i of a row is at i.
+    """
+    each = max(0.26 * methods if width is None else 0.11 * methods + 0.1, 0.35)
+    room = (11.0 if width is None else width) - 0.8
+    rows = math.ceil(len(contexts) * each / room)
+    in_row = math.ceil(len(contexts) / rows)
+    inches = max(6.5, in_row * each + 0.8) if width is None else width
+    slanted = (max(map(text_inches, contexts)) + 0.1) * in_row > inches - 0.8
+    figure = new_figure(inches, rows * (height + 0.45 * slanted) + 0.8)
+    panels = figure.subplots(rows, 1, sharey=True, squeeze=False)[:, 0]
+    shown = []
+    for row, axes in enumerate(panels):
+        of_row = list(contexts[row * in_row : (row + 1) * in_row])
+        axes.set_xlim(-0.5, in_row - 0.5)
+        axes.set_xticks(range(len(of_row)), of_row)
+        for label in axes.get_xticklabels() if slanted else ():
             label.set(rotation=45, ha="right", rotation_mode="anchor")
-    axes.set_xlabel(feature)
+        for position in range(len(of_row) - 1):
+            axes.axvline(position + 0.5, color="0.9", linewidth=0.8)
+        axes.grid(False, axis="x")
+        shown.append((axes, of_row))
+    panels[-1].set_xlabel(feature)
+    return figure, shown
 
 
 def save_figure(figure: Figure, folder: Path, name: str, formats: Sequence[str] = FORMATS) -> None:

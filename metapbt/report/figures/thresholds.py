@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,12 +17,11 @@ from metapbt.report.figures.style import (
     STEPS_LABEL,
     TEXT_GREY,
     add_legend,
+    context_rows,
     contexts_in,
     feature_in,
-    label_contexts,
     legend_handles,
     methods_in,
-    new_figure,
     steps_formatter,
     styled,
     text_size,
@@ -70,34 +70,32 @@ def draw_thresholds(data: pd.DataFrame, *, feature: str | None = None, width: fl
         width: in inches, of a figure for a paper; None for the page.
     """
     contexts, methods = contexts_in(data), methods_in(data)
-    inches = max(6.5, 0.3 * len(contexts) * len(methods) + 1.5) if width is None else width
-    figure = new_figure(inches, 3.6 if width is None else max(2.2, 0.48 * width))
-    axes = figure.subplots()
     never = 1.12 * float(np.nan_to_num(data["steps_to_threshold"].to_numpy(dtype=np.float64), nan=0.0).max() or 1.0)
-    step = 0.8 / len(methods)
-    for index, (method, style) in enumerate(method_styles(methods).items()):
-        for position, context in enumerate(contexts):
-            x = position + (index - (len(methods) - 1) / 2) * step
-            cell = data[(data["context"] == context) & (data["method"] == method)]
-            if len(cell):
-                _draw_cell(axes, x, step, style, cell, never)
-    some = not data["reached"].all()
-    axes.set_ylim(0, never * (1.09 if some else 1.0))
-    axes.yaxis.set_major_formatter(steps_formatter())
-    if some:
-        axes.axhline(never, color="0.75", linewidth=0.8, linestyle=":")
-        place = axes.get_yaxis_transform()
-        words = "not reached"
-        axes.text(
-            0.995, never * 1.01, words, transform=place, ha="right", va="bottom", size=text_size(7.5), color="0.4"
-        )
-    for position in range(len(contexts) - 1):
-        axes.axvline(position + 0.5, color="0.9", linewidth=0.8)
-    axes.grid(False, axis="x")
-    label_contexts(axes, contexts, feature_in(data) if feature is None else feature, inches - 0.7)
+    step, some = 0.8 / len(methods), not data["reached"].all()
+    feature = feature_in(data) if feature is None else feature
+    figure, rows = context_rows(contexts, len(methods), feature, width, 2.4 if width is None else 1.75)
+    for axes, of_row in rows:
+        for index, (method, style) in enumerate(method_styles(methods).items()):
+            for position, context in enumerate(of_row):
+                x = position + (index - (len(methods) - 1) / 2) * step
+                cell = data[(data["context"] == context) & (data["method"] == method)]
+                if len(cell):
+                    _draw_cell(axes, x, step, style, cell, never)
+        if some:
+            axes.axhline(never, color="0.75", linewidth=0.8, linestyle=":")
+            place, size = axes.get_yaxis_transform(), text_size(7.5)
+            axes.text(
+                0.995, never * 1.01, "not reached", transform=place, ha="right", va="bottom", size=size, color="0.4"
+            )
+        axes.yaxis.set_major_formatter(steps_formatter())
+    rows[0][0].set_ylim(0, never * (1.12 if some else 1.0))
     thresholds = data["threshold"].unique()
     which = f"{SCORE_LABEL} {thresholds[0]:.4g}" if len(thresholds) == 1 else f"{SHARE:.0%} of the range"
-    axes.set_ylabel(f"{STEPS_LABEL.removeprefix('environment ')}\nto {which}")
+    label = f"{STEPS_LABEL.removeprefix('environment ')}\nto {which}"
+    if len(rows) == 1:
+        rows[0][0].set_ylabel(label)
+    else:
+        figure.supylabel(label.replace("\n", " "), fontsize=text_size(9))
     one = Line2D([], [], linestyle="", marker="o", markersize=3, alpha=0.6, color=TEXT_GREY, label="one run")
     median = Line2D([], [], linestyle="-", linewidth=2, color=TEXT_GREY, label="median")
     add_legend(figure, [*legend_handles(methods, line=False), median, one])
@@ -108,7 +106,13 @@ def _draw_cell(axes: Axes, x: float, step: float, style: MethodStyle, cell: pd.D
     steps = cell["steps_to_threshold"].to_numpy(dtype=np.float64)
     reached = cell["reached"].to_numpy(dtype=bool)
     spread = np.linspace(-0.18, 0.18, len(cell)) * step if len(cell) > 1 else np.zeros(1)
-    look = {"linestyle": "", "marker": style.marker, "markersize": 4, "color": style.color, "markeredgewidth": 0.7}
+    look: dict[str, Any] = {
+        "linestyle": "",
+        "marker": style.marker,
+        "markersize": 4,
+        "color": style.color,
+        "markeredgewidth": 0.7,
+    }
     axes.plot((x + spread)[reached], steps[reached], alpha=0.65, **look)
     axes.plot((x + spread)[~reached], np.full((~reached).sum(), never), markerfacecolor="none", **look)
     middle = min(median_steps(np.where(reached, steps, math.inf)), never)
