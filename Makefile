@@ -4,7 +4,7 @@ PYTHON ?= python3
 ENV ?= lunar_lander
 BIN := .venv/bin
 
-.PHONY: demo test test-all test-slow fuzz test-wheel test-brax test-procgen test-ray test-slurm lint bench clean
+.PHONY: demo test test-all test-slow fuzz test-wheel test-brax test-procgen test-ray test-loggers test-slurm lint bench clean
 
 demo: .venv/ready
 	PATH="$(CURDIR)/$(BIN):$$PATH" ./demo.sh $(ENV)
@@ -42,6 +42,10 @@ test-procgen: .venv/procgen
 test-ray: .venv/ray
 	$(BIN)/python -m pytest -m ray tests/execution tests/runs tests/study tests/integrations
 
+# Weights & Biases and MLflow, which .venv holds from then on; nothing is sent anywhere.
+test-loggers: .venv/loggers
+	$(BIN)/python -m pytest tests/callbacks
+
 # A real Slurm on this one machine; must run as root on Debian or Ubuntu.
 test-slurm: .venv/ready
 	@trap 'tests/slurm/one_machine_slurm.sh stop' EXIT; \
@@ -76,6 +80,10 @@ bench: .venv/ready
 
 .venv/ray: .venv/ready
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[ray]"
+	touch $@
+
+.venv/loggers: .venv/ready
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[wandb,mlflow]"
 	touch $@
 
 .venv/procgen: .venv/ready

@@ -36,7 +36,8 @@ examples:
   metapbt report results
   metapbt replay results/cart_pole/default/pb2/seed_0
   metapbt evaluate results/cart_pole/default/pb2/seed_0 context.pole_length=0.8
-  metapbt video results/cart_pole/default/pb2/seed_0 --to agent.gif
+  metapbt video results/cart_pole/default/pb2/seed_0
+  metapbt export results/cart_pole/default/pb2/seed_0 --to policy.onnx
 
 metapbt COMMAND --help tells more."""
 
@@ -147,9 +148,18 @@ def _run(arguments: Sequence[str]) -> int:
         return train_sweep(arguments)
     from metapbt.runs.run import run_config
 
+    runs = None
+    if _is_sweep(arguments):
+        from metapbt.study.multirun import size_of_sweep
+
+        runs = size_of_sweep(arguments)
+    numbers = itertools.count(1)
+
     def one(config: DictConfig) -> None:
-        finished = run_config(config)
-        print(f"{finished.path}: {finished.quoted}", flush=True)
+        number = next(numbers)
+        finished = run_config(config, f"run {number} of {runs}: " if runs else "")
+        place = f"[{number:{len(str(runs))}}/{runs}] " if runs else ""
+        print(f"{place}{finished.path}: {finished.quoted}", flush=True)
 
     _with_hydra("run", arguments, one)
     return 0

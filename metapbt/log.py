@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from logging.handlers import WatchedFileHandler
 from pathlib import Path
+from typing import Any
 
 from metapbt.errors import MetapbtError
 from metapbt.files import Held
@@ -33,10 +34,9 @@ def logging_to(path: Path, held: Held) -> Iterator[None]:
     except OSError as error:
         raise MetapbtError(f"{path} cannot be written: {error.strerror or error}") from error
     file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", datefmt="%Y-%m-%d %H:%M:%S"))
-    shown = logging.StreamHandler()
+    shown = _Shown()
     shown.setFormatter(logging.Formatter("%(message)s"))
-    drawn = sys.stderr is not None and not sys.stderr.closed and sys.stderr.isatty()
-    shown.setLevel(logging.WARNING if drawn else logging.INFO)
+    shown.setLevel(logging.WARNING if _is_drawn() else logging.INFO)
     level, propagate = LOGGER.level, LOGGER.propagate
     LOGGER.setLevel(logging.DEBUG)
     LOGGER.propagate = False
@@ -50,6 +50,26 @@ def logging_to(path: Path, held: Held) -> Iterator[None]:
         file.close()
         LOGGER.setLevel(level)
         LOGGER.propagate = propagate
+
+
+def _is_drawn() -> bool:
+    """Whether somebody sees a bar: on a terminal or in a notebook."""
+    if sys.stderr is not None and not sys.stderr.closed and sys.stderr.isatty():
+        return True
+    if "IPython" not in sys.modules:
+        return False
+    from rich.console import Console
+
+    return Console(stderr=True).is_jupyter
+
+
+class _Shown(logging.StreamHandler[Any]):
+    """Writes to what standard error is by then: where a bar is drawn, lines go above it."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a line."""
+        self.stream = sys.stderr
+        super().emit(record)
 
 
 class _LogFile(WatchedFileHandler):
@@ -82,3 +102,8 @@ class _LogFile(WatchedFileHandler):
 def counted(number: int, thing: str) -> str:
     """A number with its noun: ``1 member``, ``4 members``."""
     return f"{number:,} {thing}{'s' * (number != 1)}"
+
+
+def readable(number: float) -> str:
+    """A number for people, in four significant digits or whole: ``22,000``, ``0.0003``, ``12.34``."""
+    return f"{number:,.0f}" if 1000 <= abs(number) < 1e15 else f"{number:.4g}"

@@ -94,6 +94,14 @@ def test_multirun_trains_every_combination(results):
     assert found == [f"results/quadratic/{c}/pbt/seed_{s}" for c in ("default", "optimum_shift=0.5") for s in (0, 1)]
 
 
+def test_a_sweep_says_how_much_of_it_is_done(capfd):
+    assert main(["run", "--multirun", *QUICK, "seed=0,1,2"]) == 0
+    lines = capfd.readouterr().out.splitlines()
+    assert [line.partition(":")[0] for line in lines] == [
+        f"[{seed + 1}/3] results/quadratic/default/pbt/seed_{seed}" for seed in (0, 1, 2)
+    ]
+
+
 def test_a_failing_run_of_a_sweep_leaves_the_others_alone(capfd):
     assert main(["run", "--multirun", *QUICK, "seed=0,-1,1"]) == 1
     err = capfd.readouterr().err

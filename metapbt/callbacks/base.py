@@ -30,6 +30,8 @@ class RunStart:
         history: what was trained before a stop.
         metric: the return that selection looks at.
         resumed: whether it goes on after a stop, be it one within the first generation.
+        at_once: how many intervals its executor trains at once.
+        asynchronous: whether members go on as they report.
     """
 
     path: Path
@@ -46,6 +48,8 @@ class RunStart:
     resumed: bool
     eras: int = 1
     architecture: Sequence[str] = ()
+    at_once: int = 1
+    asynchronous: bool = False
 
 
 @dataclass(frozen=True)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-import time
 
 from metapbt.callbacks.base import Callback, RungStart, RunStart
+from metapbt.callbacks.time_left import TimeLeft
 from metapbt.history import History, Record
 from metapbt.log import LOGGER, counted
 from metapbt.population.decisions import Assignment
@@ -17,8 +17,7 @@ class LogCallback(Callback):
     def on_start(self, run: RunStart) -> None:
         """Say what runs, and from where."""
         self._run = run
-        self._began = time.monotonic()
-        self._trained = 0
+        self._time = TimeLeft(run)
         LOGGER.info(
             "%s: %s, %s, generation %d of %d",
             run.title,
@@ -30,7 +29,7 @@ class LogCallback(Callback):
 
     def on_record(self, record: Record) -> None:
         """Count it."""
-        self._trained += 1
+        self._time.on_record(record)
 
     def on_decision(self, member: int, assignment: Assignment, child: Record | None, parent: Record | None) -> None:
         """Who copies whom at which returns, and which hyperparameters become what."""
@@ -106,17 +105,17 @@ class LogCallback(Callback):
     def on_generation(self, history: History) -> None:
         """Who is best, and how much time is left."""
         leader = history.leader()
-        left = self._run.intervals - len(history)
-        seconds = (time.monotonic() - self._began) / max(self._trained, 1) * left
+        self._time.on_generation()
+        left = self._time.seconds
         LOGGER.info(
-            "generation %d/%d, %d steps: %s %d is best with %s; %s left",
+            "generation %d/%d, %d steps: %s %d is best with %s%s",
             history.generations,
             self._run.generations,
             leader.env_steps,
             self._kind(leader),
             leader.member,
             _returns(leader),
-            duration(seconds),
+            "" if left is None else f"; {duration(left)} left",
         )
 
     def on_end(self, history: History, tested: tuple[Record, float] | None) -> None:

@@ -111,7 +111,10 @@ def _shortened(text: str, most: int) -> str:
 
 
 class Executor(Protocol):
-    """Trains members; results do not depend on where, in which order, or how many at once."""
+    """Trains members; results do not depend on where, in which order, or how many at once.
+
+    Its attribute ``at_once``, which may be left out, says how many, for who forecasts how long a run takes.
+    """
 
     def submit(self, jobs: Sequence[Job]) -> None:
         """Hand in jobs, to be trained when there is room."""

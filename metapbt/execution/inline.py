@@ -19,6 +19,8 @@ from metapbt.store.checkpoint import Outcome
 class InlineExecutor:
     """The simplest executor: those who are behind train first, so the order is always the same."""
 
+    at_once = 1
+
     def __init__(self, learner: LearnerSpec, threads: int = 1, timeout: float | None = None) -> None:
         """Make the learner in this process.
 

@@ -54,7 +54,7 @@ class ProcessesExecutor:
         """
         if workers is None:
             workers = len(os.sched_getaffinity(0))
-        count = whole_number("executor.workers", workers, 1, MOST_AT_ONCE)
+        self.at_once = count = whole_number("executor.workers", workers, 1, MOST_AT_ONCE)
         threads = whole_number("executor.threads", threads, 1, MOST_AT_ONCE)
         timeout = checked_timeout(timeout)
         if multiprocessing.current_process().daemon:

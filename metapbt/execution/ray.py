@@ -68,7 +68,7 @@ class RayExecutor:
         self._ray = import_ray("executor=ray")
         self._makes = (learner, threads, Home.of(learner))
         self._connection = Connection(address, "executor=ray", "executor.address")
-        self._count = workers
+        self._count = self.at_once = workers
         self._actors: list[_Actor] = []
         self._jobs: list[Job] = []
         self._ended: list[tuple[Job, Failure]] = []  # before they began

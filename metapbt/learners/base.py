@@ -80,15 +80,27 @@ class Assigned:
 
 
 class Policy(Protocol):
-    """A trained agent, for people."""
+    """A trained agent, for people.
 
-    def act(self, observation: NDArray[Any], rng: np.random.Generator | None = None) -> NDArray[Any] | int:
-        """An action for one observation.
+    A policy that can be exported has a method ``portable`` as well, without arguments, that returns a
+    ``metapbt.learners.portable.Portable``.
+    """
+
+    def act(self, observation: Any, rng: np.random.Generator | None = None) -> NDArray[Any] | int:
+        """An action for one observation, or one for each of several.
 
         Args:
-            observation: as the environment gives it.
-            rng: draws the action from the policy; None for the most likely one. Where only that is known, the method
-                may have no such argument.
+            observation: as the environment gives it, or several stacked along a new first axis: ``(*shape)`` or
+                ``(n, *shape)``, a mapping of such where observations are dictionaries.
+            rng: draws the actions from the policy; None for the most likely ones. Where only these are known, the
+                method may have no such argument.
+
+        Returns:
+            As the environment takes it. For one observation an integer where actions are ``Discrete``, else an array
+            ``(*action)``, in a ``Box`` clipped to its bounds. For n observations an array ``(n,)`` or ``(n, *action)``.
+
+        Raises:
+            MetapbtError: the observation's shape, type or keys are others than the environment's.
         """
         ...
 

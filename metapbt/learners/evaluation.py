@@ -6,7 +6,7 @@ import math
 import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from gymnasium import spaces
@@ -14,6 +14,10 @@ from numpy.typing import NDArray
 
 from metapbt.envs.batches import EnvBatch, Observations
 from metapbt.learners.intervals import environment_actions
+from metapbt.learners.observed import in_a_batch
+
+if TYPE_CHECKING:
+    from metapbt.learners.portable import Portable
 
 #: Episodes that are stepped side by side: more would take memory and save no time.
 EVALUATED_TOGETHER = 32
@@ -26,11 +30,12 @@ class BatchPolicy(ABC):
     """A trained agent that acts for many observations at once.
 
     Args:
-        space: of the environment's actions.
+        observation_space: of the environment's observations.
+        space: of its actions.
     """
 
-    def __init__(self, space: spaces.Discrete | spaces.Box) -> None:
-        self.space = space
+    def __init__(self, observation_space: spaces.Box, space: spaces.Discrete | spaces.Box) -> None:
+        self.observation_space, self.space = observation_space, space
         self._to_env = environment_actions(space)
 
     @abstractmethod
@@ -47,10 +52,17 @@ class BatchPolicy(ABC):
         actions: NDArray[Any] = self._to_env(self.outputs(observations, rngs))
         return actions
 
-    def act(self, observation: NDArray[Any], rng: np.random.Generator | None = None) -> NDArray[Any] | int:
-        """The most likely action for one observation, or one drawn by ``rng``: an integer, or an array of the box."""
-        action = self.actions(np.array(observation)[None], None if rng is None else [rng])[0]
-        return action if action.ndim else int(action)
+    def act(self, observation: Any, rng: np.random.Generator | None = None) -> NDArray[Any] | int:
+        """The most likely action, or one drawn by ``rng``; see ``metapbt.learners.base.Policy``."""
+        batch, alone = in_a_batch(self.observation_space, observation)
+        actions = self.actions(batch, None if rng is None else [rng] * len(batch))
+        if not alone:
+            return actions
+        return actions[0] if actions.ndim > 1 else int(actions[0])
+
+    @abstractmethod
+    def portable(self) -> Portable:
+        """The agent as one PyTorch module."""
 
 
 def mean_return(

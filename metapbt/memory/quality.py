@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -59,7 +60,9 @@ class Quality:
     alone: Predictions
 
 
-def held_out_quality(memory: Memory, space: Space, cache: Cache | None = None) -> list[Quality]:
+def held_out_quality(
+    memory: Memory, space: Space, cache: Cache | None = None, told: Callable[[int, int], None] = lambda *_: None
+) -> list[Quality]:
     """Hold out each source context in turn and predict the last two thirds of its training from the first.
 
     The first third stands for what a run on it would have seen by then; all scales are the others'. A context whose
@@ -69,15 +72,21 @@ def held_out_quality(memory: Memory, space: Space, cache: Cache | None = None) -
         memory: at least two source contexts, else there is nothing to learn from.
         space: rows with hyperparameters of another space are left out.
         cache: keeps what was trained for the next who asks; None keeps none.
+        told: is told how many models have been trained or judged, and of how many.
     """
-    from metapbt.memory.training import learned
+    from metapbt.memory.training import MOST_CONTEXTS, learned
 
     tasks = Tasks.of(memory, space)
     if len(tasks.contexts) < 2:
         return []
-    deep, plain = learned(tasks, True, cache), learned(tasks, False, cache)
+    held_out = min(len(tasks.contexts), MOST_CONTEXTS)
+    each, numbers = held_out + 1, itertools.count(1)
+    plain, deep = (
+        learned(tasks, deep, cache, lambda: told(next(numbers), 2 * each + held_out)) for deep in (False, True)
+    )
     found = []
-    for context in deep.without:
+    for number, context in enumerate(deep.without):
+        told(2 * each + number, 2 * each + held_out)
         samples = tasks.samples[tasks.samples.contexts == context]
         own, others = tasks.held_out(context)
         first, later = np.flatnonzero(own.inputs[:, 0] < KNOWN), np.flatnonzero(own.inputs[:, 0] >= KNOWN)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Protocol
@@ -74,15 +74,20 @@ class Learned:
         held_out = names[evenly(len(names), MOST_CONTEXTS)] if len(names) > 1 else names[:0]
         return cls(tasks, untrained(tasks.rows), {int(c): untrained(tasks.held_out(int(c))[1]) for c in held_out})
 
-    def train(self, phase: Phase) -> None:
+    def train(self, phase: Phase, step: Callable[[], None] = lambda: None) -> None:
         """Train every model, with as many steps as forecast held-out contexts best.
 
         For a model without one of them the others decide: it knows nothing of the context that it is judged by.
+
+        Args:
+            phase: how.
+            step: called once each model has been trained.
         """
         looks = []
         for context, model in self.without.items():
             own, others = self.tasks.held_out(context)
             looks.append(model.train(others, phase, phase.steps, unseen=own))
+            step()
         steps = phase.usual
         if looks:
             densities = np.array([[density for density, _ in path] for path in looks])
@@ -91,6 +96,7 @@ class Learned:
                 model.load(path[int(np.argmax(everyone - own_density))][1])
             steps = CHECK_EVERY * int(np.argmax(everyone))
         self.model.train(self.tasks.rows, phase, steps)
+        step()
 
     def trust(self) -> float:
         """How far memory would have deserved trust, had each source been the target: the mean weight of the related.
@@ -133,13 +139,16 @@ class Learned:
         return {"all": self.model, **{str(context): model for context, model in self.without.items()}}
 
 
-def learned(tasks: Contexts, deep: bool, cache: Cache | None = None) -> Learned:
+def learned(
+    tasks: Contexts, deep: bool, cache: Cache | None = None, step: Callable[[], None] = lambda: None
+) -> Learned:
     """What these contexts teach, from the cache where it has it; the same rows give the same bits.
 
     Args:
         tasks: the sources, with at least one row.
         deep: whether the kernel has a network; it departs from the plain kernel, which is trained first.
         cache: keeps models; None keeps none.
+        step: called once each of its models, those without a context and the one of all, has been trained.
     """
     key = sha256(f"{VERSION} {deep} {tasks.digest()}".encode()).hexdigest()[:32]
     found = Learned.nothing(tasks)
@@ -156,7 +165,7 @@ def learned(tasks: Contexts, deep: bool, cache: Cache | None = None) -> Learned:
     )  # fmt: skip
     if deep:
         found.load(learned(tasks, False, cache).weights())
-    found.train(DEEP if deep else PLAIN)
+    found.train(DEEP if deep else PLAIN, step)
     if cache is not None:
         cache.put(key, found.weights())
     return found

@@ -44,7 +44,7 @@ class Decision:
 
     @classmethod
     def after(cls, history: History, generation: int, asynchronous: bool = False) -> Decision:
-        """The decision after a generation; of an asynchronous run, the last that its members took.
+        """The decision after a generation; of an asynchronous run, the last one of it that made a copy.
 
         Args:
             history: of the whole run.
@@ -60,17 +60,18 @@ class Decision:
                 if history.generations
                 else "no generation has finished yet"
             )
-        last = max(place for place, record in enumerate(history.records) if record.generation == generation)
+        places = [place for place, record in enumerate(history.records) if record.generation == generation]
+        last = places[-1]
+        if asynchronous:
+            last = next((place for place in reversed(places) if _copy_after(history, history.records[place])), last)
         known = History(history.records[: last + 1], history.metric, history.size)
-        latest = sorted(known.latest, key=lambda record: record.member)
-        reported = [known.records[-1]] if asynchronous else latest
         children, parents, suggested, pending = [], [], [], []
-        for record in latest:
+        for record in sorted(known.latest, key=lambda record: record.member):
             coming = history.at(Ref(record.generation + 1, record.member))
             origin = history.before(coming) if coming is not None else None
             if coming is None or origin is None:
                 continue
-            if record in reported and coming.parent is not None and coming.source != "migrated":
+            if _copy_after(history, record) and (not asynchronous or record is known.records[-1]):
                 children.append(record)
                 parents.append(origin)
                 suggested.append(coming)
@@ -79,6 +80,12 @@ class Decision:
         if not children:
             children = parents = [known.leader()]
         return cls(known, children, parents, pending, suggested)
+
+
+def _copy_after(history: History, record: Record) -> bool:
+    """Whether a member became a copy after a record, with hyperparameters that the method chose."""
+    coming = history.at(Ref(record.generation + 1, record.member))
+    return coming is not None and coming.parent is not None and coming.source != "migrated"
 
 
 def explorer_of(run: Run, train: bool = False) -> Explorer:
@@ -119,8 +126,10 @@ def decision_after(run: Run, generation: int) -> Decision:
     Raises:
         MetapbtError: the run has not come so far, or its configuration cannot be read.
     """
+    population = _config(run.path).get("population")
+    said = isinstance(population, Mapping) and population.get("asynchronous") is True
     generations = [record.generation for record in run.history]
-    asynchronous = _config(run.path)["population"].get("asynchronous") is True or generations != sorted(generations)
+    asynchronous = said or generations != sorted(generations)  # a tuner's loop does not say it
     return Decision.after(run.history, generation, asynchronous)
 
 
@@ -137,9 +146,9 @@ def _config(path: Path) -> Mapping[str, Any]:
 def _explorer(path: Path, stamp: object, context: Context, train: bool) -> Explorer:
     config = _config(path)
     try:
-        method, specification = config["method"], config["space"]
-        name, settings = method["name"], settings_of(method)
-    except (KeyError, TypeError) as error:
+        name, settings, specification = config["method"]["name"], settings_of(config["method"]), config["space"]
+        asked = dict(config.get("meta") or {})
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise MetapbtError(f"{path}: its configuration says no method or space") from error
     if name not in METHODS:
         raise MetapbtError(
@@ -148,38 +157,37 @@ def _explorer(path: Path, stamp: object, context: Context, train: bool) -> Explo
     from metapbt.space import Space
 
     if explorer_class(name).uses_memory:
-        settings["memory"] = memory_of(path, config, context)
+        settings["memory"] = _memory(path, config["env"], asked, context)
         if explorer_class(name).uses_cache:
-            settings["cache"] = _Kept(path, config, train)
+            settings["cache"] = _Kept(path, asked.get("results_dir"), train)
     return make_explorer(name, Space(specification), **settings)
 
 
-def memory_of(path: Path, config: Mapping[str, Any], context: Context) -> Memory:
+def _memory(path: Path, env: object, meta: Mapping[str, Any], context: Context) -> Memory:
     """What a run remembered.
 
     Raises:
         MetapbtError: it cannot be read, or contexts are told apart by episodes in an environment of the user's own.
     """
     describe: Describe = by_features
-    meta = config.get("meta") or {}
     if meta.get("describe_by") == "experience":
         from metapbt.memory.describe import Experience
 
-        if ":" in str(config["env"]):
+        if not isinstance(env, str) or ":" in env:
             raise MetapbtError(
-                f"{path}: its memory tells contexts apart by episodes in {shown(config['env'])}, "
+                f"{path}: its memory tells contexts apart by episodes in {shown(env)}, "
                 "whose code is not imported because results name it"
             )
-        describe = Experience(config["env"], meta["episodes"])
+        describe = Experience(env, meta.get("episodes", 20))
     return Memory(context, read_memory(RunDirectory(path).memory)[0], describe)
 
 
 class _Kept:
     """The models of a run's memory, where the run kept them: beside the results that it learned from."""
 
-    def __init__(self, path: Path, config: Mapping[str, Any], train: bool) -> None:
-        asked = (config.get("meta") or {}).get("results_dir") or []
-        places = [Path(place) for place in ([asked] if isinstance(asked, str) else asked)][:1]
+    def __init__(self, path: Path, asked: object, train: bool) -> None:
+        first = asked[0] if isinstance(asked, list) and asked else asked
+        places = [Path(first)] if isinstance(first, str) else []
         # A relative path was that of another working directory; results lie beside each other.
         places += list(path.absolute().parents[3:4])
         self._caches = [ModelCache(place / FOLDER) for place in places]

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from metapbt.errors import MetapbtError
+from metapbt.history import Context
 from metapbt.log import counted
 from metapbt.memory.encoder import Which
 from metapbt.memory.trust import RELATEDNESS, in_per_cent, origins
@@ -32,9 +33,10 @@ class MemoryView:
     """What a memory is made of, and how far it was trusted.
 
     Attributes:
-        sources: a row for each source run: ``env``, ``context`` (a label), ``context.<feature>``, ``method``, ``name``,
-            ``seed``, ``run`` (where it was), ``rows`` (intervals of it that the surrogate was trained on), ``used`` (of
-            these, how many the last decision was conditioned on) and ``share`` of all that were.
+        sources: a row for each source run: ``env``, ``context`` (what differs between them and the run),
+            ``context.<feature>``, ``method``, ``name``, ``seed``, ``run`` (where it was), ``rows`` (its
+            intervals that the surrogate was trained on), ``used`` (of these, how many the last decision was conditioned
+            on) and ``share`` of all that were.
         trust: a row for each decision: ``generation`` after which it was taken (-1: the first generation), and the
             shares of the forecast that came from ``related`` contexts, from the shape of their ``kernel`` alone and
             from this run ``alone``, which sum to 1; ``rows`` of this run that they were judged by.
@@ -106,13 +108,16 @@ def _sources(explorer: MetaPB2Explorer, used: Which) -> pd.DataFrame:
     encoded = table["run_id"].combine_chunks().dictionary_encode()
     first = np.unique(encoded.indices.to_numpy(), return_index=True)[1]
     lines = table.select([*names, "run_id", "env", "method", "name", "seed"]).take(first).to_pylist()
+    contexts = [context_of(line) for line in lines]
+    everywhere = [*contexts, explorer.memory.context]
+    varying = [name for name in contexts[0] if len({context.get(name) for context in everywhere}) > 1]
     runs = explorer.tasks.runs
     counts, chosen = (np.bincount(each, minlength=len(lines)) for each in (runs, runs[used]))
     return pd.DataFrame(
         [
             {
                 "env": line["env"],
-                "context": context_of(line).label,
+                "context": Context(contexts[place], varying).label,
                 **{name: line[name] for name in names},
                 "method": line["method"],
                 "name": line["name"],

@@ -18,7 +18,8 @@ from rich.text import Text
 from metapbt.errors import MetapbtError
 from metapbt.files import atomic_file
 from metapbt.history import Context
-from metapbt.log import counted
+from metapbt.log import counted, readable
+from metapbt.report.waiting import waiting
 from metapbt.store.check import problem_in
 from metapbt.store.reading import Unreadable
 from metapbt.store.results import (
@@ -100,7 +101,7 @@ def print_records(results: Path) -> int:
         ]:
             if name in numbers:
                 column = numbers[name].dropna()
-                table.add_row(name, f"{len(column):,}", *map(_number, (column.min(), column.median(), column.max())))
+                table.add_row(name, f"{len(column):,}", *map(readable, (column.min(), column.median(), column.max())))
         console.print(table)
     return tell(problems)
 
@@ -130,9 +131,9 @@ def print_memory(results: Path) -> int:
     keyed.sort(key=lambda pair: pair[0])
     for (env, learner, space), group in itertools.groupby(keyed, lambda pair: pair[0]):
         members = [run for _, run in group]
-        memory = Memory(members[0].context, read_sources(members))
-        with console.status(f"{env}, {learner}: holding out each context in turn"):
-            qualities = held_out_quality(memory, Space(json.loads(space)), ModelCache(results / FOLDER))
+        with waiting(f"{env}, {learner}: holding out each context in turn") as told:
+            memory = Memory(members[0].context, read_sources(members))
+            qualities = held_out_quality(memory, Space(json.loads(space)), ModelCache(results / FOLDER), told)
         if not qualities:
             console.print(f"{env}, {learner}: too few contexts with long enough runs to hold one out", markup=False)
             continue
@@ -141,6 +142,9 @@ def print_memory(results: Path) -> int:
             title=f"{env}, {learner}: what memory of the other contexts would have predicted",
         )  # fmt: skip
         labels = {run.context: run.context.label for run in members}
+        table.columns[0].min_width = min(
+            max(map(cell_len, labels.values())), 30
+        )  # other headings break at their spaces
         for quality in qualities:
             label, rows = labels[Context(quality.context)], str(quality.rows)
             for name, model in (("memory", "deep kernel"), ("plain", "plain GP"), ("alone", "no memory")):
@@ -235,11 +239,6 @@ def _print_rows(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     for start in range(0, len(rows), together):
         table.add_row(*(Text("\n".join(cells)) for cells in zip(*rows[start : start + together], strict=True)))
     console.print(table)
-
-
-def _number(value: float) -> str:
-    """``22,000``, ``0.0003``, ``12.34``."""
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
 
 
 def new_console() -> Console:

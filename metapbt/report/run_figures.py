@@ -9,7 +9,7 @@ import pandas as pd
 
 from metapbt.errors import MetapbtError
 from metapbt.files import write_text_atomically
-from metapbt.population.explorers import explorer_class
+from metapbt.population.explorers import METHODS, explorer_class
 from metapbt.report.figures.importance import draw_importance
 from metapbt.report.figures.landscape import draw_landscape
 from metapbt.report.figures.memory import draw_memory
@@ -57,7 +57,11 @@ def write_run_figures(run: Run, out: Path) -> RunFigures:
             except MetapbtError as error:
                 notes.append(str(error))
         else:
-            notes.append(f"method={run.info.method} has no surrogate: no landscape")
+            known = run.info.method in METHODS
+            why = (
+                "has no surrogate" if known else "is code of its user's, which is not imported because results name it"
+            )
+            notes.append(f"method={run.info.method} {why}: no landscape")
         if has_surrogate(run.info.method) and explorer_class(run.info.method).uses_memory:
             try:
                 view = memory_view(run, train=True)

@@ -23,6 +23,7 @@ from metapbt.learners.base import Policy, State
 from metapbt.learners.contained import Left, contained
 from metapbt.log import counted
 from metapbt.plain import whole_number
+from metapbt.runs.progress import progress
 from metapbt.store.checkpoint import load_state, read_outcome
 from metapbt.store.description import check_trained_by_a_run
 from metapbt.store.results import RunInfo
@@ -84,6 +85,7 @@ class Agent:
 
     Attributes:
         path: the run directory.
+        run_id: the run's place below its results directory.
         record: which of the run's records it is of.
         learner: what makes it act, in that context.
         sampled: whether its actions are drawn from its policy instead of the most likely ones.
@@ -92,6 +94,7 @@ class Agent:
     """
 
     path: Path
+    run_id: str
     record: Record
     learner: LearnerSpec
     sampled: bool
@@ -141,6 +144,7 @@ class Agent:
         context = make_context(info.env, {**(of_levels or learner.context).changed, **(changed or {})})
         return cls(
             path=info.path,
+            run_id=info.identity.run_id,
             record=best,
             learner=replace(learner, context=context, evaluation_context=None, test_context=None),
             sampled=sampling,
@@ -174,11 +178,12 @@ class Agent:
         if self.sampled != _samples(settings):
             settings["sampled_evaluation"] = self.sampled
         learner, returns = replace(self.learner, settings=settings).make(), []
-        with learners_code(self.learner.name):
+        with progress("episodes", count) as tell, learners_code(self.learner.name):
             for seed in range(self.seed, self.seed + count):
                 # One at a time, for a learner says no more than their mean.
                 found = learner.evaluate(self._state, dict(self.record.hyperparameters), seed, 1)
                 returns.append(plain_number(found, what))
+                tell(len(returns))
         return Evaluation(self, tuple(returns))
 
     @cached_property
@@ -191,9 +196,18 @@ class Agent:
             array.flags.writeable = False
         return state
 
+    @property
+    def who(self) -> str:
+        """Which of its run's members it is, and after how many steps."""
+        return f"member {self.record.member} after {self.record.env_steps} steps"
+
+    @property
+    def where(self) -> str:
+        """Environment and context."""
+        return f"{self.learner.env} {self.learner.context.label}"
+
     def __str__(self) -> str:
-        who = f"member {self.record.member} after {self.record.env_steps} steps"
-        return f"{self.path} ({who}) in {self.learner.env} {self.learner.context.label}"
+        return f"{self.path} ({self.who}) in {self.where}"
 
 
 def refuse_code_of_others(file: Path, config: Mapping[str, Any], records: Sequence[Record]) -> None:

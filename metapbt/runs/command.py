@@ -1,4 +1,4 @@
-"""The commands that use what a run trained: ``metapbt replay``, ``evaluate`` and ``video``."""
+"""The commands that use what a run trained: ``metapbt replay``, ``evaluate``, ``video`` and ``export``."""
 
 from __future__ import annotations
 
@@ -53,20 +53,43 @@ def add_agent(command: Callable[..., argparse.ArgumentParser]) -> None:
 
     video = agents(
         command("video", _video, "write a video of a run's best agent"),
-        "  metapbt video results/lunar_lander/default/pb2/seed_0 --to lander.mp4\n"
-        "  metapbt video results/lunar_lander/default/pb2/seed_0 context.gravity=-5 --to moon.gif --episodes 3\n"
+        "  metapbt video results/lunar_lander/default/pb2/seed_0\n"
+        "  metapbt video results/lunar_lander/default/pb2/seed_0 --to lander.webp --episodes 3\n"
+        "  metapbt video results/lunar_lander/default/pb2/seed_0 context.gravity=-5 --to moon.gif\n"
         "  metapbt video results/procgen/game=starpilot/pb2/seed_0 --to game.webp --levels train --sampled --steps 90",
     )
     video.add_argument(
         "--to",
         type=Path,
-        required=True,
         metavar="FILE",
-        help="ending in .mp4 (pip install 'metapbt[video]'), .gif or .webp",
+        help="ending in .mp4 (pip install 'metapbt[video]'), .gif or .webp (default: RUN_DIR/video.mp4, where the "
+        "report's page finds it, or video.gif where MP4 cannot be written)",
     )
     video.add_argument("--episodes", type=int, default=1, help="how many, one after another (default: 1)")
     video.add_argument("--fps", type=float, help="frames per second (default: as the environment says)")
     video.add_argument("--steps", type=int, default=10_000, help="of each episode, at most (default: 10000)")
+
+    export = command("export", _export, "write a run's best agent, or its hyperparameter schedule, for other programs")
+    export.formatter_class, export.epilog = argparse.RawDescriptionHelpFormatter, _EXPORTS
+    export.add_argument("run", type=Path, metavar="RUN_DIR", help="the directory of a run")
+    export.add_argument(
+        "--to",
+        type=Path,
+        required=True,
+        metavar="FILE",
+        help="ending in .onnx (pip install 'metapbt[onnx]'), .pt2 (torch.export), .pt (TorchScript), or .yaml "
+        "(the schedule)",
+    )
+
+
+_EXPORTS = """\
+examples:
+  metapbt export results/lunar_lander/default/pb2/seed_0 --to policy.onnx
+  metapbt export results/lunar_lander/default/pb2/seed_0 --to policy.pt2
+  metapbt export results/lunar_lander/default/pb2/seed_0 --to schedule.yaml
+
+A policy takes a batch of observations as the environment gives them, and gives the most likely actions as it takes
+them, and logits or means. Each file is read again and compared with metapbt's own policy on 1,000 observations."""
 
 
 def _replay(parsed: argparse.Namespace) -> int:
@@ -88,6 +111,13 @@ def _video(parsed: argparse.Namespace) -> int:
     from metapbt.runs.video import write_video
 
     print(write_video(_agent(parsed), parsed.to, parsed.episodes, parsed.fps, parsed.steps))
+    return 0
+
+
+def _export(parsed: argparse.Namespace) -> int:
+    from metapbt.runs.run import load
+
+    print(load(parsed.run).export(parsed.to))
     return 0
 
 

@@ -54,7 +54,7 @@ def drive(
     try:
         resumed, given_up = _restore(directory, tuner)
         try:
-            _tell_start(plan, tuner, resumed, callbacks)
+            _tell_start(plan, tuner, executor, resumed, callbacks)
             with _warming_up(tuner, executor):
                 if resumed:
                     checkpoints.set_aside_damaged(tuner.history)
@@ -98,7 +98,7 @@ def _restore(directory: RunDirectory, tuner: Tuner) -> tuple[bool, Mapping[Ref, 
     return True, content.failures
 
 
-def _tell_start(plan: Plan, tuner: Tuner, resumed: bool, callbacks: Sequence[Callback]) -> None:
+def _tell_start(plan: Plan, tuner: Tuner, executor: Executor, resumed: bool, callbacks: Sequence[Callback]) -> None:
     size = tuner.population_size
     first = tuner.history.generation(0) or tuner.assignments
     start = RunStart(
@@ -116,6 +116,8 @@ def _tell_start(plan: Plan, tuner: Tuner, resumed: bool, callbacks: Sequence[Cal
         resumed=resumed,
         eras=plan.eras.count,
         architecture=tuner.space.architecture,
+        at_once=min(getattr(executor, "at_once", None) or size, size),
+        asynchronous=plan.asynchronous,
     )
     for callback in callbacks:
         callback.on_start(start)

@@ -6,9 +6,10 @@ were fortunate, shows when another agent trains on it from the start and nobody 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import yaml
@@ -20,6 +21,7 @@ from metapbt.files import write_text_atomically
 from metapbt.history import History, Record
 from metapbt.learners import LearnerSpec
 from metapbt.log import LOGGER, logging_to
+from metapbt.plain import same
 from metapbt.population.explorers.base import Explorer, Pending, Suggestion
 from metapbt.population.selection import Exploit, Selection
 from metapbt.population.tuner import Tuner
@@ -28,6 +30,7 @@ from metapbt.runs.lineage import lineage
 from metapbt.runs.loop import drive
 from metapbt.runs.mending import finished
 from metapbt.runs.plan import Plan
+from metapbt.runs.schedule import schedule_of
 from metapbt.runs.signals import one_line_errors, stoppable
 from metapbt.space import Hyperparameters, Space
 from metapbt.store.description import check_trained_by_a_run
@@ -75,9 +78,9 @@ def replay(run_dir: Path, seed: int | None = None, out: Path | None = None) -> R
     After a restart or a change of architecture that line begins with the birth of the new agent. Where it learned from
     a teacher then, the fresh one trains the same steps alone.
 
-    The directory holds ``schedule.yaml`` (the hyperparameters of each interval, and the environment steps that the
-    run's agent had after it) and what a run directory holds (``method`` is ``<method>_replay``, ``source`` is
-    ``replay``), but for ``config.yaml``, so that nothing takes it for a run.
+    The directory holds ``schedule.yaml`` (see ``metapbt.runs.schedule.write_schedule``) and what a run directory holds
+    (``method`` is ``<method>_replay``, ``source`` is ``replay``), but for ``config.yaml``, so that nothing takes it for
+    a run.
 
     Args:
         run_dir: a run directory, finished or not; nothing in it changes but for the new folder ``replay``.
@@ -111,7 +114,7 @@ def replay(run_dir: Path, seed: int | None = None, out: Path | None = None) -> R
             one_line_errors(directory.path, directory.log),
         ):
             directory.begin(None)
-            _keep_schedule(schedule, directory.path / "schedule.yaml")
+            _keep_schedule(schedule_of(info, history), directory.path / "schedule.yaml")
             if finished(plan, directory, info.metric, 1):
                 LOGGER.warning("%s is finished already: nothing to do", directory.path)
             else:
@@ -223,20 +226,16 @@ def _finished(directory: RunDirectory, original: RunInfo, began: int) -> Replay:
     return Replay(directory.path, history, done.test_return, original, began)
 
 
-def _keep_schedule(schedule: Sequence[Record], file: Path) -> None:
+def _keep_schedule(content: Mapping[str, Any], file: Path) -> None:
     """Write down what is replayed; where that is written already it must be the same."""
-    rows = [
-        {"generation": r.generation, "env_steps": r.env_steps, "hyperparameters": dict(r.hyperparameters)}
-        for r in schedule
-    ]
     if not file.exists():
-        write_text_atomically(file, yaml.safe_dump(rows, sort_keys=False))
+        write_text_atomically(file, yaml.safe_dump(content, sort_keys=False))
         return
     try:
         before = yaml.safe_load(file.read_text(encoding="utf-8"))
     except yaml.YAMLError as error:
         raise MetapbtError(f"{file} cannot be read: {one_line(error)}") from error
-    if before != rows:
+    if not same(before, content):
         raise MetapbtError(
             f"{file.parent} replays another schedule: the run has gone on since, or was replaced. "
             "Choose another seed, or remove that directory"

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from metapbt.learners.base import Policy
     from metapbt.population.tuner import Tuner
     from metapbt.runs.agent import Agent
+    from metapbt.runs.export import Exported
+    from metapbt.runs.schedule import Schedule
 
 
 @dataclass(frozen=True, repr=False)
@@ -140,6 +142,30 @@ class Run:
         """
         return self.agent().policy()
 
+    def export(self, file: str | Path) -> Exported | Schedule:
+        """Write the best agent, or its hyperparameter schedule, for other programs.
+
+        Args:
+            file: a policy ending in ``.onnx``, ``.pt2`` or ``.pt`` (see :func:`metapbt.runs.export.write_policy`), or a
+                schedule in ``.yaml`` or ``.yml`` (see :func:`metapbt.runs.schedule.write_schedule`).
+
+        Raises:
+            MetapbtError: the ending is unknown, what writes the file is not installed, there is no such policy, or what
+                was written is not what the agent says.
+            OSError: the file cannot be written.
+
+        Example:
+            >>> load("results/cart_pole/default/pb2/seed_0").export("policy.onnx")  # doctest: +SKIP
+        """
+        file = Path(file)
+        if file.suffix.lower() in (".yaml", ".yml"):
+            from metapbt.runs.schedule import write_schedule
+
+            return write_schedule(self.info, self.history, file)
+        from metapbt.runs.export import write_policy
+
+        return write_policy(self.agent(), file)
+
     def __repr__(self) -> str:
         tested = "" if self.test_return is None else f", test return {self.test_return:.2f}"
         return (
@@ -203,8 +229,13 @@ def _tuner_to_check(asked: RunPlan) -> Tuner:
     return asked.tuner(**nothing_remembered(asked))
 
 
-def run_config(config: DictConfig) -> Run:
-    """Train the population that a composed configuration asks for; see ``run``."""
+def run_config(config: DictConfig, place: str = "") -> Run:
+    """Train the population that a composed configuration asks for; see ``run``.
+
+    Args:
+        config: composed.
+        place: of the run among others, for the bar.
+    """
     leave_script()
     asked = RunPlan.of(config)
     plan, directory = asked.plan, RunDirectory(asked.plan.path)
@@ -220,7 +251,7 @@ def run_config(config: DictConfig) -> Run:
                 LOGGER.warning("%s is finished already: nothing to do", plan.path)
             else:
                 try:
-                    _train(asked, directory, heed)
+                    _train(asked, directory, heed, place)
                 except MetapbtError:
                     directory.refuse()
                     raise
@@ -229,10 +260,10 @@ def run_config(config: DictConfig) -> Run:
         directory.release()
 
 
-def _train(asked: RunPlan, directory: RunDirectory, heed: Callable[[], None]) -> None:
+def _train(asked: RunPlan, directory: RunDirectory, heed: Callable[[], None], place: str) -> None:
     # All that can be wrong with what was asked shows before anything is written, or removed.
     with closing(asked.plan.make_executor()) as executor:
-        callbacks = make_callbacks(asked.plan.callbacks)
+        callbacks = make_callbacks(asked.plan.callbacks, place)
         _check(asked)
         if explorer_class(asked.config["method"]["name"]).uses_memory:
             from metapbt.runs.remembering import Remembered

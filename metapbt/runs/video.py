@@ -9,6 +9,7 @@ import os
 import sys
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from ctypes.util import find_library
 from dataclasses import dataclass
 from fractions import Fraction
@@ -22,8 +23,10 @@ from metapbt.envs import get_environment, make_env
 from metapbt.envs.pictures import CHANNELS, channels_last, is_picture
 from metapbt.errors import MetapbtError, named, one_line
 from metapbt.files import atomic_file
+from metapbt.log import LOGGER
 from metapbt.plain import number, whole_number
 from metapbt.runs.agent import Agent, learners_code
+from metapbt.runs.progress import progress
 
 if TYPE_CHECKING:
     import gymnasium
@@ -76,11 +79,13 @@ class Video:
         played = ", ".join(
             f"{each.total:.2f} in {each.steps} steps{'' if each.ended else ' (cut)'}" for each in self.episodes
         )
-        return f"{self.path}: {self.agent}: return {played}"
+        inside = self.path.parent == self.agent.path  # which is said then
+        who = f"{self.agent.who} in {self.agent.where}" if inside else self.agent
+        return f"{self.path}: {who}: return {played}"
 
 
 def write_video(
-    agent: Agent, file: Path, episodes: int = 1, fps: float | None = None, most_steps: int = MOST_STEPS
+    agent: Agent, file: Path | None = None, episodes: int = 1, fps: float | None = None, most_steps: int = MOST_STEPS
 ) -> Video:
     """Let an agent play, and write what is to be seen: a frame of what each step led to, ``sum of steps`` in all.
 
@@ -88,7 +93,9 @@ def write_video(
 
     Args:
         agent: who plays; its ``seed`` is that of the first episode.
-        file: ending in ``.mp4`` (H.264), ``.gif``, or ``.webp`` (animated and lossless: of small pictures, half a GIF).
+        file: ending in ``.mp4`` (H.264), ``.gif``, or ``.webp`` (animated and lossless: of small pictures, half a GIF);
+            None for the place where the page looks for it, ``video.mp4`` in the run directory, or ``video.gif`` where
+            what writes MP4 is not installed.
         episodes: how many, one after another.
         fps: frames per second; None for as many as the environment says (a GIF: 50 at most).
         most_steps: of each episode; longer ones are cut.
@@ -98,6 +105,7 @@ def write_video(
             nobody, or the agent's checkpoint is gone.
         OSError: the file cannot be written.
     """
+    file = _usual_file(agent.path) if file is None else file
     writers = {".mp4": _write_mp4, ".gif": _write_gif, ".webp": _write_webp}
     ending = file.suffix.lower()
     if ending not in writers:
@@ -114,11 +122,27 @@ def write_video(
         if ending == ".gif":  # which counts hundredths of a second
             chosen = 100 / max(round(100 / (fps or min(stage.fps, _QUICKEST_GIF))), 1)
         played: list[Played] = []
-        with atomic_file(file) as temporary:
-            writers[ending](temporary, _frames(agent, stage, episodes, most_steps, played), chosen)
+        total = episodes * min(stage.longest, most_steps) if stage.longest else None
+        with progress("frames", total) as tell, atomic_file(file) as temporary:
+            frames = _told(_frames(agent, stage, episodes, most_steps, played), tell)
+            writers[ending](temporary, frames, chosen)
         return Video(file, agent, tuple(played), chosen)
     finally:
         stage.close()
+
+
+def _usual_file(run: Path) -> Path:
+    with suppress(MetapbtError):
+        _av()
+        return run / "video.mp4"
+    LOGGER.warning("writing a GIF, for MP4 needs PyAV: pip install 'metapbt[video]'")
+    return run / "video.gif"
+
+
+def _told(frames: Iterator[Frame], tell: Callable[[int], None]) -> Iterator[Frame]:
+    for count, frame in enumerate(frames, 1):
+        yield frame
+        tell(count)
 
 
 class _Stage:
@@ -145,6 +169,8 @@ class _Stage:
             env.close()
             env = make_env(name, render_mode="rgb_array", **context)
         self.env: gymnasium.Env[Any, Any] = env
+        #: Steps of an episode at most; None where the environment knows no end.
+        self.longest = None if env.spec is None else env.spec.max_episode_steps
         self.fps = float(env.metadata.get("render_fps") or _FPS)
 
     def frame(self, observation: Any) -> Frame:

@@ -23,11 +23,8 @@ def train_sweep(arguments: Sequence[str]) -> int:
     """
     from metapbt.study.command import jobs_argument, run_and_tell
 
-    parser = argparse.ArgumentParser(prog="metapbt run", add_help=False)
-    parser.add_argument("--multirun", "-m", action="store_true")
-    parser.add_argument("--config-dir", "-cd", type=Path)
+    parser = _parser()
     jobs_argument(parser)
-    parser.add_argument("overrides", nargs="*")
     found = parser.parse_intermixed_args(arguments)
     if not found.multirun:
         raise MetapbtError("--jobs N trains N runs of a sweep at a time: add --multirun")
@@ -49,11 +46,8 @@ def read_sweep(overrides: Sequence[str], config_dir: Path | None = None) -> Stud
     Raises:
         MetapbtError: one is wrong, or two runs would share a directory.
     """
-    asked = parsed(overrides, config_dir)
-    fixed = [str(override.input_line) for override in asked if not override.is_sweep_override()]
-    params = parsed(sweep_of(fixed, config_dir), config_dir)
     option = [] if config_dir is None else [f"--config-dir={config_dir}"]
-    runs = planned("", [(*option, *words) for words in product([*params, *asked])])
+    runs = planned("", [(*option, *words) for words in _each_run(overrides, config_dir)])
     check_distinct("", runs)
     learns = [_learns_here(run, runs) for run in runs]
     blocks = itertools.groupby(range(len(runs)), lambda place: place if learns[place] else -1)
@@ -64,6 +58,30 @@ def read_sweep(overrides: Sequence[str], config_dir: Path | None = None) -> Stud
         for place, (name, part) in enumerate(zip(names, parts, strict=True))
     ]
     return Study("sweep", runs[0].path.parents[3], tuple(groups))
+
+
+def size_of_sweep(arguments: Sequence[str]) -> int | None:
+    """How many runs a sweep has, as behind ``metapbt run``; None where the arguments are for Hydra to refuse."""
+    try:
+        found, _ = _parser().parse_known_intermixed_args(arguments)
+        return len(_each_run(found.overrides, found.config_dir))
+    except (MetapbtError, SystemExit, argparse.ArgumentError):
+        return None
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="metapbt run", add_help=False, exit_on_error=False)
+    parser.add_argument("--multirun", "-m", action="store_true")
+    parser.add_argument("--config-dir", "-cd", type=Path)
+    parser.add_argument("overrides", nargs="*")
+    return parser
+
+
+def _each_run(overrides: Sequence[str], config_dir: Path | None) -> list[tuple[str, ...]]:
+    """The overrides of each run."""
+    asked = parsed(overrides, config_dir)
+    fixed = [str(override.input_line) for override in asked if not override.is_sweep_override()]
+    return product([*parsed(sweep_of(fixed, config_dir), config_dir), *asked])
 
 
 def _learns_here(run: StudyRun, runs: Sequence[StudyRun]) -> bool:

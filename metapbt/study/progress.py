@@ -6,9 +6,10 @@ import sys
 from contextlib import suppress
 from types import TracebackType
 
-from rich import progress as rich
 from rich.console import Console
+from rich.progress import TextColumn
 
+from metapbt.callbacks.bar import TwoLines, bar_column, whole
 from metapbt.callbacks.log import duration
 from metapbt.log import counted
 from metapbt.store.run_directory import RunDirectory
@@ -26,18 +27,17 @@ class Progress:
     def __init__(self, study: Study, done: int) -> None:
         self._total, self._done, self._wrong = len(study.runs), done, 0
         console = Console(stderr=True)
-        self._bar = rich.Progress(
-            rich.TextColumn("{task.description}"),
-            rich.BarColumn(bar_width=None),
-            rich.MofNCompleteColumn(),
-            rich.TextColumn("{task.fields[said]}"),
+        self._bar = TwoLines(
+            bar_column(),
+            TextColumn("{task.completed} of {task.total} runs", table_column=whole()),
+            TextColumn("{task.fields[left]}", table_column=whole()),
             console=console,
             disable=not console.is_terminal,
             transient=True,
             expand=True,
             redirect_stdout=sys.stdout.isatty(),  # what is not shown on the terminal goes its own way
         )
-        self._task = self._bar.add_task(study.name, total=self._total, completed=done, said="runs")
+        self._task = self._bar.add_task(study.name, total=self._total, completed=done, said="starting", left="")
 
     def __enter__(self) -> Progress:
         self._bar.start()
@@ -55,10 +55,10 @@ class Progress:
 
     def update(self, running: int, elsewhere: int, left: float | None) -> None:
         """How many runs train, here and elsewhere, and for how many seconds it goes on."""
-        parts = [f"runs, {running} running", *([f"{elsewhere} elsewhere"] if elsewhere else [])]
+        parts = [f"{running} running", *([f"{elsewhere} elsewhere"] if elsewhere else [])]
         parts += [f"{self._wrong} failed"] if self._wrong else []
-        parts.append("time left unknown yet" if left is None else f"{duration(left)} left")
-        self._bar.update(self._task, completed=self._done, said=", ".join(parts))
+        time = "time left unknown yet" if left is None else f"{duration(left)} left"
+        self._bar.update(self._task, completed=self._done, said=", ".join(parts), left=time)
 
     def started(self, run: StudyRun, cores: int, share: float | None) -> None:
         """A run begins, or goes on."""

@@ -18,6 +18,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from metapbt.config import compose
 from metapbt.errors import MetapbtError, one_line
 from metapbt.execution.ray_actor import Home
 from metapbt.execution.ray_connection import Connection as RayConnection
@@ -50,7 +51,7 @@ def run_on_ray(study: Study, again: str, jobs: int | None = None, only_failed: b
         Interrupted: Ctrl-C or SIGTERM; everything finished is saved.
     """
     ray = import_ray("cluster=ray")
-    connection = RayConnection(_address(study), "cluster=ray", "cluster.address")
+    connection = RayConnection(compose(study.runs[0].overrides).cluster.address, "cluster=ray", "cluster.address")
     try:
         nodes = [node for node in ray.nodes() if node["Alive"]]
         cores = [int(node["Resources"].get("CPU", 0)) for node in nodes]
@@ -68,13 +69,6 @@ def run_on_ray(study: Study, again: str, jobs: int | None = None, only_failed: b
         return run_study(study, again, jobs, only_failed, sum(cores), runner, max(cores))
     finally:
         connection.close()
-
-
-def _address(study: Study) -> str | None:
-    asked = [text.partition("=")[2] for run in study.runs for text in run.overrides if "cluster.address=" in text]
-    if not asked:
-        return "auto"
-    return None if asked[-1] in ("null", "") else asked[-1]
 
 
 def _check_seen(ray: Any, nodes: Sequence[str], folder: Path) -> None:

@@ -122,7 +122,7 @@ def test_an_evaluation_is_the_mean_of_single_episodes(env, normalise):
             observation, reward, terminated, truncated, _ = single.step(action if discrete else np.clip(action, -1, 1))
             total, over = total + float(reward), terminated or truncated
         returns.append(total)
-    policy = PPOPolicy(actor, normaliser, envs.action_space)
+    policy = PPOPolicy(actor, normaliser, envs.observation_space, envs.action_space)
     assert evaluation.episode_returns(envs, policy, 11) == pytest.approx(returns, rel=1e-6)
 
 

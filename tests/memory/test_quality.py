@@ -28,7 +28,9 @@ def memory(*bests):
 
 
 def test_held_out_contexts_say_what_memory_is_worth():
-    related = held_out_quality(memory(0.3, 0.5, 0.7), SPACE)
+    told = []
+    related = held_out_quality(memory(0.3, 0.5, 0.7), SPACE, told=lambda *how_far: told.append(how_far))
+    assert told == [(number, 11) for number in [*range(1, 9), 8, 9, 10]]  # two kernels with four models, three contexts
     assert [quality.context for quality in related] == [Context({"best": best}) for best in (0.3, 0.5, 0.7)]
     assert np.mean([q.memory.rank_correlation for q in related]) > 0.7
     assert np.mean([q.memory.density for q in related]) > np.mean([q.alone.density for q in related])

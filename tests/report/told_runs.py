@@ -52,7 +52,7 @@ def told(
     return load(path)
 
 
-def memory_of(shifts: tuple[float, ...] = (0.3, 0.45, 0.6), target: float = 0.5) -> Memory:
+def memory_of(shifts: tuple[float, ...] = (0.4, 0.6), target: float = 0.5) -> Memory:
     """Random search on other shifts."""
     sources = [
         SourceRun(Context({"shift": shift}), told(None, "random", shift, seed=place, generations=6).history)

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from test_runs import records, same
 
 import metapbt
@@ -179,6 +180,9 @@ def test_a_replay_of_a_distilled_agent_trains_what_came_after_its_birth_alone(sp
     assert [record.env_steps for record in found.history] == [record.env_steps - 30 for record in schedule]
     assert [r.hyperparameters for r in found.history] == [r.hyperparameters for r in schedule]
     assert all(record.teacher is None for record in found.history)
+    kept = yaml.safe_load((found.path / "schedule.yaml").read_text())
+    assert (kept["born_after"], kept["intervals"][0]["start"]) == (30, 0)
+    assert [interval["end"] for interval in kept["intervals"]] == [record.env_steps - 30 for record in schedule]
     assert "counts on from its teacher's 30 steps" in (found.path / "run.log").read_text()
     again = replay(run.path)
     assert again.comparison == found.comparison, "also where it is finished already"

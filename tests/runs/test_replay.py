@@ -140,9 +140,10 @@ def test_a_replay_leaves_a_result_like_that_of_a_run(run):
     assert set(frame["run_id"]) == {"quadratic/optimum_shift=0.25/pbt/seed_3/replay/seed_3"}
     assert frame["generation"].tolist() == list(range(10))
     assert frame["parent"].tolist()[1:] == [0] * 9  # it goes on from itself, with other hyperparameters
-    schedule = yaml.safe_load((result.path / "schedule.yaml").read_text())
-    assert [row["hyperparameters"] for row in schedule] == [r.hyperparameters for r in lineage(run.history)]
-    assert [(row["generation"], row["env_steps"]) for row in schedule] == [(g, 4 * (g + 1)) for g in range(10)]
+    intervals = yaml.safe_load((result.path / "schedule.yaml").read_text())["intervals"]
+    assert [each["hyperparameters"] for each in intervals] == [r.hyperparameters for r in lineage(run.history)]
+    found = [(each["generation"], each["start"], each["end"]) for each in intervals]
+    assert found == [(g, 4 * g, 4 * (g + 1)) for g in range(10)]
     assert [path.name for path in (result.path / "checkpoints").iterdir()] == ["generation_9_member_0.npz"]
 
 

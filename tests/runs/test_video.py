@@ -97,6 +97,76 @@ def test_a_gif_can_be_read_by_others():
     assert read("agent.gif")[0].shape == (len(milliseconds("agent.gif")), 400, 600, 3)
 
 
+@pytest.mark.parametrize("name", ["agent.mp4", "agent.gif", "agent.webp"])
+def test_every_kind_of_video_has_as_many_frames_as_steps_when_read_again(name, monkeypatch):
+    """Frames that all differ: pictures that are the same are put together in a GIF or WebP."""
+    run, drawn = run_of("cart_pole"), iter(np.arange(100, dtype=np.uint8))
+    monkeypatch.setattr(
+        "gymnasium.envs.classic_control.CartPoleEnv.render", lambda self: np.full((64, 64, 3), 2 * next(drawn))
+    )
+    (played,) = write_video(run.agent(seed=3), Path(name), most_steps=25).episodes
+    if name.endswith(".mp4"):
+        pytest.importorskip("av", reason="MP4 needs the extra video")
+        assert len(read(name)[0]) == played.steps > 5
+    else:
+        with Image.open(name) as image:
+            assert image.n_frames == played.steps > 5
+            greys = [np.asarray(frame.convert("L"))[0, 0] for frame in ImageSequence.Iterator(image)]
+        np.testing.assert_allclose(greys, 2 * np.arange(played.steps), atol=1)
+
+
+@pytest.mark.parametrize("with_av", [True, False])
+def test_without_a_name_the_video_is_in_the_run_directory_and_nobody_minds(with_av, monkeypatch, capsys, caplog):
+    if with_av:
+        pytest.importorskip("av", reason="MP4 needs the extra video")
+    else:
+        monkeypatch.setitem(sys.modules, "av", None)
+    overrides = ["env=cart_pole", *QUICK, "results_dir=own"]
+    run = metapbt.run([*overrides, "budget.steps=500"])
+    capsys.readouterr()
+    assert main(["video", str(run.path), "--steps", "5"]) == 0
+    out = capsys.readouterr().out
+    file = run.path / ("video.mp4" if with_av else "video.gif")
+    who = f"member {run.best.member} after {run.best.env_steps} steps"
+    assert out == f"{file}: {who} in cart_pole default: return 5.00 in 5 steps (cut)\n"
+    said = [record.getMessage() for record in caplog.records if "GIF" in record.getMessage()]
+    assert said == ([] if with_av else ["writing a GIF, for MP4 needs PyAV: pip install 'metapbt[video]'"])
+    assert file.stat().st_size > 1000
+    assert main(["data", "check", "own"]) == 0
+    before = file.read_bytes()
+    for name in ("DONE", "records.parquet"):  # as if it had been stopped before its end
+        (run.path / name).unlink()
+    again = metapbt.run([*overrides, "budget.steps=500"])
+    assert again.test_return == run.test_return
+    assert file.read_bytes() == before
+    assert main(["data", "check", "own"]) == 0
+
+
+def test_videos_and_evaluations_show_how_far_they_are_on_a_terminal(monkeypatch):
+    """What a terminal of 80 columns gets, and nothing of it stays."""
+    import io
+
+    import rich.console
+
+    run = run_of("cart_pole")
+    for do, what in (
+        (lambda: write_video(run.agent(seed=3), Path("agent.gif"), most_steps=9), "frames"),
+        (lambda: run.agent(seed=3).evaluate(3), "episodes"),
+    ):
+        shown_there = io.StringIO()
+        console = rich.console.Console
+        monkeypatch.setattr(
+            "rich.console.Console",
+            lambda stderr, console=console, there=shown_there: console(file=there, force_terminal=True, width=80),
+        )
+        do()
+        monkeypatch.setattr("rich.console.Console", console)
+        lines = [re.sub(r"\x1b\[[?\d;]*[a-zA-Z]", "", line) for line in re.split(r"[\r\n]", shown_there.getvalue())]
+        assert any(line.startswith(what) for line in lines)
+        assert max(map(len, lines)) <= 80
+        assert not lines[-1].strip()
+
+
 def test_what_is_asked_for_shows(capsys):
     path = str(run_of("cart_pole").path)
     assert main(["video", path, "--to", "a.gif", "context.pole_length=2.0", "--steps", "7", "--fps", "10"]) == 0

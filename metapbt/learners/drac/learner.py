@@ -169,10 +169,10 @@ class DrACLearner:
 
     def policy(self, state: State, hyperparameters: Hyperparameters) -> Policy:
         """The trained agent."""
-        return DrACPolicy(self._trained(state), self._spaces[1])
+        return DrACPolicy(self._trained(state), *self._spaces)
 
     def _evaluate(self, seer: Seer, seed: int, episodes: int) -> float:
-        return mean_return(self._envs, DrACPolicy(seer, self._spaces[1]), seed, episodes, self.sampled_evaluation)
+        return mean_return(self._envs, DrACPolicy(seer, *self._spaces), seed, episodes, self.sampled_evaluation)
 
     def _trained(self, state: State) -> Seer:
         return Seer(restored(self._architecture, state).to(self._device), self._architecture.actions)

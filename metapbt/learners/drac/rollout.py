@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import copy
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from gymnasium import spaces
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from metapbt.envs.batches import EnvBatch, Episodes, Observations, Seeds
 from metapbt.learners.drac.actions import Actions
@@ -17,6 +18,7 @@ from metapbt.learners.drac.network import ActorCritic
 from metapbt.learners.evaluation import BatchPolicy
 from metapbt.learners.intervals import environment_actions
 from metapbt.learners.normalise import RewardNormaliser
+from metapbt.learners.portable import Acting, Portable
 
 Floats = NDArray[np.float32]
 
@@ -140,11 +142,12 @@ class DrACPolicy(BatchPolicy):
 
     Args:
         seer: its network.
+        observation_space: of the environment's observations.
         space: of its actions.
     """
 
-    def __init__(self, seer: Seer, space: spaces.Discrete | spaces.Box) -> None:
-        super().__init__(space)
+    def __init__(self, seer: Seer, observation_space: spaces.Box, space: spaces.Discrete | spaces.Box) -> None:
+        super().__init__(observation_space, space)
         self._seer = seer
 
     def outputs(self, observations: Observations, rngs: Sequence[np.random.Generator] | None) -> NDArray[Any]:
@@ -153,3 +156,32 @@ class DrACPolicy(BatchPolicy):
         noise = None if rngs is None else torch.stack([actions.noise(rng) for rng in rngs])
         drawn: NDArray[Any] = actions.draw(outputs, noise).numpy()
         return drawn
+
+    def portable(self) -> Portable:
+        """The encoder with the policy's head, from bytes where observations are pictures."""
+        seer = self._seer
+        scores = _PolicyAlone(copy.deepcopy(seer.network).to("cpu"))
+
+        def ours(inputs: Mapping[str, NDArray[Any]]) -> tuple[NDArray[Any], NDArray[Any]]:
+            observations = inputs["observation"]
+            return self.actions(observations), seer(observations)[0].numpy()[:, : seer.actions.heads]
+
+        return Portable(
+            Acting(scores, self.space),
+            {"observation": self.observation_space},
+            "mean" if seer.actions.deviations else "logits",
+            ours,
+        )
+
+
+class _PolicyAlone(nn.Module):
+    """A network without its value and without deviations."""
+
+    def __init__(self, network: ActorCritic) -> None:
+        super().__init__()
+        self.encoder, self.policy = network.encoder, network.policy
+
+    def forward(self, observation: Tensor) -> Tensor:
+        """(batch, *observation) as environments give it to (batch, heads)."""
+        outputs: Tensor = self.policy(self.encoder(seen(observation)))
+        return outputs

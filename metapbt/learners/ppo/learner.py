@@ -221,7 +221,7 @@ class PPOLearner:
     def policy(self, state: State, hyperparameters: Hyperparameters) -> PPOPolicy:
         """The trained agent, which normalises observations where the learner does."""
         network, observations = self._trained(state, hyperparameters)
-        return PPOPolicy(actor_of(network, restored(network, state)), observations, self._spaces.action_space)
+        return PPOPolicy(actor_of(network, restored(network, state)), observations, *self._spaces)
 
     def _offered(self, teacher: Teacher | None) -> State | None:
         return teacher.state if teacher is not None and self.distillation.offer_moments else None

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from gymnasium import spaces
@@ -16,6 +16,9 @@ from metapbt.learners.intervals import environment_actions
 from metapbt.learners.normalise import ObservationNormaliser, RewardNormaliser, RunningMoments
 from metapbt.learners.ppo.network import Actor, Floats
 from metapbt.learners.ppo.update import Rollout
+
+if TYPE_CHECKING:
+    from metapbt.learners.portable import Portable
 
 
 class Runner:
@@ -130,21 +133,47 @@ class PPOPolicy(BatchPolicy):
     Args:
         actor: its network.
         normalise: its observations; None leaves them as they are.
+        observation_space: of the environment's observations.
         space: of its actions.
     """
 
     def __init__(
-        self, actor: Actor, normalise: ObservationNormaliser | None, space: spaces.Discrete | spaces.Box
+        self,
+        actor: Actor,
+        normalise: ObservationNormaliser | None,
+        observation_space: spaces.Box,
+        space: spaces.Discrete | spaces.Box,
     ) -> None:
-        super().__init__(space)
+        super().__init__(observation_space, space)
         self._actor, self._normalise = actor, normalise
 
     def outputs(self, observations: Observations, rngs: Sequence[np.random.Generator] | None) -> NDArray[Any]:
         """The policy network's."""
+        noise = None if rngs is None else np.stack([self._actor.noise(rng) for rng in rngs])
+        return self._actor.act(self._inputs(observations), noise)
+
+    def portable(self) -> Portable:
+        """The policy network behind its normalisation, in PyTorch; compared with NumPy's."""
+        from metapbt.learners.portable import Acting, Portable
+        from metapbt.learners.ppo.portable import Perceptron
+
+        network, parameters = self._actor.network, self._actor.parameters
+
+        def ours(inputs: Mapping[str, NDArray[Any]]) -> tuple[NDArray[Any], NDArray[Any]]:
+            observations = inputs["observation"]
+            scores = network.outputs_for(np, parameters, self._inputs(observations))
+            return self.actions(observations), scores
+
+        return Portable(
+            Acting(Perceptron(network, parameters, self._normalise), self.space),
+            {"observation": self.observation_space},
+            "mean" if network.continuous else "logits",
+            ours,
+        )
+
+    def _inputs(self, observations: Observations) -> Floats:
         inputs = flat(observations)
-        if self._normalise is not None:
-            inputs = self._normalise(inputs)
-        return self._actor.act(inputs, None if rngs is None else np.stack([self._actor.noise(rng) for rng in rngs]))
+        return inputs if self._normalise is None else self._normalise(inputs)
 
 
 def check_vectors(env: str, space: spaces.Box) -> None:

@@ -30,6 +30,7 @@ from metapbt.learners.corners import Trial, check_corners
 from metapbt.learners.devices import torch_device
 from metapbt.learners.intervals import episodes_in, episodes_state, longest_rollout, warn_if_anew, warn_if_cut
 from metapbt.learners.sb3.arguments import algorithm_called, arguments_of, check_names
+from metapbt.learners.sb3.policy import SB3Policy
 from metapbt.learners.sb3.replay import end_episodes, restore_replay
 from metapbt.learners.sb3.state import restore, restore_noise, state_of
 from metapbt.learners.sb3.trial import TRIED_STEPS, Still, for_few_steps
@@ -124,7 +125,7 @@ class SB3Learner:
 
     def policy(self, state: State, hyperparameters: Hyperparameters) -> Policy:
         """The trained agent."""
-        return _SB3Policy(self._trained(state, hyperparameters))
+        return SB3Policy(self._trained(state, hyperparameters))
 
     def _trained(self, state: State, hyperparameters: Hyperparameters) -> Any:
         model = self._build(hyperparameters)
@@ -228,26 +229,6 @@ class SB3Learner:
     def _device(self) -> torch.device:
         """Where to train: Stable-Baselines3 would silently take the CPU where there is no such GPU."""
         return torch_device(self.device)
-
-
-class _SB3Policy:
-    """A trained agent."""
-
-    def __init__(self, model: BaseAlgorithm) -> None:
-        self._model = model
-
-    def act(self, observation: Any, rng: np.random.Generator | None = None) -> Any:
-        """The most likely action for one observation, or one drawn by ``rng``: an integer, or an array of the box.
-
-        DQN has no distribution to draw from.
-        """
-        if rng is None or isinstance(self._model, DQN):
-            action = self._model.predict(observation, deterministic=True)[0]
-        else:
-            with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(int(rng.integers(2**31)))
-                action = self._model.predict(observation, deterministic=False)[0]
-        return action if action.ndim else int(action)
 
 
 class _Interval(BaseCallback):

@@ -40,7 +40,7 @@ def draw_importance(data: pd.DataFrame) -> Figure:
     panels[0].set_yticks(range(len(names)), names)
     panels[0].set_ylim(len(names) - 0.5, -0.5)
     low, high = float(data["low"].fillna(0.0).min()), float(data["high"].fillna(0.0).max())
-    panels[0].set_xlim(min(0.0, low), max(high * 1.05, 0.1))
+    panels[0].set_xlim(min(0.0, low), high * 1.05 if high > 0 else 1.0)
     panels[0].xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     figure.supxlabel("share of the variance that hangs on it (95% interval)", fontsize=8.5)
     return figure

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
@@ -16,6 +16,7 @@ from metapbt.store.table import HYPERPARAMETER
 
 MEAN_COLORS, DEVIATION_COLORS = "viridis", "cividis"  # both told apart without colour
 LEVELS = 12
+FLAT = 1e-3  # of its size: what varies less says nothing about these two
 SUGGESTED = "#d55e00"
 QUANTITIES = {"mean": MEAN_COLORS, "deviation": DEVIATION_COLORS}
 
@@ -32,23 +33,31 @@ def draw_landscape(view: pd.DataFrame, tried: pd.DataFrame) -> Figure:
     panels = figure.subplots(len(models), len(QUANTITIES), squeeze=False, sharex=True, sharey=True)
     for column, (quantity, colors) in enumerate(QUANTITIES.items()):
         for row, model in enumerate(models):
-            axes, here = panels[row, column], view[view["model"] == model]
-            grid = here.pivot(index="y", columns="x", values=quantity)
-            scale = _scale(here[quantity])
-            levels = np.linspace(scale.vmin or 0.0, scale.vmax or 1.0, LEVELS + 1)
-            drawn = axes.contourf(
-                grid.columns.to_numpy(dtype=float), grid.index.to_numpy(dtype=float), grid.to_numpy(), levels,
-                cmap=colors, norm=scale,
-            )  # fmt: skip
-            bar = figure.colorbar(drawn, ax=axes, ticks=MaxNLocator(4))
-            bar.ax.tick_params(labelsize=7.5)
-            bar.set_label("change of return" if here["unit"].iloc[0] == CHANGE else "standard score", fontsize=7.5)
+            axes = panels[row, column]
+            _draw_surface(figure, axes, view[view["model"] == model], quantity, colors)
             _draw_points(axes, view, tried)
             axes.set_title(f"{model}: {quantity}", loc="left")
             axes.grid(visible=False)
     _label(panels, view)
     figure.legend(handles=_key(tried), loc="outside lower center", ncols=3)
     return figure
+
+
+def _draw_surface(figure: Figure, axes: Axes, here: pd.DataFrame, quantity: str, colors: str) -> None:
+    grid = here.pivot(index="y", columns="x", values=quantity)
+    low, high = float(here[quantity].min()), float(here[quantity].max())
+    unit = "change of return" if here["unit"].iloc[0] == CHANGE else "standard score"
+    x, y = (labels.to_numpy(dtype=float) for labels in (grid.columns, grid.index))
+    if high - low <= FLAT * max(abs(low), abs(high)):
+        axes.set_facecolor(mpl.colormaps[colors](0.5))
+        axes.set(xlim=(x.min(), x.max()), ylim=(y.min(), y.max()))
+        box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8}
+        axes.text(0.5, 0.5, f"{unit} {low:.3g}\nwherever", transform=axes.transAxes, ha="center", fontsize=8, bbox=box)
+        return
+    levels = np.linspace(low, high, LEVELS + 1)
+    bar = figure.colorbar(axes.contourf(x, y, grid.to_numpy(), levels, cmap=colors), ax=axes, ticks=MaxNLocator(4))
+    bar.ax.tick_params(labelsize=7.5)
+    bar.set_label(unit, fontsize=7.5)
 
 
 def _draw_points(axes: Axes, view: pd.DataFrame, tried: pd.DataFrame) -> None:
@@ -86,8 +95,3 @@ def _label(panels: np.ndarray, view: pd.DataFrame) -> None:
         if view.attrs["log"][place]:
             for axes in panels.flat:
                 (axes.set_xscale if name == "x" else axes.set_yscale)("log")
-
-
-def _scale(values: pd.Series) -> Normalize:
-    low, high = float(values.min()), float(values.max())
-    return Normalize(low, high if high > low else low + max(abs(low), 1.0) * 1e-6)

@@ -39,7 +39,7 @@ def draw_memory(view: MemoryView) -> Figure:
     places = range(len(contexts))
     sources.barh(places, contexts["rows"], color=MISSING_GREY, label="in memory")
     sources.barh(places, contexts["used"], color=USED, height=0.4, label="behind the last choice")
-    sources.set_yticks(places, contexts.index, fontsize=8)
+    sources.set_yticks(places, contexts.index, fontsize=8, parse_math=False)  # contexts of others are no formulas
     sources.set_ylim(max(len(contexts), 1) - 0.5, -0.5)
     sources.set_xlabel("intervals")
     sources.grid(visible=False, axis="y")

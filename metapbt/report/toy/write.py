@@ -11,6 +11,7 @@ from metapbt.report.figures.style import figure_style, save_figure
 from metapbt.report.toy.animation import mp4_possible, write_animation
 from metapbt.report.toy.figures import draw_history, draw_trajectories
 from metapbt.report.toy.trajectories import ENV, trajectories
+from metapbt.report.waiting import Told, waiting
 from metapbt.store.results import OnProblem, RunInfo, find_runs, read_history, warn
 
 MAX_RUNS = 12
@@ -42,7 +43,15 @@ def write_toy_figures(results: Path, out: Path | None = None, on_problem: OnProb
             f"{results} holds {len(runs)} runs of env={ENV}, and figures compare at most {MAX_RUNS}: "
             "name a directory with fewer"
         )
-    shown = [trajectories(run) for run in runs]
+    with waiting("drawing") as told:
+        return _draw(results, out, runs, told)
+
+
+def _draw(results: Path, out: Path, runs: Sequence[RunInfo], told: Told) -> list[Path]:
+    shown = []
+    for number, run in enumerate(runs):
+        told(number, 3 * len(runs))  # an animation takes about as long as two runs computed anew
+        shown.append(trajectories(run))
     titles = _titles([run.path.relative_to(results).parts for run in runs], [run.name for run in runs])
     written: list[Path] = []
     with figure_style():
@@ -52,7 +61,8 @@ def write_toy_figures(results: Path, out: Path | None = None, on_problem: OnProb
         }.items():
             save_figure(figure, out, name, ("png", "pdf"))
             written += [out / f"{name}.png", out / f"{name}.pdf"]
-        for of_run, title in zip(shown, titles, strict=True):
+        for number, (of_run, title) in enumerate(zip(shown, titles, strict=True)):
+            told(len(runs) + 2 * number, 3 * len(runs))
             if of_run.copies:
                 # A run directory that is named itself is below itself by nothing.
                 below = of_run.run.path.relative_to(results)
