@@ -1,4 +1,4 @@
-"""How large the page is, how long it takes to be made, and how long the live page's refresh takes, at 300 runs.
+"""How large the page is, how long it and the live page's refresh take to be made, in processor time, at 300 runs.
 
 Run with: python benchmarks/page.py [--runs 300] [--members 8] [--generations 50]
 """
@@ -42,7 +42,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         results = Path(folder)
         rng = np.random.default_rng(0)
-        running = [write_run(results, number, asked.members, asked.generations, rng) for number in range(asked.runs)][-1]
+        running = [write_run(results, number, asked.members, asked.generations, rng) for number in range(asked.runs)][
+            -1
+        ]
         rows = [*page(results), *refreshes(results, running, asked.members, rng)]
     table = Table(title=f"{asked.runs} runs of {asked.members} members, {asked.generations} generations")
     table.add_column("what")
@@ -114,7 +116,8 @@ def write_run(results: Path, number: int, members: int, generations: int, rng: n
     directory = RunDirectory(path)
     last = seed == 9 and place == CONTEXTS * len(METHODS) - 1
     if last:
-        directory.journal.begin({member: {"kind": "start", "hyperparameters": {}, "source": "random"} for member in (0, 1)})
+        start = {"kind": "start", "hyperparameters": {}, "source": "random"}
+        directory.journal.begin(dict.fromkeys(range(members), start))
         directory.journal.append(generation_of(0, members, rng), {})
         return path
     records = [record for generation in range(generations) for record in generation_of(generation, members, rng)]

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import base64
-import gzip
-import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from browser import Tab, chromium, violations
+from page_data import data_of
 from synthetic_results import SyntheticRun, make_run, realistic_runs, store_runs
 
 from metapbt.report.groups import group_read_runs
@@ -46,20 +45,6 @@ def lively(run: SyntheticRun) -> SyntheticRun:
     frame["parent"] = frame["parent"].mask(copied, 0)
     frame["hp.clip"] = frame["hp.clip"] + 0.02 * frame["generation"] * copied
     return info, frame
-
-
-def data_of(page: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What the page holds: the overview, and the runs."""
-    html = page.read_text(encoding="utf-8")
-    overview, runs = (
-        re.search(rf'<script id="metapbt-{name}"[^>]*>(.*?)</script>', html, re.DOTALL)[1]  # type: ignore[index]
-        for name in ("overview", "runs")
-    )
-
-    def unpacked(text: str) -> dict[str, Any]:
-        return json.loads(gzip.decompress(base64.b64decode(text)))
-
-    return unpacked(overview), {name: unpacked(text) for name, text in json.loads(runs).items()}
 
 
 @pytest.fixture(scope="module")

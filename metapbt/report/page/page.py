@@ -59,6 +59,7 @@ def render_page(overview: Plain | None = None, runs: Mapping[str, Plain] | None 
     )
     return environment.get_template("page.html.jinja").render(
         live=overview is None,
+        groups=[] if overview is None else overview["groups"],
         policy=(
             f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src 'self' data:; "
             "media-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'"
