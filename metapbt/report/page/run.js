@@ -108,7 +108,7 @@ class RunView {
             ...only(found, (row) => row.best, "datum.best", { mark: { type: "line", strokeWidth: 3, aria: false, interpolate, clip: true }, encoding: { color: { value: "currentColor" }, opacity: { value: 0.75 }, order: { field: "x" } } }),
             ...only(found, (row) => row.mark, "datum.mark != null", { mark: { type: "point", filled: true, size: 44, opacity: 1, clip: true },
               encoding: { shape: { field: "mark", type: "nominal", scale: { domain: ["copy", "restart", "failed"], range: ["triangle-up", "square", "cross"] }, legend: null } } }),
-            { params: [nearest, ...zoomed()], mark: { type: "point", filled: true, size: 50, clip: true, aria: false },
+            { params: [nearest, ...(type === "quantitative" ? zoomed() : [])], mark: { type: "point", filled: true, size: 50, clip: true, aria: false },
               encoding: { opacity: { condition: { param: "near", empty: false, value: 1 }, value: 0 } } },
           ],
         };
@@ -257,7 +257,7 @@ class Player {
       const place = `${each.x.toPrecision(3)} ${each.y.toPrecision(3)}`;
       const below = places.get(place);
       each.label = below ? `${below.label},${each.m}` : String(each.m);
-      if (below) below.label = "";
+      if (below) [below.label, each.size] = ["", 380];
       places.set(place, each);
     }
     return found;
