@@ -10,7 +10,7 @@ demo: .venv/ready
 	PATH="$(CURDIR)/$(BIN):$$PATH" ./demo.sh $(ENV)
 
 # All but the fuzzers, which have a command of their own below.
-test: .venv/ready
+test: .venv/ready .venv/chromium
 	$(BIN)/python -m pytest --numprocesses auto --dist worksteal --ignore=tests/fuzz
 
 # What make test shows with fewer seeds and kills, at length, and what takes longest.
@@ -90,6 +90,14 @@ bench: .venv/ready
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[procgen]"
 	@$(BIN)/python -c 'import ctypes; [ctypes.CDLL(name) for name in ("libGL.so.1", "libgthread-2.0.so.0")]' 2>/dev/null || \
 	  { apt-get update --quiet && apt-get install --quiet --yes --no-install-recommends libgl1 libglib2.0-0; }
+	touch $@
+
+# A browser for the tests of the report's page, from Debian or Ubuntu; where it cannot be had these tests are skipped.
+.venv/chromium: .venv/ready
+	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || \
+	  { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update --quiet && \
+	    apt-get install --quiet --yes --no-install-recommends chromium; } || \
+	  echo "no Chromium: the tests of the report's page are skipped"
 	touch $@
 
 # Fifty SIGKILLs of each kind: runs, workers, a study, a Ray node. A quarter of an hour; writes its table into the docs.

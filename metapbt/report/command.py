@@ -10,13 +10,20 @@ from metapbt.errors import MetapbtError
 
 
 def add_report(command: Callable[..., argparse.ArgumentParser]) -> None:
-    """Add ``report`` and ``status``, made by ``command(name, function, summary)``."""
+    """Add ``report``, ``watch`` and ``status``, made by ``command(name, function, summary)``."""
     report = command("report", _report, "figures and a page that compare methods over contexts")
     report.add_argument("results", type=Path, metavar="RESULTS", help="a directory with runs in it")
     report.add_argument("--out", type=Path, metavar="DIR", help="where to write (default: RESULTS/report)")
 
     report.add_argument(
         "--baseline", metavar="METHOD", help="compare every other method with this one (default: chosen for each)"
+    )
+    report.add_argument(
+        "--views",
+        type=int,
+        default=2,
+        metavar="N",
+        help="of how many runs the page shows surrogate, memory and importance, which takes seconds each (default: 2)",
     )
     report.add_argument(
         "--width", metavar="LENGTH", help="of every figure, with 8 pt text, for a paper: 5.5in, 14cm, 140mm or 397pt"
@@ -31,6 +38,10 @@ def add_report(command: Callable[..., argparse.ArgumentParser]) -> None:
         help="count the steps to this return (default: three quarters of each context's range)",
     )
     report.add_argument("--json", action="store_true", help="print the verdicts as JSON instead of tables")
+
+    watch = command("watch", _watch, "the report's page, live, on this machine, while runs go on")
+    watch.add_argument("results", type=Path, metavar="RESULTS", help="a directory with runs in it")
+    watch.add_argument("--port", type=int, metavar="N", help="where to listen (default: 8765, or a free one)")
 
     status = command(
         "status", _status, "how many seeds are done; which are running, queued, failed, stopped or missing"
@@ -69,11 +80,19 @@ def _report(parsed: argparse.Namespace) -> int:
     from metapbt.report.report import print_report, report_json, write_report
 
     width = None if parsed.width is None else inches(parsed.width)
-    report = write_report(parsed.results, parsed.out, parsed.baseline, width, parsed.figures, parsed.threshold)
+    report = write_report(
+        parsed.results, parsed.out, parsed.baseline, width, parsed.figures, parsed.threshold, parsed.views
+    )
     if parsed.json:
         print(report_json(report.sections), end="")
         return tell(report.problems)
     return print_report(report, Console())
+
+
+def _watch(parsed: argparse.Namespace) -> int:
+    from metapbt.report.live import watch
+
+    return watch(parsed.results, parsed.port)
 
 
 def _toy(parsed: argparse.Namespace) -> int:

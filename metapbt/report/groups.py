@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -22,8 +22,9 @@ from metapbt.errors import MetapbtError
 from metapbt.history import Context, FeatureValue
 from metapbt.log import counted
 from metapbt.population.explorers import METHODS
+from metapbt.report.reading import ReadRun, RunReader, best_rows
 from metapbt.report.run import Run
-from metapbt.store.results import OnProblem, RunInfo, count_records, find_runs, read_records, warn
+from metapbt.store.results import OnProblem, RunInfo, warn
 
 #: Rounding to whole rollouts makes runs of one budget differ a little in length.
 LIKE_LENGTHS = 1.02
@@ -156,34 +157,26 @@ class Group:
         return {"env": self.env, "learner": self.learner, **values, "context": self.labels[context]}
 
 
-def load_groups(
-    results: Path, on_problem: OnProblem = warn, tracked: Callable[[Sequence[RunInfo]], Iterable[RunInfo]] = iter
-) -> list[Group]:
-    """Read every run under a directory.
-
-    Args:
-        results: the directory.
-        on_problem: is told of what cannot be read.
-        tracked: gives the runs out one after another, as their records are read; a bar may look on.
+def load_groups(results: Path, on_problem: OnProblem = warn) -> list[Group]:
+    """Read every run under ``results``; ``on_problem`` is told of what cannot be read.
 
     Raises:
         MetapbtError: there is none, or none has finished a generation.
     """
-    infos = find_runs(results, on_problem)
-    if not infos:
+    return group_read_runs(RunReader(results).read(on_problem), results)
+
+
+def group_read_runs(read: Sequence[ReadRun], results: Path) -> list[Group]:
+    """Sort runs that were read below ``results`` into groups.
+
+    Raises:
+        MetapbtError: there is none, or none has finished a generation.
+    """
+    if not read:
         raise MetapbtError(f"no runs found in {results}: give a directory that `metapbt run` has written to")
-    records = read_records(tracked(infos), on_problem)
-    if records.empty:
-        raise MetapbtError(f"no records in {results} yet: none of its {len(infos)} runs finished a generation")
-    read = set(records["run_dir"])  # what cannot be read has been passed over; that is no run without records
-    return group_runs([info for info in infos if str(info.path) in read or _is_empty(info)], records, results)
-
-
-def _is_empty(info: RunInfo) -> bool:
-    try:
-        return not count_records(info)
-    except MetapbtError:
-        return False
+    if not any(run.table is not None for run in read):
+        raise MetapbtError(f"no records in {results} yet: none of its {len(read)} runs finished a generation")
+    return _grouped([(run.info, run.run) for run in read], results)
 
 
 def group_runs(infos: Sequence[RunInfo], records: pd.DataFrame, results: Path) -> list[Group]:
@@ -195,24 +188,25 @@ def group_runs(infos: Sequence[RunInfo], records: pd.DataFrame, results: Path) -
             ``spent_steps`` what the whole run had trained.
         results: the directory that paths in notes are relative to.
     """
-    # What a generation cost is known when its last member has reported.
-    spent = records.groupby(["run_dir", "generation"])["spent_steps"].transform("max")
-    failed = records.groupby("run_dir")["failed"].transform("sum")
-    best = records.assign(spent_steps=spent, failed=failed)[records["best"]]
-    scores = {str(run_dir): rows for run_dir, rows in best.groupby("run_dir")}
-    rows = {str(run_dir): of_run for run_dir, of_run in records.groupby("run_dir")}
-    members: dict[tuple[str, tuple[str, ...], str], list[RunInfo]] = defaultdict(list)
-    for info in infos:
+    scores = {str(run_dir): rows for run_dir, rows in best_rows(records).groupby("run_dir")}
+    whole = {str(run_dir): rows for run_dir, rows in records.groupby("run_dir")}
+    paths = [(info, str(info.path)) for info in infos]
+    return _grouped([(info, Run.of(info, scores.get(path), whole.get(path))) for info, path in paths], results)
+
+
+def _grouped(runs: Sequence[tuple[RunInfo, Run]], results: Path) -> list[Group]:
+    members: dict[tuple[str, tuple[str, ...], str], list[tuple[RunInfo, Run]]] = defaultdict(list)
+    for info, run in runs:
         if info.context.changed:
-            members[info.env, tuple(sorted(info.context.changed)), info.learner].append(info)
+            members[info.env, tuple(sorted(info.context.changed)), info.learner].append((info, run))
     changed = list(members)
-    for info in infos:
+    for info, run in runs:
         if not info.context.changed:
             homes = [key for key in changed if (key[0], key[2]) == (info.env, info.learner)]
             for key in homes or [(info.env, (), info.learner)]:
-                members[key].append(info)
+                members[key].append((info, run))
     return [
-        _group(key, members[key], scores, rows, results, alone=sum(other[:2] == key[:2] for other in members) == 1)
+        _group(key, members[key], results, alone=sum(other[:2] == key[:2] for other in members) == 1)
         for key in sorted(members)
     ]
 
@@ -225,19 +219,17 @@ def sort_methods(methods: Iterable[str]) -> list[str]:
 
 def _group(
     key: tuple[str, tuple[str, ...], str],
-    infos: list[RunInfo],
-    scores: Mapping[str, pd.DataFrame],
-    records: Mapping[str, pd.DataFrame],
+    pairs: list[tuple[RunInfo, Run]],
     results: Path,
     alone: bool,
 ) -> Group:
     env, features, learner = key
+    infos = [info for info, _ in pairs]
     known = _known_features(env)
     labels = _labels(
         features, {info.context for info in infos}, {name: default for name, (default, _) in known.items()}
     )
-    kept, notes = _without_duplicates(infos, scores, results)
-    runs = [Run.of(info, scores.get(str(info.path)), records.get(str(info.path))) for info in kept]
+    runs, notes = _without_duplicates(pairs, results)
     contexts, methods = list(labels), sort_methods({run.method for run in runs})
     runs.sort(key=lambda run: (contexts.index(run.context), methods.index(run.method), run.seed))
     used = frozenset(context for info in infos for context in info.ancestry)
@@ -296,23 +288,21 @@ def _labels(
     return labels
 
 
-def _without_duplicates(
-    infos: list[RunInfo], scores: Mapping[str, pd.DataFrame], results: Path
-) -> tuple[list[RunInfo], list[str]]:
+def _without_duplicates(pairs: list[tuple[RunInfo, Run]], results: Path) -> tuple[list[Run], list[str]]:
     """One run for each context, method and seed; a second one would pass for another seed."""
 
-    def completeness(info: RunInfo) -> tuple[bool, int]:
-        return info.state == "done", len(scores.get(str(info.path), ()))
+    def completeness(run: Run) -> tuple[bool, int]:
+        return run.finished, len(run.steps)
 
-    kept: dict[tuple[Context, str, int], RunInfo] = {}
+    kept: dict[tuple[Context, str, int], Run] = {}
     notes: list[str] = []
-    for info in sorted(infos, key=lambda info: info.path):
-        identity = (info.context, info.name, info.seed)
-        other = kept.setdefault(identity, info)
-        if other is not info:
-            keep, drop = (info, other) if completeness(info) > completeness(other) else (other, info)
+    for _, run in sorted(pairs, key=lambda pair: pair[0].path):
+        identity = (run.context, run.method, run.seed)
+        other = kept.setdefault(identity, run)
+        if other is not run:
+            keep, drop = (run, other) if completeness(run) > completeness(other) else (other, run)
             kept[identity] = keep
-            shown = [_relative(run.path, results) for run in (drop, keep)]
+            shown = [_relative(each.path, results) for each in (drop, keep)]
             notes.append(f"{shown[0]} is left out: {shown[1]} is the same method, context and seed.")
     return list(kept.values()), notes
 

@@ -15,14 +15,15 @@ from rich.text import Text
 from metapbt.errors import MetapbtError
 from metapbt.files import write_text_atomically
 from metapbt.report.catalogue import Asked, Entry, chosen, tables_of, texts
-from metapbt.report.comparison import check_baseline, comparison_data
-from metapbt.report.figures.final_returns import final_data
+from metapbt.report.comparison import check_baseline
 from metapbt.report.figures.style import save_figure
 from metapbt.report.generalisation import RETURNS, generalisation_curves, generalisation_data, generalisation_json
-from metapbt.report.groups import load_groups
+from metapbt.report.groups import group_read_runs
 from metapbt.report.overview import tell
-from metapbt.report.page.page import Section, render_page
-from metapbt.report.verdict import verdict_json, verdicts
+from metapbt.report.page.write import VIEWS, write_page
+from metapbt.report.reading import RunReader
+from metapbt.report.section import Section
+from metapbt.report.verdict import verdict_json
 from metapbt.report.wording import format_estimate, seeds_line
 
 # Where something is missing, pandas would write these as 3.0. Steps of each member are those of the run, divided, which
@@ -54,6 +55,7 @@ def write_report(
     width: float | None = None,
     figures: Sequence[str] | None = None,
     threshold: float | None = None,
+    views: int = VIEWS,
 ) -> Report:
     """Compare the methods of every run under ``results``. The same runs give the same files, byte for byte.
 
@@ -64,6 +66,7 @@ def write_report(
         width: of every figure in inches, with text of 8 points; None for figures that suit the page.
         figures: the names of those that are drawn; all if None.
         threshold: the return to which steps are counted; a share of each context's range if None.
+        views: of how many runs the page shows what their methods knew, which takes seconds for each.
 
     Raises:
         MetapbtError: there are no runs, or no records yet, or none of a method called as the baseline; or a figure is
@@ -76,7 +79,8 @@ def write_report(
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         try:
-            groups = load_groups(results, problems.append, lambda infos: bar.track(infos, description="reading"))
+            read = RunReader(results).read(problems.append, lambda found: bar.track(found, description="reading"))
+            groups = group_read_runs(read, results)
         except MetapbtError:
             bar.stop()
             tell(problems)
@@ -87,8 +91,18 @@ def write_report(
             _write_section(Asked(group, baseline, threshold), out, entries, width, lambda: bar.advance(drawing))
             for group in groups
         )
-    write_text_atomically(out / "verdict.json", report_json(sections))
-    write_text_atomically(out / "index.html", render_page(sections))
+        write_text_atomically(out / "verdict.json", report_json(sections))
+        looking = bar.add_task("looking into runs", total=None)
+        write_page(
+            out,
+            results,
+            read,
+            sections,
+            problems,
+            baseline,
+            views,
+            tracked=lambda runs: bar.track(runs, task_id=looking),
+        )
     return Report(out / "index.html", sections, tuple(problems))
 
 
@@ -178,9 +192,7 @@ def _write_section(
             figure.set_layout_engine("none")  # where things are is settled
             save_figure(figure, folder, text.name)
         drawn()
-    final = tables["final"] if "final" in tables else final_data(group)
-    comparison = tables["comparison"] if "comparison" in tables else comparison_data(group, asked.baseline)
-    return Section(group, verdicts(group, asked.baseline), final, comparison, generalisation, shown)
+    return Section.of(group, asked.baseline, shown)
 
 
 def _csv(table: pd.DataFrame) -> str:

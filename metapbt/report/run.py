@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -112,7 +113,7 @@ class Run:
         """The test return; the score at the last generation so far where there is none."""
         return final_score(self.scores) if self.test_return is None else self.test_return
 
-    @property
+    @cached_property
     def area(self) -> float:
         """Mean score over the steps so far."""
         return area_under_curve(self.steps, self.scores)

@@ -7,7 +7,7 @@ import math
 import os
 import stat
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
@@ -90,15 +90,25 @@ def find_runs(results: Path, on_problem: OnProblem = warn) -> list[RunInfo]:
     Raises:
         MetapbtError: the directory does not exist.
     """
-    found = []
-    for directory in run_directories(results, on_problem):
-        try:
-            found.append(describe(directory))
-            for file in (directory.records, directory.memory):
-                undisturbed(directory, partial(check_ends, file))
-        except MetapbtError as error:
-            if directory.exists:  # and has not been removed meanwhile
-                on_problem(error)
+    found = (find_run(directory, on_problem) for directory in run_directories(results, on_problem))
+    return [run for run in found if run is not None]
+
+
+def find_run(directory: RunDirectory, on_problem: OnProblem = warn) -> RunInfo | None:
+    """What can be known of the run in a directory; None where it cannot be told what it is.
+
+    Args:
+        directory: of the run.
+        on_problem: as of :func:`find_runs`.
+    """
+    found = None
+    try:
+        found = describe(directory)
+        for file in (directory.records, directory.memory):
+            undisturbed(directory, partial(check_ends, file))
+    except MetapbtError as error:
+        if directory.exists:  # and has not been removed meanwhile
+            on_problem(error)
     return found
 
 
@@ -207,10 +217,9 @@ def read_records(runs: Iterable[RunInfo], on_problem: OnProblem = warn) -> pd.Da
         runs: whose records.
         on_problem: is told of each run whose records cannot be read; without it the log is.
     """
-    import numpy as np
     import pandas as pd
 
-    tables, metrics = [], []
+    tables = []
     for run in runs:
         try:
             table = read_run(run)
@@ -218,14 +227,22 @@ def read_records(runs: Iterable[RunInfo], on_problem: OnProblem = warn) -> pd.Da
             on_problem(error)
             continue
         if table is not None:
-            tables.append(table.append_column("run_dir", pa.array([str(run.path)] * len(table), pa.string())))
-            metrics += [run.metric == "train_return"] * len(table)
-    if not tables:
-        return pd.DataFrame()
-    frame = to_frame(concatenated(tables))
+            tables.append((run, table))
+    return records_of(tables) if tables else pd.DataFrame()
+
+
+def records_of(tables: Sequence[tuple[RunInfo, pa.Table]]) -> pd.DataFrame:
+    """The records of runs that were read, at least one, as one data frame with the columns of :func:`read_records`."""
+    import numpy as np
+
+    named = [
+        table.append_column("run_dir", pa.array([str(run.path)] * len(table), pa.string())) for run, table in tables
+    ]
+    metrics = np.concatenate([np.full(len(table), run.metric == "train_return") for run, table in tables])
+    frame = to_frame(concatenated(named))
     returns = {name: frame[name].where(np.isfinite(frame[name])) for name in ("train_return", "eval_return")}
     trained, evaluated = returns["train_return"], returns["eval_return"]
-    values = trained.fillna(evaluated).where(np.array(metrics), evaluated.fillna(trained)).fillna(-math.inf)
+    values = trained.fillna(evaluated).where(metrics, evaluated.fillna(trained)).fillna(-math.inf)
     # Of equal ones the first, as a run itself does.
     order = values.groupby([frame["run_dir"], frame["generation"]]).rank(method="first", ascending=False)
     frame["best"] = order == 1

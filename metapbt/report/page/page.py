@@ -1,148 +1,90 @@
-"""The report's page: what the template needs, computed from the groups and their numbers."""
+"""The page: a template, its style and scripts, the library that draws, and the data, in one file."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
+import base64
+import gzip
+import hashlib
+import json
+from collections.abc import Mapping
+from functools import cache
 from importlib.metadata import version
-from typing import NamedTuple
+from importlib.resources import files
+from typing import Any
 
-import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from metapbt.log import counted
-from metapbt.report.catalogue import FigureText
-from metapbt.report.comparison import ALL_CONTEXTS, NORMALISED, POINTS, QUANTITIES
-from metapbt.report.generalisation import RETURNS
-from metapbt.report.groups import Group
-from metapbt.report.run import Run
-from metapbt.report.verdict import Verdict, sentences
-from metapbt.report.wording import format_estimate, seeds_line
+from metapbt.report.page.data import Plain
 
-STATES = ("done", "running", "stopped", "failed")
+SCRIPTS = ("base.js", "figures.js", "overview.js", "run.js", "understanding.js", "start.js")
+#: What of the library the page uses.
+_LIBRARY = "window.vegaEmbed = vegaEmbed;"
+#: Bytes of the runs' details in a page, at most: with the library and the overview it stays under 5 MB.
+MOST_BYTES_OF_RUNS = 3_500_000
 
 
-class Section(NamedTuple):
-    """One group with what is said of it, and the numbers that its page section shows as tables."""
-
-    group: Group
-    verdicts: tuple[Verdict, ...]
-    final: pd.DataFrame
-    comparison: pd.DataFrame
-    generalisation: pd.DataFrame
-    figures: tuple[FigureText, ...]
-
-    @property
-    def sentences(self) -> list[str]:
-        """What is said first: the verdicts, and whether they may change."""
-        return sentences(self.group, self.verdicts)
+def package_version() -> str:
+    """The version that pages say they were made by."""
+    return version("metapbt")
 
 
-def render_page(sections: Sequence[Section]) -> str:
-    """The HTML of the whole report; links are relative to the report's directory."""
+def encoded(data: Any) -> bytes:
+    """Plain data as JSON."""
+    return json.dumps(data, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+
+
+def packed(data: Any) -> str:
+    """Plain data as the page holds it: JSON, gzip, base64; the same data give the same text."""
+    return base64.b64encode(gzip.compress(encoded(data), mtime=0)).decode()
+
+
+def render_page(overview: Plain | None = None, runs: Mapping[str, Plain] | None = None) -> str:
+    """The HTML of the whole page.
+
+    Args:
+        overview: all that it shows but single runs; None for the live page, which asks for its data.
+        runs: of each run, by its name, what the page shows of it. The smallest ones first, as many as there is room
+            for: the page says of the others that they are not on it.
+    """
+    kept, room = {}, MOST_BYTES_OF_RUNS
+    for name, text in sorted(((n, packed(each)) for n, each in (runs or {}).items()), key=lambda pair: len(pair[1])):
+        room -= len(text)
+        if room < 0:
+            break
+        kept[name] = text
+    scripts = [_library(), _own_script()]
+    hashes = " ".join(f"'sha256-{base64.b64encode(hashlib.sha256(s.encode()).digest()).decode()}'" for s in scripts)
     environment = Environment(
-        loader=PackageLoader("metapbt.report.page", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
+        loader=PackageLoader("metapbt.report.page", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
-    environment.filters["estimate"] = lambda row, sign="": format_estimate(row[0], row[1], row[2], sign)
-    environment.filters["seeds_line"] = lambda cell: seeds_line(cell["status"], cell["finished"], cell["low"])
-    environment.filters["counted"] = lambda things, thing: counted(len(things), thing)
-    return environment.get_template("report.html.jinja").render(
-        version=version("metapbt"),
-        sections=[_section(section) for section in sections],
+    return environment.get_template("page.html.jinja").render(
+        live=overview is None,
+        groups=[] if overview is None else overview["groups"],
+        policy=(
+            f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src 'self' data:; "
+            "media-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'"
+        ),
+        style=_text("page.css"),
+        overview="" if overview is None else packed(overview),
+        # What ends a script element cannot stand in one.
+        runs=json.dumps(dict(sorted(kept.items())), separators=(",", ":")).replace("<", "\\u003c"),
+        scripts=scripts,
     )
 
 
-def _section(section: Section) -> dict[str, object]:
-    group = section.group
-    states = Counter(run.state for run in group.runs)
-    return {
-        "id": group.folder.replace("/", "-"),
-        "group": group,
-        "verdict": section.sentences,
-        "states": {state: states[state] for state in (*STATES, *sorted(set(states) - set(STATES))) if states[state]},
-        "incomplete": _incomplete(group),
-        "missing": _missing(group),
-        "final": _final_rows(section),
-        "means": _mean_rows(section),
-        "differences": _difference_rows(section),
-        "generalisation": _generalisation_rows(section),
-        "figures": section.figures,
-    }
+@cache
+def _own_script() -> str:
+    return '(() => {\n"use strict";\n' + "\n".join(map(_text, SCRIPTS)) + "})();\n"
 
 
-def _final_rows(section: Section) -> list[dict[str, object]]:
-    rows = []
-    for context in section.group.contexts:
-        label = section.group.labels[context]
-        cells = section.final[section.final["context"] == label]
-        rows.append(
-            {
-                "context": label,
-                "source": context in section.group.sources,
-                "cells": cells.to_dict("records"),
-            }
-        )
-    return rows
+@cache
+def _library() -> str:
+    """Vega, Vega-Lite and Vega-Embed, with all that they need, as one script."""
+    import vl_convert
+
+    bundle: str = vl_convert.javascript_bundle(_LIBRARY)
+    return "(() => {\n" + bundle.replace("</script", "<\\/script").replace("<!--", "<\\!--") + "\n})();\n"
 
 
-def _mean_rows(section: Section) -> list[dict[str, object]]:
-    """One row for each method, over the compared contexts: normalised means and interquartile means."""
-    table = section.comparison[section.comparison["unit"] == NORMALISED].set_index(["method", "statistic", "quantity"])
-    rows: list[dict[str, object]] = []
-    for method in section.group.methods:
-        estimates = {
-            f"{statistic}_{quantity}": tuple(table.loc[(method, statistic, quantity), ["estimate", "low", "high"]])
-            for statistic in ("mean", "iqm")
-            for quantity in QUANTITIES
-        }
-        contexts, runs = table.loc[(method, "mean", "final"), ["contexts", "runs"]]
-        rows.append({"method": method, **estimates, "contexts": contexts, "runs": runs})
-    return rows
-
-
-def _difference_rows(section: Section) -> list[dict[str, object]]:
-    """One row for each method that was paired with the baseline: the differences over all contexts."""
-    table = section.comparison
-    pooled = table[(table["statistic"] == "difference") & (table["context"] == ALL_CONTEXTS)]
-    rows: list[dict[str, object]] = []
-    for (method, baseline), lines in pooled.groupby(["method", "baseline"], sort=False):
-        found = lines.set_index(["quantity", "unit"])
-        estimates = {
-            f"{unit}_{quantity}": tuple(found.loc[(quantity, unit), ["estimate", "low", "high"]])
-            for quantity in QUANTITIES
-            for unit in (POINTS, NORMALISED)
-        }
-        contexts, runs = lines.iloc[0][["contexts", "runs"]]
-        rows.append({"name": f"{method} less {baseline}", **estimates, "contexts": contexts, "runs": runs})
-    return rows
-
-
-def _generalisation_rows(section: Section) -> list[dict[str, object]]:
-    """One row for each context and method whose runs were tested on levels that training never saw."""
-    return [
-        row | {name: (row[name], row[f"{name}_low"], row[f"{name}_high"]) for name in RETURNS}
-        for row in section.generalisation.to_dict("records")
-    ]
-
-
-def _missing(group: Group) -> list[dict[str, str]]:
-    """What the group has elsewhere but not here: contexts without any run of a method, then single seeds."""
-    rows = []
-    for method in group.methods:
-        cells = {group.labels[context]: group.coverage(context, method) for context in group.contexts}
-        absent = [label for label, coverage in cells.items() if coverage.text == "missing"]
-        if absent:
-            rows.append({"method": method, "contexts": "; ".join(absent), "seeds": "all"})
-        for context in group.contexts:
-            label, seeds = group.labels[context], group.missing_seeds(context, method)
-            if seeds and label not in absent:
-                rows.append({"method": method, "contexts": label, "seeds": ", ".join(map(str, seeds))})
-    return rows
-
-
-def _incomplete(group: Group) -> list[Run]:
-    return [run for run in group.runs if not run.finished]
+def _text(name: str) -> str:
+    return files("metapbt.report.page").joinpath(name).read_text(encoding="utf-8")
