@@ -4,7 +4,7 @@ PYTHON ?= python3
 ENV ?= lunar_lander
 BIN := .venv/bin
 
-.PHONY: demo test test-all test-slow fuzz test-wheel test-brax test-procgen test-ray test-slurm lint bench clean
+.PHONY: demo test test-all test-slow fuzz test-wheel test-brax test-procgen test-ray test-slurm lint bench docs clean
 
 demo: .venv/ready
 	PATH="$(CURDIR)/$(BIN):$$PATH" ./demo.sh $(ENV)
@@ -41,6 +41,11 @@ test-procgen: .venv/procgen
 # Ray, which .venv holds from then on: its own multi-node test cluster on this machine, and Ray Tune.
 test-ray: .venv/ray
 	$(BIN)/python -m pytest -m ray tests/execution tests/runs tests/study tests/integrations
+
+# The documentation as a site, in site/; a link that leads nowhere is an error.
+docs: .venv/docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo site/index.html
 
 # A real Slurm on this one machine; must run as root on Debian or Ubuntu.
 test-slurm: .venv/ready
@@ -82,6 +87,10 @@ bench: .venv/ready
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[procgen]"
 	@$(BIN)/python -c 'import ctypes; [ctypes.CDLL(name) for name in ("libGL.so.1", "libgthread-2.0.so.0")]' 2>/dev/null || \
 	  { apt-get update --quiet && apt-get install --quiet --yes --no-install-recommends libgl1 libglib2.0-0; }
+	touch $@
+
+.venv/docs: .venv/ready
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[docs]"
 	touch $@
 
 # Fifty SIGKILLs of each kind: runs, workers, a study, a Ray node. A quarter of an hour; writes its table into the docs.
