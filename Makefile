@@ -4,7 +4,7 @@ PYTHON ?= python3
 ENV ?= lunar_lander
 BIN := .venv/bin
 
-.PHONY: demo test test-all test-slow fuzz test-wheel test-brax test-procgen test-ray test-loggers test-slurm lint bench clean
+.PHONY: demo test test-all test-slow fuzz test-wheel test-brax test-procgen test-ray test-loggers test-slurm lint bench docs clean
 
 demo: .venv/ready
 	PATH="$(CURDIR)/$(BIN):$$PATH" ./demo.sh $(ENV)
@@ -45,6 +45,11 @@ test-ray: .venv/ray
 # Weights & Biases and MLflow, which .venv holds from then on; nothing is sent anywhere.
 test-loggers: .venv/loggers
 	$(BIN)/python -m pytest tests/callbacks
+
+# The documentation as a site, in site/; a link that leads nowhere is an error.
+docs: .venv/docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo site/index.html
 
 # A real Slurm on this one machine; must run as root on Debian or Ubuntu.
 test-slurm: .venv/ready
@@ -98,6 +103,8 @@ bench: .venv/ready
 	  { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update --quiet && \
 	    apt-get install --quiet --yes --no-install-recommends chromium; } || \
 	  echo "no Chromium: the tests of the report's page are skipped"
+.venv/docs: .venv/ready
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[docs]"
 	touch $@
 
 # Fifty SIGKILLs of each kind: runs, workers, a study, a Ray node. A quarter of an hour; writes its table into the docs.

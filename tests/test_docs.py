@@ -19,7 +19,7 @@ from metapbt.population.explorers import METHODS, explorer_class
 from metapbt.store import find_runs, read_records
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 EXAMPLES = ROOT / "examples"
 
 
@@ -314,3 +314,65 @@ def test_the_commands_of_the_page_about_environments_work_one_after_another(ten_
     frame = read_records(find_runs(Path("results/my_envs-PENDULUM")))
     assert Path("results/my_envs-PENDULUM/length=0.7/meta_pb2/seed_0/memory.parquet").exists()
     assert set(frame.loc[frame["method"] == "pb2", "context.planet"]) == {"moon"}
+
+
+# --- docs/getting_started.md
+
+SHORT = ["budget.steps=2000", "budget.interval=1000", "evaluation.episodes=2", "evaluation.test_episodes=2"]
+
+
+def test_the_first_five_minutes_go_as_the_page_says(capfd):
+    page = ROOT / "docs" / "getting_started.md"
+    lines = [shlex.split(line) for _, text in blocks(page, "") for line in text.splitlines()]
+    ours = [arguments for program, *arguments in lines if program == "metapbt"]
+    assert [arguments[0] for arguments in ours] == ["run", "run", "status", "report", "run", "evaluate", "video"]
+    for line in ours:
+        arguments = ["seed=0" if word == "seed=0,1,2" else word for word in line]
+        short = SHORT if arguments[0] == "run" else []
+        assert main([*arguments, *short]) == 0, capfd.readouterr().err
+    assert "meta_pb2" in capfd.readouterr().out
+    assert Path("results/poles/report/index.html").exists()
+    assert Path("agent.gif").read_bytes().startswith(b"GIF8")
+    ((_, code),) = blocks(page, "python")
+    names = {}
+    exec(code, names)
+    assert names["action"] in names["env"].action_space
+
+
+# --- docs/your_own_learner.md
+
+
+def test_the_learner_of_the_page_is_trained_and_repeats_itself(tmp_path, monkeypatch, capfd):
+    page = ROOT / "docs" / "your_own_learner.md"
+    for language in ("python", "yaml"):
+        for name, text in blocks(page, language):
+            file = tmp_path / (name or "my_conf/learner/random_search.yaml")  # whose first line must say where it goes
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(text)
+    assert "`my_conf/learner/random_search.yaml`" in page.read_text(encoding="utf-8")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    train, evaluate = (
+        shlex.split(line.removeprefix("PYTHONPATH=. metapbt "))
+        for _, text in blocks(page, "")
+        for line in text.splitlines()
+    )
+    assert main([*train, "executor=inline", "evaluation.test_episodes=20"]) == 0, capfd.readouterr().err
+    assert main(evaluate) == 0
+    run = metapbt.load("results/cart_pole/default/pb2/seed_0")
+    assert run.test_return > 100  # a random policy reaches about 20
+    part = ["executor=inline", "evaluation.test_episodes=20", "results_dir=parts"]
+    assert main([*train, *part, "stop.spent_steps=20000"]) == 0
+    history = metapbt.load("parts/cart_pole/default/pb2/seed_0").records
+    columns = ["generation", "member", "env_steps", "eval_return", "train_return"]
+    pd.testing.assert_frame_equal(history[columns], run.records[columns].head(len(history)), check_exact=True)
+    monkeypatch.delitem(sys.modules, "my_learners", raising=False)
+    with pytest.raises(MetapbtError, match="needs step_size and noise"):
+        metapbt.run(["env=cart_pole", "learner=random_search", "space=ppo", "results_dir=other"], Path("my_conf"))
+
+
+# --- the site
+
+
+def test_every_page_is_in_the_sites_navigation():
+    listed = set(re.findall(r"\S+\.md$", (ROOT / "mkdocs.yml").read_text(encoding="utf-8"), re.MULTILINE))
+    assert listed == {page.relative_to(ROOT / "docs").as_posix() for page in PAGES if page.name != "README.md"}
