@@ -54,5 +54,5 @@ def _shown(path: Path) -> str:
     if path.is_dir():
         shown = (file.name for file in sorted(path.iterdir()) if file.suffix in LANGUAGES)
         return f"{hidden}# {name}\n\n" + "".join(f"- [{file}]({file}.md)\n" for file in shown)
-    fence = "````"
-    return f"{hidden}# {name}\n\n{fence}{LANGUAGES.get(path.suffix, 'text')}\n{path.read_text(encoding='utf-8')}\n{fence}\n"
+    language, text = LANGUAGES.get(path.suffix, "text"), path.read_text(encoding="utf-8")
+    return f"{hidden}# {name}\n\n````{language}\n{text}\n````\n"

@@ -12,9 +12,13 @@ from metapbt.errors import MetapbtError
 def add_report(command: Callable[..., argparse.ArgumentParser]) -> None:
     """Add ``report``, ``watch`` and ``status``, made by ``command(name, function, summary)``."""
     report = command("report", _report, "figures and a page that compare methods over contexts")
-    report.add_argument("results", type=Path, metavar="RESULTS", help="a directory with runs in it")
+    report.add_argument(
+        "results",
+        type=Path,
+        metavar="RESULTS",
+        help="a directory with runs in it; or a run's own, for figures of it alone",
+    )
     report.add_argument("--out", type=Path, metavar="DIR", help="where to write (default: RESULTS/report)")
-
     report.add_argument(
         "--baseline", metavar="METHOD", help="compare every other method with this one (default: chosen for each)"
     )
@@ -83,10 +87,28 @@ def _report(parsed: argparse.Namespace) -> int:
     report = write_report(
         parsed.results, parsed.out, parsed.baseline, width, parsed.figures, parsed.threshold, parsed.views
     )
+    notes = _of_one_run(parsed.results, report.page.parent / "run")
     if parsed.json:
         print(report_json(report.sections), end="")
         return tell(report.problems)
-    return print_report(report, Console())
+    status = print_report(report, Console())
+    for note in notes:
+        print(note)
+    return status
+
+
+def _of_one_run(directory: Path, out: Path) -> list[str]:
+    """Where it is a run's own directory, draw what its method knew; return what there is to say of that."""
+    from metapbt.progress import progress
+    from metapbt.report.run_figures import write_run_figures
+    from metapbt.runs.run import load
+    from metapbt.store.run_directory import RunDirectory
+
+    if not RunDirectory(directory).exists:
+        return []
+    with progress("looking into the run"):
+        drawn = write_run_figures(load(directory), out)
+    return [*drawn.notes, f"{out}: {', '.join(drawn.captions)}"]
 
 
 def _watch(parsed: argparse.Namespace) -> int:

@@ -19,7 +19,7 @@ from metapbt.errors import MetapbtError
 from metapbt.files import atomic_file
 from metapbt.history import Context
 from metapbt.log import counted, readable
-from metapbt.report.waiting import waiting
+from metapbt.progress import progress
 from metapbt.store.check import problem_in
 from metapbt.store.reading import Unreadable
 from metapbt.store.results import (
@@ -131,7 +131,7 @@ def print_memory(results: Path) -> int:
     keyed.sort(key=lambda pair: pair[0])
     for (env, learner, space), group in itertools.groupby(keyed, lambda pair: pair[0]):
         members = [run for _, run in group]
-        with waiting(f"{env}, {learner}: holding out each context in turn") as told:
+        with progress(f"{env}, {learner}: holding out each context in turn") as told:
             memory = Memory(members[0].context, read_sources(members))
             qualities = held_out_quality(memory, Space(json.loads(space)), ModelCache(results / FOLDER), told)
         if not qualities:

@@ -23,7 +23,7 @@ from metapbt.learners.base import Policy, State
 from metapbt.learners.contained import Left, contained
 from metapbt.log import counted
 from metapbt.plain import whole_number
-from metapbt.runs.progress import progress
+from metapbt.progress import progress
 from metapbt.store.checkpoint import load_state, read_outcome
 from metapbt.store.description import check_trained_by_a_run
 from metapbt.store.results import RunInfo

@@ -20,8 +20,8 @@ from metapbt.envs import make_env
 from metapbt.errors import MetapbtError, named, one_line
 from metapbt.files import atomic_file
 from metapbt.plain import thawed
+from metapbt.progress import progress
 from metapbt.runs.agent import Agent, learners_code
-from metapbt.runs.progress import progress
 
 if TYPE_CHECKING:
     from metapbt.learners.portable import Portable

@@ -25,8 +25,8 @@ from metapbt.errors import MetapbtError, named, one_line
 from metapbt.files import atomic_file
 from metapbt.log import LOGGER
 from metapbt.plain import number, whole_number
+from metapbt.progress import progress
 from metapbt.runs.agent import Agent, learners_code
-from metapbt.runs.progress import progress
 
 if TYPE_CHECKING:
     import gymnasium

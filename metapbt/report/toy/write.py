@@ -7,11 +7,11 @@ from pathlib import Path
 
 from metapbt.errors import MetapbtError
 from metapbt.log import LOGGER
+from metapbt.progress import Tell, progress
 from metapbt.report.figures.style import figure_style, save_figure
 from metapbt.report.toy.animation import mp4_possible, write_animation
 from metapbt.report.toy.figures import draw_history, draw_trajectories
 from metapbt.report.toy.trajectories import ENV, trajectories
-from metapbt.report.waiting import Told, waiting
 from metapbt.store.results import OnProblem, RunInfo, find_runs, read_history, warn
 
 MAX_RUNS = 12
@@ -43,11 +43,11 @@ def write_toy_figures(results: Path, out: Path | None = None, on_problem: OnProb
             f"{results} holds {len(runs)} runs of env={ENV}, and figures compare at most {MAX_RUNS}: "
             "name a directory with fewer"
         )
-    with waiting("drawing") as told:
+    with progress("drawing") as told:
         return _draw(results, out, runs, told)
 
 
-def _draw(results: Path, out: Path, runs: Sequence[RunInfo], told: Told) -> list[Path]:
+def _draw(results: Path, out: Path, runs: Sequence[RunInfo], told: Tell) -> list[Path]:
     shown = []
     for number, run in enumerate(runs):
         told(number, 3 * len(runs))  # an animation takes about as long as two runs computed anew
