@@ -51,7 +51,7 @@ def sweep_of(overrides: Sequence[str], config_dir: Path | None = None) -> list[s
     """What the configuration itself sweeps over, ``hydra.sweeper.params``, as overrides.
 
     Raises:
-        MetapbtError: as :func:`compose` does, or another sweeper is chosen than Hydra's own.
+        MetapbtError: as `compose` does, or another sweeper is chosen than Hydra's own.
     """
     sweeper = _composed(overrides, config_dir, with_hydra=True).hydra.sweeper
     if not str(sweeper._target_).endswith(".BasicSweeper"):
@@ -76,12 +76,12 @@ def _composed(overrides: Sequence[str], config_dir: Path | None, with_hydra: boo
 
 
 def compose_all(runs: Iterable[Sequence[str]]) -> Iterator[DictConfig]:
-    """Compose the configuration of each run of a study, as :func:`compose` does, in a fraction of the time.
+    """Compose the configuration of each run of a study, as `compose` does, in a fraction of the time.
 
     What the choices of groups make is composed once; what only sets values is put into a copy of it, as Hydra does.
 
     Raises:
-        MetapbtError: as :func:`compose` does.
+        MetapbtError: as `compose` does.
     """
     from copy import deepcopy
 

@@ -93,7 +93,7 @@ def leftovers(folder: Path) -> list[Path]:
 
 
 def remove_leftovers(folder: Path, seconds: float = 0.0) -> None:
-    """Remove :func:`leftovers`.
+    """Remove `leftovers`.
 
     Args:
         folder: only files directly in it.
@@ -150,7 +150,7 @@ class Held:
 
 
 def write_text_atomically(path: Path, text: str, parents: bool = True) -> None:
-    """Write ``text`` (UTF-8) to ``path``, whole or not at all; see :func:`atomic_file`."""
+    """Write ``text`` (UTF-8) to ``path``, whole or not at all; see `atomic_file`."""
     with atomic_file(path, parents) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
@@ -178,7 +178,7 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray[Any, Any]], parents
     Args:
         path: of the file.
         arrays: of any shapes; of numbers, truth values or text.
-        parents: as of :func:`atomic_file`.
+        parents: as of `atomic_file`.
 
     Raises:
         MetapbtError: an array holds Python objects, which only a pickle could keep, or its name cannot be kept.
@@ -204,7 +204,7 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray[Any, Any]], parents
 def read_arrays(
     path: Path, most_bytes: int | None = None, only: Collection[str] | None = None
 ) -> dict[str, np.ndarray[Any, Any]]:
-    """Read an NPZ file that :func:`write_arrays` wrote: all of it is as it was written, or this raises.
+    """Read an NPZ file that `write_arrays` wrote: all of it is as it was written, or this raises.
 
     Nothing in the file is believed before it is checked: it takes no more memory than the file has bytes, no pickle is
     opened, and what is no file is not waited for. A file without a checksum, as NumPy and earlier versions write them,

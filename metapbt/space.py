@@ -1,6 +1,6 @@
 """The search space: what may be tuned, between which bounds, and its way to the unit cube and back.
 
-A space is written in YAML, one key for each hyperparameter; keys may nest::
+A space is written in YAML, one key for each hyperparameter; keys may nest:
 
     learning_rate: {type: float, low: 1.0e-5, high: 1.0e-3, log: true, default: 3.0e-4}
     clip_range: {type: float, low: 0.1, high: 0.5, step: 0.05}

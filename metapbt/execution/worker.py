@@ -49,7 +49,7 @@ class Script:
         """Let this process know what the script defines, up to where it starts a run.
 
         ``__name__`` is ``__mp_main__``, as in every worker of ``multiprocessing``. A script without
-        ``if __name__ == "__main__":`` comes to its run; :func:`leave_script` ends it there.
+        ``if __name__ == "__main__":`` comes to its run; `leave_script` ends it there.
         """
         global _reading
         module = ModuleType("__mp_main__")
@@ -80,7 +80,7 @@ def leave_script() -> None:
 def work(learner: LearnerSpec, threads: int, script: Script | None, line: Connection) -> None:
     """Train what comes along the line.
 
-    Sends None once the learner is made, and then for each job what came of it; a :class:`Failure` where the learner
+    Sends None once the learner is made, and then for each job what came of it; a `Failure` where the learner
     cannot be made.
     """
     # A group of its own: whatever the learner starts ends with this process. Ctrl-C and a cluster's SIGTERM are for the

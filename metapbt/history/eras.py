@@ -42,7 +42,7 @@ class Eras:
         distil_steps: environment steps that a student trains until it is a member.
         students: how many begin an era.
         architectures: how half of the students get theirs: ``surrogate`` (what the method's
-            :meth:`~metapbt.population.explorers.base.Explorer.architectures` says) or ``random``.
+            `metapbt.population.explorers.base.Explorer.architectures` says) or ``random``.
         teacher: whether students learn from the best agent; else they train from nothing.
         distil_anneal: over which share of ``distil_steps`` the teacher's weight falls.
         rungs: of the students' successive halving; none where there is but one era.

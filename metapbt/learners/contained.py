@@ -31,7 +31,7 @@ class Left(Exception):  # noqa: N818 - what it stands for is its cause
 class contained:  # noqa: N801 - used as a function: ``with contained():``
     """Let a learner's code work here.
 
-    What it raises that is no ``Exception``, ``SystemExit`` above all, comes out as :class:`Left`: it is a failure like
+    What it raises that is no ``Exception``, ``SystemExit`` above all, comes out as `Left`: it is a failure like
     any other, and not the end of the run. Ctrl-C and SIGTERM still are. The working directory, the handlers of these
     signals, the standard streams, NumPy's treatment of floating-point errors and Torch's defaults are put back.
     """

@@ -20,11 +20,11 @@ MOST_GENERATIONS, MOST_MEMBERS = 2**24, 2**20  # beyond these a record's name is
 
 @dataclass(frozen=True)
 class Transitions:
-    """What intervals did, as :meth:`metapbt.history.History.transitions` has it of each run; all of one length ``n``.
+    """What intervals did, as `metapbt.history.History.transitions` has it of each run; all of one length ``n``.
 
     Attributes:
         rows: positions of their records in the table.
-        runs: which run each is of, as :attr:`Columns.runs` counts them.
+        runs: which run each is of, as `Columns.runs` counts them.
         generations: counted from 0.
         steps_before: environment steps before the interval.
         steps: environment steps in it.
@@ -56,7 +56,7 @@ class Columns:
         failed: whether the interval could not be trained.
         taught: whether it learned from a teacher.
         env_steps: of the line of descent, whole or not.
-        reached: :attr:`metapbt.history.Record.reached`; NaN where that is no number.
+        reached: `metapbt.history.Record.reached`; NaN where that is no number.
         origins: position, among these, of the record that each went on from; -1 where there is none.
     """
 

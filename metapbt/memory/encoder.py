@@ -95,7 +95,7 @@ class Rows:
         inputs: ``n x d``: time, return before, the context's description, the configuration.
         changes: what is to be forecast: by how much the return changed, ``n``.
         contexts: which context each row is of, counted from 0, ``n``.
-        times: rows of the same whole number are of the same time, ``n``; see :attr:`Samples.times`.
+        times: rows of the same whole number are of the same time, ``n``; see `Samples.times`.
     """
 
     inputs: Array

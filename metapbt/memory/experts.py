@@ -36,7 +36,7 @@ class Expert:
     pending: Array | None = None
 
     def forecast_errors(self, times: NDArray[np.int_]) -> Array:
-        """What :func:`metapbt.memory.trust.forecast_errors` says of the model's last training rows, in our units."""
+        """What `metapbt.memory.trust.forecast_errors` says of the model's last training rows, in our units."""
         anything: Any = self.model
         with torch.no_grad():
             inputs = anything.train_inputs[0]

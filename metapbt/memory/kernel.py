@@ -19,7 +19,7 @@ LEAST_NOISE = 1e-3  # variance
 class Warp(torch.nn.Module):
     r"""What a deep kernel sees: the inputs, each with its own scale, plus a small residual network.
 
-    .. math:: g(v) = a \circ v + N(v)
+    $$g(v) = a \circ v + N(v)$$
 
     The network's last layer starts at zero, so that the kernel begins as a plain one with automatic relevance
     determination, and departs from it only as far as the data ask for it.
@@ -73,7 +73,7 @@ class Warp(torch.nn.Module):
 class Stage(torch.nn.Module):
     r"""Signal and noise variance as functions of training time and return: a heteroscedastic GP.
 
-    .. math:: (\log a^2, \log \sigma^2) = l + M(t, r)
+    $$(\log a^2, \log \sigma^2) = l + M(t, r)$$
 
     Early changes are large and depend on hyperparameters; late ones are small and mostly noise. The network's last
     layer starts at zero: both begin as the same at every stage. Source: Goldberg et al. (1998), noise that depends on
@@ -100,7 +100,8 @@ class Stage(torch.nn.Module):
 class StagedKernel(Kernel):
     r"""A kernel whose variance depends on the stage.
 
-    .. math:: k(x, x') = a(x) \, k_{base}(x, x') \, a(x')
+    $$k(x, x') = a(x) \, k_{base}(x, x') \, a(x')$$
+
     """
 
     has_lengthscale = False
@@ -134,9 +135,9 @@ class StagedNoise(Noise):
 class RelatednessKernel(Kernel):
     r"""How much the target is like the sources: a kernel whose last column says which of both a row is of.
 
-    .. math:: k((v, i), (v', j)) = k(v, v') \cdot (\rho \text{ if } i \ne j \text{ else } 1)
+    $$k((v, i), (v', j)) = k(v, v') \cdot (\rho \text{ if } i \ne j \text{ else } 1)$$
 
-    That is the target's function being :math:`f = \rho f_{sources} + \sqrt{1 - \rho^2} f_{own}` with two draws of the
+    That is the target's function being $f = \rho f_{sources} + \sqrt{1 - \rho^2} f_{own}$ with two draws of the
     same process, the intrinsic coregionalisation model (Bonilla et al., 2007) for two tasks. With 0 the sources
     have shaped the kernel but their rows say nothing, as in few-shot Bayesian optimisation (Wistuba & Grabocka, 2021).
     """

@@ -75,7 +75,7 @@ class MetaModel:
     """A kernel and a noise, trained on contexts as tasks.
 
     Attributes:
-        kernel: over the columns of :class:`metapbt.memory.scales.Rows`; it holds all that is trained.
+        kernel: over the columns of `metapbt.memory.scales.Rows`; it holds all that is trained.
         warp: the part of it that says which inputs are alike.
         stage: the part of it that says how large changes and noise are.
     """

@@ -17,7 +17,7 @@ from metapbt.store.table import HYPERPARAMETER, json_columns
 
 
 def points_of(table: pa.Table, space: Space) -> Array:
-    """The configuration of each record in the unit cube, ``n x d``, as :meth:`Space.to_unit` has it.
+    """The configuration of each record in the unit cube, ``n x d``, as `Space.to_unit` has it.
 
     A row with a NaN is of another space: a name is unknown, a value is not legal, or one is missing.
 

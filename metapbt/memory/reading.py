@@ -70,7 +70,7 @@ def joined(parts: Sequence[_Part]) -> pa.Table:
     """Records of several runs as one table with the columns of ``SCHEMA``, of each feature and each hyperparameter.
 
     Args:
-        parts: of each run what its records share, and what :func:`own_columns` gives of these.
+        parts: of each run what its records share, and what `own_columns` gives of these.
     """
     own = concatenated([OWN.empty_table(), *(table for _, table in parts)])
     which = pa.array(np.repeat(np.arange(len(parts)), [len(table) for _, table in parts]))

@@ -31,7 +31,7 @@ class Memory:
     Attributes:
         context: the target.
         sources: runs on other contexts of the same environment, or one table of their records, as
-            :func:`metapbt.memory.reading.read_sources` reads it.
+            `metapbt.memory.reading.read_sources` reads it.
         describe: what tells contexts apart.
     """
 

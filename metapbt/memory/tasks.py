@@ -35,7 +35,7 @@ class Tasks:
         descriptions: of these contexts.
         chosen: how many columns are hyperparameters.
         categories: of each of these, counted from 0, that is a category's of more than two choices: how many.
-        runs: which run of the memory each sample is of, as :attr:`Memory.contexts` counts them; ``n``.
+        runs: which run of the memory each sample is of, as `Memory.contexts` counts them; ``n``.
     """
 
     def __init__(

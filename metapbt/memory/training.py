@@ -23,7 +23,7 @@ KNOWN_ROWS = 200  # of the others
 
 
 class Cache(Protocol):
-    """Keeps trained models under a key; see :class:`metapbt.memory.cache.ModelCache`."""
+    """Keeps trained models under a key; see `metapbt.memory.cache.ModelCache`."""
 
     def get(self, key: str) -> Weights | None:
         """What was put under ``key``, or None."""
@@ -33,7 +33,7 @@ class Cache(Protocol):
 
 
 class Contexts(Protocol):
-    """Rows of several contexts; see :class:`metapbt.memory.tasks.Tasks`."""
+    """Rows of several contexts; see `metapbt.memory.tasks.Tasks`."""
 
     chosen: int
     categories: Mapping[int, int]
@@ -65,7 +65,7 @@ class Learned:
 
     @classmethod
     def nothing(cls, tasks: Contexts) -> Learned:
-        """Untrained models, as :func:`learned` begins with."""
+        """Untrained models, as `learned` begins with."""
 
         def untrained(rows: Rows) -> MetaModel:
             return MetaModel(2, rows.inputs.shape[1] - 2 - tasks.chosen, tasks.chosen, tasks.categories)

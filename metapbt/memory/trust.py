@@ -47,9 +47,9 @@ def refits(times: NDArray[np.int_]) -> Iterator[tuple[NDArray[np.int_], NDArray[
 def forecast_errors(covariance: Tensor, residual: Tensor, times: NDArray[np.int_]) -> Array:
     r"""How far rows are from what a GP forecast of them from those before, and from none of the same time.
 
-    With rows ordered by time, :math:`K = L L^T` and :math:`z = L^{-1} (y - m)`, those of time t are wrong by
+    With rows ordered by time, $K = L L^T$ and $z = L^{-1} (y - m)$, those of time t are wrong by
 
-    .. math:: y_t - E[y_t \mid y_{<t}] = L_{tt} z_t
+    $$y_t - E[y_t \mid y_{<t}] = L_{tt} z_t$$
 
     An expert is judged as a forecaster (Dawid, 1984, prequential): members that it chose alike, and that disappoint
     alike, do not explain each other.
@@ -78,7 +78,7 @@ def forecast_errors(covariance: Tensor, residual: Tensor, times: NDArray[np.int_
 def evidence(errors: Array, times: NDArray[np.int_], noise: Array) -> float:
     r"""Log likelihood of an expert from what it was wrong by, its noise known up to a factor.
 
-    .. math:: -\frac{n - g}{2} \log \frac{1}{n - g} \sum_i \frac{(e_i - \bar e_{t(i)})^2}{v_i}
+    $$-\frac{n - g}{2} \log \frac{1}{n - g} \sum_i \frac{(e_i - \bar e_{t(i)})^2}{v_i}$$
 
     An error that all rows of one time share says nothing about hyperparameters, so each time's mean (weighted by 1/v)
     is taken off and costs one degree of freedom (g times). Neighbouring times with a single row each go together in
@@ -87,7 +87,7 @@ def evidence(errors: Array, times: NDArray[np.int_], noise: Array) -> float:
     error counts little, so that a few early rows do not decide everything.
 
     Args:
-        errors: of :func:`forecast_errors`, ``n``, in units in which the outcomes have about unit variance.
+        errors: of `forecast_errors`, ``n``, in units in which the outcomes have about unit variance.
         times: when each row was trained, ``n``.
         noise: variance of the noise of each row, the same for all experts that are compared, ``n``; its geometric mean
             does not matter.
@@ -155,7 +155,7 @@ def explained(weights: Sequence[float] | Array) -> str:
     """What a forecast is made of, in words whose per cents sum to 100.
 
     Args:
-        weights: as of :func:`origins`.
+        weights: as of `origins`.
     """
     related, kernel, alone = in_per_cent(origins(weights))
     return (

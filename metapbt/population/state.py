@@ -29,7 +29,7 @@ def write_state(history: History, assignments: Mapping[int, Assignment], mode: s
 
 
 def read_state(state: Any, mode: str) -> tuple[list[Record], dict[int, Mapping[str, Any]]]:
-    """The records and, by member, what was decided, as :func:`write_state` wrote them.
+    """The records and, by member, what was decided, as `write_state` wrote them.
 
     Raises:
         MetapbtError: it is none of a tuner, of a newer version, or of another mode.

@@ -147,7 +147,7 @@ def checked_suggestions(who: str, space: Space, suggestions: Any, count: int) ->
 
 
 def checked_configurations(what: str, space: Space, given: Any) -> tuple[Hyperparameters, ...]:
-    """A list of configurations, each as :func:`checked_configuration` has it.
+    """A list of configurations, each as `checked_configuration` has it.
 
     Raises:
         MetapbtError: it is no such list.

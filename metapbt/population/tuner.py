@@ -38,7 +38,7 @@ class Tuner:
         (Continue(until_steps=None), 3)
 
     With ``results_dir`` all that it is told is kept in a run directory, which ``metapbt.load``, ``metapbt report`` and
-    memory read like any other; the same arguments go on from there::
+    memory read like any other; the same arguments go on from there:
 
         with Tuner(space, results_dir="results", env="classifier", context={"noise": 0.2}) as tuner:
             configs = tuner.start()                      # of a run that goes on, those of the coming intervals
@@ -354,7 +354,7 @@ class Tuner:
 
         Args:
             records: everything that was observed, in that order.
-            decided: the last decision for each member as :meth:`Assignment.to_dict` gave it; None for one that goes on
+            decided: the last decision for each member as `Assignment.to_dict` gave it; None for one that goes on
                 as it is.
 
         Raises:

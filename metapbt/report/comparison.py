@@ -186,7 +186,7 @@ def comparison_data(group: Group, baseline: str | None = None) -> pd.DataFrame:
     """Estimates with 95% intervals, one row for each.
 
     ``statistic`` is ``mean`` or ``iqm`` (the interquartile mean), over the finished runs of a method in the contexts of
-    :func:`compared_contexts`, each context with the same weight; or ``difference``: the mean over contexts of
+    `compared_contexts`, each context with the same weight; or ``difference``: the mean over contexts of
     ``method`` less ``baseline``, runs paired by context and seed; also for each context. ``quantity`` is the ``final``
     return or the ``area`` under the score curve, ``unit`` is ``points`` or ``normalised``. ``alike`` says of a
     difference whether the contexts' ranges of scores are, so that its mean in points means something.

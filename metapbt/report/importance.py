@@ -62,7 +62,7 @@ def importance(records: pd.DataFrame, stages: int = 3) -> pd.DataFrame:
 
     Args:
         records: those of one run or of several, with the columns of ``records.parquet`` and, of several runs in several
-            places, ``run_dir``, as :func:`metapbt.store.results.read_records` gives them.
+            places, ``run_dir``, as `metapbt.store.results.read_records` gives them.
         stages: into how many equal parts each run's steps are divided: 3, or 1 for the whole run.
 
     Returns:
@@ -83,7 +83,7 @@ def untold(rows: pd.DataFrame) -> str | None:
     """Why it cannot be told what mattered in a stage, in words; None where it can.
 
     Args:
-        rows: of :func:`importance`, those of one stage.
+        rows: of `importance`, those of one stage.
     """
     if rows["importance"].notna().any():
         return None

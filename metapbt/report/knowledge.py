@@ -106,7 +106,7 @@ def surrogate_after(run: Run, generation: int, train: bool = False) -> tuple[Sur
     """What the method asked after a generation, and the decision that it was for.
 
     Raises:
-        MetapbtError: as :func:`explorer_of`; or it has no surrogate, or too little to fit it to.
+        MetapbtError: as `explorer_of`; or it has no surrogate, or too little to fit it to.
     """
     explorer = explorer_of(run, train)
     decision = decision_after(run, generation)

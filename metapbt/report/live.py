@@ -124,13 +124,13 @@ class Live:
         return had[1]
 
     def known(self, name: str) -> bytes | None:
-        """What a run's method knew, as JSON; None as for :meth:`detail`. Takes seconds."""
+        """What a run's method knew, as JSON; None as for `detail`. Takes seconds."""
         from metapbt.report.page.known import known  # GPs, which nobody waits for before they are asked for
 
         return self._thought(name, lambda run: known(run, train=False))
 
     def surrogate(self, name: str, generation: int, x: str, y: str) -> bytes | None:
-        """A surrogate over two hyperparameters, as JSON; None as for :meth:`detail`.
+        """A surrogate over two hyperparameters, as JSON; None as for `detail`.
 
         Raises:
             MetapbtError: there is none for these.
@@ -336,7 +336,7 @@ def watch(results: Path, port: int | None = None) -> int:
     """Serve the page until Ctrl-C; return the exit status.
 
     Raises:
-        MetapbtError: as :func:`make_server`.
+        MetapbtError: as `make_server`.
     """
     server = make_server(results, port)
     count = counted(len(server.live.snapshot().runs), "run")

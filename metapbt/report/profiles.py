@@ -68,15 +68,15 @@ def performance_profile(strata: Sequence[Array], thresholds: Array) -> tuple[Arr
 def probability_of_improvement(better: Sequence[Array], than: Sequence[Array]) -> Estimate:
     r"""How probable it is that a run of one method scores higher than one of another, in a context drawn from these.
 
-    :math:`P(X > Y)`, ties counting half, the mean over contexts: rliable's, from the Mann-Whitney statistic. Its 95%
+    $P(X > Y)$, ties counting half, the mean over contexts: rliable's, from the Mann-Whitney statistic. Its 95%
     interval is Newcombe's (2006, Statistics in Medicine 25, method 5), the score interval with the variance of Hanley
     and McNeil (1982), taken at the probability that is tried:
 
-    .. math:: |\hat\theta - \theta| = z \sqrt{V(\theta)}, \quad V(\theta) = \frac{1}{C^2} \sum_c
-       \frac{\theta (1 - \theta)}{m_c n_c} \Big[1 + n^*_c \frac{1 - \theta}{2 - \theta}
-       + n^*_c \frac{\theta}{1 + \theta}\Big], \quad n^*_c = \frac{m_c + n_c}{2} - 1
+    $$|\hat\theta - \theta| = z \sqrt{V(\theta)}, \quad V(\theta) = \frac{1}{C^2} \sum_c
+    \frac{\theta (1 - \theta)}{m_c n_c} \Big[1 + n^*_c \frac{1 - \theta}{2 - \theta}
+    + n^*_c \frac{\theta}{1 + \theta}\Big], \quad n^*_c = \frac{m_c + n_c}{2} - 1$$
 
-    but z is Student's quantile with :math:`\sum_c (m_c + n_c - 2)` degrees of freedom: three runs that all beat three
+    but z is Student's quantile with $\sum_c (m_c + n_c - 2)$ degrees of freedom: three runs that all beat three
     others are no proof, for one in twenty such draws is by chance. With fewer than two the bounds are NaN.
 
     Args:

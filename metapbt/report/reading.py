@@ -53,7 +53,7 @@ class ReadRun:
 
 
 def best_rows(records: pd.DataFrame) -> pd.DataFrame:
-    """Of records, that of the best member of each generation, as :meth:`Run.of` takes them.
+    """Of records, that of the best member of each generation, as `Run.of` takes them.
 
     ``spent_steps`` is then what the generation cost, and ``failed`` how many of the run's intervals failed.
     """

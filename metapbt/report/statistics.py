@@ -108,17 +108,17 @@ def mean_estimate(scores: Array) -> Estimate:
 def stratified_estimate(strata: Sequence[Array], statistic: Statistic) -> Estimate:
     r"""A statistic of strata with its t-interval over seeds, the contexts held fixed.
 
-    .. math:: \hat\theta \pm t_{0.975}(\nu) \sqrt{V}, \quad V = \sum_c v_c, \quad
-       v_c = \frac{n_c - 1}{n_c} \sum_i (\hat\theta_{(c,i)} - \bar\theta_c)^2, \quad
-       \nu = V^2 \Big/ \sum_c \frac{v_c^2}{n_c - 1}
+    $$\hat\theta \pm t_{0.975}(\nu) \sqrt{V}, \quad V = \sum_c v_c, \quad
+    v_c = \frac{n_c - 1}{n_c} \sum_i (\hat\theta_{(c,i)} - \bar\theta_c)^2, \quad
+    \nu = V^2 \Big/ \sum_c \frac{v_c^2}{n_c - 1}$$
 
-    with :math:`\hat\theta_{(c,i)}` without run i of context c: the stratified jackknife (Efron and Stein, 1981)
+    with $\hat\theta_{(c,i)}$ without run i of context c: the stratified jackknife (Efron and Stein, 1981)
     with the degrees of freedom of Satterthwaite (1946). For a mean over contexts this is Welch's interval
     (1947), for one context Student's. A context with one run lends its spread from the others.
 
     Args:
         strata: one array ``(runs,)`` for each context; they may differ in length.
-        statistic: takes such a sequence, gives one number (:func:`iqm`, :func:`mean_of_means`).
+        statistic: takes such a sequence, gives one number (`iqm`, `mean_of_means`).
     """
     value = statistic(strata)
     counts = np.array([len(stratum) for stratum in strata])
@@ -146,7 +146,7 @@ def stratified_estimate(strata: Sequence[Array], statistic: Statistic) -> Estima
 
 
 def iqm_estimate(strata: Sequence[Array]) -> Estimate:
-    """:func:`iqm` with its interval, from three contexts on: with fewer no interval of it was found to hold."""
+    """`iqm` with its interval, from three contexts on: with fewer no interval of it was found to hold."""
     if len(strata) < LEAST_CONTEXTS_OF_IQM:
         return Estimate(iqm(strata), math.nan, math.nan)
     return stratified_estimate(strata, iqm)

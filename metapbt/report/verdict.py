@@ -88,7 +88,7 @@ def verdicts(group: Group, baseline: str | None = None) -> tuple[Verdict, ...]:
 
     Args:
         group: whose runs.
-        baseline: what every other method is compared with; chosen for each as :func:`all_pairs` does if None.
+        baseline: what every other method is compared with; chosen for each as `all_pairs` does if None.
 
     Example:
         >>> print(verdicts(group)[0].sentence)

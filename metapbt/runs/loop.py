@@ -41,7 +41,7 @@ def drive(
         tuner: fresh, made as the plan's configuration says.
         executor: where members train; it is closed at the end.
         callbacks: who listens.
-        heed: called after each interval; see :func:`metapbt.runs.signals.stoppable`.
+        heed: called after each interval; see `metapbt.runs.signals.stoppable`.
 
     Raises:
         MemberError: a member kept failing, which is to end the run, or all of them did; what is finished is saved.

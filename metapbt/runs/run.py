@@ -51,7 +51,7 @@ class Run:
 
     @classmethod
     def load(cls, path: Path) -> Run:
-        """Read a run directory; see :func:`load`."""
+        """Read a run directory; see `load`."""
         info = describe(RunDirectory(path))
         return cls(info, read_history(info))
 
@@ -152,8 +152,8 @@ class Run:
         """Write the best agent, or its hyperparameter schedule, for other programs.
 
         Args:
-            file: a policy ending in ``.onnx``, ``.pt2`` or ``.pt`` (see :func:`metapbt.runs.export.write_policy`), or a
-                schedule in ``.yaml`` or ``.yml`` (see :func:`metapbt.runs.schedule.write_schedule`).
+            file: a policy ending in ``.onnx``, ``.pt2`` or ``.pt`` (see `metapbt.runs.export.write_policy`), or a
+                schedule in ``.yaml`` or ``.yml`` (see `metapbt.runs.schedule.write_schedule`).
 
         Raises:
             MetapbtError: the ending is unknown, what writes the file is not installed, there is no such policy, or what

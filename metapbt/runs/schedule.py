@@ -25,7 +25,7 @@ class Schedule:
 
     Attributes:
         path: of the file.
-        content: what is in it; see :func:`write_schedule`.
+        content: what is in it; see `write_schedule`.
     """
 
     path: Path
@@ -41,7 +41,7 @@ class Schedule:
 def schedule_of(info: RunInfo, history: History) -> dict[str, Any]:
     """The schedule along the best agent's line of descent, from its birth on, as plain data.
 
-    What is in it is said at :func:`write_schedule`.
+    What is in it is said at `write_schedule`.
 
     Raises:
         MetapbtError: there is no record yet, or one on the way is missing.

@@ -73,7 +73,7 @@ def load_checkpoint(path: Path) -> tuple[dict[str, np.ndarray[Any, Any]], Outcom
 
 
 def load_state(path: Path) -> dict[str, np.ndarray[Any, Any]]:
-    """Read the learner's state alone; errors as of :func:`load_checkpoint`."""
+    """Read the learner's state alone; errors as of `load_checkpoint`."""
     return load_checkpoint(path)[0]
 
 
@@ -90,15 +90,15 @@ class Files:
     """Checkpoints as a trainer reads and writes them: in files."""
 
     def load(self, path: Path) -> dict[str, np.ndarray[Any, Any]]:
-        """The learner's state; see :func:`load_state`."""
+        """The learner's state; see `load_state`."""
         return load_state(path)
 
     def outcome(self, path: Path) -> Outcome:
-        """The outcome alone; see :func:`read_outcome`."""
+        """The outcome alone; see `read_outcome`."""
         return read_outcome(path)
 
     def save(self, path: Path, state: Mapping[str, np.ndarray[Any, Any]], outcome: Outcome) -> None:
-        """Keep a checkpoint; see :func:`save_checkpoint`."""
+        """Keep a checkpoint; see `save_checkpoint`."""
         save_checkpoint(path, state, outcome)
 
 

@@ -38,7 +38,7 @@ class Content:
             it was.
         assignments: the last decision for each member, in the same way.
         failures: of the intervals that have no record yet those that were given up, each with its error.
-        head: what its first entry says of the run; see :meth:`Journal.head`.
+        head: what its first entry says of the run; see `Journal.head`.
         whole_bytes: up to where its entries are whole.
         damage: what is wrong behind that, if something is.
         cut: whether that is no more than an unfinished last entry, as a stop leaves behind.
@@ -113,7 +113,7 @@ class Journal:
         """Write down which intervals under way were given up, all of them; none where they are to be tried again.
 
         Raises:
-            OSError: as :meth:`append`.
+            OSError: as `append`.
         """
         self._append({"failures": [[*ref, error] for ref, error in failures.items()]})
 

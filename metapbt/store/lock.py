@@ -38,8 +38,8 @@ class Lock:
     every ten seconds. Whoever else wants it watches the file for ``LEASE_SECONDS``, by a clock of their own, so that
     those of two machines need not agree: a file that changes belongs to somebody alive. One that does not, or whose
     process is known to be gone, is taken over; of several who try only one succeeds
-    (:class:`filelock.SoftFileLease`). A holder that was thought dead finds that its file is another's
-    (:class:`metapbt.files.Held`) and writes nothing more.
+    (`filelock.SoftFileLease`). A holder that was thought dead finds that its file is another's
+    (`metapbt.files.Held`) and writes nothing more.
 
     Args:
         folder: what is worked on; it exists when it is acquired.

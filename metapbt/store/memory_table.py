@@ -35,7 +35,7 @@ def write_memory(path: Path, table: pa.Table, ancestry: Iterable[Context]) -> No
 
 
 def read_memory(path: Path) -> tuple[pa.Table, frozenset[Context]]:
-    """Read a run's memory: the records of its sources, and its ancestry as :func:`read_ancestry` gives it.
+    """Read a run's memory: the records of its sources, and its ancestry as `read_ancestry` gives it.
 
     Raises:
         MetapbtError: the file is no Parquet, not of this schema, or its ancestry is damaged.
@@ -63,7 +63,7 @@ def ancestry_to_plain(ancestry: Iterable[Context]) -> list[dict[str, Any]]:
 
 
 def ancestry_of_plain(contexts: Any, path: Path) -> frozenset[Context]:
-    """The contexts that :func:`ancestry_to_plain` wrote down.
+    """The contexts that `ancestry_to_plain` wrote down.
 
     Raises:
         MetapbtError: they are damaged; ``path`` is the file that holds them.

@@ -71,7 +71,7 @@ def row_count(path: Path) -> int | None:
     """How many rows a table has, without decoding them; None where there is no such file.
 
     Raises:
-        MetapbtError: as for :func:`read_parquet`.
+        MetapbtError: as for `read_parquet`.
     """
     file = _opened(path)
     return None if file is None else int(file.metadata.num_rows)
@@ -81,7 +81,7 @@ def read_metadata(path: Path) -> dict[bytes, bytes] | None:
     """What a table's schema says beside its columns; None where there is no such file.
 
     Raises:
-        MetapbtError: as for :func:`read_parquet`.
+        MetapbtError: as for `read_parquet`.
     """
     file = _opened(path)
     return None if file is None else dict(file.schema_arrow.metadata or {})

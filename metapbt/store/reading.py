@@ -65,7 +65,7 @@ def read_first_line(path: Path, most_of_line: int, most_bytes: int) -> tuple[byt
         most_bytes: larger files are refused.
 
     Raises:
-        MetapbtError: as for :func:`read_file`.
+        MetapbtError: as for `read_file`.
     """
     with _opened(path) as file:
         if file is None:
@@ -149,7 +149,7 @@ def sealed(fields: dict[str, Any]) -> str:
 
 
 def unsealed(data: bytes, path: Path) -> dict[str, Any] | None:
-    """What :func:`sealed` wrote; None where it is no such line but of an earlier version.
+    """What `sealed` wrote; None where it is no such line but of an earlier version.
 
     Raises:
         MetapbtError: the line is damaged.

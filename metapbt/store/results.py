@@ -99,7 +99,7 @@ def find_run(directory: RunDirectory, on_problem: OnProblem = warn) -> RunInfo |
 
     Args:
         directory: of the run.
-        on_problem: as of :func:`find_runs`.
+        on_problem: as of `find_runs`.
     """
     found = None
     try:
@@ -232,7 +232,7 @@ def read_records(runs: Iterable[RunInfo], on_problem: OnProblem = warn) -> pd.Da
 
 
 def records_of(tables: Sequence[tuple[RunInfo, pa.Table]]) -> pd.DataFrame:
-    """The records of runs that were read, at least one, as one data frame with the columns of :func:`read_records`."""
+    """The records of runs that were read, at least one, as one data frame with the columns of `read_records`."""
     import numpy as np
 
     named = [
@@ -266,7 +266,7 @@ def _is_float(value: object) -> bool:
 
 
 def from_frame(frame: pd.DataFrame) -> pa.Table:
-    """A data frame of records as a table, which :func:`to_frame` reads back: values of several types are JSON in it."""
+    """A data frame of records as a table, which `to_frame` reads back: values of several types are JSON in it."""
     texts: dict[str, Any] = {}
     fields: dict[str, pa.Field] = {}
     for name in frame.columns:

@@ -62,7 +62,7 @@ class ClusterScript:
 
 
 def write_cluster_script(script: ClusterScript, cluster: Mapping[str, Any]) -> None:
-    """Write a script, executable; see :func:`rendered`."""
+    """Write a script, executable; see `rendered`."""
     write_executable(script.path, rendered(script, cluster))
 
 

@@ -34,7 +34,7 @@ _PATIENCE = 300.0  # seconds for a node to look for the results
 
 
 def run_on_ray(study: Study, again: str, jobs: int | None = None, only_failed: bool = False) -> dict[StudyRun, str]:
-    """Train all runs of a study that are not done on a Ray cluster; see :func:`metapbt.study.local.run_study`.
+    """Train all runs of a study that are not done on a Ray cluster; see `metapbt.study.local.run_study`.
 
     Args:
         study: what to train; ``cluster.address`` among its overrides says where.

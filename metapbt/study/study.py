@@ -1,7 +1,7 @@
 """A study: groups of runs, read from a file, each run planned before any of them trains.
 
 A file is YAML. Each mapping in it is a group, whose keys are those of ``metapbt run``; a list is swept. What is no
-mapping holds for all groups::
+mapping holds for all groups:
 
     env: lunar_lander
     overrides: [budget.steps=60000, evaluation.episodes=5]

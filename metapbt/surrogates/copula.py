@@ -11,7 +11,7 @@ from scipy.stats import rankdata
 def gaussian_copula(values: NDArray[np.float64]) -> NDArray[np.float64]:
     r"""Turn values into standard normal ones of the same order.
 
-    .. math:: z_i = \Phi^{-1}\!\left(\frac{\#\{j : y_j \le y_i\}}{n + 1}\right)
+    $$z_i = \Phi^{-1}\!\left(\frac{\#\{j : y_j \le y_i\}}{n + 1}\right)$$
 
     Changes of return are heavy-tailed (an agent crashes, or learns to walk at last); a Gaussian process should learn
     from their order. Equal values have the highest rank of them all, as the distribution function has it.

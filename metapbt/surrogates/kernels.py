@@ -13,7 +13,7 @@ from torch import Tensor
 class TimeDecayKernel(Kernel):
     r"""Forgetting: what was seen at another time counts less.
 
-    .. math:: k(t, t') = (1 - \epsilon)^{|t - t'| / 2}
+    $$k(t, t') = (1 - \epsilon)^{|t - t'| / 2}$$
 
     The time part of the time-varying squared-exponential kernel of PB2 (Parker-Holder et al., 2020, section 3.2;
     Bogunovic et al., 2016): multiply it by any kernel over the other inputs.
@@ -61,7 +61,7 @@ class TimeDecayKernel(Kernel):
 class DeepKernel(Kernel):
     r"""A kernel over what a network makes of the inputs (deep kernel learning, Wilson et al., 2016).
 
-    .. math:: k(x, x') = k_{base}(g(x), g(x'))
+    $$k(x, x') = k_{base}(g(x), g(x'))$$
 
     The network's weights are parameters of the kernel and are fitted with it.
 
@@ -87,7 +87,7 @@ class DeepKernel(Kernel):
 class OverlapKernel(Kernel):
     r"""Categories: the share of those that are equal.
 
-    .. math:: k(c, c') = \frac{1}{m} \sum_{j=1}^m [c_j = c'_j]
+    $$k(c, c') = \frac{1}{m} \sum_{j=1}^m [c_j = c'_j]$$
 
     The categorical kernel of CoCaBO (Ru et al., 2020); variance is left to ``ScaleKernel``.
     """
@@ -104,13 +104,13 @@ class OverlapKernel(Kernel):
 class MixKernel(Kernel):
     r"""Two kernels added and multiplied, the share of the product fitted.
 
-    .. math:: k = \frac{1 - \lambda}{2} (k_1 + k_2) + \lambda k_1 k_2
+    $$k = \frac{1 - \lambda}{2} (k_1 + k_2) + \lambda k_1 k_2$$
 
-    As in CoCaBO (Ru et al., 2020, equation 2, there with :math:`1 - \lambda`) and PB2-Mix (Parker-Holder et al.,
+    As in CoCaBO (Ru et al., 2020, equation 2, there with $1 - \lambda$) and PB2-Mix (Parker-Holder et al.,
     2021), which adds the half.
 
     Attributes:
-        mix: :math:`\lambda` in (0, 1), shape ``1``.
+        mix: $\lambda$ in (0, 1), shape ``1``.
     """
 
     has_lengthscale = False

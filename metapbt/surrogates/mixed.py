@@ -50,21 +50,19 @@ class Columns:
 def mixed_kernel(columns: Columns, ard: bool = False) -> Kernel:
     r"""The kernel of BG-PBT (Wan et al., 2022, section 3.1), a correlation times a fitted variance.
 
-    .. math::
+    $$k = \sigma^2 \, (1 - \epsilon)^{|t - t'| / 2}
+    \left[\frac{1 - \lambda}{2} (k_h + k_m) + \lambda k_h k_m\right]$$
 
-        k = \sigma^2 \, (1 - \epsilon)^{|t - t'| / 2}
-        \left[\frac{1 - \lambda}{2} (k_h + k_m) + \lambda k_h k_m\right]
-
-    with :math:`k_m` Matern-5/2 over the numbers and :math:`k_h = \exp(-s / \ell_h)` over the share s of categories that
+    with $k_m$ Matern-5/2 over the numbers and $k_h = \exp(-s / \ell_h)$ over the share s of categories that
     differ. Where there are only numbers or only categories, only their part stands in the brackets.
 
-    Both parts, and so the brackets, are 1 where nothing differs. The published code has :math:`\exp(l (1 - s))`
-    and no half, so the variance grows with l and :math:`\sigma^2` no longer is one: fitting l would change how much is
-    explored, and between the published bounds of :math:`\sigma^2` targets of unit variance could not be fitted. Its
-    ratios :math:`k_h(s) / k_h(0)` are the same, with :math:`\ell_h = 1 / l`.
+    Both parts, and so the brackets, are 1 where nothing differs. The published code has $\exp(l (1 - s))$
+    and no half, so the variance grows with l and $\sigma^2$ no longer is one: fitting l would change how much is
+    explored, and between the published bounds of $\sigma^2$ targets of unit variance could not be fitted. Its
+    ratios $k_h(s) / k_h(0)$ are the same, with $\ell_h = 1 / l$.
 
-    Everything is fitted, between the published bounds: :math:`\sigma^2` in [0.5, 5], the lengthscale of the numbers and
-    the published l in :math:`[0.01, \sqrt{d}]` (d counts columns but the time), :math:`\epsilon` and :math:`\lambda`
+    Everything is fitted, between the published bounds: $\sigma^2$ in [0.5, 5], the lengthscale of the numbers and
+    the published l in $[0.01, \sqrt{d}]$ (d counts columns but the time), $\epsilon$ and $\lambda$
     in [0, 1].
 
     Args:

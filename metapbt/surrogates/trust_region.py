@@ -84,7 +84,7 @@ class TrustRegion:
     def box(self, centre: Array, lengthscales: Array) -> Array:
         r"""Where the numbers of a suggestion may lie: ``2 x d``.
 
-        .. math:: x_i \pm \frac{L}{2} \frac{\ell_i}{(\prod_j \ell_j)^{1/d}}, \text{ within } [0, 1]
+        $$x_i \pm \frac{L}{2} \frac{\ell_i}{(\prod_j \ell_j)^{1/d}}, \text{ within } [0, 1]$$
 
         Args:
             centre: shape ``d``, in the unit cube.

@@ -18,15 +18,15 @@ _SETTINGS = {"start"}
 
 
 class QuadraticLearner:
-    r"""Maximises :math:`Q = 1.2 - \frac34 \theta_0^2 - \theta_1^2` without seeing it (Jaderberg et al., 2017, fig. 2).
+    r"""Maximises $Q = 1.2 - \frac34 \theta_0^2 - \theta_1^2$ without seeing it (Jaderberg et al., 2017, fig. 2).
 
-    Each step goes up the gradient of :math:`\hat Q = 1.2 - \frac34 h_0 \theta_0^2 - h_1 \theta_1^2` with
+    Each step goes up the gradient of $\hat Q = 1.2 - \frac34 h_0 \theta_0^2 - h_1 \theta_1^2$ with
     ``learning_rate``. With h = (1, 0) or (0, 1) only one component can ever be learned; a population that exchanges
     weights and hyperparameters learns both. The return, in training and evaluation, is Q after the interval; a step
     of ascent counts as an environment step.
 
     ``learner.start``, theta before training, may have more than two components: each further one adds
-    :math:`-\theta_i^2` to Q and a hyperparameter h_i, its coefficient, to the space.
+    $-\theta_i^2$ to Q and a hyperparameter h_i, its coefficient, to the space.
 
     The context's feature ``optimum_shift`` moves the coefficients that follow Q best from 1 to 1 - optimum_shift: a
     coefficient h acts as 1 - abs(h - (1 - optimum_shift)), and not below 0.

@@ -51,12 +51,12 @@ _KINDS = {
 
 
 def true_return(progress: float, ceiling: float = 1.0) -> float:
-    r"""The return without noise that progress and architecture are worth: :math:`ceiling (1 - e^{-progress})`."""
+    r"""The return without noise that progress and architecture are worth: $ceiling (1 - e^{-progress})$."""
     return -ceiling * math.expm1(-progress)
 
 
 def best_return(env_steps: float, budget_steps: float, speed: float = 5.0) -> float:
-    r"""The best possible return after ``env_steps``: :math:`1 - e^{-speed \cdot env\_steps / budget\_steps}`.
+    r"""The best possible return after ``env_steps``: $1 - e^{-speed \cdot env\_steps / budget\_steps}$.
 
     It is reached by no other schedule than the optimal one, whose hyperparameters change with every step, on the best
     architecture from the first step on; it depends neither on the context nor on the number of hyperparameters. Regret
@@ -70,28 +70,27 @@ class SyntheticLearner:
 
     With N the budget's steps, a step n (counted from 0) with numbers x and categories c brings
 
-    .. math::
-        progress_{n+1} &= progress_n + \frac{speed}{N} \, p_n(x, c), \qquad
-        return = ceiling(a, k) \, (1 - e^{-progress})
-
-        p_n(x, c) &= \exp\Bigl(-\frac{\operatorname{mean}_i (x_i - x^*_i(n))^2}{2 \, width^2}\Bigr)
-                     \cdot wrong^{\#\{j:\ c_j \ne c^*_j(n)\}}
-
-        x^*_i(n) &= \tfrac12 + 0.4 \, (1 - 2 \, mislead) \,
-                    \sin 2\pi\bigl(\varphi_i + \tfrac14 (\pm drift \, \tfrac nN \pm shift)\bigr)
-
-        c^*_j(n) &= \text{choice } \lfloor 4 \psi_j + drift \, \tfrac nN + shift \rfloor
-                    + 2 \, [mislead > \tfrac12] \mod 4
-
-        ceiling(a, k) &= floor + (1 - floor)
-                    \exp\Bigl(-\frac{\operatorname{mean}_i (a_i - a^*_i)^2}{2 \cdot 0.25^2}\Bigr)
-                    \cdot wrong^{\#\{j:\ k_j \ne k^*_j\}}
+    $$
+    \begin{aligned}
+      progress_{n+1} &= progress_n + \frac{speed}{N} \, p_n(x, c), \qquad
+      return = ceiling(a, k) \, (1 - e^{-progress}) \\
+      p_n(x, c) &= \exp\Bigl(-\frac{\operatorname{mean}_i (x_i - x^*_i(n))^2}{2 \, width^2}\Bigr)
+      \cdot wrong^{\#\{j:\ c_j \ne c^*_j(n)\}} \\
+      x^*_i(n) &= \tfrac12 + 0.4 \, (1 - 2 \, mislead) \,
+      \sin 2\pi\bigl(\varphi_i + \tfrac14 (\pm drift \, \tfrac nN \pm shift)\bigr) \\
+      c^*_j(n) &= \text{choice } \lfloor 4 \psi_j + drift \, \tfrac nN + shift \rfloor
+      + 2 \, [mislead > \tfrac12] \mod 4 \\
+      ceiling(a, k) &= floor + (1 - floor)
+      \exp\Bigl(-\frac{\operatorname{mean}_i (a_i - a^*_i)^2}{2 \cdot 0.25^2}\Bigr)
+      \cdot wrong^{\#\{j:\ k_j \ne k^*_j\}}
+    \end{aligned}
+    $$
 
     so that the rate p is 1 at the optimum and nowhere else, and so is the ceiling. Phases and signs are drawn from
     ``instance``: another instance is another problem of the same kind. The space says how many there are of
 
     - numbers x0, x1, ... in [0, 1], and integers i0, i1, ... from 0 to 10, which count among the numbers as tenths; the
-      best integer is the one nearest to :math:`x^*`;
+      best integer is the one nearest to $x^*$;
     - categories c0, c1, ... with the choices a, b, c, d;
     - integers a0, a1, ... from 0 to 4 and categories k0, k1, ... with the choices a, b, c, d that are the architecture.
       Integers count as quarters. Their optimum is that of n = 0 and stands still: what is costly is to reach it.
@@ -100,10 +99,10 @@ class SyntheticLearner:
     of what it learns itself: with w its teacher's weight, which falls linearly from ``distillation.start`` to
     ``distillation.end`` over the teacher's ``annealed_over`` steps, each step closes a part of the gap,
 
-    .. math:: progress_{n+1} = progress_n + \frac{speed}{N} \, p_n(x, c)
-              + \bigl(1 - e^{-w \cdot regain / N}\bigr) \max(P - progress_n, 0)
+    $$progress_{n+1} = progress_n + \frac{speed}{N} \, p_n(x, c)
+    + \bigl(1 - e^{-w \cdot regain / N}\bigr) \max(P - progress_n, 0)$$
 
-    so that m steps at p = 0 leave :math:`P \, (1 - e^{-regain \sum w / N})`. As a student counts its teacher's steps as
+    so that m steps at p = 0 leave $P \, (1 - e^{-regain \sum w / N})$. As a student counts its teacher's steps as
     its own, nobody passes the best possible return.
 
     Both returns are the return after the interval plus noise of their own. That of ``train_return`` comes from the

@@ -34,7 +34,7 @@ class Pending:
     """A member whose next interval is decided but not yet trained: what it starts from, what it trains with.
 
     Attributes:
-        return_before: what it starts from has reached, as :attr:`metapbt.history.Record.reached` has it.
+        return_before: what it starts from has reached, as `metapbt.history.Record.reached` has it.
         hyperparameters: of its coming interval.
         train_return: of what it starts from.
     """
@@ -57,7 +57,7 @@ class Surrogate:
         forecast: of the function, without noise, in change of return for each environment step; of a method that
             learns from ranks in standard scores of these changes.
         ranks: whether the latter.
-        weights: of its experts, where it has several (:func:`metapbt.memory.trust.explained`); they sum to 1.
+        weights: of its experts, where it has several (`metapbt.memory.trust.explained`); they sum to 1.
     """
 
     kind: str

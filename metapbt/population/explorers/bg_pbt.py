@@ -30,10 +30,10 @@ MAX_PENDING = 100  # of the points being tried, the last so many count: else a d
 class BGPBTExplorer(Explorer):
     """Bayesian generational population-based training (Wan et al., 2022), its explore step.
 
-    A Gaussian process with a kernel over time, numbers and categories (:mod:`metapbt.surrogates.mixed`) models the
+    A Gaussian process with a kernel over time, numbers and categories (`metapbt.surrogates.mixed`) models the
     Gaussian copula of how fast the return changes, given when an interval began, from which return, and with which
     hyperparameters. A copy gets those with the highest confidence bound in a box around its parent's, and with as many
-    other categories as the trust region allows (:mod:`metapbt.surrogates.trust_region`). What others are trying counts
+    other categories as the trust region allows (`metapbt.surrogates.trust_region`). What others are trying counts
     as if it brought what is expected of it, from the return that each of them starts from (the published code: all from
     the parent's).
 
@@ -42,7 +42,7 @@ class BGPBTExplorer(Explorer):
     search. The published code gives all rows the parent's network: then what was learned with another one counts in
     full, though the best learning rate of a wide network is not that of a narrow one.
 
-    The trust region is a function of the history (:class:`metapbt.population.explorers.standing.Standing`).
+    The trust region is a function of the history (`metapbt.population.explorers.standing.Standing`).
     """
 
     #: Of the records that a trust region suggested, with memory or without.

@@ -35,7 +35,7 @@ class PB2MixExplorer(PB2MultExplorer):
             condition_on: the categories for which numbers are chosen: those ``chosen`` by the bandit, as in the paper,
                 or the ``parent``'s, as in the published code, whose numbers then come with other categories than they
                 were chosen for.
-            learn_from: as of :class:`PB2Explorer`.
+            learn_from: as of `PB2Explorer`.
 
         Raises:
             MetapbtError: a setting is unknown or out of its range.

@@ -51,7 +51,7 @@ class PB2MultExplorer(PB2RandExplorer):
             without_rows: what a copy gets while there are no rows with its choices: ``random`` numbers, or the
                 ``parent``'s whole configuration, its categories included, as in the published code, where choices that
                 no first member had are never tried.
-            learn_from: as of :class:`PB2Explorer`.
+            learn_from: as of `PB2Explorer`.
 
         Raises:
             MetapbtError: a setting is unknown or out of its range.

@@ -20,7 +20,7 @@ class PB2RandExplorer(PB2Explorer):
     """
 
     def __init__(self, space: Space, learn_from: str = "eval_return") -> None:
-        """Check the settings, which are those of :class:`PB2Explorer`."""
+        """Check the settings, which are those of `PB2Explorer`."""
         super().__init__(space, learn_from)
         self.categories: tuple[Parameter, ...] = tuple(p for p in space.parameters if p.kind == "categorical")
         #: Those chosen for a copy; the others are of the parent's architecture.

@@ -19,7 +19,7 @@ def draw_importance(data: pd.DataFrame) -> Figure:
     """A panel for each stage, a bar with its 95% interval for each hyperparameter; or why it cannot be told.
 
     Args:
-        data: as :func:`metapbt.report.importance.importance` gives it.
+        data: as `metapbt.report.importance.importance` gives it.
     """
     stages, names = list(dict.fromkeys(data["stage"])), list(dict.fromkeys(data["hyperparameter"]))
     figure = new_figure(max(2.3 * len(stages), 4.0), 0.27 * len(names) + 1.1)

@@ -25,8 +25,8 @@ def draw_landscape(view: pd.DataFrame, tried: pd.DataFrame) -> Figure:
     """A row for each model: its mean on the left, its deviation on the right, each on its own scale; the points tried.
 
     Args:
-        view: as :func:`metapbt.report.landscape.surrogate_view` gives it.
-        tried: as :func:`metapbt.report.landscape.tried_points` gives it, of the same generation.
+        view: as `metapbt.report.landscape.surrogate_view` gives it.
+        tried: as `metapbt.report.landscape.tried_points` gives it, of the same generation.
     """
     models = list(dict.fromkeys(view["model"]))
     figure = new_figure(6.6, 2.5 * len(models) + 0.6)

@@ -21,7 +21,7 @@ def draw_memory(view: MemoryView) -> Figure:
     """On the left what each forecast came from, generation by generation; on the right the sources' intervals.
 
     Args:
-        view: as :func:`metapbt.report.memory_view.memory_view` gives it.
+        view: as `metapbt.report.memory_view.memory_view` gives it.
     """
     contexts = _contexts(view.sources)
     figure = new_figure(7.0, max(2.4, 0.24 * len(contexts) + 1.2))

@@ -1,6 +1,6 @@
 """What the page shows, as plain data: the same for the file and for the live page, and no HTML.
 
-The overview is one object (:func:`overview`), each run another (:func:`metapbt.report.page.detail.detail`). Tables are
+The overview is one object (`overview`), each run another (`metapbt.report.page.detail.detail`). Tables are
 columns: a mapping from a column's name to a list of values. Numbers have five significant digits; what is not finite is
 null.
 """
@@ -87,8 +87,8 @@ def overview(
     """All that the page shows but single runs.
 
     Args:
-        groups: of :func:`group_data`.
-        runs: of :func:`run_data`.
+        groups: of `group_data`.
+        runs: of `run_data`.
         command: what made the page.
         version: of the package.
         problems: what could not be read.

@@ -26,7 +26,7 @@ def known(read: ReadRun, train: bool = False) -> Plain:
     """What the page shows of what a run's method knew; takes seconds.
 
     ``importance`` are columns, with ``untold`` stages in words; ``memory`` is a sentence and two tables as columns;
-    ``surrogates`` are those of :func:`surrogate`, of a few generations; ``notes`` say in words what there is not.
+    ``surrogates`` are those of `surrogate`, of a few generations; ``notes`` say in words what there is not.
 
     Args:
         read: the run.
@@ -61,7 +61,7 @@ def surrogate(read: ReadRun, generation: int, x: str, y: str) -> Plain:
     from the lowest ``y``; ``points`` are columns of what had been tried and was suggested next.
 
     Raises:
-        MetapbtError: as :func:`metapbt.report.landscape.surrogate_view`.
+        MetapbtError: as `metapbt.report.landscape.surrogate_view`.
     """
     return _surrogate(_loaded(read), generation, x, y, True)
 
