@@ -42,9 +42,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         results = Path(folder)
         rng = np.random.default_rng(0)
-        running = [write_run(results, number, asked.members, asked.generations, rng) for number in range(asked.runs)][
-            -1
-        ]
+        for number in range(asked.runs):
+            running = write_run(results, number, asked.members, asked.generations, rng)
         rows = [*page(results), *refreshes(results, running, asked.members, rng)]
     table = Table(title=f"{asked.runs} runs of {asked.members} members, {asked.generations} generations")
     table.add_column("what")

@@ -34,6 +34,7 @@ examples:
   metapbt status results
   metapbt status results --failed --rerun
   metapbt report results
+  metapbt watch results
   metapbt replay results/cart_pole/default/pb2/seed_0
   metapbt evaluate results/cart_pole/default/pb2/seed_0 context.pole_length=0.8
   metapbt video results/cart_pole/default/pb2/seed_0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +18,9 @@ from page_data import data_of
 from synthetic_results import SyntheticRun, make_run, realistic_runs, store_runs
 
 from metapbt.report.groups import group_read_runs
-from metapbt.report.page.data import SCHEMA
+from metapbt.report.page.data import SCHEMA, Places, group_data, overview, run_data
+from metapbt.report.page.detail import detail
+from metapbt.report.page.page import render_page
 from metapbt.report.page.write import write_page
 from metapbt.report.reading import RunReader
 from metapbt.report.section import Section
@@ -206,8 +209,8 @@ def test_one_run_is_opened_played_and_left(tab: Tab) -> None:
 def test_names_from_results_stay_text(browser: Any, page: Path) -> None:
     html = page.read_text(encoding="utf-8")
     assert "<img" not in html.split("<script", 1)[0]
-    overview, _ = data_of(page)
-    (run,) = [run for run in overview["runs"] if run["method"] == EVIL]
+    shown, _ = data_of(page)
+    (run,) = [run for run in shown["runs"] if run["method"] == EVIL]
     tab = Tab(browser, page.as_uri())
     tab.draw()
     assert EVIL in tab.page.locator("#sections section").last.inner_text()
@@ -229,9 +232,9 @@ def test_an_unknown_run_is_told(browser: Any, page: Path) -> None:
 
 
 def test_the_data_are_those_of_the_tables(page: Path) -> None:
-    overview, runs = data_of(page)
-    assert overview["schema"] == SCHEMA
-    group = overview["groups"][0]
+    shown, runs = data_of(page)
+    assert shown["schema"] == SCHEMA
+    group = shown["groups"][0]
     assert [method["name"] for method in group["methods"]] == ["default", "pb2", "meta_pb2"]
     assert [context["source"] for context in group["contexts"]] == [True, False, True, False]
     cells = pd.DataFrame(group["final"])
@@ -244,33 +247,50 @@ def test_the_data_are_those_of_the_tables(page: Path) -> None:
     assert "results_dir" not in found["config"]
 
 
-def test_three_hundred_runs_fit_into_five_megabytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_three_hundred_runs_fit_into_five_megabytes(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     runs = []
-    for number in range(300):
-        context, (method, seed) = number // 30, divmod(number % 30, 10)
-        info, frame = make_run(
-            ("pbt", "pb2", "meta_pb2")[method],
-            seed,
-            changed={"pole_length": 0.1 + 0.1 * context},
-            scores=rng.normal(300, 50, 50).tolist(),
-        )
+    for number in range(20):  # of which each stands for fifteen
+        info, frame = make_run("pb2", number, scores=rng.normal(300, 50, 50).tolist())
         population = pd.concat([frame.assign(member=frame["member"] + 2 * place) for place in range(4)])
         count = len(population)
         population["train_return"] = rng.normal(300, 50, count)
         for name in ("learning_rate", "clip", "lambda", "epochs"):
-            changed = rng.random(count) < 0.25
-            values = pd.Series(np.where(changed, rng.random(count), np.nan))
+            values = pd.Series(np.where(rng.random(count) < 0.25, rng.random(count), np.nan))
             population[f"hp.{name}"] = values.ffill().fillna(0.5).to_numpy()
         runs.append((info, population))
     store_runs(tmp_path, runs)
+    places = Places(tmp_path, {}, {})
     read = RunReader(tmp_path).read()
-    sections = [Section.of(group) for group in group_read_runs(read, tmp_path)]
-    write_page(tmp_path / "page", tmp_path, read, sections, views=0)
-    page = tmp_path / "page" / "index.html"
+    (group,) = group_read_runs(read, tmp_path)
+    shown = [run_data(each, places) for each in read] * 15
+    names = [f"cart_pole/pole_length={number}/pb2/seed_0" for number in range(300)]
+    data = overview([group_data(Section.of(group), places)] * 10, shown, "metapbt report results", "0.1.0")
+    details = dict(zip(names, [detail(each) for each in read] * 15, strict=True))
+    page = tmp_path / "index.html"
+    page.write_text(render_page(data, details), encoding="utf-8")
     assert page.stat().st_size < 5_000_000
-    overview, kept = data_of(page)
-    assert len(overview["runs"]) == len(kept) == 300
+    found, kept = data_of(page)
+    assert len(found["runs"]) == len(kept) == 300
+
+
+def test_the_same_runs_give_the_same_page(tmp_path: Path) -> None:
+    pages = []
+    for name in ("one", "other"):
+        results = store_runs(tmp_path / name / "results", [lively(make_run("pb2", seed)) for seed in (0, 1)])
+        for file in results.rglob("*"):
+            os.utime(file, (1_800_000_000, 1_800_000_000))
+        read = RunReader(results).read()
+        sections = [Section.of(group) for group in group_read_runs(read, results)]
+        write_page(results / "report", results, read, sections, views=1)
+        pages.append((results / "report" / "index.html").read_bytes())
+    assert pages[0] == pages[1]
+    assert str(tmp_path).encode() not in pages[0]
+    shown, runs = data_of(results / "report" / "index.html")
+    assert str(tmp_path) not in repr((shown, runs))
+    assert shown["updated"] == "2027-01-15T08:00:00Z"
+    (known,) = [run["known"] for run in runs.values() if run["known"]]
+    assert known["notes"]  # these runs' configurations name no space
 
 
 def test_what_there_is_no_room_for_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, browser: Any) -> None:
