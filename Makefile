@@ -49,7 +49,7 @@ test-loggers: .venv/loggers
 # The documentation as a site, in site/; a link that leads nowhere is an error.
 docs: .venv/docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
-	@echo site/index.html
+	@echo "site/index.html (with its search: $(BIN)/python -m http.server --directory site)"
 
 # A real Slurm on this one machine; must run as root on Debian or Ubuntu.
 test-slurm: .venv/ready
