@@ -71,6 +71,7 @@ bench: .venv/ready
 	$(BIN)/python -W ignore benchmarks/population.py
 	$(BIN)/python -W ignore benchmarks/memory_cost.py
 	$(BIN)/python -W ignore benchmarks/toy.py
+	$(BIN)/python -W ignore benchmarks/page.py
 
 # The environment is made anew when what it is made from changes.
 .venv/ready: pyproject.toml constraints.txt

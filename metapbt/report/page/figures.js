@@ -143,7 +143,7 @@ class Figure {
 }
 
 // Cells reach a little into the next, which covers that: else the background shines through between them.
-const overlapped = (from, to) => to + 0.04 * (to - from);
+const overlapped = (from, to) => to + 0.12 * (to - from);
 
 // A layer of the rows that an expression keeps; none where it keeps nothing, for which there is no scale.
 const only = (rows, keeps, expression, layer) => (rows.some(keeps) ? [{ transform: [{ filter: expression }, ...(layer.transform ?? [])], ...Object.fromEntries(Object.entries(layer).filter(([name]) => name !== "transform")) }] : []);
