@@ -23,10 +23,13 @@ if ((first > 0)); then
 fi
 
 echo "This takes $expected. Stop it whenever you like: started again, it goes on where it was."
-printf '\n== 1 of 2: PB2 on four source contexts, then on two others, with PB2 and with PB2 that remembers\n'
+printf '\n== 1 of 3: PB2 on four source contexts, then on two others, with PB2 and with PB2 that remembers\n'
 printf '$ metapbt study'
 printf ' %q' "${asked[@]}"
 printf '\n'
 metapbt study "${asked[@]}"
-printf '\n== 2 of 2: did memory help?\n$ metapbt report %s\n' "$results"
+agents=("$results"/*/*/meta_pb2/seed_"$first")
+printf '\n== 2 of 3: an agent at work, on a context that memory had not seen\n$ metapbt video %q\n' "${agents[0]}"
+metapbt video "${agents[0]}"
+printf '\n== 3 of 3: did memory help?\n$ metapbt report %s\n' "$results"
 metapbt report "$results"

@@ -47,7 +47,7 @@ class Tasks:
         runs: NDArray[np.int_] | None = None,
     ) -> None:
         self.samples = samples
-        self.runs = np.zeros(len(samples), dtype=int) if runs is None else runs
+        self.runs = np.zeros(len(samples.points), dtype=int) if runs is None else runs
         self.categories: Mapping[int, int] = dict(categories or {})
         self.contexts = tuple(contexts)
         self.descriptions = tuple(descriptions)

@@ -374,5 +374,5 @@ CATALOGUE: dict[str, Entry] = {
 def texts(asked: Asked, entries: Mapping[str, Entry], tables: Tables) -> Iterator[FigureText]:
     """What a page says about figures; nothing of held-out levels where there are none."""
     for name, entry in entries.items():
-        if name != "generalisation" or len(tables["generalisation_curves"]):
+        if name != "generalisation" or len(tables["generalisation_curves"]) or len(tables["generalisation"]):
             yield entry.text(name, asked, tables)

@@ -102,13 +102,18 @@ def find_run(directory: RunDirectory, on_problem: OnProblem = warn) -> RunInfo |
         on_problem: as of `find_runs`.
     """
     found = None
-    try:
-        found = describe(directory)
-        for file in (directory.records, directory.memory):
-            undisturbed(directory, partial(check_ends, file))
-    except MetapbtError as error:
-        if directory.exists:  # and has not been removed meanwhile
-            on_problem(error)
+    for again in reversed(range(_TRIES)):
+        try:
+            found = describe(directory)
+            for file in (directory.records, directory.memory):
+                undisturbed(directory, partial(check_ends, file))
+            break
+        except MetapbtError as error:
+            if not directory.exists:  # it has been removed meanwhile
+                break
+            if not (again and isinstance(error, Absent)):  # it was removed, and another has begun in its place
+                on_problem(error)
+                break
     return found
 
 

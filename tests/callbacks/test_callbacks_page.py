@@ -45,7 +45,7 @@ def test_each_command_runs(command):
 
 
 def test_ones_own_has_five_lines():
-    assert len(Path("best.py").read_text().splitlines()) == 5
+    assert len([line for line in Path("best.py").read_text().splitlines() if line]) == 5
 
 
 def test_ones_own_logger_gets_all_there_is():

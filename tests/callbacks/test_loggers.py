@@ -202,7 +202,7 @@ class Breaks(LoggerCallback):
 @pytest.mark.parametrize("moment", ["begin", "write", "flush", "end"])
 def test_a_logger_that_fails_is_said_once_and_the_run_goes_on(moment, conf, monkeypatch):
     broken = Breaks(moment)
-    monkeypatch.setattr("metapbt.runs.run.make_callbacks", lambda names: [broken])
+    monkeypatch.setattr("metapbt.runs.run.make_callbacks", lambda names, place: [broken])
     run = metapbt.run(command("results"), conf)
     assert run.info.state == "done"
     assert broken.heard.count(moment) == (2 if moment == "end" else 1)  # it is closed all the same

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from page_data import data_of
 from rich.console import Console
 from synthetic_results import group_of, make_run, store_runs
 
@@ -118,7 +119,7 @@ def test_a_run_on_other_levels_in_its_test_alone_has_a_row_and_no_curve(tmp_path
     report = write_report(tmp_path, figures=["generalisation"])
     folder = report.page.parent / found.folder
     assert not (folder / "generalisation.png").exists()
-    assert "generalisation.csv" in report.page.read_text()
+    assert "generalisation.csv" in json.dumps(data_of(report.page)[0])
 
 
 def test_a_run_without_a_test_on_other_levels_has_a_curve_and_no_row(tmp_path: Path) -> None:
@@ -130,20 +131,25 @@ def test_a_run_without_a_test_on_other_levels_has_a_curve_and_no_row(tmp_path: P
 def test_reports_of_runs_without_held_out_levels_say_nothing_of_them(tmp_path: Path) -> None:
     report = write_report(stored(tmp_path, {}), figures=["curves", "generalisation"])
     assert not list(report.page.parent.rglob("generalisation*"))
-    assert "eld-out" not in report.page.read_text()
+    assert "eld-out" not in json.dumps(data_of(report.page)[0])
 
 
 def test_the_page_shows_the_three_numbers_side_by_side_and_links_their_files(written: Report) -> None:
-    page, (section,) = written.page.read_text(), written.sections
-    row = page[page.index("Training return, held-out return and the gap") :]
-    row = row[row.index("<td>pbt</td>") :].partition("</tr>")[0]
-    assert "9.00" in row
-    assert "6.00 [3.52, 8.48]" in row
-    assert "+3.00 [0.52, 5.48]" in row
+    (shown,), (section,) = data_of(written.page)[0]["groups"], written.sections
+    found = shown["generalisation"]
+    row = [shown["methods"][number]["name"] for number in found["m"]].index("pbt")
+
+    def estimate(name: str) -> list[float]:
+        return [round(found[f"{name}{end}"][row], 2) for end in ("", "_low", "_high")]
+
+    assert estimate("train_return") == [9.0, 9.0, 9.0]
+    assert estimate("held_out_return") == [6.0, 3.52, 8.48]
+    assert estimate("gap") == [3.0, 0.52, 5.48]
+    assert (found["trained_on"][row], found["tested_on"][row]) == ("levels 0 to 199", "all levels")
+    listed = [name for figure in shown["figures"] for name in (f"{figure['name']}.png", *figure["tables"])]
     for file in ("generalisation.png", "generalisation.csv", "generalisation_curves.csv", "generalisation.json"):
         assert (written.page.parent / section.group.folder / file).exists()
-        assert file in page
-    assert "trained on levels 0 to 199, evaluated on all levels. Training draws actions from the policy;" in page
+        assert file in listed
 
 
 def test_the_terminal_shows_them_too_and_cuts_nothing(written: Report) -> None:

@@ -218,7 +218,16 @@ def context_rows(
 def save_figure(figure: Figure, folder: Path, name: str, formats: Sequence[str] = FORMATS) -> None:
     """Write the figure in each format, byte for byte the same for the same numbers, as wide as it was made."""
     with figure_style():
+        _settle(figure)
         for suffix in formats:
             with atomic_file(folder / f"{name}.{suffix}") as temporary:
                 figure.savefig(temporary, format=suffix, dpi=150, metadata=_METADATA[suffix])
-            figure.set_layout_engine("none")  # where things are is settled
+
+
+def _settle(figure: Figure) -> None:
+    """Leave panels where they are; the last digits of that differ from time to time, and SVG names clips by them."""
+    if figure.get_layout_engine() is not None:
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")
+    for axes in figure.axes:
+        axes.set_position(np.round(axes.get_position(original=True).bounds, 6).tolist())

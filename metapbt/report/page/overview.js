@@ -258,13 +258,13 @@ class GroupView {
       caption: "The training return is that of the agent that was tested, over the episodes of its last interval; it was chosen for that return, so the gap is a little too wide.",
       spec: (found) => ({
         encoding: { y: { field: "place", type: "nominal", axis: { title: null, labelLimit: 180 } }, yOffset: { field: "levels" }, color: colored,
-          tooltip: [{ field: "place" }, { field: "levels" }, { field: "value", title: "return", format: ".4~g" }, { field: "low", title: "95% from", format: ".4~g" }, { field: "high", title: "to", format: ".4~g" }, { field: "trained_on", title: "trained on" }, { field: "tested_on", title: "tested on" }, { field: "runs", title: "runs" }] },
+          tooltip: [{ field: "place" }, { field: "levels" }, { field: "value", title: "return", format: ".4~g" }, { field: "low", title: "95% from", format: ".4~g" }, { field: "high", title: "to", format: ".4~g" }, { field: "trained_on", title: "trained on" }, { field: "tested_on", title: "tested on" }, { field: "gap", title: "gap", format: "+.4~g" }, { field: "runs", title: "runs" }] },
         layer: [
           ...bounded(found, { mark: { type: "rule", strokeWidth: 2, aria: false }, encoding: { x: { field: "low", type: "quantitative" }, x2: { field: "high" } } }),
           { mark: { type: "point", filled: true, size: 70, opacity: 1 }, encoding: { x: { field: "value", type: "quantitative", scale: { zero: false }, axis: { title: "return", tickCount: 6 } }, shape: { field: "levels", type: "nominal", legend: { title: null, orient: "bottom" }, scale: { range: ["circle", "square"] } } } },
         ],
       }),
-      columns: [{ key: "place", label: "context, method" }, { key: "levels", label: "levels" }, { key: "value", label: "return", numeric: true }, { key: "low", label: "low", numeric: true }, { key: "high", label: "high", numeric: true }, { key: "trained_on", label: "trained on" }, { key: "tested_on", label: "tested on" }],
+      columns: [{ key: "place", label: "context, method" }, { key: "levels", label: "levels" }, { key: "value", label: "return", numeric: true }, { key: "low", label: "low", numeric: true }, { key: "high", label: "high", numeric: true }, { key: "gap", label: "gap", numeric: true }, { key: "gap_low", label: "gap from", numeric: true }, { key: "gap_high", label: "to", numeric: true }, { key: "trained_on", label: "trained on" }, { key: "tested_on", label: "tested on" }],
     }));
   }
 
