@@ -8,7 +8,7 @@ set -euo pipefail
 env="${1:-lunar_lander}"
 first="${FIRST_SEED:-0}"
 case "$env" in
-  lunar_lander) study=demo expected="about 4 minutes on 2 cores" ;;
+  lunar_lander) study=demo expected="about 5 minutes on 2 cores" ;;
   cart_pole) study=demo_cart_pole expected="about 3 minutes on 2 cores" ;;
   *)
     echo "demo.sh: error: knows lunar_lander and cart_pole, got $env" >&2
@@ -28,7 +28,7 @@ printf '$ metapbt study'
 printf ' %q' "${asked[@]}"
 printf '\n'
 metapbt study "${asked[@]}"
-agents=("$results"/*/*/meta_pb2/seed_"$first")
+agents=("$results"/targets/*/*/meta_pb2/seed_"$first")
 printf '\n== 2 of 3: an agent at work, on a context that memory had not seen\n$ metapbt video %q\n' "${agents[0]}"
 metapbt video "${agents[0]}"
 printf '\n== 3 of 3: did memory help?\n$ metapbt report %s\n' "$results"

@@ -279,7 +279,7 @@ class GroupView {
       ...group.notes.map((note) => element("p", { class: "note" }, note)));
     const runs = this.runs.filter((run) => this.shown(run)).map((run) => ({ ...run, grey: this.context(run.c).source }));
     const runColumns = [
-      { key: "id", label: "run", sort: (run) => run.id, show: (run) => runLink(run.id, `${group.features.length ? `${this.context(run.c).label}, ` : ""}${run.method}, seed ${run.seed}`) },
+      { key: "id", label: "run", sort: (run) => run.id, show: (run) => element("span", {}, runLink(run.id, `${group.features.length ? `${this.context(run.c).label}, ` : ""}${run.method}, seed ${run.seed}`), run.video ? " (with a video)" : "") },
       { key: "state", label: "state", show: (run) => element("span", { class: `state ${run.state}` }, run.state) },
       { key: "final", label: "return", numeric: true }, { key: "area", label: "mean over training", numeric: true },
       { key: "generations", label: "generations", numeric: true, show: (run) => `${run.generations} of ${run.planned ?? "so many"}` },
