@@ -45,6 +45,7 @@ def add_report(command: Callable[..., argparse.ArgumentParser]) -> None:
 
     watch = command("watch", _watch, "the report's page, live, on this machine, while runs go on")
     watch.add_argument("results", type=Path, metavar="RESULTS", help="a directory with runs in it")
+    watch.add_argument("--baseline", metavar="METHOD", help="compare every other method with this one")
     watch.add_argument("--port", type=int, metavar="N", help="where to listen (default: 8765, or a free one)")
 
     status = command(
@@ -87,7 +88,7 @@ def _report(parsed: argparse.Namespace) -> int:
     report = write_report(
         parsed.results, parsed.out, parsed.baseline, width, parsed.figures, parsed.threshold, parsed.views
     )
-    notes = _of_one_run(parsed.results, report.page.parent / "run")
+    notes = _of_one_run(parsed.results, report.page.parent / "run", width)
     if parsed.json:
         print(report_json(report.sections), end="")
         return tell(report.problems)
@@ -97,7 +98,7 @@ def _report(parsed: argparse.Namespace) -> int:
     return status
 
 
-def _of_one_run(directory: Path, out: Path) -> list[str]:
+def _of_one_run(directory: Path, out: Path, width: float | None) -> list[str]:
     """Where it is a run's own directory, draw what its method knew; return what there is to say of that."""
     from metapbt.progress import progress
     from metapbt.report.run_figures import write_run_figures
@@ -107,14 +108,14 @@ def _of_one_run(directory: Path, out: Path) -> list[str]:
     if not RunDirectory(directory).exists:
         return []
     with progress("looking into the run"):
-        drawn = write_run_figures(load(directory), out)
+        drawn = write_run_figures(load(directory), out, width)
     return [*drawn.notes, f"{out}: {', '.join(drawn.captions)}"]
 
 
 def _watch(parsed: argparse.Namespace) -> int:
     from metapbt.report.live import watch
 
-    return watch(parsed.results, parsed.port)
+    return watch(parsed.results, parsed.port, parsed.baseline)
 
 
 def _toy(parsed: argparse.Namespace) -> int:

@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple
 from urllib.parse import parse_qs, quote, urlsplit
 
-from metapbt.errors import MetapbtError, one_line
+from metapbt.errors import MetapbtError, one_line, unknown_name
 from metapbt.log import counted
+from metapbt.population.explorers import METHODS
 from metapbt.report.groups import Group, group_read_runs
 from metapbt.report.page.data import Places, Plain, group_data, name_of, overview, run_data, video_of
 from metapbt.report.page.detail import detail
@@ -51,10 +52,12 @@ class Live:
 
     Args:
         results: a directory that holds run directories, at any depth.
+        baseline: what every other method is compared with, in groups that have it; chosen for each if None.
     """
 
-    def __init__(self, results: Path) -> None:
+    def __init__(self, results: Path, baseline: str | None = None) -> None:
         self.results = results
+        self.baseline = baseline
         self.reader = RunReader(results)
         self._runs: dict[str, tuple[ReadRun, Plain]] = {}
         self._groups: dict[str, tuple[Section, Plain]] = {}
@@ -83,7 +86,7 @@ class Live:
                     overview(
                         [plain for _, plain in self._groups.values()],
                         [plain for _, plain in self._runs.values()],
-                        f"metapbt watch {shlex.quote(self.results.name or str(self.results))}",
+                        self._command,
                         package_version(),
                         problems,
                     )
@@ -91,6 +94,11 @@ class Live:
                 self._snapshot = Snapshot(body, f'"{hashlib.sha256(body).hexdigest()[:20]}"', runs)
                 self._details = {name: had for name, had in self._details.items() if runs.get(name) is had[0]}
             return self._snapshot
+
+    @property
+    def _command(self) -> str:
+        asked = ["--baseline", self.baseline] if self.baseline else []
+        return shlex.join(["metapbt", "watch", self.results.name or str(self.results), *asked])
 
     def _take_runs(self, runs: Mapping[str, ReadRun], places: Places) -> bool:
         before = self._runs
@@ -108,7 +116,7 @@ class Live:
         for group in found:
             had = before.get(group.folder)
             if had is None or not _same(had[0].group, group):
-                section = Section.of(group, before=had[0] if had else None)
+                section = Section.of(group, self.baseline, before=had[0] if had else None)
                 had = section, group_data(section, places)
             self._groups[group.folder] = had
         return self._groups.keys() != before.keys() or any(self._groups[n] is not before[n] for n in self._groups)
@@ -307,18 +315,22 @@ def _range(asked: str | None, size: int) -> tuple[int, int]:
     return 0, size - 1
 
 
-def make_server(results: Path, port: int | None = None) -> _Server:
+def make_server(results: Path, port: int | None = None, baseline: str | None = None) -> _Server:
     """A server of the live page, which listens to this machine alone.
 
     Args:
         results: a directory that holds run directories, at any depth.
         port: where; 8765, or a free one where that is taken, if None.
+        baseline: as of `Live`; a method of ours may have its first run later.
 
     Raises:
-        MetapbtError: the directory does not exist, or the port is taken or not to be had.
+        MetapbtError: the directory does not exist, the port is taken or not to be had, or nothing is called as the
+            baseline.
     """
-    live = Live(results)
-    live.snapshot()
+    live = Live(results, baseline)
+    known = {*METHODS, *(run.info.name for run in live.snapshot().runs.values())}
+    if baseline is not None and baseline not in known:
+        raise unknown_name("baseline", baseline, known)
     for wanted in (port,) if port is not None else (PORT, 0):
         try:
             server = _Server((HOST, wanted), _Handler)
@@ -332,13 +344,13 @@ def make_server(results: Path, port: int | None = None) -> _Server:
     raise MetapbtError("no port is free")
 
 
-def watch(results: Path, port: int | None = None) -> int:
+def watch(results: Path, port: int | None = None, baseline: str | None = None) -> int:
     """Serve the page until Ctrl-C; return the exit status.
 
     Raises:
         MetapbtError: as `make_server`.
     """
-    server = make_server(results, port)
+    server = make_server(results, port, baseline)
     count = counted(len(server.live.snapshot().runs), "run")
     print(f"{results}: {count}, live at http://{HOST}:{server.server_port}/ until Ctrl-C", flush=True)
     try:

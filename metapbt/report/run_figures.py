@@ -13,7 +13,7 @@ from metapbt.population.explorers import METHODS, explorer_class
 from metapbt.report.figures.importance import draw_importance
 from metapbt.report.figures.landscape import draw_landscape
 from metapbt.report.figures.memory import draw_memory
-from metapbt.report.figures.style import figure_style, save_figure
+from metapbt.report.figures.style import save_figure
 from metapbt.report.importance import importance
 from metapbt.report.knowledge import has_surrogate
 from metapbt.report.landscape import caption, defaults, surrogate_view, tried_points
@@ -35,7 +35,7 @@ class RunFigures(NamedTuple):
     notes: tuple[str, ...]
 
 
-def write_run_figures(run: Run, out: Path) -> RunFigures:
+def write_run_figures(run: Run, out: Path, width: float | None = None) -> RunFigures:
     """Draw what a run's method knew; the same run gives the same files, byte for byte.
 
     Models of memory that are kept no more are trained anew, which takes a minute or so.
@@ -43,39 +43,37 @@ def write_run_figures(run: Run, out: Path) -> RunFigures:
     Args:
         run: finished, or as far as it is written.
         out: the folder of the figures.
+        width: of every figure in inches, with text of 8 points, for a paper; None for the page.
     """
     captions: dict[str, str] = {}
     notes: list[str] = []
-    with figure_style():
-        mattered = importance(run.records)
-        save_figure(draw_importance(mattered), out, "importance")
-        _write(mattered, out, "importance")
-        captions["importance"] = "How much of the variance between members hangs on each hyperparameter."
-        if has_surrogate(run.info.method):
-            try:
-                _landscapes(run, out, captions, notes)
-            except MetapbtError as error:
-                notes.append(str(error))
+    mattered = importance(run.records)
+    save_figure(draw_importance(mattered, width=width), out, "importance")
+    _write(mattered, out, "importance")
+    captions["importance"] = "How much of the variance between members hangs on each hyperparameter."
+    if has_surrogate(run.info.method):
+        try:
+            _landscapes(run, out, width, captions, notes)
+        except MetapbtError as error:
+            notes.append(str(error))
+    else:
+        known = run.info.method in METHODS
+        why = "has no surrogate" if known else "is code of its user's, which is not imported because results name it"
+        notes.append(f"method={run.info.method} {why}: no landscape")
+    if has_surrogate(run.info.method) and explorer_class(run.info.method).uses_memory:
+        try:
+            view = memory_view(run, train=True)
+        except MetapbtError as error:
+            notes.append(str(error))
         else:
-            known = run.info.method in METHODS
-            why = (
-                "has no surrogate" if known else "is code of its user's, which is not imported because results name it"
-            )
-            notes.append(f"method={run.info.method} {why}: no landscape")
-        if has_surrogate(run.info.method) and explorer_class(run.info.method).uses_memory:
-            try:
-                view = memory_view(run, train=True)
-            except MetapbtError as error:
-                notes.append(str(error))
-            else:
-                save_figure(draw_memory(view), out, "memory")
-                _write(view.trust, out, "memory")
-                _write(view.sources, out, "memory_sources")
-                captions["memory"] = view.sentence
+            save_figure(draw_memory(view, width=width), out, "memory")
+            _write(view.trust, out, "memory")
+            _write(view.sources, out, "memory_sources")
+            captions["memory"] = view.sentence
     return RunFigures(captions, tuple(notes))
 
 
-def _landscapes(run: Run, out: Path, captions: dict[str, str], notes: list[str]) -> None:
+def _landscapes(run: Run, out: Path, width: float | None, captions: dict[str, str], notes: list[str]) -> None:
     chosen = defaults(run)
     for generation in chosen.generations:
         name = f"landscape_{generation + 1}"
@@ -85,7 +83,7 @@ def _landscapes(run: Run, out: Path, captions: dict[str, str], notes: list[str])
             notes.append(f"{name}: {error}")
             continue
         tried = tried_points(run, generation)
-        save_figure(draw_landscape(view, tried), out, name)
+        save_figure(draw_landscape(view, tried, width=width), out, name)
         _write(view, out, name)
         _write(tried, out, f"{name}_tried")
         captions[name] = caption(view)

@@ -7,12 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import RBF, ConstantKernel, Matern
 from told_runs import SPACE, memory_of, told
 
 import metapbt
 from metapbt import seeding
+from metapbt.cli import main
 from metapbt.errors import MetapbtError
 from metapbt.memory.cache import FOLDER, ModelCache
 from metapbt.memory.trust import RELATEDNESS, explained
@@ -258,6 +260,31 @@ def test_a_run_is_drawn_twice_alike_and_says_what_is_missing(runs, tmp_path):
     assert first.notes == ("method=pbt has no surrogate: no landscape",)
     for file in sorted((tmp_path / "first").iterdir()):
         assert file.read_bytes() == (tmp_path / "again" / file.name).read_bytes()
+
+
+def test_a_runs_figures_are_as_wide_as_a_papers_column(runs, tmp_path):
+    assert (
+        main(
+            [
+                "report",
+                str(runs["pbt"].path),
+                "--out",
+                str(tmp_path),
+                "--figures",
+                "curves",
+                "--views",
+                "0",
+                "--width",
+                "4in",
+            ]
+        )
+        == 0
+    )
+    with Image.open(tmp_path / "run" / "importance.png") as image:
+        assert image.width == 4 * 150
+    figure = draw_landscape(surrogate_view(runs["pb2"], 3, "lr", "x", 4), tried_points(runs["pb2"], 3), width=4.0)
+    assert figure.get_figwidth() == 4.0
+    assert {text.get_fontsize() for axes in figure.axes for text in axes.get_xticklabels()} == {8.0}
 
 
 def test_a_flat_surrogate_is_drawn_too(runs, tmp_path):

@@ -309,3 +309,15 @@ def test_the_page_changes_under_the_reader_who_stays_where_they_are(tmp_path: Pa
             tab.close()
     finally:
         answers.close()
+
+
+def test_methods_are_compared_with_whom_one_likes(tmp_path: Path) -> None:
+    runs = [make_run(name, seed, scores=[1.0, 2.0 + seed]) for name in ("pbt", "pb2", "random") for seed in range(3)]
+    results = store_runs(tmp_path, runs)
+    with make_server(results, 0, "pbt") as server:
+        (group,) = json.loads(server.live.snapshot().body)["groups"]
+    assert all(" against pbt: " in sentence for sentence in group["verdict"])
+    with make_server(results, 0, "bg_pbt") as server:  # its runs may come yet
+        assert json.loads(server.live.snapshot().body)["groups"][0]["verdict"]
+    with pytest.raises(MetapbtError, match="unknown baseline 'pbtt'; did you mean 'pbt'"):
+        make_server(results, 0, "pbtt")

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from metapbt.report.figures.style import new_figure
+from metapbt.report.figures.style import new_figure, styled, text_size
 from metapbt.report.landscape import CHANGE
 from metapbt.store.table import HYPERPARAMETER
 
@@ -21,15 +21,17 @@ SUGGESTED = "#d55e00"
 QUANTITIES = {"mean": MEAN_COLORS, "deviation": DEVIATION_COLORS}
 
 
-def draw_landscape(view: pd.DataFrame, tried: pd.DataFrame) -> Figure:
+@styled
+def draw_landscape(view: pd.DataFrame, tried: pd.DataFrame, *, width: float | None = None) -> Figure:
     """A row for each model: its mean on the left, its deviation on the right, each on its own scale; the points tried.
 
     Args:
         view: as `metapbt.report.landscape.surrogate_view` gives it.
         tried: as `metapbt.report.landscape.tried_points` gives it, of the same generation.
+        width: in inches, of a figure for a paper; None for the page.
     """
     models = list(dict.fromkeys(view["model"]))
-    figure = new_figure(6.6, 2.5 * len(models) + 0.6)
+    figure = new_figure(width or 6.6, 2.5 * len(models) + 0.6)
     panels = figure.subplots(len(models), len(QUANTITIES), squeeze=False, sharex=True, sharey=True)
     for column, (quantity, colors) in enumerate(QUANTITIES.items()):
         for row, model in enumerate(models):
@@ -39,7 +41,7 @@ def draw_landscape(view: pd.DataFrame, tried: pd.DataFrame) -> Figure:
             axes.set_title(f"{model}: {quantity}", loc="left")
             axes.grid(visible=False)
     _label(panels, view)
-    figure.legend(handles=_key(tried), loc="outside lower center", ncols=3)
+    figure.legend(handles=_key(tried), loc="outside lower center", ncols=3 if width is None or width > 5 else 2)
     return figure
 
 
@@ -52,12 +54,20 @@ def _draw_surface(figure: Figure, axes: Axes, here: pd.DataFrame, quantity: str,
         axes.set_facecolor(mpl.colormaps[colors](0.5))
         axes.set(xlim=(x.min(), x.max()), ylim=(y.min(), y.max()))
         box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8}
-        axes.text(0.5, 0.5, f"{unit} {low:.3g}\nwherever", transform=axes.transAxes, ha="center", fontsize=8, bbox=box)
+        axes.text(
+            0.5,
+            0.5,
+            f"{unit} {low:.3g}\nwherever",
+            transform=axes.transAxes,
+            ha="center",
+            fontsize=text_size(8),
+            bbox=box,
+        )
         return
     levels = np.linspace(low, high, LEVELS + 1)
     bar = figure.colorbar(axes.contourf(x, y, grid.to_numpy(), levels, cmap=colors), ax=axes, ticks=MaxNLocator(4))
-    bar.ax.tick_params(labelsize=7.5)
-    bar.set_label(unit, fontsize=7.5)
+    bar.ax.tick_params(labelsize=text_size(7.5))
+    bar.set_label(unit, fontsize=text_size(7.5))
 
 
 def _draw_points(axes: Axes, view: pd.DataFrame, tried: pd.DataFrame) -> None:

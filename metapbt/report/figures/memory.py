@@ -6,7 +6,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from metapbt.report.figures.style import MISSING_GREY, new_figure
+from metapbt.report.figures.style import MISSING_GREY, new_figure, styled, text_size
 from metapbt.report.memory_view import MemoryView
 
 PARTS = {
@@ -17,14 +17,16 @@ PARTS = {
 USED = "#555555"
 
 
-def draw_memory(view: MemoryView) -> Figure:
+@styled
+def draw_memory(view: MemoryView, *, width: float | None = None) -> Figure:
     """On the left what each forecast came from, generation by generation; on the right the sources' intervals.
 
     Args:
         view: as `metapbt.report.memory_view.memory_view` gives it.
+        width: in inches, of a figure for a paper; None for the page.
     """
     contexts = _contexts(view.sources)
-    figure = new_figure(7.0, max(2.4, 0.24 * len(contexts) + 1.2))
+    figure = new_figure(width or 7.0, max(2.4, 0.24 * len(contexts) + 1.2))
     trust, sources = figure.subplots(1, 2, width_ratios=[3, 2])
     steps = view.trust["generation"] + 1
     if len(view.trust):
@@ -39,13 +41,19 @@ def draw_memory(view: MemoryView) -> Figure:
     places = range(len(contexts))
     sources.barh(places, contexts["rows"], color=MISSING_GREY, label="in memory")
     sources.barh(places, contexts["used"], color=USED, height=0.4, label="behind the last choice")
-    sources.set_yticks(places, contexts.index, fontsize=8, parse_math=False)  # contexts of others are no formulas
+    sources.set_yticks(
+        places, contexts.index, fontsize=text_size(8), parse_math=False
+    )  # contexts of others are no formulas
     sources.set_ylim(max(len(contexts), 1) - 0.5, -0.5)
     sources.set_xlabel("intervals")
     sources.grid(visible=False, axis="y")
     sources.set_title("what memory is made of", loc="left")
     handles = [trust.plot([], [], color=color, linewidth=6, label=label)[0] for label, color in PARTS.values()]
-    figure.legend(handles=[*handles, *sources.containers], loc="outside lower center", ncols=3)
+    figure.legend(
+        handles=[*handles, *sources.containers],
+        loc="outside lower center",
+        ncols=3 if width is None or width > 5 else 2,
+    )
     return figure
 
 
