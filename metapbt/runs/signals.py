@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 
 from metapbt.errors import Interrupted, MetapbtError, named
 from metapbt.log import LOGGER
+
+_SOON = 0.02  # seconds after which a signal comes again that came at a bad moment
 
 
 @contextmanager
 def stoppable(place: Path) -> Iterator[Callable[[], None]]:
     """Let Ctrl-C and SIGTERM end what is saved in ``place`` once; those that follow while it ends are ignored.
 
-    In another thread than the main one there are no signals.
+    One that comes in the midst of an import waits for its end: the import system would keep its lock, which all other
+    threads wait for then. In another thread than the main one there are no signals.
 
     Yields:
         What is to be called now and then: it ends the run if a signal came and whatever ran just then, such as a
@@ -27,11 +32,20 @@ def stoppable(place: Path) -> Iterator[Callable[[], None]]:
         Interrupted: one of them came.
     """
     came: list[Interrupted] = []
+    put_off: list[int] = []
+    begun = sys._getframe(2)  # whose frame is that of the ``with`` statement
 
-    def stop(number: int, _frame: object) -> None:
-        if not came:  # else it is ending
-            came.append(Interrupted(number, f"stopped; {place} is saved, and the same command goes on from there"))
-            raise came[0]
+    def stop(number: int, frame: FrameType | None) -> None:
+        if came or (put_off and put_off[0] != number):  # it is ending, or about to
+            return
+        if _imports(frame, begun):
+            put_off[:] = [number]
+            again = threading.Timer(_SOON, signal.pthread_kill, (threading.main_thread().ident, number))
+            again.daemon = True
+            again.start()
+            return
+        came.append(Interrupted(number, f"stopped; {place} is saved, and the same command goes on from there"))
+        raise came[0]
 
     def heed() -> None:
         if came:
@@ -53,6 +67,15 @@ def stoppable(place: Path) -> Iterator[Callable[[], None]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _imports(frame: FrameType | None, begun: FrameType) -> bool:
+    """Whether the import system is at work in a frame or in what called it, down to where all began."""
+    while frame is not None and frame is not begun:
+        if frame.f_code.co_filename == "<frozen importlib._bootstrap>":
+            return True
+        frame = frame.f_back
+    return False
 
 
 @contextmanager

@@ -71,6 +71,46 @@ def test_signals_that_follow_do_not_disturb_the_end(tmp_path):
     assert signal.getsignal(signal.SIGINT) is before
 
 
+def test_a_signal_in_the_midst_of_an_import_waits_for_its_end(tmp_path):
+    """Else the import system keeps its lock, and the thread that imports beside never ends."""
+    own(
+        "imports",
+        "import os, signal\nos.kill(os.getpid(), signal.SIGTERM)\nos.kill(os.getpid(), signal.SIGINT)\nwhole = True\n",
+    )
+
+    def stopped():
+        import imports
+
+        assert imports.whole
+        time.sleep(60)  # which the signal cuts short
+
+    with pytest.raises(Interrupted) as raised, stoppable(tmp_path):
+        stopped()
+    assert raised.value.signal_number == signal.SIGTERM
+
+
+def test_a_run_that_an_import_began_is_stopped_at_once(tmp_path):
+    """As ``python -c 'import my_experiment'`` does."""
+    own(
+        "experiment",
+        "import os, signal, time\n"
+        "from pathlib import Path\n"
+        "from metapbt.runs.signals import stoppable\n"
+        "ended = []\n"
+        "def run():\n"
+        "    with stoppable(Path('here')):\n"
+        "        os.kill(os.getpid(), signal.SIGTERM)\n"
+        "        ended.append('not stopped')\n"
+        "try:\n"
+        "    run()\n"
+        "except KeyboardInterrupt:\n"
+        "    ended.append('stopped')\n",
+    )
+    import experiment
+
+    assert experiment.ended == ["stopped"]
+
+
 def test_a_run_in_a_thread_ends_like_one_in_the_main_thread(space):  # noqa: F811
     found = []
     thread = threading.Thread(target=lambda: found.append(metapbt.run(command("thread", *SMALL), space)))
