@@ -9,6 +9,7 @@ import argparse
 import statistics
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +32,7 @@ from metapbt.store.table import to_table, write_table
 METHODS = "pbt", "pb2", "meta_pb2"
 CONTEXTS = 10
 REFRESHES = 20
+FINISHED = 5
 
 
 def main() -> None:
@@ -44,7 +46,8 @@ def main() -> None:
         rng = np.random.default_rng(0)
         for number in range(asked.runs):
             running = write_run(results, number, asked.members, asked.generations, rng)
-        rows = [*page(results), *refreshes(results, running, asked.members, rng)]
+        more = (write_run(results, asked.runs + n, asked.members, asked.generations, rng) for n in range(FINISHED))
+        rows = [*page(results), *refreshes(results, running, asked.members, rng, more)]
     table = Table(title=f"{asked.runs} runs of {asked.members} members, {asked.generations} generations")
     table.add_column("what")
     table.add_column("", justify="right")
@@ -71,8 +74,10 @@ def page(results: Path) -> list[tuple[str, str]]:
     ]
 
 
-def refreshes(results: Path, running: Path, members: int, rng: np.random.Generator) -> list[tuple[str, str]]:
-    """The live page: its start, a refresh where nothing changed, and one where one run went on."""
+def refreshes(
+    results: Path, running: Path, members: int, rng: np.random.Generator, more: Iterator[Path]
+) -> list[tuple[str, str]]:
+    """The live page: its start, a refresh where nothing changed, where one run went on, and where one has finished."""
     begun = time.process_time()
     live = Live(results)
     live.snapshot()
@@ -87,10 +92,16 @@ def refreshes(results: Path, running: Path, members: int, rng: np.random.Generat
         begun = time.process_time()
         live.snapshot()
         moved.append(time.process_time() - begun)
+    ended = []
+    for _ in more:  # each writes a finished run
+        begun = time.process_time()
+        live.snapshot()
+        ended.append(time.process_time() - begun)
     return [
         ("the live page's start", f"{started:.1f} s"),
         ("a refresh, nothing new", f"{1000 * statistics.median(still):.0f} ms"),
         ("a refresh, one run went on", f"{1000 * statistics.median(moved):.0f} ms"),
+        ("a refresh, one run has finished", f"{1000 * statistics.median(ended):.0f} ms"),
     ]
 
 

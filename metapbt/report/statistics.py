@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -120,6 +121,12 @@ def stratified_estimate(strata: Sequence[Array], statistic: Statistic) -> Estima
         strata: one array ``(runs,)`` for each context; they may differ in length.
         statistic: takes such a sequence, gives one number (`iqm`, `mean_of_means`).
     """
+    return _stratified_estimate(tuple(tuple(stratum.tolist()) for stratum in strata), statistic)
+
+
+@lru_cache(maxsize=4096)  # a live page asks for them all again whenever a run has finished, most of them unchanged
+def _stratified_estimate(scores: tuple[tuple[float, ...], ...], statistic: Statistic) -> Estimate:
+    strata = [np.array(stratum, dtype=np.float64) for stratum in scores]
     value = statistic(strata)
     counts = np.array([len(stratum) for stratum in strata])
     freedom = counts - 1.0
