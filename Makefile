@@ -15,9 +15,10 @@ test: .venv/ready .venv/chromium
 
 # What make test shows with fewer seeds and kills, at length, and what takes longest.
 test-slow: .venv/ready
-	$(BIN)/python -m pytest --numprocesses auto --dist worksteal -m slow tests/memory/test_alone.py \
-		tests/population/test_known_optimum.py tests/population/explorers/test_meta_pb2.py \
-		tests/runs/test_kills.py tests/study/test_local.py
+	$(BIN)/python -m pytest --numprocesses auto --dist worksteal -m slow tests/memory/test_alone.py tests/learners \
+		tests/population/test_known_optimum.py tests/population/test_kept.py tests/population/explorers/test_meta_pb2.py \
+		tests/runs/test_kills.py tests/runs/test_runs.py tests/study/test_local.py tests/test_bg_pbt_experiments.py \
+		tests/test_commands.py tests/test_docs.py
 
 # With what takes long: beside Ray, the wheel in an empty environment, and a thousand examples for each fuzzer.
 test-all: .venv/ready .venv/brax .venv/ray
@@ -32,7 +33,8 @@ test-wheel: .venv/ready
 
 # Bodies of Brax and MuJoCo, which .venv holds from then on; SLOW=1 compiles all of them, for minutes.
 test-brax: .venv/brax
-	$(BIN)/python -m pytest --numprocesses auto --dist worksteal -m "brax$(if $(SLOW),, and not slow)" tests/envs
+	$(BIN)/python -m pytest --numprocesses auto --dist worksteal -m "brax$(if $(SLOW),, and not slow)" tests/envs \
+		tests/test_commands.py
 
 # EnvPool, which .venv holds from then on, and the two system libraries that Procgen needs.
 test-procgen: .venv/procgen

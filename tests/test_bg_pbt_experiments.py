@@ -82,6 +82,7 @@ def test_the_small_experiment_is_legal_and_its_eras_fit_into_its_budget():
     assert changes * (eras["steps"] + eras["distil_steps"]) + eras["steps"] <= budget["steps"]
 
 
+@pytest.mark.slow
 def test_a_tiny_run_of_the_small_experiment_changes_its_networks(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     run = metapbt.run(

@@ -294,6 +294,7 @@ def test_the_scripts_of_the_page_about_environments_are_written(ten_minutes):
     assert found == [f"contexts/my_envs-PENDULUM/{f}/context_{i}.sh" for f in ("length", "planet") for i in (1, 2, 3)]
 
 
+@pytest.mark.slow
 def test_the_commands_of_the_page_about_environments_work_one_after_another(ten_minutes, capfd):
     runs = commands(ten_minutes, "run")
     assert len(runs) == 5
@@ -321,6 +322,7 @@ def test_the_commands_of_the_page_about_environments_work_one_after_another(ten_
 SHORT = ["budget.steps=2000", "budget.interval=1000", "evaluation.episodes=2", "evaluation.test_episodes=2"]
 
 
+@pytest.mark.slow
 def test_the_first_five_minutes_go_as_the_page_says(capfd):
     page = ROOT / "docs" / "getting_started.md"
     lines = [shlex.split(line) for _, text in blocks(page, "") for line in text.splitlines()]

@@ -126,6 +126,7 @@ def test_blocks_and_rollouts_go_on_from_one_another():
     assert observations.moments.count == pytest.approx((115 + 1) * N_ENVS, abs=1)
 
 
+@pytest.mark.slow
 def test_a_search_compiles_little_but_updates(monkeypatch):
     compiled.advance.clear_cache()  # of what other tests compiled
     one = slow(monkeypatch, settings={"n_envs": 3})

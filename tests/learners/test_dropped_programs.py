@@ -1,6 +1,7 @@
 """Compiled programs: a process never has more of them than the system lets it map."""
 
 import numpy as np
+import pytest
 from learner_intervals import made, train
 
 from metapbt import jax_backend
@@ -12,6 +13,7 @@ def mappings():
     return jax_backend._MAPPINGS[0].read_bytes().count(b"\n")
 
 
+@pytest.mark.slow
 def test_a_search_of_networks_does_not_use_up_the_mappings_of_its_process(tmp_path, monkeypatch):
     heads = {head: {"layers": 1, "width": 16} for head in ("policy", "value")}
     fixed = {"n_steps": 25, "batch_size": 20, "n_epochs": 1}

@@ -227,7 +227,9 @@ JOBS = [
 ]
 
 
-@pytest.mark.parametrize(("env", "side_by_side"), [("cart_pole", False), (NAME, True)])
+@pytest.mark.parametrize(
+    ("env", "side_by_side"), [("cart_pole", False), pytest.param(NAME, True, marks=pytest.mark.slow)]
+)
 def test_members_that_train_together_get_what_each_gets_alone(env, side_by_side, monkeypatch):
     one = learner(env, {"normalise_observations": True, "normalise_returns": True})
     monkeypatch.setattr(one._jax, "_side_by_side", side_by_side)
@@ -245,6 +247,7 @@ def test_members_that_train_together_get_what_each_gets_alone(env, side_by_side,
         assert found.eval_return == pytest.approx(single.eval_return, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_students_with_one_teacher_learn_from_it_together_as_each_does_alone():
     one = learner(settings={"normalise_observations": True, "normalise_returns": True})
     taught_by = {"network.policy.width": 6, "network.value.layers": 2, "reward_scale": 0.5}
@@ -290,6 +293,7 @@ def test_what_a_teacher_says_is_what_it_says_with_engine_python(normalise):
     assert (mine.policy_weight, mine.value_weight) == (theirs.policy_weight, theirs.value_weight)
 
 
+@pytest.mark.slow
 def test_networks_of_a_search_share_programs_on_a_gpu(monkeypatch):
     searched = [{"network.policy.width": width, "network.policy.layers": layers} for width, layers in [(5, 1), (8, 3)]]
     monkeypatch.setattr("metapbt.learners.ppo.jax_engine._TOGETHER", 3)

@@ -95,6 +95,7 @@ def test_every_shape_learns_by_one_program(own):
     assert update._cache_size() == compiled
 
 
+@pytest.mark.slow
 def test_agents_with_different_networks_learn_in_one_vmap():
     activations = [("tanh", "relu"), ("silu", "tanh"), ("elu", "elu"), ("leaky_relu", "silu")]
     networks = [small(False, n.policy_widths, n.value_widths, a) for n, a in zip(SHAPES, activations, strict=True)]

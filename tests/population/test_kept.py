@@ -133,7 +133,7 @@ def test_another_task_remembers_it():
         assert again.history == ours.history
 
 
-@pytest.mark.parametrize("asynchronous", [False, True])
+@pytest.mark.parametrize("asynchronous", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_killed_between_two_reports_it_goes_on_to_the_same_records(asynchronous):
     assert program("whole", asynchronous).returncode == 0
     for die in (1, 3, 9, 4):

@@ -40,7 +40,9 @@ def test_candidates_and_backtracking_are_the_same_with_every_executor(space, var
     same(records("processes"), records("inline"))
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize(
+    "variant", [pytest.param(name, marks=[] if name == "both" else pytest.mark.slow) for name in VARIANTS]
+)
 def test_a_run_with_candidates_or_backtracking_may_die_at_any_write(space, writes, variant):  # noqa: F811
     metapbt.run(command("whole", *VARIANTS[variant], method="pbt"), space)
     expected = records("whole")

@@ -84,7 +84,9 @@ AGENTS = {
 }
 
 
-@pytest.mark.parametrize("learner", AGENTS)
+@pytest.mark.parametrize(
+    "learner", [pytest.param(name, marks=[] if name == "ppo" else pytest.mark.slow) for name in AGENTS]
+)
 def test_agents_are_the_same_with_every_executor_and_number_of_workers(learner):
     agents = [
         "env=cart_pole", "method=pb2", "budget.steps=300", "budget.interval=100", *AGENTS[learner], "learner.n_envs=2",
@@ -104,7 +106,7 @@ def test_another_seed_gives_other_records(space):
 
 # Calls 1 to 4 are the first generation, 5 to 8 the second; 4 and 8 are in the midst of a generation's last member.
 @pytest.mark.parametrize(("executor", "calls"), [("inline", [1, 2, 3, 5]), ("processes", [3, 4])])
-@pytest.mark.parametrize("signal_name", ["SIGKILL", "SIGTERM", "SIGINT"])
+@pytest.mark.parametrize("signal_name", ["SIGKILL", "SIGTERM", pytest.param("SIGINT", marks=pytest.mark.slow)])
 def test_a_run_that_is_stopped_again_and_again_ends_with_the_records_of_one_that_was_not(
     space, tmp_path, executor, calls, signal_name
 ):
@@ -124,7 +126,7 @@ def test_a_run_that_is_stopped_again_and_again_ends_with_the_records_of_one_that
     same(records("stopped"), records("whole"))
 
 
-@pytest.mark.parametrize("asynchronous", [False, True])
+@pytest.mark.parametrize("asynchronous", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_a_run_killed_between_any_two_writes_ends_with_the_records_of_one_that_was_not(space, writes, asynchronous):
     """Every whole-file write of the run is a place where it may die: just before the file takes its name."""
     how = f"population.asynchronous={asynchronous}"
