@@ -18,8 +18,8 @@ class PBTExplorer(Explorer):
 
     Each hyperparameter, independently, is drawn anew with probability ``resample_probability``. Otherwise a number is
     multiplied by one of ``factors`` and kept within its bounds, an integer by at least one whole; a category, and a
-    number with a ``step``, moves to a neighbour (and stays where there is none on that side). Of a number that the space
-    says is a ``complement`` the distance from 1 is multiplied: a discount of 0.99 becomes 0.992 or 0.988.
+    number with a ``step``, moves to a neighbour (and stays where there is none on that side). Of a number that is a
+    ``complement`` in the space the distance from 1 is multiplied: a discount of 0.99 becomes 0.992 or 0.988.
 
     Categories whose order means nothing have no neighbours: with ``redraw_categories`` each is drawn anew with that
     probability, and kept otherwise. Half of the time, beside numbers that are multiplied always
