@@ -17,7 +17,7 @@ import numpy as np
 from colorspacious import cspace_convert
 
 COMMON = ("default", "random", "pbt", "pb2", "pb2_mix", "meta_pb2", "bg_pbt", "meta_bg_pbt")
-RARE = ("grid", "pb2_rand", "pb2_mult")
+RARE = ("grid", "pb2_rand", "pb2_mult", "gpbt_pl")
 #: Which of them are seen side by side, and how often.
 PAIRS = (
     ("pb2", "meta_pb2", 4), ("pbt", "pb2", 3), ("bg_pbt", "meta_bg_pbt", 3), ("default", "pb2", 2),

@@ -17,7 +17,7 @@ from metapbt.errors import MetapbtError, shown, unknown_name
 from metapbt.plain import Value, key, plain, written_number
 
 _KEYS = {
-    "float": {"low", "high", "log", "step", "default", "when", "role"},
+    "float": {"low", "high", "log", "complement", "step", "default", "when", "role"},
     "int": {"low", "high", "log", "factor", "default", "when", "role"},
     "categorical": {"choices", "default", "when", "role"},
 }
@@ -25,6 +25,7 @@ ROLES = ("architecture",)
 _ROUNDING = 1e-12  # of a coordinate on its way through a logarithm and back
 _FINEST = 1e-9  # of its bounds' size: what a step is at least, so that 12 digits tell its values apart
 _LARGEST_INTEGER = 2**53  # beyond, not every integer is a float
+_NEAREST_ONE = 1e-6  # what a bound's distance from 1 is at least on a log scale: nearer ones lack digits
 _SMALL = 1e-6  # ranges between it and its inverse keep their digits in ConfigSpace
 _NARROWEST, _WIDEST = 1e-12, 1e250  # ranges in which floats can be told apart, and scaled
 _OFF_STEP = 1e-6  # of a step: how far from one of its values a number may be
@@ -43,6 +44,7 @@ class Parameter:
     factor: int | None = None  # of an int that takes the values low, low * factor, low * factor**2, ... only
     role: str | None = None  # "architecture" where it changes the network's shape
     log: bool = False
+    complement: bool = False  # of a float: its distance from 1 is what is scaled, and multiplied
     written_default: tuple[Value, ...] = field(default=(), repr=False)  # none or one
 
     def neighbours(self, value: Value) -> tuple[Value, Value] | None:
@@ -57,6 +59,10 @@ class Parameter:
             here = self.exponent(written_number(value) or self.low)
             return self.power(here - 1), self.power(here + 1)
         return None
+
+    def complemented(self, number: float) -> float:
+        """The distance from 1 of a complement, and the way back; any other number stays what it is."""
+        return 1 - number if self.complement else number
 
     def exponent(self, value: float) -> int:
         """The one whose ``power`` is nearest to a number, on a log scale."""
@@ -200,34 +206,41 @@ class Parameter:
             return ConfigSpace.Categorical(self.name, range(len(self.choices)))
         if self.factor is not None:
             return ConfigSpace.Integer(self.name, (0, self.last), default=0)
-        low, high = self.low * self._magnified, self.high * self._magnified
+        low, high = (bound * self._magnified for bound in self._scaled_bounds)
         made_by: Any = ConfigSpace.Float if self.kind == "float" else ConfigSpace.Integer
         return made_by(self.name, (low, high), log=self.log, default=low)
 
     @cached_property
     def _magnified(self) -> float:
         """A power of two that brings a float's range near 1, where it is not: ConfigSpace rounds to 13 decimals."""
-        size = self.low if self.log else self.high - self.low
-        if self.kind == "int" or (size >= _SMALL and self.high <= 1 / _SMALL):
+        low, high = self._scaled_bounds
+        size = low if self.log else high - low
+        if self.kind == "int" or (size >= _SMALL and high <= 1 / _SMALL):
             return 1
         return 2.0 ** -math.floor(math.log2(size))
 
+    @property
+    def _scaled_bounds(self) -> tuple[float, float]:
+        """Between which numbers its scale goes: its bounds, or their distances from 1."""
+        return (1 - self.high, 1 - self.low) if self.complement else (self.low, self.high)
+
     def _scaled_down(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
-        scaled = values * self._magnified
+        scaled = (1 - values if self.complement else values) * self._magnified
         if self.factor is not None:
             scaled = np.array([self.exponent(value) for value in values])
         found: NDArray[np.float64] = np.clip(self._twin.to_vector(scaled), 0.0, 1.0)
-        return found
+        return 1 - found if self.complement else found
 
     @cached_property
     def _exact(self) -> tuple[tuple[float, Value], ...]:
         return tuple((self.to_unit(value), value) for value in (*self.extremes, self.default))
 
     def _scaled(self, coordinate: float) -> float:
-        return self._unscaled(self._twin.to_value(coordinate))
+        # The larger the number the larger its coordinate, though its distance from 1 is the smaller.
+        return self._unscaled(self._twin.to_value(self.complemented(coordinate)))
 
     def _unscaled(self, found: float) -> float:
-        return self.power(found) if self.factor is not None else float(found) / self._magnified
+        return self.power(found) if self.factor is not None else self.complemented(float(found) / self._magnified)
 
     def _legal_number(self, found: float) -> float:
         within = min(max(found, self.low), self.high)
@@ -278,9 +291,16 @@ def _number(name: str, where: str, entry: Mapping[str, Any], role: str | None) -
         raise MetapbtError(f"{where}.log must be true or false, got {shown(log)}")
     if low >= high:
         raise MetapbtError(f"{where}.low must be < high, got low {low:g} and high {high:g}")
-    if log and low < 1 / _WIDEST:
+    complement = entry.get("complement", False)
+    if not isinstance(complement, bool | np.bool_):
+        raise MetapbtError(f"{where}.complement must be true or false, got {shown(complement)}")
+    if complement and high > (1 - _NEAREST_ONE if log else 1):
+        most = f"<= 1 - {_NEAREST_ONE:g} for a log scale of 1 - {name}" if log else f"<= 1, for 1 - {name} is tuned"
+        raise MetapbtError(f"{where}.high must be {most}, got {high:.12g}")
+    if log and not complement and low < 1 / _WIDEST:
         raise MetapbtError(f"{where}.low must be > 0 for a log scale, got {low:g}")
-    if log and kind == "float" and not _NARROWEST < high / low - 1 <= _WIDEST:
+    ratio = (1 - low) / (1 - high) if log and complement else high / low if log else 1.0
+    if log and kind == "float" and not _NARROWEST < ratio - 1 <= _WIDEST:
         raise MetapbtError(f"{where}.low and high are too near or too far apart for a log scale: {low!r} and {high!r}")
     if not log and not max(_NARROWEST * max(abs(low), abs(high)), 1 / _WIDEST) < high - low <= _WIDEST:
         raise MetapbtError(f"{where}.low and high are too near or too far apart: {low!r} and {high!r}")
@@ -293,7 +313,9 @@ def _number(name: str, where: str, entry: Mapping[str, Any], role: str | None) -
     if factor is not None and not (low >= 1 and factor >= 2 and low * factor <= high):
         raise MetapbtError(f"{where}.factor must be >= 2 and at most high / low, with low >= 1, got {factor}")
     log = bool(log) or factor is not None
-    return Parameter(name, kind, low=low, high=high, step=step, factor=factor, role=role, log=log)
+    return Parameter(
+        name, kind, low=low, high=high, step=step, factor=factor, role=role, log=log, complement=bool(complement)
+    )
 
 
 def _bound(where: str, bound: str, entry: Mapping[str, Any]) -> float:

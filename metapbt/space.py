@@ -4,12 +4,15 @@ A space is written in YAML, one key for each hyperparameter; keys may nest:
 
     learning_rate: {type: float, low: 1.0e-5, high: 1.0e-3, log: true, default: 3.0e-4}
     clip_range: {type: float, low: 0.1, high: 0.5, step: 0.05}
+    gamma: {type: float, low: 0.9, high: 0.9999, complement: true, log: true, default: 0.99}
     n_epochs: {type: int, low: 3, high: 30, default: 10}
     batch_size: {type: int, low: 64, high: 1024, factor: 2, default: 64}
     activation: {type: categorical, choices: [tanh, relu], default: tanh}
     optimizer:
       momentum: {type: float, low: 0.0, high: 0.99, default: 0.9, when: {activation: tanh}}
 
+With ``complement`` it is the distance from 1 that is tuned, as suits discounts and traces, whose horizon is
+1 / (1 - gamma): PBT multiplies it, and with ``log`` all methods see 0.9, 0.99 and 0.999 equally far apart.
 An integer with a ``factor`` is ``low`` times a power of it, every one equally likely and equally far from the next.
 Nested names are joined by dots (``optimizer.momentum``). Choices may be any plain data, of several types in one list
 (``[auto, 0.1, 5, null, [64, 64]]``). ``when`` makes a hyperparameter exist only while another one has a value (or one

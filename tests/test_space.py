@@ -51,6 +51,31 @@ def test_a_log_scale_has_its_geometric_mean_in_the_middle():
     assert space.from_unit([1.7])["rate"] == 1e-3  # clipped
 
 
+DISCOUNT = {"type": "float", "low": 0.9, "high": 0.9999, "complement": True, "log": True}
+
+
+def test_a_complement_on_a_log_scale_has_distances_from_one_evenly():
+    space = Space({"gamma": DISCOUNT})
+    for unit, gamma in [(0, 0.9), (1 / 3, 0.99), (2 / 3, 0.999), (1, 0.9999)]:
+        assert space.from_unit([unit])["gamma"] == pytest.approx(gamma, abs=1e-15)
+        assert space.to_unit({"gamma": gamma}) == pytest.approx([unit], abs=1e-9)
+        assert space.parameters[0].coordinates(np.array([gamma])) == pytest.approx([unit], abs=1e-9)
+    assert [space.from_unit([unit])["gamma"] for unit in (0.0, 1.0)] == [0.9, 0.9999]
+    assert space.default()["gamma"] == pytest.approx(1 - 10**-2.5, abs=1e-9)
+    rng = np.random.default_rng(0)
+    drawn = np.array([space.sample(rng)["gamma"] for _ in range(3000)])
+    for share, quantile in [(1 / 3, 0.99), (2 / 3, 0.999)]:  # as many in each third
+        assert np.mean(drawn < quantile) == pytest.approx(share, abs=0.03)
+
+
+def test_a_complement_on_a_linear_scale_has_the_coordinates_of_the_number_itself():
+    entry = {"type": "float", "low": 0.9, "high": 1.0, "default": 0.95}
+    plain, complement = Space({"gae_lambda": entry}), Space({"gae_lambda": {**entry, "complement": True}})
+    for unit in np.linspace(0, 1, 9):
+        assert complement.from_unit([unit])["gae_lambda"] == pytest.approx(plain.from_unit([unit])["gae_lambda"])
+    assert [complement.from_unit([unit])["gae_lambda"] for unit in (0.0, 0.5, 1.0)] == [0.9, 0.95, 1.0]
+
+
 def test_integers_and_categories_are_drawn_equally_often():
     space = Space({"n": {"type": "int", "low": 1, "high": 4}, "c": {"type": "categorical", "choices": list("abcd")}})
     rng = np.random.default_rng(0)
@@ -107,6 +132,19 @@ def test_a_condition_that_is_not_met_removes_the_hyperparameter():
             },
             "^space.b.when: a must have the role architecture, as b has$",
         ),
+        (
+            {"a": {"type": "float", "low": 0.9, "high": 1.0, "log": True, "complement": True}},
+            r"^space.a.high must be <= 1 - 1e-06 for a log scale of 1 - a, got 1$",
+        ),
+        (
+            {"a": {"type": "float", "low": 0.9, "high": 1.1, "complement": True}},
+            r"^space.a.high must be <= 1, for 1 - a is tuned, got 1.1$",
+        ),
+        (
+            {"a": {"type": "float", "low": 0.9, "high": 0.99, "complement": "log"}},
+            "^space.a.complement must be true or false, got 'log'$",
+        ),
+        ({"a": {"type": "int", "low": 1, "high": 4, "complement": True}}, "unknown key of space.a 'complement'"),
         ({"a": {"low": 1, "high": 4}}, "space.a.type is missing"),
         ({"a": 3}, "space.a must be a mapping"),
         ({}, "names no hyperparameters"),

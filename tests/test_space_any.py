@@ -254,6 +254,8 @@ def entries(draw):
             entry |= {"low": math.floor(max(ends[0], -1e15)), "high": math.ceil(min(ends[1], 1e15)) + 1}
         if entry["low"] > 0:
             entry["log"] = draw(st.booleans())
+        if kind == "float" and entry["high"] < 1 - 1e-6:
+            entry |= {"log": draw(st.booleans()), "complement": True}
         if kind == "float" and draw(st.booleans()):
             entry["step"] = (ends[1] - ends[0]) / draw(st.floats(1, 1000))
         elif kind == "int" and entry["low"] > 0 and draw(st.booleans()):
@@ -264,7 +266,11 @@ def entries(draw):
         entry["when"] = {draw(NAMES): draw(PLAIN)}
     if draw(st.integers(0, 2)) == 0:
         entry[
-            draw(st.sampled_from([*entry, "low", "high", "step", "factor", "default", "when", "role", "log", "x"]))
+            draw(
+                st.sampled_from(
+                    [*entry, "low", "high", "step", "factor", "default", "when", "role", "log", "complement", "x"]
+                )
+            )
         ] = draw(ANYTHING)
     return entry
 

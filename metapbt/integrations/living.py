@@ -9,6 +9,7 @@ import numpy as np
 
 from metapbt.history import History, Ref
 from metapbt.population.selection import Exploit, Selection, make_selection
+from metapbt.population.selection.base import without
 
 
 class AmongTheLiving(Selection):
@@ -27,9 +28,8 @@ class AmongTheLiving(Selection):
     def select(self, history: History, reported: Collection[int], rng: np.random.Generator) -> dict[int, Exploit]:
         """Let the selection see the others alone."""
         gone = {record.member for record in history.latest if record.failed}
-        living = tuple(record for record in history if record.member not in gone)
         here = [member for member in reported if member not in gone]
-        return self._selection.select(History(living, history.metric, history.size), here, rng) if here else {}
+        return self._selection.select(without(history, gone), here, rng) if here else {}
 
     def keeps(self, history: History) -> set[Ref]:
         """What the selection keeps."""

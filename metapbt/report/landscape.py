@@ -122,7 +122,7 @@ def surrogate_view(
     found.attrs = {
         "x": x,
         "y": y,
-        "log": [parameter.log or parameter.factor is not None for parameter in (across, up)],
+        "log": [parameter.log and not parameter.complement for parameter in (across, up)],
         "generation": generation,
         "held": dict(held),
         "parent": [parent.generation, parent.member],

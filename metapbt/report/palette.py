@@ -43,6 +43,7 @@ METHOD_STYLES = {
     "random": MethodStyle("#870f78", "v", (), "#875a87"),
     "grid": MethodStyle("#875a78", "P", _DASHED, "#b40fb4"),
     "pbt": MethodStyle("#966900", "^", (), "#c39600"),
+    "gpbt_pl": MethodStyle("#74a200", "$\u2663$", _DOTTED, "#74b95d"),
     "pb2": MethodStyle("#2d2de1", "o", (), "#c3a5ff"),
     "pb2_rand": MethodStyle("#b40f5a", "<", _DASHED, "#b47869"),
     "pb2_mult": MethodStyle("#5a69b4", "p", _DASHED, "#5a96c3"),

@@ -8,6 +8,7 @@ from metapbt.errors import MetapbtError
 from metapbt.history import History, Record, Ref
 from metapbt.population.selection import SELECTIONS, Exploit, make_selection
 from metapbt.population.selection.multiple_frequencies import MultipleFrequencies
+from metapbt.population.selection.pairwise import Pairwise
 from metapbt.population.selection.truncation import Truncation
 
 
@@ -97,6 +98,44 @@ def test_a_migrant_must_be_better_and_comes_once():
 def test_the_winners_of_a_small_sub_population_are_never_challenged():
     six = MultipleFrequencies(6, 0.5, [1, 2])
     assert select(six, [3.0, 2.0, 1.0, 9.0, 8.0, 7.0]) == {2: exploit(0), 1: exploit(3, 3)}
+
+
+def test_of_two_who_meet_the_worse_copies_the_better_and_everyone_meets_one():
+    returns, met = [5.0, 1.0, 8.0, 2.0, 7.0, 3.0, 6.0, 4.0], set()
+    for seed in range(60):
+        exploits = select(Pairwise(8, 0.0), returns, seed=seed)
+        pairs = {(loser, exploit.start.member) for loser, exploit in exploits.items()}
+        assert len(pairs) == 4
+        assert {member for pair in pairs for member in pair} == set(range(8))
+        assert all(returns[loser] < returns[winner] for loser, winner in pairs)
+        met |= pairs
+    assert len(met) == 8 * 7 / 2  # anybody may meet anybody
+
+
+def test_of_an_odd_number_one_meets_nobody_and_of_equals_the_lower_number_is_better():
+    alone = set()
+    for seed in range(30):
+        exploits = select(Pairwise(5, 0.25), [1.0] * 5, seed=seed)
+        assert len(exploits) == 2
+        assert all(loser > exploit.start.member for loser, exploit in exploits.items())
+        alone |= set(range(5)).difference(exploits, (e.start.member for e in exploits.values()))
+    assert alone == set(range(5))
+    assert select(Pairwise(1, 0.25), [1.0]) == {}
+
+
+def test_asynchronously_only_who_reports_copies_whom_it_met():
+    returns = [4.0, 1.0, 2.0, 3.0]
+    for seed in range(20):
+        everyone = select(Pairwise(4, 0.25), returns, seed=seed)
+        for member in range(4):
+            alone = select(Pairwise(4, 0.25), returns, reported=[member], seed=seed)
+            assert alone == {loser: exploit for loser, exploit in everyone.items() if loser == member}
+
+
+def test_of_two_without_a_finite_return_nobody_copies():
+    for seed in range(20):
+        exploits = select(Pairwise(6, 0.25), [NAN, INF, -INF, NAN, NAN, 1.0], seed=seed)
+        assert [exploit.start.member for exploit in exploits.values()] == [5]
 
 
 def test_bad_settings_are_named():
@@ -198,30 +237,39 @@ class Otherwise(Truncation):
         ({"name": "truncation"}, 4),
         ({"name": "truncation", "backtrack": True}, 7),
         ({"name": "multiple_frequencies", "periods": [1, 2]}, 8),
+        ({"name": "truncation", "grace": 1, "lead": 0.5}, 6),
+        ({"name": "truncation", "grace": 2, "backtrack": True}, 7),
+        ({"name": "multiple_frequencies", "periods": [1, 2], "grace": 1}, 8),
+        ({"name": "multiple_frequencies", "periods": [1, 2], "grace": 2, "lead_return": 1.0}, 6),
+        ({"name": "pairwise", "grace": 1}, 6),
     ],
 )
 def test_who_is_sure_to_go_on_does_so_whatever_the_others_report(settings, size):
     selection, rng, ever = make_selection(settings, size, 0.25), np.random.default_rng(0), 0
-    for _ in range(40):
-        history = History(size=size)
-        for generation in range(3):
+    for _ in range(15):
+        history, copies = History(size=size), {}
+
+        def trained(generation, member, value, copies):
+            start = copies[member].start if member in copies else None
+            parent = (start.member, start.generation) if start else (None, None)
+            return Record(generation, member, parent[0], "", {}, generation + 1, value, parent_generation=parent[1])
+
+        for generation in range(4):
             returns = rng.integers(4, size=size).astype(float)  # ties, too
             returns[rng.random(size) < 0.2] = math.nan
             order = rng.permutation(size).tolist()
-            new = {m: Record(generation, m, None, "random", {}, generation + 1, returns[m]) for m in order}
+            new = {m: trained(generation, m, returns[m], copies) for m in order}
             for known in range(1, size):
                 early = history.extended([new[member] for member in order[:known]])
                 sure = set(selection.sure_to_go_on(early, order[known:]))
                 assert sure <= set(order[:known])
                 ever += len(sure)
                 for _ in range(4):
-                    others = [
-                        Record(generation, m, None, "random", {}, generation + 1, float(rng.integers(4)))
-                        for m in order[known:]
-                    ]
+                    others = [trained(generation, m, float(rng.integers(4)), copies) for m in order[known:]]
                     assert not sure & selection.select(early.extended(others), set(order), rng).keys()
             history = history.extended([new[member] for member in sorted(new)])
-    assert ever > 100
+            copies = selection.select(history, set(order), rng)
+    assert ever > 30 or settings["name"] == "pairwise"
     assert not Otherwise(size, 0.25).sure_to_go_on(history, [])
 
 

@@ -14,6 +14,7 @@ METHODS = {
     "random": "metapbt.population.explorers.random:RandomExplorer",
     "grid": "metapbt.population.explorers.grid:GridExplorer",
     "pbt": "metapbt.population.explorers.pbt:PBTExplorer",
+    "gpbt_pl": "metapbt.population.explorers.gpbt_pl:GPBTPLExplorer",
     "pb2": "metapbt.population.explorers.pb2:PB2Explorer",
     "pb2_rand": "metapbt.population.explorers.pb2_rand:PB2RandExplorer",
     "pb2_mult": "metapbt.population.explorers.pb2_mult:PB2MultExplorer",

@@ -18,7 +18,8 @@ class PBTExplorer(Explorer):
 
     Each hyperparameter, independently, is drawn anew with probability ``resample_probability``. Otherwise a number is
     multiplied by one of ``factors`` and kept within its bounds, an integer by at least one whole; a category, and a
-    number with a ``step``, moves to a neighbour (and stays where there is none on that side).
+    number with a ``step``, moves to a neighbour (and stays where there is none on that side). Of a number that is a
+    ``complement`` in the space the distance from 1 is multiplied: a discount of 0.99 becomes 0.992 or 0.988.
 
     Categories whose order means nothing have no neighbours: with ``redraw_categories`` each is drawn anew with that
     probability, and kept otherwise. Half of the time, beside numbers that are multiplied always
@@ -86,10 +87,12 @@ class PBTExplorer(Explorer):
             up = bool(rng.random() < 0.5)
             return neighbours[up], "up" if up else "down"
         factor = float(rng.choice(self.factors))
-        before = float(value)
+        before = parameter.complemented(float(value))
         moved = before * factor
         if parameter.kind == "int":
             # 0.8 and 1.2 times 2 are 2 again, and 0 times anything is 0.
             step = np.sign(moved - before or factor - 1)
             moved = int(before + step) if round(moved) == before else round(moved)
-        return min(max(moved, parameter.low), parameter.high), f"x{factor:g}"
+        moved = parameter.complemented(moved)
+        told = f"(1-x)x{factor:g}" if parameter.complement else f"x{factor:g}"
+        return min(max(moved, parameter.low), parameter.high), told

@@ -8,22 +8,16 @@ from dataclasses import replace
 import numpy as np
 
 from metapbt.history import History, Ref
-from metapbt.population.selection.base import Exploit, Selection
+from metapbt.population.selection.base import Exploit, SelectionWrapper
 
 
-class Backtracking(Selection):
+class Backtracking(SelectionWrapper):
     """Any selection, but who copies and explores starts from the best checkpoint ever, not from the parent's last one.
 
     A population that has become worse so returns to where it was good (BG-PBT, Wan et al., 2022, section 4.1). Who
     takes over another's hyperparameters as well, as migrants in MF-PBT, is left alone. Of checkpoints from before the
     last change of architectures, which copies would undo, only students learn: from the best ever.
-
-    Args:
-        selection: says who copies.
     """
-
-    def __init__(self, selection: Selection) -> None:
-        self._selection = selection
 
     def select(self, history: History, reported: Collection[int], rng: np.random.Generator) -> dict[int, Exploit]:
         """Let those who copy start from the best checkpoint."""
@@ -45,5 +39,4 @@ class Backtracking(Selection):
 
     def keeps(self, history: History) -> set[Ref]:
         """The best checkpoints ever and of this era, and what the selection keeps."""
-        of_era = {history.best_of_era().ref} if len(history) else set()
-        return super().keeps(history) | of_era | self._selection.keeps(history)
+        return {history.best().ref, history.best_of_era().ref, *super().keeps(history)} if len(history) else set()

@@ -63,7 +63,8 @@ class Selection:
         """Return members that ``select`` will leave out, whatever those report who are still awaited.
 
         A synchronous run lets them train on while the others still train, so that no core waits. Nobody is sure unless
-        a selection says so, nor in a selection that is derived from it and selects in another way.
+        a selection says so, nor in a selection that is derived from it and selects in another way. With
+        ``selection.grace`` some may be left out of the history that it selects from, of those who are awaited, too.
 
         Args:
             history: everything that has happened, what some members have reported in this generation included.
@@ -83,6 +84,32 @@ class Selection:
     def keeps(self, history: History) -> set[Ref]:
         """The checkpoints that must stay beside the members' last ones: by default that of the best agent ever."""
         return {history.best().ref} if len(history) else set()
+
+
+class SelectionWrapper(Selection):
+    """Any selection with a rule of its own beside: what it does not change is the selection's.
+
+    Args:
+        selection: says who copies.
+    """
+
+    def __init__(self, selection: Selection) -> None:
+        self._selection = selection
+
+    def teacher(self, history: History) -> Ref:
+        """The selection's."""
+        return self._selection.teacher(history)
+
+    def keeps(self, history: History) -> set[Ref]:
+        """What the selection keeps."""
+        return self._selection.keeps(history)
+
+
+def without(history: History, members: Collection[int]) -> History:
+    """The history as if some members had not been there: a selection that sees it selects among the others."""
+    if not members:
+        return history
+    return History(tuple(r for r in history if r.member not in members), history.metric, history.size)
 
 
 def ranking(history: History) -> list[Record]:

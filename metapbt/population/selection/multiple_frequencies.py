@@ -58,12 +58,14 @@ class MultipleFrequencies(Selection):
 
         In a later era these count from the last rung of its students, which is the first.
         """
-        everyone = ranking(history)
+        everyone = ranking(history)  # fewer than the members where some are not judged
         place = {record.member: rank for rank, record in enumerate(everyone)}
         finite = [record for record in everyone if math.isfinite(history.value(record))]
         exploits, since = {}, history.settled
         for number, period in enumerate(self.periods):
             own = [record for record in everyone if record.member // self.members == number]
+            if not own:
+                continue
             finished = {record.member: record.generation + 1 - since for record in own}
             evolving = {member for member, count in finished.items() if member in reported and count % period == 0}
             count = share(len(own), self.quantile)
@@ -86,11 +88,12 @@ class MultipleFrequencies(Selection):
     def sure_to_go_on(self, history: History, awaited: Collection[int]) -> set[int]:
         """Who is in a sub-population that does not evolve, or better than as many as may be replaced in its own."""
         reported = [record for record in ranking(history) if record.member not in awaited]
-        count = share(self.members, self.quantile)
-        replaced = self.members - max(count, self.members - 2 * count)
         sure: set[int] = set()
         for number, period in enumerate(self.periods):
             own = [record for record in reported if record.member // self.members == number]
+            size = len(own) + sum(member // self.members == number for member in awaited)
+            count = share(size, self.quantile)
+            replaced = size - max(count, size - 2 * count)
             evolves = any((record.generation + 1 - history.settled) % period == 0 for record in own)
             sure.update(record.member for record in own[: max(len(own) - replaced, 0) if evolves else len(own)])
         return sure

@@ -77,7 +77,7 @@ def _hyperparameters(records: Sequence[Record], space: Any) -> list[Plain]:
             {
                 "name": name,
                 "numeric": numeric,
-                "log": bool(positive and (entry.get("log") or "factor" in entry)),
+                "log": bool(positive and (entry.get("log") or "factor" in entry) and not entry.get("complement")),
                 "architecture": entry.get("role") == "architecture",
                 "low": low if isinstance(low, int | float) else None,
                 "high": high if isinstance(high, int | float) else None,

@@ -87,7 +87,7 @@ def _nobody_is_warned():
 
 
 #: The others are the worst for a surrogate, whose fits take longest.
-QUICK = ("default", "random", "grid", "pbt")
+QUICK = ("default", "random", "grid", "pbt", "gpbt_pl")
 OFTEN = {
     "pb2": ["anything", "one of them huge"],
     "pb2_rand": ["all alike"],

@@ -113,3 +113,19 @@ def test_numbers_are_drawn_anew_with_their_own_probability_whatever_categories_d
 def test_a_probability_beyond_one_is_named():
     with pytest.raises(MetapbtError, match=r"method.redraw_categories must be null or in \[0, 1\], got 2"):
         PBTExplorer(SPACE, redraw_categories=2)
+
+
+@pytest.mark.parametrize("log", [False, True])
+def test_of_a_complement_the_distance_from_one_is_multiplied_and_kept_within_the_bounds(log):
+    space = Space({"gamma": {"type": "float", "low": 0.9, "high": 0.995, "complement": True, "log": log}})
+    rng = np.random.default_rng(0)
+
+    def moved(gamma):
+        parent = Record(0, 0, None, "random", {"gamma": gamma}, 10, 1.0)
+        explorer = PBTExplorer(space, resample_probability=0.0)
+        found = explorer.propose([parent] * 50, [parent] * 50, History((parent,)), [], rng)
+        return {(s.operations["gamma"], round(s.hyperparameters["gamma"], 12)) for s in found}
+
+    assert moved(0.99) == {("(1-x)x0.8", 0.992), ("(1-x)x1.2", 0.988)}
+    assert moved(0.995) == {("(1-x)x0.8", 0.995), ("(1-x)x1.2", 0.994)}
+    assert moved(0.9) == {("(1-x)x0.8", 0.92), ("(1-x)x1.2", 0.9)}
