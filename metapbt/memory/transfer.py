@@ -114,7 +114,7 @@ def _lines(columns: Columns, points: Array, stage: float, budget: float) -> list
     origins, lasts = columns.origins, early.copy()
     lasts[origins[early & (origins >= 0)]] = False
     reached = _of_descendants(columns)
-    legal: NDArray[np.bool_] = np.isfinite(points).all(axis=1)
+    legal: NDArray[np.bool_] = np.asarray(np.isfinite(points).all(axis=1))
     found = []
     for last in np.flatnonzero(lasts & np.isfinite(reached)):
         steps: dict[bytes, float] = {}
