@@ -60,8 +60,9 @@ def early_lines(memory: Memory, space: Space, stage: float, budget: float = math
     it, the hyperparameters count that it trained with longest there, of those trained as long the first. A line is as
     good as the highest return that came of it, however late: the best line is that of the run's best agent.
 
-    - The better half of a run's lines counts, the best first; the runs of one context take turns, the best run first; the
-      contexts take turns, the one nearest to the target first (by their descriptions, each number with unit deviation).
+    - The better half of a run's lines counts, the best first; the runs of one context take turns, the best run first;
+      the contexts take turns, the one nearest to the target first (by their descriptions, each number with unit
+      deviation).
     - Only configurations of the target's space count, as everywhere in memory: all names known, all values legal, none
       missing. A line may fall back on another that it trained with; and each configuration counts once.
 
