@@ -6,8 +6,9 @@
 
 Each seed is one population, of 4 members over 10 generations of 10 steps unless asked otherwise. Seed s plays instance
 s mod 10 of the problem. On ``related`` and ``misleading``, methods with memory, and those with ``start=transfer``
-(``pb2_transfer``), know four pb2 runs of the same instance on other contexts; where there are no other contexts they are
-left out, as are, unless asked for, the PB2 variants for categories where there are none. Two worker processes with one thread each.
+(``pb2_transfer``), know four pb2 runs of the same instance on other contexts; where there are none they are left out,
+as are, unless asked for, the PB2 variants for categories where there are no categories. Two worker processes with one
+thread each.
 """
 
 from __future__ import annotations

@@ -127,8 +127,9 @@ def all_pairs(group: Group, baseline: str | None = None) -> list[Pairs]:
 
     With ``baseline``, that is it for all of them. Else the baseline of runs that learned from other contexts is what
     their method is without memory, where there are runs of it: ``pb2`` for ``meta_pb2``, ``bg_pbt`` for
-    ``meta_bg_pbt``, and the method itself where ``start=transfer`` was all that they had of others. That of all others is ``pb2`` where there are runs with memory beside it, else the first of the
-    methods, one without memory where there is one.
+    ``meta_bg_pbt``, and the method itself where ``start=transfer`` was all that they had of others. That of all
+    others is ``pb2`` where there are runs with memory beside it, else the first of the methods, one without memory
+    where there is one.
     """
     chosen_by = {run.method: run.chosen_by for run in group.runs}
     remembering = {run.method for run in group.runs if run.remembers}

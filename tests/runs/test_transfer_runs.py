@@ -24,7 +24,8 @@ def _elsewhere(tmp_path, monkeypatch):
 
 def sources(space, *shifts, method="random"):  # noqa: F811
     """Runs on contexts of their own; what their best members train with."""
-    runs = [metapbt.run(command("sources", f"context.optimum_shift={s}", method=method), space) for s in shifts]
+    asked = [[f"context.optimum_shift={s}", f"seed={seed}"] for seed, s in enumerate(shifts)]  # alike, they draw alike
+    runs = [metapbt.run(command("sources", *each, method=method), space) for each in asked]
     return [dict(run.best.hyperparameters) for run in runs]
 
 
@@ -40,7 +41,7 @@ def test_a_run_begins_with_the_best_of_its_sources_nearest_first(space):  # noqa
     assert first_of(run)[:2] == [near, far]
     assert [record.source for record in run.history.generation(0)] == ["transfer"] * 4
     log = (run.path / "run.log").read_text()
-    assert "configuration 1 of 4 is from optimum_shift=0.3, random seed 0" in log
+    assert "configuration 1 of 4 is from optimum_shift=0.3, random seed 1" in log
     assert (run.info.name, run.info.method) == ("pbt_transfer", "pbt")
     assert (len(run.info.ancestry), problem(run.info)) == (2, None)
     plain = metapbt.run(command("results", method="pbt"), space)
@@ -77,9 +78,10 @@ def test_it_may_die_before_any_file_takes_its_name(space, writes):  # noqa: F811
         same(records(f"stopped_{limit}"), records("whole"))
 
 
-def test_without_sources_it_says_so_and_begins_as_the_method_does(space, caplog):  # noqa: F811
+def test_without_sources_it_says_so_and_begins_as_the_method_does(space):  # noqa: F811
     run = metapbt.run(command("results", *BEGIN, method="random"), space)
-    assert "no runs of quadratic on other contexts under sources; random_transfer goes on without memory" in caplog.text
+    log = (run.path / "run.log").read_text()
+    assert "no runs of quadratic on other contexts under sources; random_transfer goes on without memory" in log
     assert first_of(run) == first_of(metapbt.run(command("results", method="random"), space))
 
 
