@@ -5,9 +5,10 @@
     python benchmarks/synthetic_problems.py --problem mixed --members 8 --generations 40
 
 Each seed is one population, of 4 members over 10 generations of 10 steps unless asked otherwise. Seed s plays instance
-s mod 10 of the problem. On ``related`` and ``misleading``, methods with memory know four pb2 runs of the same instance
-on other contexts; where there are no other contexts they are left out, as are, unless asked for, the PB2 variants for
-categories where there are none. Two worker processes with one thread each.
+s mod 10 of the problem. On ``related`` and ``misleading``, methods with memory, and those with ``start=transfer``
+(``pb2_transfer``), know four pb2 runs of the same instance on other contexts; where there are none they are left out,
+as are, unless asked for, the PB2 variants for categories where there are no categories. Two worker processes with one
+thread each.
 """
 
 from __future__ import annotations
@@ -44,7 +45,8 @@ SOURCE_SHIFTS = (0.2, 0.35, 0.65, 0.8)  # around the target's 0.5
 BEST = best_return(1, 1)
 ENOUGH = 0.95 * BEST
 FOR_CATEGORIES = ("pb2_rand", "pb2_mult", "pb2_mix")  # without categories they are pb2
-PREFERRED = ("default", "random", "pbt", "pb2", *FOR_CATEGORIES, "meta_pb2")
+TRANSFER = "_transfer"  # behind a method's name: with start=transfer
+PREFERRED = ("default", "random", "pbt", "pb2", *FOR_CATEGORIES, "pb2_transfer", "meta_pb2")
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,11 @@ class Played:
     history: History
 
 
+def remembers(method: str) -> bool:
+    """Whether a method, or its start, takes a memory."""
+    return method.endswith(TRANSFER) or explorer_class(method).uses_memory
+
+
 def play(
     problem: str,
     method: str,
@@ -98,11 +105,16 @@ def play(
     The best member is the one with the best ``train_return``, noise included, of the interval alone.
     """
     complete = make_context("synthetic", context)
-    learner = SyntheticLearner("synthetic", complete, Budget(generations * INTERVAL, INTERVAL), {"instance": instance})
+    budget = Budget(generations * INTERVAL, INTERVAL)
+    learner = SyntheticLearner("synthetic", complete, budget, {"instance": instance})
     settings = dict(settings or {})
-    if explorer_class(method).uses_memory:
+    if remembers(method):
         settings["memory"] = Memory(complete, tuple(sources))
-    tuner = Tuner(PROBLEMS[problem].space, method, members, seed=seed, initial=initial, **settings)
+    if method.endswith(TRANSFER):
+        settings.setdefault("start", "transfer")
+        settings["budget"] = budget
+    name = method.removesuffix(TRANSFER)
+    tuner = Tuner(PROBLEMS[problem].space, name, members, seed=seed, initial=initial, **settings)
     tuner.start()
     states: dict[Ref, State] = {}
     returns = []
@@ -173,7 +185,7 @@ class Bench:
             table.add_column(column, no_wrap=True)
         target = {"noise": self.noise}
         contexts = [{**target, **source} for source in PROBLEMS[problem].sources]
-        memory = [m for m in methods if explorer_class(m).uses_memory]
+        memory = [m for m in methods if remembers(m)]
         instances = range(min(INSTANCES, self.seeds))
         sources: list[list[SourceRun]] = [[] for _ in instances]
         tasks: list[tuple[Any, ...]]
@@ -240,8 +252,9 @@ def main() -> None:
     parser.add_argument("--members", type=at_least(1, int), default=MEMBERS, help="of each population (4)")
     parser.add_argument("--generations", type=at_least(1, int), default=GENERATIONS, help="of each run (10)")
     parser.add_argument("--problem", nargs="+", choices=PROBLEMS, default=list(PROBLEMS), help="all of them")
-    known = [method for method in PREFERRED if method in METHODS]
-    parser.add_argument("--methods", nargs="+", choices=METHODS, metavar="METHOD", help=" ".join(known))
+    known = [method for method in PREFERRED if method.removesuffix(TRANSFER) in METHODS]
+    choices = [*METHODS, *(f"{method}{TRANSFER}" for method in METHODS)]
+    parser.add_argument("--methods", nargs="+", choices=choices, metavar="METHOD", help=" ".join(known))
     arguments = parser.parse_args()
     os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"))
     console = Console()

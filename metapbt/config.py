@@ -140,7 +140,7 @@ def check_shape(config: Mapping[str, Any]) -> None:
         MetapbtError: one is not, or a mapping has a key that nobody reads.
     """
     shipped = _shipped()
-    for key in ("method", "learner", "executor", "selection"):
+    for key in ("method", "learner", "executor", "selection", "start"):
         choice = config.get(key)
         if not isinstance(choice, Mapping) or not isinstance(choice.get("name"), str):
             raise MetapbtError(f"{key} must be one of its choices, {key}=NAME, got {shown(choice)}")

@@ -107,3 +107,10 @@ def counted(number: int, thing: str) -> str:
 def readable(number: float) -> str:
     """A number for people, in four significant digits or whole: ``22,000``, ``0.0003``, ``12.34``."""
     return f"{number:,.0f}" if 1000 <= abs(number) < 1e15 else f"{number:.4g}"
+
+
+def rounded(value: object) -> str:
+    """A hyperparameter for people, in one line: four significant digits."""
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return value if isinstance(value, str) and value.isprintable() else repr(value)

@@ -7,7 +7,7 @@ import math
 from metapbt.callbacks.base import Callback, RungStart, RunStart
 from metapbt.callbacks.time_left import TimeLeft
 from metapbt.history import History, Record
-from metapbt.log import LOGGER, counted
+from metapbt.log import LOGGER, counted, rounded
 from metapbt.population.decisions import Assignment
 
 
@@ -142,13 +142,6 @@ def duration(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}h{minutes:02d}m" if hours else f"{minutes}m{rest:02d}s" if minutes else f"{rest}s"
-
-
-def rounded(value: object) -> str:
-    """A hyperparameter for people, in one line: four significant digits."""
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    return value if isinstance(value, str) and value.isprintable() else repr(value)
 
 
 def _returns(record: Record) -> str:

@@ -11,11 +11,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from metapbt.callbacks.base import Callback, RunStart
-from metapbt.callbacks.log import rounded
 from metapbt.errors import named
 from metapbt.files import write_text_atomically
 from metapbt.history import History, Record, Ref
-from metapbt.log import LOGGER
+from metapbt.log import LOGGER, rounded
 
 #: The stream of what is known of all members together.
 POPULATION = "population"

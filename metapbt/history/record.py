@@ -30,8 +30,8 @@ class Record:
         generation: counted from 0.
         member: counted from 0; members keep their number when they copy another.
         parent: the member copied before this generation, or None.
-        source: how the hyperparameters came about: ``default``, ``random``, ``memory``, ``hedge``, ``continued``,
-            ``perturbed``, ``surrogate``, or a word of one's own explorer.
+        source: how the hyperparameters came about: ``default``, ``random``, ``transfer``, ``memory``, ``hedge``,
+            ``continued``, ``perturbed``, ``surrogate``, or a word of one's own explorer.
         hyperparameters: those trained with; nested names joined by dots.
         env_steps: environment steps of the line of descent so far, this generation included; those of an agent that was
             born with a teacher count on from its teacher's.

@@ -13,28 +13,32 @@ from metapbt.memory.reading import read_sources
 from metapbt.memory.source_runs import Memory
 from metapbt.memory.sources import choose_sources
 from metapbt.population.explorers import explorer_class
+from metapbt.population.starts import start_class
 
 
 def remembered(method: str, memory_of: str | Path | None, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """What a method with memory is handed beside its settings.
+    """What a method with memory, or a start that copies from other runs, is handed beside its settings.
 
     Args:
-        method: its name.
+        method: the method's name.
         memory_of: a folder of runs; None for that of ``results_dir``.
         settings: the arguments of ``metapbt.Tuner`` that say which run it is.
 
     Raises:
-        MetapbtError: the method has no memory, or nothing says where the runs are.
+        MetapbtError: neither has a memory, or nothing says where the runs are.
     """
-    if not explorer_class(method).uses_memory:
+    if not (explorer_class(method).uses_memory or start_class(settings.get("start", "method")).uses_memory):
         if memory_of is not None:
-            raise MetapbtError(f"memory_of is for methods with memory, such as meta_pb2, and not for '{method}'")
+            raise MetapbtError(
+                f"memory_of is for methods with memory, such as meta_pb2, and start='transfer', not for '{method}'"
+            )
         return {}
     if "memory" in settings:
         return {}
     place = settings.get("results_dir") if memory_of is None else memory_of
     if place is None:
-        raise MetapbtError(f"method '{method}' learns from other runs: say memory_of=DIR, where they are, or memory")
+        who = f"method '{method}'" if explorer_class(method).uses_memory else "start='transfer'"
+        raise MetapbtError(f"{who} learns from other runs: say memory_of=DIR, where they are, or memory")
     env, learner = settings.get("env", "own"), settings.get("learner", "own")
     target = Context(settings.get("context") or {})
     runs = choose_sources(Path(place), env, learner, target, "spread", 4)

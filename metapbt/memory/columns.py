@@ -103,7 +103,7 @@ class Columns:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def _at_origin(self, values: NDArray[Any], otherwise: Any) -> NDArray[Any]:
+    def at_origin(self, values: NDArray[Any], otherwise: Any) -> NDArray[Any]:
         """What the record had that each went on from."""
         return np.where(self.origins < 0, otherwise, values[self.origins]) if len(self) else values
 
@@ -112,8 +112,8 @@ class Columns:
         lowest = np.full(len(self.run_ids), np.nan)
         first = self.generations == 0
         np.fmin.at(lowest, self.runs[first], self.reached[first])
-        before = self._at_origin(self.reached, lowest[self.runs])
-        steps_before = self._at_origin(self.env_steps, 0)
+        before = self.at_origin(self.reached, lowest[self.runs])
+        steps_before = self.at_origin(self.env_steps, 0)
         steps = self.env_steps - steps_before
         told = ~self.restarts & ~self.failed & ~self.taught & np.isfinite(before) & np.isfinite(self.reached)
         kept = np.flatnonzero(told & (steps > 0))
@@ -128,7 +128,7 @@ class Columns:
         order = np.argsort(self.names, kind="stable")
         doubled = np.zeros(len(self), dtype=bool)
         doubled[order[1:]] = self.names[order[1:]] == self.names[order[:-1]]
-        still = ~(self.failed | (self.env_steps - self._at_origin(self.env_steps, 0) > 0))
+        still = ~(self.failed | (self.env_steps - self.at_origin(self.env_steps, 0) > 0))
         found: dict[str, str] = {}
         for which, what in (
             (self.names < 0, "is none that a run has"),

@@ -100,7 +100,7 @@ def choose_sources(
     if sources == "similar" and len(contexts) > num_contexts:
         points, here = _alike(runs, contexts, target, space, describe)
     else:
-        points, here = _standardised(describe([*contexts, target]))
+        points, here = standardised(describe([*contexts, target]))
     chosen = {contexts[index] for index in _CHOICES[sources](points, here, num_contexts)}
     return [run for run in runs if run.context in chosen]
 
@@ -116,7 +116,7 @@ def describe_contexts(runs: Sequence[RunInfo]) -> str:
     return ", ".join(f"{label} ({counted(count, 'run')})" for label, count in counts.items())
 
 
-def _standardised(contexts: Sequence[Description]) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+def standardised(contexts: Sequence[Description]) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
     """All contexts but the last (``n x f``), and the last (``f``), over what varies, each with unit deviation."""
     everything = np.array([[context[name] for name in contexts[-1]] for context in contexts])
     deviation = everything.std(axis=0)
@@ -141,7 +141,7 @@ def _alike(
     described = [memory.descriptions[context] for context in (*contexts, target)]
     features = len(tasks.scale.features)
     if not len(tasks) or not features:
-        return _standardised(described)
+        return standardised(described)
     model = MetaModel(2, features, len(space), tasks.categories)
     model.train(tasks.rows, PLAIN, PLAIN.steps)
     relevance = model.relevance[2 : 2 + features]

@@ -18,6 +18,7 @@ from metapbt.population.eras import is_due, is_in_time, students
 from metapbt.population.explorers.base import Explorer, Pending, Suggestion
 from metapbt.population.screening import numbered, screened
 from metapbt.population.selection import Exploit, Selection
+from metapbt.population.starts import Start
 from metapbt.population.state import going_back, going_on
 from metapbt.space import Hyperparameters, Space
 
@@ -33,6 +34,7 @@ class Decider:
         size: members.
         seed: of every draw.
         method: the explorer's name, for messages.
+        start: chooses those of the first members that it has any for.
         explorer: chooses hyperparameters.
         exploiting: the selection's name, for messages.
         selection: says who copies whom.
@@ -45,6 +47,7 @@ class Decider:
     size: int
     seed: int
     method: str
+    start: Start
     explorer: Explorer
     exploiting: str
     selection: Selection
@@ -52,14 +55,25 @@ class Decider:
     eras: Eras
     budget: Budget | None
 
+    def __post_init__(self) -> None:
+        """Check that a population can have eras.
+
+        Raises:
+            MetapbtError: its members never copy, and are to have some.
+        """
+        who = self.method.removeprefix("method ")
+        if self.eras.count > 1 and not self.explorer.copies:
+            raise MetapbtError(f"eras.count={self.eras.count} needs a method whose members copy others, not {who}")
+
     def first(self, given: Sequence[Hyperparameters], count: int) -> dict[int, Assignment]:
         """The first generation of members or candidates.
 
         Args:
-            given: configurations of the first of them; the explorer chooses the others'.
+            given: configurations of the first of them; then the start chooses, and the explorer those of the others.
             count: how many begin.
         """
         suggestions = [Suggestion(configuration, "given") for configuration in given]
+        suggestions += self.start.first(self.space, count - len(given))
         if len(suggestions) < count:
             rng = seeding.generator(self.seed, -1, -1, "start")
             with told.answering(self.method, ":" in self.method):

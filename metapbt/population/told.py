@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from metapbt.errors import MetapbtError, named, shown, shown_word
-from metapbt.history import History, Ref
+from metapbt.history import Budget, History, Ref
 from metapbt.plain import frozen, number, plain, whole_number
 from metapbt.population.explorers.base import Suggestion
 from metapbt.population.selection import Exploit
@@ -46,6 +46,20 @@ def check_better(metric: Any, mode: Any) -> None:
         raise MetapbtError(f"population.metric must be one of {', '.join(METRICS)}, got {shown_word(metric)}{hint}")
     if not isinstance(mode, str) or mode not in MODES:
         raise MetapbtError(f"mode must be max or min, got {shown(mode)}")
+
+
+def check_parts(constraint: Any, selection: Any, budget: Any) -> None:
+    """Refuse what is no function, no name of a selection, and no budget.
+
+    Raises:
+        MetapbtError: one is none.
+    """
+    if constraint is not None and not callable(constraint):
+        raise MetapbtError(f"constraint must be a function, got {shown(constraint)}")
+    if not isinstance(selection, str | Mapping):
+        raise MetapbtError(f"selection must be a name or a mapping with one, got {shown(selection)}")
+    if budget is not None and not isinstance(budget, Budget):
+        raise MetapbtError(f"budget must be a metapbt.history.Budget, got {shown(budget)}")
 
 
 def numbers_told(env_steps: Any, returns: Any, count: int, who: str) -> list[tuple[Any, Any]]:

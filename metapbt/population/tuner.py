@@ -17,10 +17,12 @@ from metapbt.population.deciding import Decider
 from metapbt.population.decisions import Assignment, Assignments, Decision
 from metapbt.population.explorers import make_explorer
 from metapbt.population.selection import make_selection
+from metapbt.population.starts import make_start, run_name, settings_with
 from metapbt.population.state import read_state, restored, write_state
 from metapbt.space import Hyperparameters, Space
 
 if TYPE_CHECKING:
+    from metapbt.memory.source_runs import Memory
     from metapbt.population.kept import Kept
 
 
@@ -77,6 +79,8 @@ class Tuner:
         learner: str = "own",
         name: str | None = None,
         resume: bool = True,
+        start: str | Mapping[str, Any] = "method",
+        memory: Memory | None = None,
         **settings: Any,
     ) -> None:
         """Set up a population.
@@ -103,6 +107,9 @@ class Tuner:
             learner: what trains the members, in a word; runs of different ones are never compared.
             name: a label instead of the method's name.
             resume: go on with what is there; False replaces it.
+            start: where first members come from, but for ``initial``: ``method``, or ``transfer`` from ``memory``; or
+                a mapping with such a ``name`` and settings, as in ``conf/start/<name>.yaml``.
+            memory: runs on related contexts, for ``start="transfer"`` and for methods with memory.
             settings: the method's own, as in ``conf/method/<method>.yaml``.
 
         Raises:
@@ -127,26 +134,19 @@ class Tuner:
         self._beginning = population_size if candidates is None else candidates
         if len(self.initial) > self._beginning:
             raise MetapbtError(f"initial has {len(self.initial)} configurations for {self._beginning} members")
-        if constraint is not None and not callable(constraint):
-            raise MetapbtError(f"constraint must be a function, got {shown(constraint)}")
-        if not isinstance(selection, str | Mapping):
-            raise MetapbtError(f"selection must be a name or a mapping with one, got {shown(selection)}")
-        if budget is not None and not isinstance(budget, Budget):
-            raise MetapbtError(f"budget must be a metapbt.history.Budget, got {shown(budget)}")
+        told.check_parts(constraint, selection, budget)
         self._eras = Eras.of(eras, population_size, budget)
-        explorer = make_explorer(method, self.space, TUNER_ARGUMENTS, **told.own_copy(settings))
-        if self._eras.count > 1 and not explorer.copies:
-            raise MetapbtError(
-                f"eras.count={self._eras.count} needs a method whose members copy others, not '{method}'"
-            )
-        chosen = (
-            {"name": selection} if isinstance(selection, str) else {"name": "truncation", **told.own_copy(selection)}
-        )
+        begun = make_start(start, memory, budget)
+        settings = told.own_copy(settings_with(memory, method, begun, settings))
+        explorer = make_explorer(method, self.space, TUNER_ARGUMENTS, **settings)
+        named = {"name": selection} if isinstance(selection, str) else told.own_copy(selection)
+        chosen = {"name": "truncation", **named}
         self._decider = Decider(
             space=self.space,
             size=population_size,
             seed=seed,
             method=f"method '{method}'",
+            start=begun,
             explorer=explorer,
             exploiting=f"selection '{chosen['name']}'",
             selection=make_selection(chosen, population_size, share),
@@ -160,8 +160,9 @@ class Tuner:
 
             population = {"size": population_size, "quantile": share, "metric": metric, "candidates": candidates}
             others = {"seed": seed, "selection": chosen, "constraint": constraint, "mode": mode, "eras": eras}
-            asked = as_config(self.space, method, settings, budget, population, initial=self.initial, **others)
-            self._kept = Kept(results_dir, asked, env, context, learner, name, resume, settings.get("memory"))
+            begin = {"initial": self.initial, **begun.asked}
+            asked = as_config(self.space, method, settings, budget, population, **others, **begin)
+            self._kept = Kept(results_dir, asked, env, context, learner, run_name(name, method, start), resume, memory)
             try:
                 content = self._kept.restored()
                 if content is not None:
@@ -396,4 +397,4 @@ def _kept(record: Record) -> Record:
 
 
 #: What a setting of a method may be mistaken for.
-TUNER_ARGUMENTS = tuple(name for name in inspect.signature(Tuner).parameters if name != "settings")
+TUNER_ARGUMENTS = tuple(name for name in inspect.signature(Tuner).parameters if name not in ("settings", "memory"))

@@ -16,6 +16,7 @@ import pandas as pd
 
 from metapbt.errors import unknown_name
 from metapbt.history import Context
+from metapbt.population.explorers import METHODS
 from metapbt.report.groups import Group
 from metapbt.report.run import Run
 from metapbt.report.statistics import Array, Estimate, iqm_estimate, mean_of_means, stratified_estimate
@@ -126,8 +127,9 @@ def all_pairs(group: Group, baseline: str | None = None) -> list[Pairs]:
 
     With ``baseline``, that is it for all of them. Else the baseline of runs that learned from other contexts is what
     their method is without memory, where there are runs of it: ``pb2`` for ``meta_pb2``, ``bg_pbt`` for
-    ``meta_bg_pbt``. That of all others is ``pb2`` where there are runs with memory beside it, else the first of the
-    methods, one without memory where there is one.
+    ``meta_bg_pbt``, and the method itself where ``start=transfer`` was all that they had of others. That of all
+    others is ``pb2`` where there are runs with memory beside it, else the first of the methods, one without memory
+    where there is one.
     """
     chosen_by = {run.method: run.chosen_by for run in group.runs}
     remembering = {run.method for run in group.runs if run.remembers}
@@ -136,7 +138,7 @@ def all_pairs(group: Group, baseline: str | None = None) -> list[Pairs]:
     ranges = score_ranges(group)
 
     def beside_its_baseline(name: str) -> Pairs:
-        other, without = baselines[name], WITHOUT_MEMORY.get(chosen_by[name])
+        other, without = baselines[name], _without_memory(chosen_by[name], name in remembering)
         remembers = name in remembering and other not in remembering
         more = without is not None and without != chosen_by.get(other)
         if baseline is not None:  # then nobody looked for what the method is without memory
@@ -145,6 +147,12 @@ def all_pairs(group: Group, baseline: str | None = None) -> list[Pairs]:
         return Pairs(name, other, remembers, lacks, _pairs(group, name, other), ranges)
 
     return list(map(beside_its_baseline, others))
+
+
+def _without_memory(method: str, remembers: bool) -> str | None:
+    """What a method is without memory; None where nobody knows, or where its runs had none."""
+    itself = method if remembers and method in METHODS else None  # its first members came from others: start=transfer
+    return WITHOUT_MEMORY.get(method, itself)
 
 
 def check_baseline(groups: Sequence[Group], baseline: str | None) -> None:
@@ -165,7 +173,7 @@ def _usual_baselines(group: Group) -> dict[str, str]:
     usual = "pb2" if remembering and "pb2" in group.methods else (plain or group.methods)[0]
     baselines = {}
     for name in group.methods:
-        without = WITHOUT_MEMORY.get(remembering.get(name, ""))
+        without = _without_memory(remembering.get(name, ""), name in remembering)
         same = [other for other in plain if other == without] or [o for o in plain if chosen_by[o] == without]
         baselines[name] = same[0] if same else usual
     return baselines

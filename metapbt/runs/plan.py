@@ -21,6 +21,7 @@ from metapbt.learners import LearnerSpec
 from metapbt.overrides import in_full
 from metapbt.plain import thawed, whole_number
 from metapbt.population.explorers import explorer_class
+from metapbt.population.starts import run_name, start_class
 from metapbt.population.tuner import Tuner
 from metapbt.registry import lookup, settings_of
 from metapbt.runs.stopping import check_stop
@@ -214,15 +215,18 @@ class RunPlan:
             )
         if eras.count == 1:
             del plain["eras"]
-        name, context = _name(plain), learner.context
+        start, name, context = start_class(plain["start"]), _name(plain), learner.context
         path = run_directory(Path(plain["results_dir"]), env, context, name, plain["seed"])
-        if not explorer_class(method).uses_memory:
+        if not (explorer_class(method).uses_memory or start.uses_memory):
             del plain["meta"]
+        label = name if plain["name"] is not None or start.uses_memory else None
+        if not start.uses_memory:
+            del plain["start"]
         place = run_id(env, context, name, plain["seed"])
         return cls(
             config={
                 **plain,
-                "name": None if plain["name"] is None else name,
+                "name": label,
                 "context": context.changed,
                 "features": dict(context),
                 "versions": dict(_versions()),
@@ -245,6 +249,11 @@ class RunPlan:
             ),
         )
 
+    @property
+    def remembers(self) -> bool:
+        """Whether its method or its start takes a memory of other runs."""
+        return "meta" in self.config
+
     def check_learner(self) -> None:
         """Check that the learner can train what is asked for.
 
@@ -263,7 +272,7 @@ class RunPlan:
         learner.check(self.space)
 
     def tuner(self, **remembered: Any) -> Tuner:
-        """Make the tuner; ``remembered`` are settings of a method with memory."""
+        """Make the tuner; ``remembered`` is what a run with memory is handed."""
         config, population = self.config, self.config["population"]
         return Tuner(
             self.space,
@@ -273,6 +282,7 @@ class RunPlan:
             config["seed"],
             population["metric"],
             initial=config["initial"],
+            start=config.get("start", "method"),
             constraint=lookup("constraint", config["constraint"], {}) if config["constraint"] else None,
             selection=config["selection"],
             candidates=population["candidates"],
@@ -302,7 +312,7 @@ def _plain(config: DictConfig) -> dict[str, Any]:
 def _name(config: Mapping[str, Any]) -> str:
     name = config["name"]
     if name is None:
-        return str(config["method"]["name"])
+        return run_name(None, config["method"]["name"], config["start"])
     if isinstance(name, int) and not isinstance(name, bool):
         name = str(name)
     if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.+-]*", name):

@@ -25,7 +25,7 @@ from metapbt.store.run_directory import RunDirectory
 
 
 class Remembered:
-    """The sources of a run's memory, and what its method, one with memory, is handed of them.
+    """The sources of a run's memory, and what its method or its start is handed of them.
 
     Args:
         run: the run's plan.
@@ -47,7 +47,7 @@ class Remembered:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What the method takes beside its settings in the configuration."""
+        """What its tuner takes beside what the configuration says."""
         return {"memory": self._memory, **({"cache": self._cache} if self._cache is not None else {})}
 
     def keep(self) -> None:
@@ -78,7 +78,7 @@ def _kept(directory: RunDirectory) -> pa.Table:
 
 
 def nothing_remembered(run: RunPlan) -> dict[str, Any]:
-    """What a method takes that has nothing to remember: to see whether its settings are right."""
+    """What a run is handed that has nothing to remember: to see whether its settings are right."""
     return {"memory": Memory(run.plan.identity.context)}
 
 
@@ -119,7 +119,7 @@ def _chosen(run: RunPlan, describe: Describe) -> list[RunInfo]:
             "memory: no runs of %s on other contexts under %s; %s goes on without memory",
             identity.env,
             place,
-            identity.method,
+            identity.name,
         )
     return runs
 

@@ -14,7 +14,6 @@ from metapbt.errors import MetapbtError
 from metapbt.execution.worker import leave_script
 from metapbt.history import History, Record
 from metapbt.log import LOGGER, counted, logging_to
-from metapbt.population.explorers import explorer_class
 from metapbt.runs.door import check_kept
 from metapbt.runs.lineage import lineage
 from metapbt.runs.loop import drive
@@ -234,7 +233,7 @@ def _check(asked: RunPlan) -> None:
 
 
 def _tuner_to_check(asked: RunPlan) -> Tuner:
-    if not explorer_class(asked.config["method"]["name"]).uses_memory:
+    if not asked.remembers:
         return asked.tuner()
     from metapbt.runs.remembering import nothing_remembered
 
@@ -277,7 +276,7 @@ def _train(asked: RunPlan, directory: RunDirectory, heed: Callable[[], None], pl
     with closing(asked.plan.make_executor()) as executor:
         callbacks = make_callbacks(asked.plan.callbacks, place)
         _check(asked)
-        if explorer_class(asked.config["method"]["name"]).uses_memory:
+        if asked.remembers:
             from metapbt.runs.remembering import Remembered
 
             _tuner_to_check(asked).start()

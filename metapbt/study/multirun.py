@@ -86,9 +86,7 @@ def _each_run(overrides: Sequence[str], config_dir: Path | None) -> list[tuple[s
 
 def _learns_here(run: StudyRun, runs: Sequence[StudyRun]) -> bool:
     """Whether a run's memory may be made of other runs of the sweep."""
-    from metapbt.population.explorers import explorer_class
-
-    if not explorer_class(run.identity.method).uses_memory:
+    if "meta" not in run.config:
         return False
     asked = run.config["meta"]["results_dir"]
     places = [Path(place).resolve() for place in ([asked] if isinstance(asked, str) else asked)]

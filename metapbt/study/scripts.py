@@ -18,6 +18,7 @@ from metapbt.errors import MetapbtError, unknown_name
 from metapbt.history.context import Context, FeatureValue, digits
 from metapbt.log import counted
 from metapbt.overrides import in_full
+from metapbt.population.starts import run_name
 from metapbt.store.run_directory import path_name, run_directory
 from metapbt.study.cluster_script import (
     MARKER,
@@ -83,7 +84,7 @@ def write_scripts(
     cluster: dict[str, Any] = OmegaConf.to_container(config.cluster, resolve=True)  # type: ignore[assignment]
     others: dict[str, Any] = OmegaConf.to_container(config.get("context") or OmegaConf.create(), resolve=True)  # type: ignore[assignment]
     (env, others), method = in_full(str(config.env), others), str(config.method.name)
-    name = str(config.get("name") or method)
+    name = run_name(str(config.name) if config.get("name") else None, method, str(config.start.name))
     feature = _feature(env, asked["feature"])
     contexts = script_contexts(env, feature, asked["multipliers"], asked["values"], others)
     seeds = script_seeds(asked["seeds"])

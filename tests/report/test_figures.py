@@ -229,6 +229,16 @@ def test_methods_with_a_memory_are_compared_first_and_with_pb2() -> None:
     ]
 
 
+def test_what_begins_with_transfer_is_compared_with_the_same_method_without_it() -> None:
+    runs = [make_run(name) for name in ("pbt", "pb2")]
+    runs += [make_run(m, name=f"{m}_transfer", sources=[LONG]) for m in ("pbt", "pb2")]
+    found = {
+        pairs.method: (pairs.baseline, pairs.remembers, pairs.lacks) for pairs in comparison.all_pairs(group_of(runs))
+    }
+    assert found["pbt_transfer"] == ("pbt", True, None)
+    assert found["pb2_transfer"] == ("pb2", True, None)
+
+
 def test_differences_name_the_baseline_where_there_are_several() -> None:
     runs = [make_run("pb2"), make_run("bg_pbt", scores=[1.0, 2.0])]
     runs += [make_run("meta_pb2", sources=[LONG], scores=[20.0, 40.0])]

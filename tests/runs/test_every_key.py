@@ -9,7 +9,6 @@ from omegaconf import OmegaConf
 from metapbt.callbacks import make_callbacks
 from metapbt.config import compose
 from metapbt.errors import MetapbtError
-from metapbt.population.explorers import explorer_class
 from metapbt.runs.plan import RunPlan
 from metapbt.runs.remembering import nothing_remembered
 
@@ -18,6 +17,7 @@ BASES = {
     "meta_pb2": ["env=quadratic", "method=meta_pb2"],
     "meta_bg_pbt": ["env=quadratic", "method=meta_bg_pbt"],
     "grid": ["env=quadratic", "method=grid", "population.size=8"],
+    "transfer": ["env=quadratic", "method=random", "start=transfer"],
     "frequencies": ["env=quadratic", "method=pb2_mult", "selection=multiple_frequencies", "population.size=6"],
     "synthetic": ["env=synthetic", "method=pb2_mix", "space=synthetic_mixed"],
     "eras": [
@@ -45,8 +45,7 @@ def begun(config):
     asked.plan.make_executor().close()
     make_callbacks(asked.plan.callbacks)
     asked.check_learner()
-    remembers = explorer_class(asked.config["method"]["name"]).uses_memory
-    asked.tuner(**nothing_remembered(asked) if remembers else {}).start()
+    asked.tuner(**nothing_remembered(asked) if asked.remembers else {}).start()
 
 
 @pytest.mark.parametrize("base", BASES)

@@ -15,7 +15,7 @@ from metapbt.store.results import RunInfo
 #: Where and how a run was computed, what follows from the rest, and what the command says first anyway.
 _LEFT_OUT = (
     *("env", "context", "features", "versions", "seed", "name", "method", "learner", "results_dir", "meta"),
-    *("executor", "resume", "scripts", "cluster", "callbacks", "initial", "constraint", "space"),
+    *("executor", "resume", "scripts", "cluster", "callbacks", "initial", "start", "constraint", "space"),
 )
 _MOST_OVERRIDES = 12
 
@@ -29,9 +29,16 @@ def command_of(config: Mapping[str, Any], info: RunInfo) -> str:
     words += [f"context.{name}={digits(value)}" for name, value in info.context.changed.items()]
     words += [f"method={info.method}", f"learner={info.learner}", f"seed={info.seed}"]
     words += [f"name={info.name}"] if info.name != info.method else []
+    start = config.get("start")
+    words += [f"start={start.get('name')}", *_written_in("start", start)] if isinstance(start, Mapping) else []
     words += _differing(config, info)
     words += ["meta.results_dir=RESULTS"] if info.ancestry else []
     return " ".join(["metapbt run", *map(shlex.quote, words)])
+
+
+def _written_in(group: str, choice: Mapping[str, Any]) -> list[str]:
+    """The settings of a group's choice, as overrides."""
+    return [f"{group}.{name}={_written(value)}" for name, value in choice.items() if name != "name"]
 
 
 def _differing(config: Mapping[str, Any], info: RunInfo) -> list[str]:
