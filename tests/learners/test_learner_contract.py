@@ -26,7 +26,10 @@ def sb3(algorithm, env="cart_pole", **fixed):
 
 LEARNERS = {
     "quadratic": (spec("quadratic", "quadratic", {}), {"h0": 0.5, "h1": 0.5, "learning_rate": 0.05}),
-    "synthetic": (spec("synthetic", "synthetic", {}, {"noise": 0.1}), {"x0": 0.5, "x1": 0.2, "c0": "b"}),
+    "synthetic": (
+        spec("synthetic", "synthetic", {}, {"noise": 0.1, "deception": 0.3}),
+        {"x0": 0.5, "x1": 0.2, "c0": "b", "t0": 0.7},
+    ),
     "ppo": (
         spec("ppo", "cart_pole", {"n_envs": 2, "hyperparameters": {"n_steps": 50}}),
         {"learning_rate": 1e-3, "n_epochs": 2, "clip_range": 0.3},

@@ -184,7 +184,7 @@ def composed_space(name):
     return OmegaConf.to_container(compose(["env=synthetic", f"space={name}"]).space)
 
 
-@pytest.mark.parametrize("space", ["synthetic", "synthetic_mixed", "synthetic_bg_pbt"])
+@pytest.mark.parametrize("space", ["synthetic", "synthetic_mixed", "synthetic_deceptive", "synthetic_bg_pbt"])
 def test_the_shipped_choices_run(space, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     command = ["env=synthetic", f"space={space}", "method=pbt", "budget.steps=30", "context.shift=0.7"]

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from metapbt.errors import MetapbtError, unknown_name
 from metapbt.learners.base import Policy, State, Teacher, Training, no_policy
+from metapbt.learners.problems.temperature import Temperature
 
 if TYPE_CHECKING:
     from metapbt.history import Budget, Context, Interval
@@ -35,6 +36,7 @@ _SETTINGS: dict[str, Any] = {
     "width": 0.15,
     "speed": 5.0,
     "wrong": 0.5,
+    "cold": 0.1,
     "instance": 0,
     "floor": 0.5,
     "regain": 25.0,
@@ -45,13 +47,14 @@ _KINDS = {
     "x": "a float from 0 to 1",
     "i": f"an int from 0 to {HIGHEST['i']}",
     "c": f"a category that chooses from [{', '.join(CHOICES)}]",
+    "t": "a float from 0 to 1",
     "a": f"an int from 0 to {HIGHEST['a']} with role: architecture",
     "k": f"a category that chooses from [{', '.join(CHOICES)}] with role: architecture",
 }
 
 
 def true_return(progress: float, ceiling: float = 1.0) -> float:
-    r"""The return without noise that progress and architecture are worth: $ceiling (1 - e^{-progress})$."""
+    r"""The return without noise of a cold agent with progress and an architecture: $ceiling (1 - e^{-progress})$."""
     return -ceiling * math.expm1(-progress)
 
 
@@ -60,7 +63,7 @@ def best_return(env_steps: float, budget_steps: float, speed: float = 5.0) -> fl
 
     It is reached by no other schedule than the optimal one, whose hyperparameters change with every step, on the best
     architecture from the first step on; it depends neither on the context nor on the number of hyperparameters. Regret
-    is this minus ``true_return``.
+    is this minus ``true_return``. Where heat counts (``SyntheticLearner.temperature``) less can be reached.
     """
     return true_return(speed * env_steps / budget_steps)
 
@@ -93,7 +96,11 @@ class SyntheticLearner:
       best integer is the one nearest to $x^*$;
     - categories c0, c1, ... with the choices a, b, c, d;
     - integers a0, a1, ... from 0 to 4 and categories k0, k1, ... with the choices a, b, c, d that are the architecture.
-      Integers count as quarters. Their optimum is that of n = 0 and stands still: what is costly is to reach it.
+      Integers count as quarters. Their optimum is that of n = 0 and stands still: what is costly is to reach it;
+    - temperatures t0, t1, ... in [0, 1], whose mean is *the* temperature. It multiplies the rate p by cold + (1 - cold)
+      times itself, and heat, which follows it, takes deception times itself from the return: what learns fastest looks
+      worst until it has cooled (``metapbt.learners.problems.temperature``, with the best and the greedy schedule).
+      With mislead above a half it is 1 minus their mean. Spaces without them are neither slowed nor heated.
 
     **An architecture is changed by a new agent**, which has no progress. A teacher's progress P comes back to it on top
     of what it learns itself: with w its teacher's weight, which falls linearly from ``distillation.start`` to
@@ -103,7 +110,7 @@ class SyntheticLearner:
     + \bigl(1 - e^{-w \cdot regain / N}\bigr) \max(P - progress_n, 0)$$
 
     so that m steps at p = 0 leave $P \, (1 - e^{-regain \sum w / N})$. As a student counts its teacher's steps as
-    its own, nobody passes the best possible return.
+    its own, and begins with its heat, nobody passes the best possible return.
 
     Both returns are the return after the interval plus noise of their own. That of ``train_return`` comes from the
     interval's seed; that of ``eval_return`` from the evaluation's seed and the agent, for the same agent on the same
@@ -115,6 +122,7 @@ class SyntheticLearner:
         width: root mean square distance at which the rate is down to 0.61, > 0.
         speed: progress over the whole budget at the optimal schedule, > 0.
         wrong: what a wrong category multiplies the rate by, or the ceiling above the floor, in [0, 1].
+        cold: what a temperature of 0 multiplies the rate by, in [0, 1).
         instance: which draw of phases and signs, a whole number >= 0.
         floor: what the ceiling of bad architectures comes down to, in [0, 1].
         regain: how many times the gap to a teacher shrinks by e over the budget at a weight of 1, >= 0.
@@ -126,16 +134,19 @@ class SyntheticLearner:
     def __init__(self, env: str, context: Context, budget: Budget, settings: Mapping[str, Any]) -> None:
         if env != "synthetic":
             raise MetapbtError(f"learner=synthetic trains env=synthetic only, got env={env}")
-        self.shift, self.mislead, self.noise = (float(value) for value in context.values())
+        self.shift, self.mislead, self.noise = (float(context[name]) for name in ("shift", "mislead", "noise"))
         self.budget_steps = budget.steps
         chosen = _checked(settings)
         self.drift, self.width, self.speed, self.wrong = (chosen[key] for key in ("drift", "width", "speed", "wrong"))
         self.floor, self.regain = chosen["floor"], chosen["regain"]
         self.weights = chosen["distillation.start"], chosen["distillation.end"]
         self.instance = int(chosen["instance"])
+        deception, cooling = float(context["deception"]), float(context["cooling"])
+        #: What temperatures do here: its ``best`` and ``greedy`` schedules and what they come to.
+        self.temperature = Temperature(self.speed, chosen["cold"], deception, cooling)
 
     def check(self, space: Space) -> None:
-        """Check that the space has x0, x1, ..., i0, ..., c0, ..., a0, ..., k0, ... as described, and nothing else."""
+        """Check that the space has x0, x1, ..., i0, ..., c0, ..., t0, ..., a0, ..., k0, ... and nothing else."""
         count = {letter: sum(p.name.startswith(letter) for p in space.parameters) for letter in _KINDS}
         known = {f"{letter}{index}" for letter in _KINDS for index in range(max(count[letter], 1))}
         for parameter in space.parameters:
@@ -148,25 +159,29 @@ class SyntheticLearner:
     def train(self, interval: Interval, start: State | None, teacher: Teacher | None = None) -> Training:
         """Take the interval's steps of progress."""
         progress = 0.0 if start is None else float(start["progress"])
-        rates = self.rates(interval.hyperparameters, np.arange(interval.start_steps, interval.until_steps))
+        heated = start if start is not None else teacher.state if teacher is not None else {}
+        heat = float(heated.get("heat", 0.0))
+        steps = np.arange(interval.start_steps, interval.until_steps)
+        rates = self.rates(interval.hyperparameters, steps)
         if teacher is None:
             progress += self.speed / self.budget_steps * float(rates.sum())
         else:
             progress = self._taught(progress, rates, teacher)
-        observed = true_return(progress, self.ceiling(interval.hyperparameters))
+        if (temperature := self._temperature(interval.hyperparameters)) is not None:
+            heat = self.temperature.heat(heat, temperature, len(steps) / self.budget_steps)
+        after: State = {"progress": np.array(progress), "heat": np.array(heat)}
+        observed = self._true_return(after, interval.hyperparameters)
         if self.noise:
             observed += self.noise * np.random.default_rng(interval.seed).standard_normal()
-        after: State = {"progress": np.array(progress)}
         evaluation = self.evaluate(after, interval.hyperparameters, interval.evaluation_seed, 1)
         return Training(after, interval.until_steps, (observed,), evaluation)
 
     def evaluate(self, state: State, hyperparameters: Hyperparameters, seed: int, episodes: int) -> float:
-        """The return that progress and architecture are worth, observed ``episodes`` times."""
-        progress = float(state["progress"])
-        value = true_return(progress, self.ceiling(hyperparameters))
+        """The return that progress, heat and architecture are worth, observed ``episodes`` times."""
+        value = self._true_return(state, hyperparameters)
         if self.noise:
-            agent = int(np.float64(progress).view(np.uint64))
-            draws = [np.random.default_rng([seed + i, agent]).standard_normal() for i in range(episodes)]
+            agent = [int(np.float64(state[key]).view(np.uint64)) for key in ("progress", "heat")]
+            draws = [np.random.default_rng([seed + i, *agent]).standard_normal() for i in range(episodes)]
             value += self.noise * float(np.mean(draws))
         return value
 
@@ -177,7 +192,9 @@ class SyntheticLearner:
     def rates(self, hyperparameters: Hyperparameters, steps: NDArray[np.int_]) -> Array:
         """The rate p at each of ``steps`` (shape ``n``) with these hyperparameters: 1 is the best, shape ``n``."""
         numbers = [self._from_best(letter, hyperparameters, steps) for letter in "xi"]
-        return self._nearness(np.concatenate(numbers), self.width, "c", hyperparameters, steps)
+        nearness = self._nearness(np.concatenate(numbers), self.width, "c", hyperparameters, steps)
+        temperature = self._temperature(hyperparameters)
+        return nearness if temperature is None else nearness * self.temperature.rate(temperature)
 
     def ceiling(self, hyperparameters: Hyperparameters) -> float:
         """What the return comes up to with an architecture: 1 with the best one, and where there is none to choose."""
@@ -187,12 +204,17 @@ class SyntheticLearner:
         return self.floor + (1 - self.floor) * float(nearness[0])
 
     def optimum(self, step: int, names: Iterable[str]) -> Hyperparameters:
-        """The best values of the hyperparameters ``names`` at a step: those with a rate, or a ceiling, of 1."""
+        """The values of the hyperparameters ``names`` at a step that have a rate, or a ceiling, of 1.
+
+        They are the best ones, but for temperatures: when these should drop, ``temperature.best`` says.
+        """
         names = list(names)
         best: Hyperparameters = {}
         for letter in _KINDS:
             indices, at = _indices(names, letter), np.array([0 if letter in "ak" else step])
-            if letter in "ck":
+            if letter == "t":
+                best.update({f"t{i}": 0.0 if self.mislead > 0.5 else 1.0 for i in indices})
+            elif letter in "ck":
                 places = self._best_choices(letter, indices, at)[:, 0]
                 best.update({f"{letter}{j}": CHOICES[place] for j, place in zip(indices, places, strict=True)})
             else:
@@ -200,6 +222,17 @@ class SyntheticLearner:
                 number = round if letter in HIGHEST else float
                 best.update({f"{letter}{i}": number(float(u)) for i, u in zip(indices, values, strict=True)})
         return {name: best[name] for name in names}
+
+    def _true_return(self, state: State, hyperparameters: Hyperparameters) -> float:
+        """The return without noise."""
+        heat = float(state.get("heat", 0.0))
+        return true_return(float(state["progress"]), self.ceiling(hyperparameters)) - self.temperature.deception * heat
+
+    def _temperature(self, hyperparameters: Hyperparameters) -> float | None:
+        """How hot an agent with these hyperparameters trains; None where nothing says so."""
+        temperatures = [float(hyperparameters[f"t{index}"]) for index in _indices(hyperparameters, "t")]
+        mean = float(np.mean(temperatures)) if temperatures else None
+        return 1 - mean if mean is not None and self.mislead > 0.5 else mean
 
     def _taught(self, progress: float, rates: Array, teacher: Teacher) -> float:
         """The progress after as many steps as there are rates, with a teacher's coming back."""
@@ -287,6 +320,8 @@ def _checked(settings: Mapping[str, Any]) -> dict[str, float]:
     for key in ("wrong", "floor", "distillation.start", "distillation.end"):
         if not 0 <= chosen[key] <= 1:
             raise MetapbtError(f"learner.{key} must be in [0, 1], got {chosen[key]:g}")
+    if not 0 <= chosen["cold"] < 1:
+        raise MetapbtError(f"learner.cold must be in [0, 1), got {chosen['cold']:g}")
     if chosen["instance"] < 0 or chosen["instance"] != int(chosen["instance"]):
         raise MetapbtError(f"learner.instance must be a whole number >= 0, got {chosen['instance']:g}")
     return chosen
