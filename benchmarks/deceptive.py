@@ -135,8 +135,9 @@ class Grid:
             tasks = []
             for number, context in enumerate(sources["contexts"]):
                 there = {**context, "deception": context["deception"] * deception, **self.grid["families"][family]}
-                seed = instance * SEEDS_OF_AN_INSTANCE + 500 + number  # apart from those of targets
-                for method in sources["methods"]:
+                for kind, method in enumerate(sources["methods"]):
+                    # Apart from those of targets, and each its own: nobody shares first draws.
+                    seed = instance * SEEDS_OF_AN_INSTANCE + 500 + 10 * kind + number
                     overrides = (*self._common(there, instance, sources["interval"]), f"method={method}")
                     tasks.append(Task(method, seed, f"instance {instance}", overrides))
             play_all(tasks, self._sources(deception, family, instance), self.workers)
@@ -186,11 +187,11 @@ def report(grid: Grid, arguments: argparse.Namespace) -> Table:
             value, low, high = scored(runs, each.name)
             cells[title, deception] = f"{value:.2f} [{low:.2f}, {high:.2f}], {each.interval}"
         pd.concat(kept).to_csv(grid.results / f"runs_{which}.csv", index=False)
-    table = Table(
-        title=f"share of the best final return, and the interval chosen; {len(seeds)} seeds ({which}), "
-        f"intervals chosen on {len(choosing)}",
-        box=box.MARKDOWN,
+    Console().print(
+        f"Share of the best final return, and the interval chosen: {len(seeds)} seeds ({which}), intervals chosen on "
+        f"{len(choosing)}."
     )
+    table = Table(box=box.MARKDOWN)
     levels = list(dict.fromkeys(level for _, level in cells))
     for column in ("method", *(f"deception {level:g}" for level in levels)):
         table.add_column(column, no_wrap=True)
