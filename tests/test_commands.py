@@ -8,7 +8,9 @@ from test_docs import PAGES, blocks
 
 from metapbt.cli import _parsed, main
 from metapbt.config import compose
+from metapbt.envs import make_context
 from metapbt.errors import MetapbtError
+from metapbt.overrides import features_of
 from metapbt.runs.run import check
 
 #: Pages whose commands need files that the page names, or are followed from top to bottom: in test_docs.py.
@@ -69,6 +71,22 @@ def test_every_other_command_on_a_page_is_one(arguments):
         _parsed(arguments)
 
 
+HELPS = ("study", "status", "report", "watch", "toy", "replay", "evaluate", "video", "export", "data")
+
+
+@pytest.mark.parametrize("command", HELPS)
+def test_every_example_in_a_help_text_is_a_command(command, capsys):
+    """And names features that the environment has, where the path of a run says which that is."""
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+    lines = [line.strip() for line in capsys.readouterr().out.splitlines() if line.startswith("  metapbt ")]
+    assert lines or command not in ("evaluate", "video", "export", "study")
+    for line in lines:
+        parsed = _parsed(shlex.split(line, comments=True)[1:])
+        if getattr(parsed, "context", None):
+            make_context(parsed.run.parts[1], features_of(parsed.context))
+
+
 #: What pages take for granted: a few runs.
 BEFORE = ["run", "--multirun", "env=quadratic", "method=pbt,pb2", "seed=0,1,2", "budget.steps=20", "budget.interval=10"]
 WITHOUT_RUNS = ("figures", "page", "README")
@@ -96,7 +114,7 @@ def test_the_commands_of_a_page_work_one_after_another(page, capfd):
         pytest.skip("they are tested with what they need")
     for arguments in [*([BEFORE] if page.stem in WITHOUT_RUNS else []), *asked]:
         short = next(s for words, s in SHORT.items() if words in " ".join(arguments)) if arguments[0] == "run" else []
-        env = "lunar_lander" if "context.gravity=-5" in arguments else "cart_pole"
+        env = "lunar_lander" if "context.gravity_y=-5" in arguments else "cart_pole"
         runs = (path.parent for path in Path("results").glob(f"{env}/*/*/*/DONE"))
         line = [str(next(runs)) if argument == "RUN_DIR" else argument for argument in arguments]
         line += [*short, *EPISODES] if arguments[0] == "run" else []

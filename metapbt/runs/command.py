@@ -46,7 +46,7 @@ def add_agent(command: Callable[..., argparse.ArgumentParser]) -> None:
     evaluate = agents(
         command("evaluate", _evaluate, "what a run's best agent is worth, here or in another context"),
         "  metapbt evaluate results/lunar_lander/default/pb2/seed_0\n"
-        "  metapbt evaluate results/lunar_lander/default/pb2/seed_0 context.gravity=-5 --episodes 20 --json",
+        "  metapbt evaluate results/lunar_lander/default/pb2/seed_0 context.gravity_y=-5 --episodes 20 --json",
     )
     evaluate.add_argument("--episodes", type=int, help="how many (default: as many as the run was tested on)")
     evaluate.add_argument("--json", action="store_true", help="print one JSON object, each episode's return in it")
@@ -55,7 +55,7 @@ def add_agent(command: Callable[..., argparse.ArgumentParser]) -> None:
         command("video", _video, "write a video of a run's best agent"),
         "  metapbt video results/lunar_lander/default/pb2/seed_0\n"
         "  metapbt video results/lunar_lander/default/pb2/seed_0 --to lander.webp --episodes 3\n"
-        "  metapbt video results/lunar_lander/default/pb2/seed_0 context.gravity=-5 --to moon.gif\n"
+        "  metapbt video results/lunar_lander/default/pb2/seed_0 context.gravity_y=-5 --to moon.gif\n"
         "  metapbt video results/procgen/game=starpilot/pb2/seed_0 --to game.webp --levels train --sampled --steps 90",
     )
     video.add_argument(
