@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from metapbt.errors import MetapbtError, named, shown, shown_word
-from metapbt.history import History, Ref
+from metapbt.history import Budget, History, Ref
 from metapbt.plain import frozen, number, plain, whole_number
 from metapbt.population.explorers.base import Suggestion
 from metapbt.population.selection import Exploit
@@ -33,6 +33,16 @@ def count_of_candidates(asked: Any, members: int) -> int:
     if count < members:
         raise MetapbtError(f"population.candidates must be >= population.size ({members}), got {count}")
     return count
+
+
+def check_budget(budget: Any) -> None:
+    """Check the ``budget`` of a tuner.
+
+    Raises:
+        MetapbtError: it is none.
+    """
+    if budget is not None and not isinstance(budget, Budget):
+        raise MetapbtError(f"budget must be a metapbt.history.Budget, got {shown(budget)}")
 
 
 def check_better(metric: Any, mode: Any) -> None:
