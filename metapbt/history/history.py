@@ -269,7 +269,7 @@ class History:
         if record.restart or record.teacher is not None:
             return None
         origin = self.before(record)
-        before = origin.reached if origin else self._untrained
+        before = origin.reached if origin else self.untrained
         if not (math.isfinite(before) and math.isfinite(record.reached)):
             return None
         start = origin.env_steps if origin else 0
@@ -277,7 +277,8 @@ class History:
         return Transition(record.generation, start, steps, before, record.reached, record.hyperparameters)
 
     @cached_property
-    def _untrained(self) -> float:
+    def untrained(self) -> float:
+        """What an agent's return is taken to be that has not trained: the lowest of the first generation; or NaN."""
         return min((r.reached for r in self.generation(0) if math.isfinite(r.reached)), default=math.nan)
 
 

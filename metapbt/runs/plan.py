@@ -18,6 +18,7 @@ from metapbt.execution import Executor, make_executor
 from metapbt.execution.base import Job
 from metapbt.history import Budget, Eras, History, Interval, Record, Ref
 from metapbt.learners import LearnerSpec
+from metapbt.log import LOGGER
 from metapbt.overrides import in_full
 from metapbt.plain import thawed, whole_number, written_number
 from metapbt.population.decisions import Assignment
@@ -258,6 +259,8 @@ class RunPlan:
                 f"learner={spec.name} cannot learn from a teacher, as eras.count={eras.count} asks for: "
                 "choose eras.teacher=false, eras.count=1 or another learner"
             )
+        if eras.restarts is not None and eras.restarts.fresh < 1 and not hasattr(learner, "shrunk"):
+            LOGGER.info("learner=%s does not shrink weights: who begins anew with old ones has all of them", spec.name)
         learner.check(self.space)
 
     def tuner(self, **remembered: Any) -> Tuner:

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from test_runs import records, same, space  # noqa: F401 - space is a fixture
 
@@ -11,6 +12,7 @@ from metapbt.runs.lineage import lineage
 from metapbt.runs.replay import replay
 from metapbt.store import find_runs
 from metapbt.store.check import problem
+from metapbt.store.checkpoint import load_state
 from metapbt.store.run_directory import RunDirectory
 
 
@@ -92,6 +94,33 @@ def test_a_run_that_begins_anew_may_die_at_any_write(space, writes, method):  # 
         assert [problem(info) for info in find_runs(Path(f"stopped_{limit}"))] in ([], [None])
         metapbt.run(arguments, space)
         same(records(f"stopped_{limit}"), expected)
+
+
+def test_weights_are_shrunk_where_the_learner_knows_them_and_else_handed_on(space, monkeypatch):  # noqa: F811
+    for removing in ("remove_checkpoints", "keep_checkpoints"):
+        monkeypatch.setattr(RunDirectory, removing, lambda *_: None)
+    synthetic = [
+        "env=synthetic", "method=pbt", "restarts.patience=1", "restarts.window=2", "restarts.shrink=0.3",
+        "results_dir=synthetic", "context.noise=0.1",
+    ]  # fmt: skip
+    run = metapbt.run(synthetic)
+    shrunk = [record for record in run.history if record.restart and record.parent is not None]
+    assert shrunk
+    for record in shrunk:
+        of = run.history.before(record)
+        after, before = (float(load_state(_checkpoint(run, r))["progress"]) for r in (record, of))
+        assert 0.3 * before <= after <= 0.3 * before + 5 / 100 * (record.env_steps - of.env_steps)
+        assert record.train_return == pytest.approx(1 - np.exp(-after), abs=0.5)  # of no episode before it
+        assert record.episodes == 1
+    run = metapbt.run(command("results"), space)
+    assert "learner=stand_in:StandInLearner does not shrink weights" in (run.path / "run.log").read_text()
+    record = next(record for record in run.history if record.restart and record.parent is not None)
+    after, before = (float(load_state(_checkpoint(run, r))["reached"]) for r in (record, run.history.before(record)))
+    assert abs(after - before) < 5  # a draw of unit variance
+
+
+def _checkpoint(run, record):
+    return RunDirectory(run.path).checkpoint(record.ref)
 
 
 def test_executors_agree_and_lost_checkpoints_are_trained_again(space, writes):  # noqa: F811

@@ -160,6 +160,10 @@ class SyntheticLearner:
         evaluation = self.evaluate(after, interval.hyperparameters, interval.evaluation_seed, 1)
         return Training(after, interval.until_steps, (observed,), evaluation)
 
+    def shrunk(self, state: State, hyperparameters: Hyperparameters, shrink: float, perturb: float, seed: int) -> State:
+        """What shrinking leaves of the progress; a new agent has none to add."""
+        return {"progress": np.array(shrink * float(state["progress"]))}
+
     def evaluate(self, state: State, hyperparameters: Hyperparameters, seed: int, episodes: int) -> float:
         """The return that progress and architecture are worth, observed ``episodes`` times."""
         progress = float(state["progress"])
