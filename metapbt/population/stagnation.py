@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metapbt.history import History, Restarts
+from metapbt.history.record import HUGE
 
 FEWEST = 2  # points of a curve that can rise
 
@@ -57,7 +58,7 @@ def _rises(values: Sequence[float]) -> bool:
 
 
 def _standardised(values: Sequence[float]) -> NDArray[np.float64]:
-    array = np.asarray(values, dtype=np.float64)
+    array = np.clip(np.asarray(values, dtype=np.float64), -HUGE, HUGE)
     centred = array - array.mean()
     deviation = float(centred.std())
     return centred / deviation if deviation > 0 else np.zeros(len(array))

@@ -1,6 +1,7 @@
 """Restarts: the trigger against curves made by hand, who begins anew, and how long intervals are."""
 
 import json
+import math
 
 import numpy as np
 import pytest
@@ -150,6 +151,16 @@ def test_intervals_grow_and_the_budget_counts_all_that_was_trained():
     generation = history.coming_generation(0)
     assert history.spent_each(generation) == 10 * (generation + 1)
     assert [history.era_of(history.latest[0].ref), history.era_of(Ref(generation, 99))] == [0, 1]
+
+
+@pytest.mark.parametrize("scale", [1e308, 1e-308])
+def test_returns_of_any_size_are_lived_with(scale):
+    tuner = make("ipbt", population_size=6)
+    tuner.start()
+    with np.errstate(all="raise", under="ignore"):
+        for number in range(9):
+            train(tuner, lambda h, steps, n=number: (-1) ** n * scale if h["x"] > 0.5 else math.nan)
+    assert tuner.history.eras > 1
 
 
 @pytest.mark.parametrize(
