@@ -91,7 +91,7 @@ class LogCallback(Callback):
                 min(values),
             )
             return
-        who = rung.teacher
+        who, shrunk = rung.teacher, sum(a.start is not None for a in rung.students.values())
         LOGGER.info(
             "era %d of %d begins: %s %s",
             rung.era,
@@ -99,6 +99,8 @@ class LogCallback(Callback):
             counted(count, "student"),
             f"learn from member {who.member} (generation {who.generation + 1}, {who.value(metric):.6g})"
             if who
+            else f"begin, {count - shrunk} from nothing and {shrunk} with shrunk weights"
+            if shrunk
             else "begin from nothing",
         )
 

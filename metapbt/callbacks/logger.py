@@ -151,7 +151,9 @@ def stream_of(member: int) -> str:
 def lineage_of(record: Record) -> str:
     """Where an agent comes from, in words, and what became of it; nothing where the member just trained on."""
     parts = []
-    if record.parent is not None and record.origin is not None:
+    if record.restart and record.origin is not None:
+        parts.append(f"began anew with what was left of {_agent(record.origin)}'s weights ({record.source})")
+    elif record.parent is not None and record.origin is not None:
         parts.append(f"copied {_agent(record.origin)} ({record.source})")
     elif record.restart:
         parts.append("began anew")

@@ -43,7 +43,7 @@ def plain_training(found: Any, learner: str, interval: Interval) -> Training:
     if not isinstance(found, Training):
         raise MetapbtError(f"{where}: train must return a Training, got {_described(found)}")
     return Training(
-        _state(getattr(found, "state", None), where),
+        plain_state(getattr(found, "state", None), where),
         _steps(getattr(found, "env_steps", None), interval.start_steps, where),
         _returns(getattr(found, "returns", None), where),
         plain_number(getattr(found, "eval_return", None), f"{where}: eval_return"),
@@ -115,7 +115,16 @@ def _returns(found: Any, where: str) -> tuple[float, ...]:
     return tuple(plain_number(value, f"{where}: returns[{place}]") for place, value in enumerate(found))
 
 
-def _state(found: Any, where: str) -> State:
+def plain_state(found: Any, where: str) -> State:
+    """A state in arrays of our own layout.
+
+    Args:
+        found: whatever came back.
+        where: it is from, for the error message.
+
+    Raises:
+        MetapbtError: it is none.
+    """
     if not isinstance(found, Mapping):
         raise MetapbtError(f"{where}: state must map names to arrays, got {_described(found)}")
     for name in found:

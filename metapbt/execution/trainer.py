@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from metapbt.errors import MetapbtError, named
 from metapbt.execution.base import Job
-from metapbt.execution.outcomes import mean, plain_number, plain_training
-from metapbt.history import Ref
+from metapbt.execution.outcomes import mean, plain_number, plain_state, plain_training
+from metapbt.history import Interval, Ref
 from metapbt.learners import LearnerSpec
 from metapbt.learners.base import Assigned, State, Teacher, Training
 from metapbt.learners.contained import Left, contained
@@ -107,6 +107,8 @@ class Trainer:
             job.held.check()
         state = self._load(job.start_from) if job.start_from else None
         before = state.pop(_RETURNS, np.empty(0)) if state is not None else np.empty(0)
+        if state is not None and job.interval.shrink is not None:
+            state, before = self._shrunk(state, job.interval, job.interval.shrink), np.empty(0)
         # Its own copy of the hyperparameters: what it does to them is not what it was asked to train with.
         asked = replace(
             job.interval,
@@ -114,6 +116,15 @@ class Trainer:
             evaluation_episodes=job.interval.evaluation_episodes if self._evaluator is None else 0,
         )
         return Assigned(asked, state, self._teacher(job)), before
+
+    def _shrunk(self, state: State, interval: Interval, by: tuple[float, float]) -> State:
+        """What an agent begins anew with; as it was where its learner does not know its weights."""
+        found = getattr(self._learner, "shrunk", None)
+        if found is None:
+            return state
+        with contained():
+            left = found(state, copy.deepcopy(interval.hyperparameters), *by, interval.seed)
+        return _frozen(plain_state(left, f"learner={self._name}: shrunk"))
 
     def _evaluated(self, training: Training, job: Job) -> Training:
         """What an interval brought, with the evaluation by the learner of the levels that training does not see."""

@@ -6,6 +6,19 @@ from metapbt.history.eras import Eras, Rung
 from metapbt.history.history import History
 from metapbt.history.interval import Interval, Ref
 from metapbt.history.record import Record
+from metapbt.history.restarts import Restarts
 from metapbt.history.transitions import Transition
 
-__all__ = ["Budget", "Context", "Eras", "FeatureValue", "History", "Interval", "Record", "Ref", "Rung", "Transition"]
+__all__ = [
+    "Budget",
+    "Context",
+    "Eras",
+    "FeatureValue",
+    "History",
+    "Interval",
+    "Record",
+    "Ref",
+    "Restarts",
+    "Rung",
+    "Transition",
+]

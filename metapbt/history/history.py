@@ -93,6 +93,12 @@ class History:
         """Which era a record is of, from 0."""
         return bisect.bisect_right(self._begins, record.generation) - 1
 
+    def era_of(self, ref: Ref) -> int:
+        """Which era an interval is of that has a record or comes next, from 0."""
+        # Members train a generation at least between two screenings.
+        begins = self.size is not None and ref.member >= self.size and ref.generation > max(self._newest_rung + 1, 0)
+        return bisect.bisect_right(self._begins, ref.generation) - 1 + begins
+
     @property
     def settled(self) -> int:
         """The generation since which the members are those of this era: its last rung; 0 in the first era."""
@@ -156,6 +162,15 @@ class History:
         What an interval trained that failed nobody knows; it counts as none.
         """
         return tuple(itertools.accumulate(record.env_steps - self.steps_before(record) for record in self.records))
+
+    def spent_each(self, generation: int) -> int:
+        """Environment steps that a synchronous run had spent when a generation began, for each member, rounded down.
+
+        Raises:
+            TypeError: nobody knows how many members there are.
+        """
+        before = bisect.bisect_left(self.records, generation, key=lambda record: record.generation)
+        return int(self.spent_steps[before - 1] // self.size) if before else 0  # type: ignore[operator]
 
     def value(self, record: Record) -> float:
         """The return of a record that selection looks at."""
@@ -254,7 +269,7 @@ class History:
         if record.restart or record.teacher is not None:
             return None
         origin = self.before(record)
-        before = origin.reached if origin else self._untrained
+        before = origin.reached if origin else self.untrained
         if not (math.isfinite(before) and math.isfinite(record.reached)):
             return None
         start = origin.env_steps if origin else 0
@@ -262,7 +277,8 @@ class History:
         return Transition(record.generation, start, steps, before, record.reached, record.hyperparameters)
 
     @cached_property
-    def _untrained(self) -> float:
+    def untrained(self) -> float:
+        """What an agent's return is taken to be that has not trained: the lowest of the first generation; or NaN."""
         return min((r.reached for r in self.generation(0) if math.isfinite(r.reached)), default=math.nan)
 
 

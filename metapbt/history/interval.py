@@ -32,6 +32,8 @@ class Interval:
         evaluation_episodes: how many of them.
         taught_steps: environment steps that the agent has learned from this teacher already.
         annealed_over: environment steps, of those, over which the teacher's weight falls.
+        shrink: what the weights of ``start`` are multiplied by before they are trained, and what new weights are that
+            are added to them; None where the agent goes on as it was.
     """
 
     ref: Ref
@@ -45,3 +47,4 @@ class Interval:
     evaluation_episodes: int
     taught_steps: int = 0
     annealed_over: int = 1
+    shrink: tuple[float, float] | None = None

@@ -29,7 +29,7 @@ class Record:
     Attributes:
         generation: counted from 0.
         member: counted from 0; members keep their number when they copy another.
-        parent: the member copied before this generation, or None.
+        parent: the member copied before this generation, or the one whose weights were shrunk for a restart; or None.
         source: how the hyperparameters came about: ``default``, ``random``, ``transfer``, ``memory``, ``hedge``,
             ``continued``, ``perturbed``, ``surrogate``, or a word of one's own explorer.
         hyperparameters: those trained with; nested names joined by dots.
@@ -43,7 +43,8 @@ class Record:
         parent_generation: of the parent's record that was copied; None where there is no parent.
         until_steps: environment steps at which the interval was asked to end; what ``env_steps`` has above it, the
             rounding to whole rollouts gave too much, and the next interval gives less.
-        restart: whether the member was born again with a new agent, though others had trained before: a student, too.
+        restart: whether the member was born again, though others had trained before: a student, too. Its agent is a new
+            one, or has what is left of its parent's weights.
         teacher_generation: of the record of the agent that a new one, or a student that goes on, learned from; None
             without.
         teacher_member: its member.

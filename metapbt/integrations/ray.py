@@ -39,7 +39,7 @@ except ImportError as error:
         f"metapbt.integrations.ray needs Ray Tune: pip install 'metapbt[ray]' ({one_line(error)})"
     ) from error
 
-_NOT_FOR_TRIALS = ("candidates", "eras", "budget", "initial")  # arguments of a Tuner's
+_NOT_FOR_TRIALS = ("candidates", "eras", "restarts", "budget", "initial")  # arguments of a Tuner's
 
 
 @dataclass(frozen=True)

@@ -164,6 +164,23 @@ class Learner(Protocol):
         """
         return train_each(self.train, jobs)
 
+    def shrunk(self, state: State, hyperparameters: Hyperparameters, shrink: float, perturb: float, seed: int) -> State:
+        """What an agent begins anew with (``restarts.*``): of its weights ``shrink * weights + perturb * new ones``.
+
+        What is trained is blended with what a new agent would have (Ash and Adams, 2020); an optimiser's moments and
+        episodes under way are left out, what was only observed, such as running moments of observations, is kept. So
+        ``train`` goes on from it as from any state. It may be left out: then weights are handed on as they are, all
+        else with them.
+
+        Args:
+            state: of the agent, not to be changed.
+            hyperparameters: of the coming interval; of the architecture that the agent has.
+            shrink: what its weights are multiplied by.
+            perturb: what new ones are multiplied by.
+            seed: of these.
+        """
+        return state
+
     def evaluate(self, state: State, hyperparameters: Hyperparameters, seed: int, episodes: int) -> float:
         """The mean return of the deterministic policy.
 

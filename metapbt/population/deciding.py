@@ -10,9 +10,9 @@ import numpy as np
 
 from metapbt import seeding
 from metapbt.errors import MetapbtError
-from metapbt.history import Budget, Eras, History, Record, Ref
+from metapbt.history import Budget, Eras, History, Record, Ref, Restarts
 from metapbt.plain import frozen, thawed
-from metapbt.population import told
+from metapbt.population import restarts, told
 from metapbt.population.decisions import Assignment, Kind
 from metapbt.population.eras import is_due, is_in_time, students
 from metapbt.population.explorers.base import Explorer, Pending, Suggestion
@@ -63,7 +63,8 @@ class Decider:
         """
         who = self.method.removeprefix("method ")
         if self.eras.count > 1 and not self.explorer.copies:
-            raise MetapbtError(f"eras.count={self.eras.count} needs a method whose members copy others, not {who}")
+            needs = f"eras.count={self.eras.count} needs" if self.eras.restarts is None else "restarts.patience needs"
+            raise MetapbtError(f"{needs} a method whose members copy others, not {who}")
 
     def first(self, given: Sequence[Hyperparameters], count: int) -> dict[int, Assignment]:
         """The first generation of members or candidates.
@@ -94,12 +95,24 @@ class Decider:
         """
         if history.screening:
             return screened(history, self.eras.rungs, self.size)
-        if self.eras.count > 1 and len(reported) == self.size and is_due(history, self.eras):
+        if self.eras.count > 1 and len(reported) == self.size:
+            beginning = self._era(history)
+            if beginning is not None:
+                return beginning
+        return self._decided(history, assignments, set(reported))
+
+    def _era(self, history: History) -> dict[int, Assignment] | None:
+        """Who begins a new era, where one is due."""
+        rule = self.eras.restarts
+        if rule is not None:
+            due = restarts.is_due(history, self.eras, rule, self.budget)
+            return self._beginners(history, rule) if due else None
+        if is_due(history, self.eras):
             teacher = self._teacher(history)
             born = teacher.env_steps if teacher else 0
             if self.budget is None or is_in_time(history, self.eras, self.budget, born):
                 return self._students(history, teacher)
-        return self._decided(history, assignments, set(reported))
+        return None
 
     def sure_to_go_on(self, history: History, awaited: Collection[int]) -> dict[int, Assignment]:
         """Those that will go on as they are, whatever the others report: a part of what ``next`` decides after these.
@@ -166,6 +179,25 @@ class Decider:
             (
                 self._assigned("restart", exploit, suggestion)
                 for suggestion in students(history, self.eras, self.space, propose, rng)
+            ),
+            history.next_number,
+        )
+
+    def _beginners(self, history: History, rule: Restarts) -> dict[int, Assignment]:
+        generation = history.coming_generation(0)
+
+        def propose(models: Sequence[Record | None]) -> list[Suggestion]:
+            rng = seeding.generator(self.seed, generation, -1, "explore")
+            with told.answering(self.method, ":" in self.method):
+                found = self.explorer.begin_anew(models, history, rng)
+            return told.checked_suggestions(self.method, self.space, found, len(models))
+
+        rng = seeding.generator(self.seed, generation, -1, "restart")
+        begin = restarts.beginners(history, self.eras.students, rule, self.space, propose, rng)
+        return numbered(
+            (
+                self._assigned("restart", Exploit(None if model is None else model.ref), suggestion, history)
+                for model, suggestion in begin
             ),
             history.next_number,
         )

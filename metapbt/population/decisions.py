@@ -46,18 +46,21 @@ class Copy:
 
 @dataclass(frozen=True, slots=True)
 class Restart:
-    """The member is born again, or a student is born: a new agent.
+    """The member is born again, or a student is born: a new agent, or what is left of an old one.
 
     Attributes:
         hyperparameters: of the coming interval.
         teacher: the checkpoint of the agent that it learns from, and from whose environment steps it counts on; None
             without.
         until_steps: environment steps at which the interval ends; None for the usual ones.
+        shrunk: the checkpoint whose weights, shrunk and perturbed, it begins with, and from whose environment steps it
+            counts on; None where all of it is new.
     """
 
     hyperparameters: Hyperparameters
     teacher: Ref | None = None
     until_steps: int | None = None
+    shrunk: Ref | None = None
 
 
 Decision = Continue | Copy | Restart
@@ -70,7 +73,8 @@ class Assignment:
 
     Attributes:
         kind: what the decision was; ``start`` in the first generation.
-        start: the checkpoint that the interval goes on from; None of a new agent.
+        start: the checkpoint that the interval goes on from, or, of a restart, whose weights are shrunk; None of a new
+            agent.
         teacher: the checkpoint of the agent that a new one, or a student that goes on, learns from.
         hyperparameters: those to train with.
         source: how they came about.
@@ -87,12 +91,17 @@ class Assignment:
     operations: Mapping[str, str] = field(default_factory=dict, compare=False)
 
     @property
+    def restart(self) -> bool:
+        """Whether the member is born again."""
+        return self.kind == "restart"
+
+    @property
     def decision(self) -> Decision:
         """The same for whoever trains the members."""
         if self.kind == "continue":
             return Continue(self.until_steps)
-        if self.start is None:
-            return Restart(thawed(self.hyperparameters), self.teacher, self.until_steps)
+        if self.start is None or self.restart:
+            return Restart(thawed(self.hyperparameters), self.teacher, self.until_steps, self.start)
         return Copy(self.start, thawed(self.hyperparameters), self.until_steps, self.teacher)
 
     def to_dict(self) -> dict[str, Any]:

@@ -117,8 +117,13 @@ def _checked_assignment(space: Space, history: History, member: int, data: Mappi
     refs = {name: _ref(where, data[name], history) for name in ("start", "teacher") if data.get(name) is not None}
     start, kind = refs.get("start"), data["kind"]
     own = history.last(member).ref if member in history.members else None
-    fits = {"start": start is None and own is None, "continue": start == own and own is not None}
-    if not fits.get(kind, (start is None) == (kind == "restart")):
+    fits = {
+        "start": start is None and own is None,
+        "continue": start == own and own is not None,
+        "copy": start is not None,
+        "restart": True,  # of a new agent, or of what is left of another's weights
+    }
+    if not fits[kind]:
         raise MetapbtError(f"{where} does not follow from its records: {shown(data)}")
     until = data.get("until_steps")
     if until is not None and not isinstance(number(until), int):

@@ -12,7 +12,7 @@ import numpy as np
 
 from metapbt.errors import MetapbtError, named, shown, shown_word
 from metapbt.history import Budget, History, Ref
-from metapbt.plain import frozen, number, plain, whole_number
+from metapbt.plain import frozen, number, plain, whole_number, written_number
 from metapbt.population.explorers.base import Suggestion
 from metapbt.population.selection import Exploit
 from metapbt.space import Hyperparameters, Space
@@ -33,6 +33,18 @@ def count_of_candidates(asked: Any, members: int) -> int:
     if count < members:
         raise MetapbtError(f"population.candidates must be >= population.size ({members}), got {count}")
     return count
+
+
+def share_replaced(quantile: Any) -> float:
+    """The ``quantile`` of a tuner.
+
+    Raises:
+        MetapbtError: it is no number in [0, 0.5].
+    """
+    share = written_number(quantile)
+    if share is None or not 0 <= share <= 0.5:
+        raise MetapbtError(f"population.quantile must be in [0, 0.5], got {shown(quantile)}")
+    return share
 
 
 def check_better(metric: Any, mode: Any) -> None:

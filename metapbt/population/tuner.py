@@ -9,9 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from metapbt.errors import MetapbtError, shown
-from metapbt.history import Budget, Eras, FeatureValue, History, Record, Ref
-from metapbt.plain import frozen, thawed, whole_number, written_number
+from metapbt.errors import MetapbtError
+from metapbt.history import Budget, Eras, FeatureValue, History, Record, Ref, Restarts
+from metapbt.plain import frozen, thawed, whole_number
 from metapbt.population import told
 from metapbt.population.deciding import Decider
 from metapbt.population.decisions import Assignment, Assignments, Decision
@@ -72,6 +72,7 @@ class Tuner:
         candidates: int | None = None,
         mode: str = "max",
         eras: Mapping[str, Any] | None = None,
+        restarts: Mapping[str, Any] | None = None,
         budget: Budget | None = None,
         results_dir: str | Path | None = None,
         env: str = "own",
@@ -99,7 +100,8 @@ class Tuner:
             candidates: how many configurations begin; None for one for each member, or what the method offers.
             mode: ``max``, or ``min`` where what is told is a loss.
             eras: when and how architectures change, the keys of ``eras`` in ``conf/config.yaml``; steps are those told.
-            budget: of each member, for eras: none begins whose students would not become members before its end.
+            restarts: when and how all begin anew, the keys of ``restarts`` there; ``eras.interval`` says for how long.
+            budget: of each member, for both: nothing begins whose students would not become members before its end.
             results_dir: where the run is kept, in ``<env>/<feature>=<value>[,...]/<name or method>/seed_<n>``; None for
                 nowhere. Checkpoints are the caller's own. What follows says how it is kept:
             env: what is tuned, for paths, reports and memory.
@@ -118,10 +120,9 @@ class Tuner:
         """
         population_size = whole_number("population.size", population_size, 1, told.MOST)
         seed = whole_number("seed", seed, 0, told.LARGEST)
-        share = written_number(quantile)
-        if share is None or not 0 <= share <= 0.5:
-            raise MetapbtError(f"population.quantile must be in [0, 0.5], got {shown(quantile)}")
+        share = told.share_replaced(quantile)
         told.check_better(metric, mode)
+        told.check_parts(constraint, selection, budget)
         if candidates is not None:
             candidates = told.count_of_candidates(candidates, population_size)
         self.space = space if isinstance(space, Space) else Space(space)
@@ -131,11 +132,10 @@ class Tuner:
         self.history = History(metric=metric, size=population_size)
         self._assignments: dict[int, Assignment] = {}
         self.initial = told.checked_configurations("initial", self.space, initial)
-        self._beginning = population_size if candidates is None else candidates
+        self._eras = Eras.of(eras, population_size, budget, Restarts.of(restarts), candidates)
+        self._beginning = self._eras.beginning(population_size, candidates)
         if len(self.initial) > self._beginning:
             raise MetapbtError(f"initial has {len(self.initial)} configurations for {self._beginning} members")
-        told.check_parts(constraint, selection, budget)
-        self._eras = Eras.of(eras, population_size, budget)
         begun = make_start(start, memory, budget)
         settings = told.own_copy(settings_with(memory, method, begun, settings))
         explorer = make_explorer(method, self.space, TUNER_ARGUMENTS, **settings)
@@ -160,7 +160,7 @@ class Tuner:
 
             population = {"size": population_size, "quantile": share, "metric": metric, "candidates": candidates}
             others = {"seed": seed, "selection": chosen, "constraint": constraint, "mode": mode, "eras": eras}
-            begin = {"initial": self.initial, **begun.asked}
+            begin = {"initial": self.initial, **begun.asked, **({} if restarts is None else {"restarts": restarts})}
             asked = as_config(self.space, method, settings, budget, population, **others, **begin)
             self._kept = Kept(results_dir, asked, env, context, learner, run_name(name, method, start), resume, memory)
             try:
@@ -327,14 +327,14 @@ class Tuner:
     def record(self, member: int, **outcome: Any) -> Record:
         """The record of a member's interval under its assignment; ``outcome`` holds the other fields."""
         assignment = self._assignments[member]
-        copied, teacher = assignment.start if assignment.kind == "copy" else None, assignment.teacher
+        copied, teacher = assignment.start if assignment.kind != "continue" else None, assignment.teacher
         return Record(
             generation=self.coming_generation(member),
             member=member,
             parent=copied.member if copied else None,
             parent_generation=copied.generation if copied else None,
             source=assignment.source,
-            restart=assignment.kind == "restart",
+            restart=assignment.restart,
             teacher_generation=teacher.generation if teacher else None,
             teacher_member=teacher.member if teacher else None,
             **{"hyperparameters": assignment.hyperparameters, **outcome},

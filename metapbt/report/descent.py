@@ -76,7 +76,7 @@ def lineage_data(group: Group, run: Run) -> pd.DataFrame:
     rows = []
     for record in history:
         origin = record.origin
-        kind = "copy" if record.parent is not None else "restart" if record.restart else "continue"
+        kind = "restart" if record.restart else "copy" if record.parent is not None else "continue"
         came_from = (None, None) if origin is None else (origin.generation, origin.member)
         values = (
             run.method, run.seed, record.generation, record.member, record.env_steps, history.value(record),

@@ -49,6 +49,7 @@ METHOD_STYLES = {
     "pb2_mult": MethodStyle("#5a69b4", "p", _DASHED, "#5a96c3"),
     "pb2_mix": MethodStyle("#f06969", "h", (), "#b43c1e"),
     "bg_pbt": MethodStyle("#1e5a4b", "d", (), "#78ff69"),
+    "ipbt": MethodStyle("#0f7d8c", ".", _DASHED, "#3cb4a0"),
     "meta_bg_pbt": MethodStyle("#a578ff", "8", (), "#2d69ff"),
     "meta_pb2": MethodStyle("#870f00", "D", (), "#ff87a5"),
 }

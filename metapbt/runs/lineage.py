@@ -16,9 +16,9 @@ def lineage(history: History) -> tuple[Record, ...]:
         MetapbtError: there is no record yet, or one on the way is missing.
     """
     chain = [history.best()]
-    while (origin := history.before(chain[-1])) is not None:
+    while not chain[-1].restart and (origin := history.before(chain[-1])) is not None:
         chain.append(origin)
     first = chain[-1]
-    if first.origin is not None:
+    if first.origin is not None and not first.restart:
         raise MetapbtError(f"the records lack what member {first.member} of generation {first.generation} went on from")
     return tuple(reversed(chain))

@@ -18,14 +18,16 @@ from metapbt.execution import Executor, make_executor
 from metapbt.execution.base import Job
 from metapbt.history import Budget, Eras, History, Interval, Record, Ref
 from metapbt.learners import LearnerSpec
+from metapbt.log import LOGGER
 from metapbt.overrides import in_full
-from metapbt.plain import thawed, whole_number
+from metapbt.plain import thawed, whole_number, written_number
+from metapbt.population.decisions import Assignment
 from metapbt.population.explorers import explorer_class
 from metapbt.population.starts import run_name, start_class
 from metapbt.population.tuner import Tuner
 from metapbt.registry import lookup, settings_of
 from metapbt.runs.stopping import check_stop
-from metapbt.space import Hyperparameters, Space
+from metapbt.space import Space
 from metapbt.store.run_directory import RunDirectory, run_directory, run_id
 from metapbt.store.table import Identity
 
@@ -111,32 +113,24 @@ class Plan:
         """Whether a member has another interval to train."""
         if member >= tuner.population_size:
             return True  # a rung is trained whole
-        counted = tuner.counts_on(member)
-        if counted is not None and counted.env_steps >= self.budget.steps:
-            return False
-        changes = tuner.history.eras - 1
-        most = self.eras.generations(self.budget, changes) if self.ends is None else len(self.ends)
-        return tuner.coming_generation(member) < most
+        coming, counted = tuner.coming_generation(member), tuner.counts_on(member)
+        if self.ends is not None:
+            return coming < len(self.ends) and (counted is None or counted.env_steps < self.budget.steps)
+        return self.eras.goes_on(self.budget, tuner.history, coming, counted)
 
     def job(self, directory: RunDirectory, tuner: Tuner, member: int) -> Job:
         """A member's coming interval, with its files."""
         assignment, history = tuner.assignments[member], tuner.history
         ref = Ref(tuner.coming_generation(member), member)
-        counted = tuner.counts_on(member)
-        steps, excess = (counted.env_steps, counted.excess) if counted else (0, 0)
         asked = assignment.until_steps if self.ends is None else self.ends[ref.generation]
         # Who waits for the others trains as long as they do.
-        furthest = None if self.asynchronous else history.furthest(ref.generation)
-        until = self.budget.end_after(steps, excess, asked, furthest)
-        return self._job(
-            directory, history, ref, tuner.origin(member), assignment.teacher, assignment.hyperparameters, until
-        )
+        until = self.eras.end_after(self.budget, history, ref, tuner.counts_on(member), asked, self.asynchronous)
+        return self._job(directory, history, ref, tuner.origin(member), assignment, until)
 
     def job_again(self, directory: RunDirectory, history: History, record: Record) -> Job:
         """The interval that a record is of, with its files."""
         until = record.env_steps if record.until_steps is None else record.until_steps
-        origin = history.before(record)
-        return self._job(directory, history, record.ref, origin, record.teacher, record.hyperparameters, until)
+        return self._job(directory, history, record.ref, history.before(record), record, until)
 
     def _job(
         self,
@@ -144,17 +138,17 @@ class Plan:
         history: History,
         ref: Ref,
         origin: Record | None,
-        teacher: Ref | None,
-        hyperparameters: Hyperparameters,
+        decided: Assignment | Record,
         until_steps: int,
     ) -> Job:
+        teacher, rule = decided.teacher, self.eras.restarts
         counted = history.counts_on(origin.ref if origin else None, teacher)
         start_steps = counted.env_steps if counted else 0
         interval = Interval(
             ref=ref,
             start=origin.ref if origin else None,
             teacher=teacher,
-            hyperparameters=thawed(hyperparameters),
+            hyperparameters=thawed(decided.hyperparameters),
             start_steps=start_steps,
             until_steps=until_steps,
             seed=seeding.training_seed(self.seed, ref.generation, ref.member),
@@ -163,6 +157,7 @@ class Plan:
             taught_steps=history.taught_steps(origin, teacher) if teacher else 0,
             # A teacher that a selection of one's own chose teaches for that interval.
             annealed_over=self.eras.annealed_over if self.eras.count > 1 else until_steps - start_steps,
+            shrink=(rule.shrink, rule.perturb) if rule is not None and origin and decided.restart else None,
         )
         return Job(
             interval=interval,
@@ -208,13 +203,17 @@ class RunPlan:
         if plain["on_failure"] not in ("replace", "stop"):
             raise MetapbtError(f"on_failure must be replace or stop, got {shown(plain['on_failure'])}")
         learner = LearnerSpec.of(plain)
-        eras = Eras.of(plain["eras"], population["size"], learner.budget)
+        eras = Eras.of_config(plain, learner.budget)
         if eras.count > 1 and population["asynchronous"]:
-            raise MetapbtError(
-                f"eras.count={eras.count} needs population.asynchronous=false: students are screened together"
+            asks = (
+                f"eras.count={eras.count}" if eras.restarts is None else f"restarts.patience={eras.restarts.patience}"
             )
-        if eras.count == 1:
+            raise MetapbtError(f"{asks} needs population.asynchronous=false: students are screened together")
+        # What a run does not need is not in its file, so that it goes on where earlier versions knew nothing of it.
+        if eras.count == 1 or eras.restarts is not None:
             del plain["eras"]
+        if eras.restarts is None:
+            del plain["restarts"]
         start, name, context = start_class(plain["start"]), _name(plain), learner.context
         path = run_directory(Path(plain["results_dir"]), env, context, name, plain["seed"])
         if not (explorer_class(method).uses_memory or start.uses_memory):
@@ -269,6 +268,8 @@ class RunPlan:
                 f"learner={spec.name} cannot learn from a teacher, as eras.count={eras.count} asks for: "
                 "choose eras.teacher=false, eras.count=1 or another learner"
             )
+        if eras.restarts is not None and eras.restarts.fresh < 1 and not hasattr(learner, "shrunk"):
+            LOGGER.info("learner=%s does not shrink weights: who begins anew with old ones has all of them", spec.name)
         learner.check(self.space)
 
     def tuner(self, **remembered: Any) -> Tuner:
@@ -287,6 +288,7 @@ class RunPlan:
             selection=config["selection"],
             candidates=population["candidates"],
             eras=config.get("eras"),
+            restarts=config.get("restarts"),
             budget=self.plan.budget,
             **settings_of(config["method"]),
             **remembered,
@@ -344,10 +346,22 @@ def _with_whole_numbers(config: Mapping[str, Any]) -> dict[str, Any]:
     for key, lowest in _WHOLE_NUMBERS:
         group, _, name = key.rpartition(".")
         place = checked[group] if group else checked
+        if key == "budget.interval":
+            place[name] = _share(key, place[name], place["steps"])
         if place[name] is not None or key not in _OPTIONAL:
             place[name] = whole_number(key, place[name], lowest)
     checked["context"] = checked["context"] or {}
     return checked
+
+
+def _share(key: str, written: Any, steps: Any) -> Any:
+    """How many steps ``2.5%`` of the budget are, at least one; anything else as it is."""
+    if not isinstance(written, str) or not written.endswith("%"):
+        return written
+    percent = written_number(written[:-1])
+    if percent is None or not 0 < percent <= 100:
+        raise MetapbtError(f"{key} must be steps, or above 0% and at most 100% of budget.steps, got {shown(written)}")
+    return max(round(steps * percent / 100), 1)
 
 
 def _with_paths(config: dict[str, Any]) -> dict[str, Any]:

@@ -48,8 +48,8 @@ class Replay:
         history: its records, one for each interval; the only member is number 0.
         test_return: of its agent, over episodes that it did not train on.
         original: what the run says of itself.
-        began: environment steps of its teacher's that the run's best agent counts on from, where it was a student; 0
-            where the schedule begins with the run.
+        began: environment steps that the run's best agent counts on from, its teacher's or those of the agent whose
+            weights it was given, shrunk; 0 where the schedule begins with the run.
     """
 
     path: Path
@@ -211,8 +211,9 @@ def _tuner(space: Space, schedule: Sequence[Record], metric: str) -> Tuner:
 
 def _since_birth(began: int) -> str:
     return (
-        f"the schedule begins with the birth of the run's best agent, a student that counts on from its teacher's "
-        f"{began} steps, so the replay trains what came after these, from nothing and without a teacher"
+        f"the schedule begins with the birth of the run's best agent, which counts on from its teacher's {began} "
+        "steps, or those of the agent whose shrunk weights it was given; so the replay trains what came after these, "
+        "from nothing and without a teacher"
     )
 
 

@@ -35,7 +35,7 @@ class Schedule:
         intervals, born = self.content["intervals"], self.content["born_after"]
         names = ", ".join(intervals[0]["hyperparameters"]) or "no hyperparameters"
         said = f"{self.path}: {names} of {counted(len(intervals), 'interval')}, {intervals[-1]['end']:,} steps"
-        return f"{said}; its agent was born after {born:,} steps of its teacher's" if born else said
+        return f"{said}; its agent was born after {born:,} steps of another's" if born else said
 
 
 def schedule_of(info: RunInfo, history: History) -> dict[str, Any]:
@@ -74,7 +74,8 @@ def write_schedule(info: RunInfo, history: History, file: Path) -> Schedule:
 
     - ``run``, ``env``, ``context`` (all features), ``learner`` (its settings, what was not tuned among them),
       ``budget``;
-    - ``born_after``: steps of a teacher's before the agent's first; 0 where the line begins with the run;
+    - ``born_after``: steps of a teacher's before the agent's first, or of the agent whose weights were shrunk for it; 0
+      where the line begins with the run;
     - ``intervals``: of each ``generation``, ``start`` and ``end`` in environment steps since the agent's birth, and its
       ``hyperparameters``, which hold for all rollouts that begin in ``start <= steps < end``.
 

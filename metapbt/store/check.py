@@ -164,8 +164,7 @@ def _check_end(run: RunInfo, content: Content, history: History, config: Mapping
     """Whether nobody has anything left to train, where nothing else was to end the run."""
     if "stop" not in config or any(value is not None for value in (config["stop"] or {}).values()):
         return
-    budget, eras = Budget.of(config["budget"]), Eras.of(config.get("eras"), run.size)
-    most = eras.generations(budget, history.eras - 1)
+    budget, eras = Budget.of(config["budget"]), Eras.of_config(config)
     for member in range(run.size):
         decided = content.assignments.get(member)
         if member not in history.members and decided is None:
@@ -175,8 +174,8 @@ def _check_end(run: RunInfo, content: Content, history: History, config: Mapping
             *(None if ref is None else Ref(*ref) for ref in (start, (decided or {}).get("teacher")))
         )
         # Who goes on from an agent that is ahead has less to train, or nothing.
-        steps = counted.env_steps if counted is not None else 0
-        if steps < budget.steps and history.coming_generation(member) < most:
+        if eras.goes_on(budget, history, history.coming_generation(member), counted):
+            steps = counted.env_steps if counted is not None else 0
             raise MetapbtError(f"DONE, but member {member} could train on after {steps} steps")
 
 

@@ -54,7 +54,7 @@ class Description:
         """
         try:
             method, budget, population = config["method"]["name"], config["budget"], config["population"]
-            eras = Eras.of(config.get("eras"), population["size"])
+            eras = Eras.of_config(config)
             found = cls(
                 env=config["env"],
                 context=_context(config["features"], config["context"]),

@@ -74,10 +74,7 @@ def _problems(
         counted = history.counts_on(origin, teacher)
         wrong = limits.wrong(record) or limits.wrong_after(record, came_from, counted)
         if wrong is None and decisions:
-            furthest = None if limits.asynchronous else history.furthest(ref.generation)
-            wrong = _undecided(record, decisions[place]) or limits.wrong_end(
-                record, counted, decisions[place], furthest
-            )
+            wrong = _undecided(record, decisions[place]) or limits.wrong_end(record, counted, decisions[place], history)
         if wrong is not None:
             yield f"{name} {wrong}"
         seen.add(ref)
@@ -93,12 +90,13 @@ class _Limits:
         self.size: int = population["size"]
         self.asynchronous: bool = population.get("asynchronous", False)
         self.budget = None if budget is None else Budget.of(budget)
-        eras = Eras.of(config.get("eras"), self.size)
-        self.changes = eras.count - 1
-        self.generations = math.inf if self.budget is None else eras.most_generations(self.budget)
+        self.eras = Eras.of_config(config)
+        self.changes = self.eras.count - 1
+        self.generations = math.inf if self.budget is None else self.eras.most_generations(self.budget)
         if "candidates" in population:
-            students = self.changes * sum(rung.count for rung in eras.rungs)
-            self.members = range(self.size + (population["candidates"] or 0) + students)
+            first = self.eras.beginning(self.size, population["candidates"])
+            students = self.changes * sum(rung.count for rung in self.eras.rungs)
+            self.members = range(self.size + first + students)
         names = (config["method"]["name"], (config.get("selection") or {}).get("name", ""))
         self.own_words = any(":" in str(name) for name in names)
         self.own_learner = ":" in config["learner"]["name"]
@@ -144,13 +142,13 @@ class _Limits:
         return None
 
     def wrong_end(
-        self, record: Record, counted: Record | None, decision: Mapping[str, Any] | None, furthest: int | None
+        self, record: Record, counted: Record | None, decision: Mapping[str, Any] | None, history: History
     ) -> str | None:
         """Whether the interval was to end elsewhere than where intervals do."""
         if record.until_steps is None or self.budget is None:
             return None
-        steps, excess = (counted.env_steps, counted.excess) if counted else (0, 0)
-        due = self.budget.end_after(steps, excess, decision.get("until_steps") if decision else None, furthest)
+        asked = decision.get("until_steps") if decision else None
+        due = self.eras.end_after(self.budget, history, record.ref, counted, asked, self.asynchronous)
         return None if record.until_steps == due else f"was to end after {record.until_steps} steps instead of {due}"
 
 
@@ -159,7 +157,7 @@ def _undecided(record: Record, decision: Mapping[str, Any] | None) -> str | None
     if decision is None:
         went_on = record.source == "continued" and record.parent is None and not record.restart
         return None if went_on else f"is {record.source}, though nothing was decided for it"
-    start = decision.get("start") if decision.get("kind") == "copy" else None
+    start = decision.get("start") if decision.get("kind") in ("copy", "restart") else None
     found = None if record.parent is None else [record.parent_generation, record.parent]
     teacher = None if record.teacher is None else list(record.teacher)
     said = {

@@ -24,6 +24,7 @@ BASES = {
         "env=quadratic", "method=pbt", "eras.count=3", "eras.patience=2", "eras.distil_steps=4", "eras.teacher=false",
         "budget.interval_end=2",
     ],
+    "ipbt": ["env=quadratic", "method=ipbt", "population.size=3"],
     "ppo": ["env=cart_pole", "method=random"],
 }  # fmt: skip
 ABSURD = [

@@ -63,6 +63,19 @@ def state_of(network: ActorCritic, optimiser: torch.optim.Adam) -> State:
     return state
 
 
+def shrunk(architecture: Architecture, state: State, shrink: float, perturb: float, rng: np.random.Generator) -> State:
+    """What is left of an agent that begins anew: a blend of its parameters and new ones, and all that was observed.
+
+    Adam has no moments in it, so that it begins anew, too.
+    """
+    restored(architecture, state)  # refuses what does not fit
+    left: State = {name: array for name, array in state.items() if name.startswith("returns/")}
+    for name, new in architecture.build(rng).named_parameters():
+        blend = shrink * np.asarray(state[f"network/{name}"], np.float64) + perturb * _array(new)
+        left[f"network/{name}"] = blend.astype(np.float32)
+    return left
+
+
 def _array(tensor: torch.Tensor) -> np.ndarray[Any, Any]:
     return tensor.detach().cpu().contiguous().numpy().copy()
 

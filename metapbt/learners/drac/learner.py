@@ -18,7 +18,7 @@ from metapbt.learners.devices import torch_device
 from metapbt.learners.drac.actions import actions_of
 from metapbt.learners.drac.augmentations import augmentation_called
 from metapbt.learners.drac.hyperparameters import HYPERPARAMETERS
-from metapbt.learners.drac.learned import adam, restored, state_of
+from metapbt.learners.drac.learned import adam, restored, shrunk, state_of
 from metapbt.learners.drac.loss import Coefficients
 from metapbt.learners.drac.network import NETWORKS, RESIDUALS, Architecture
 from metapbt.learners.drac.rollout import DrACPolicy, Runner, Seer
@@ -162,6 +162,11 @@ class DrACLearner:
             self._kept.keep(envs, episodes)
         evaluation = self._evaluate(seer, interval.evaluation_seed, interval.evaluation_episodes)
         return Training(state, env_steps, tuple(runner.returns), evaluation)
+
+    def shrunk(self, state: State, hyperparameters: Hyperparameters, shrink: float, perturb: float, seed: int) -> State:
+        """Blend the network's parameters with new ones; Adam begins anew, running moments of returns go on."""
+        weights, *_ = np.random.default_rng(seed).spawn(1)
+        return shrunk(self._architecture, state, shrink, perturb, weights)
 
     def evaluate(self, state: State, hyperparameters: Hyperparameters, seed: int, episodes: int) -> float:
         """The mean return, several episodes side by side."""

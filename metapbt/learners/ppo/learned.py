@@ -48,6 +48,14 @@ def state_of(network: Network, learned: Learned) -> State:
     return state
 
 
+def shrunk(network: Network, state: State, shrink: float, perturb: float, rng: np.random.Generator) -> State:
+    """What is left of an agent that begins anew: a blend of its parameters and new ones, and all that was observed."""
+    new = initial(network, rng)
+    blend = shrink * np.asarray(restored(network, state).parameters) + perturb * np.asarray(new.parameters)
+    observed = {name: array for name, array in state.items() if name.startswith(("observations/", "returns/"))}
+    return observed | state_of(network, new._replace(parameters=blend.astype(np.float32)))
+
+
 def actor_of(network: Network, learned: Learned) -> Actor:
     """The agent as it acts."""
     return Actor(network, np.asarray(learned.parameters))

@@ -31,7 +31,7 @@ from metapbt.learners.ppo.hyperparameters import (
     searches_network,
 )
 from metapbt.learners.ppo.jax_engine import JaxEngine, Spaces, Task, Tutor
-from metapbt.learners.ppo.learned import actor_of, initial, restored, state_of
+from metapbt.learners.ppo.learned import actor_of, initial, restored, shrunk, state_of
 from metapbt.learners.ppo.network import Network
 from metapbt.learners.ppo.rollout import PPOPolicy, Runner, check_vectors
 from metapbt.learners.ppo.settings import NETWORK, SETTINGS
@@ -210,6 +210,10 @@ class PPOLearner:
             return train_each(self.train, jobs)
         drop_programs()
         return self._jax.train(jobs, self._task)
+
+    def shrunk(self, state: State, hyperparameters: Hyperparameters, shrink: float, perturb: float, seed: int) -> State:
+        """Blend the network's parameters with new ones; Adam begins anew, running moments go on."""
+        return shrunk(self._network(self._chosen(hyperparameters)), state, shrink, perturb, np.random.default_rng(seed))
 
     def evaluate(self, state: State, hyperparameters: Hyperparameters, seed: int, episodes: int) -> float:
         """The mean return of the deterministic policy, several episodes side by side."""

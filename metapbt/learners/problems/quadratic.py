@@ -68,6 +68,10 @@ class QuadraticLearner:
         reached = self._value(theta)
         return Training({"theta": theta}, interval.until_steps, (reached,), reached)
 
+    def shrunk(self, state: State, hyperparameters: Hyperparameters, shrink: float, perturb: float, seed: int) -> State:
+        """A blend of where the agent is and where a new one begins."""
+        return {"theta": shrink * np.asarray(state["theta"], dtype=float) + perturb * self.start}
+
     def evaluate(self, state: State, hyperparameters: Hyperparameters, seed: int, episodes: int) -> float:
         """The value of Q."""
         return self._value(state["theta"])

@@ -176,11 +176,16 @@ class SyntheticLearner:
         evaluation = self.evaluate(after, interval.hyperparameters, interval.evaluation_seed, 1)
         return Training(after, interval.until_steps, (observed,), evaluation)
 
+    def shrunk(self, state: State, hyperparameters: Hyperparameters, shrink: float, perturb: float, seed: int) -> State:
+        """What shrinking leaves of progress and heat; a new agent has none to add."""
+        return {key: np.array(shrink * float(value)) for key, value in state.items()}
+
     def evaluate(self, state: State, hyperparameters: Hyperparameters, seed: int, episodes: int) -> float:
         """The return that progress, heat and architecture are worth, observed ``episodes`` times."""
         value = self._true_return(state, hyperparameters)
         if self.noise:
-            agent = [int(np.float64(state[key]).view(np.uint64)) for key in ("progress", "heat")]
+            told_apart = [float(state["progress"]), *([heat] if (heat := float(state.get("heat", 0.0))) else [])]
+            agent = [int(np.float64(value).view(np.uint64)) for value in told_apart]
             draws = [np.random.default_rng([seed + i, *agent]).standard_normal() for i in range(episodes)]
             value += self.noise * float(np.mean(draws))
         return value

@@ -20,6 +20,7 @@ METHODS = {
     "pb2_mult": "metapbt.population.explorers.pb2_mult:PB2MultExplorer",
     "pb2_mix": "metapbt.population.explorers.pb2_mix:PB2MixExplorer",
     "bg_pbt": "metapbt.population.explorers.bg_pbt:BGPBTExplorer",
+    "ipbt": "metapbt.population.explorers.ipbt:IPBTExplorer",
     "meta_bg_pbt": "metapbt.population.explorers.meta_bg_pbt:MetaBGPBTExplorer",
     "meta_pb2": "metapbt.population.explorers.meta_pb2:MetaPB2Explorer",
 }

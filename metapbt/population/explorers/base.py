@@ -76,7 +76,8 @@ class Explorer:
     1. ``start`` is called once, before the first generation, for the whole population.
     2. After each generation, if ``copies`` is true, selection decides which members copy which.
     3. ``propose`` is called once, for all members that copy.
-    4. Where a new era begins, ``architectures`` is called once, for the networks that are to be tried next.
+    4. Where a new era begins, ``architectures`` is called once, for the networks that are to be tried next; where the
+       population begins anew, ``begin_anew`` for a share of those who do.
 
     The shortest complete example is ``metapbt/population/explorers/random.py``.
     """
@@ -122,6 +123,19 @@ class Explorer:
             rng: the source of all randomness.
         """
         raise NotImplementedError
+
+    def begin_anew(
+        self, models: Sequence[Record | None], history: History, rng: np.random.Generator
+    ) -> list[Suggestion]:
+        """Return hyperparameters for agents with which the population begins anew (``restarts.*``): by default drawn.
+
+        Args:
+            models: for each of them the record whose weights it is given, shrunk, and whose architecture it keeps; None
+                for new weights.
+            history: everything that has happened in this run.
+            rng: the source of all randomness.
+        """
+        return [Suggestion(self.space.sample(rng), "random") for _ in models]
 
     def surrogate(
         self, children: Sequence[Record], parents: Sequence[Record], history: History, pending: Sequence[Pending]

@@ -161,7 +161,7 @@ class BGPBTExplorer(Explorer):
                     parent.hyperparameters,
                     encoder.given(now, 0, parent.reached),
                     standing.region,
-                    _box_lengthscales(model),
+                    box_lengthscales(model),
                     self.space.architecture,
                 ),
                 self.beta,
@@ -231,7 +231,7 @@ class BGPBTExplorer(Explorer):
         return Suggestion(self.space.sample(rng, network_of(self.space, parent.hyperparameters)), "random")
 
 
-def _box_lengthscales(model: SingleTaskGP) -> NDArray[np.float64]:
+def box_lengthscales(model: SingleTaskGP) -> NDArray[np.float64]:
     """Those of the configuration's numbers; the first of several is that of the return."""
     from metapbt.surrogates.mixed import lengthscales
 

@@ -94,6 +94,7 @@ OFTEN = {
     "pb2_mult": ["differing by rounding"],
     "pb2_mix": ["anything else", "huge both ways"],
     "bg_pbt": ["anything", "one of them huge"],
+    "ipbt": [],  # within an era it is bg_pbt
 }
 CASES = [
     pytest.param(method, name, marks=[] if method in QUICK or name in OFTEN[method] else pytest.mark.slow)
