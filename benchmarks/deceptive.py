@@ -32,14 +32,17 @@ from metapbt.learners.problems.temperature import Temperature
 
 INSTANCES = 10
 SEEDS_OF_AN_INSTANCE = 1000  # seeds of instances from 300 on begin at 300,000
-MEMORY = ("meta_pb2",)
-#: Overrides of each method; what needs sources is in ``MEMORY`` too. The grid names some that do not exist yet.
+MEMORY = ("meta_pb2", "pb2_transfer")
+#: Overrides of each method; what needs sources is in ``MEMORY`` too. The interval of ``ipbt`` is its first one.
 VARIANTS: dict[str, tuple[str, ...]] = {
     "default": ("method=default",),
     "random": ("method=random",),
     "pbt": ("method=pbt",),
     "pb2": ("method=pb2",),
     "mf_pbt": ("method=pbt", "selection=multiple_frequencies"),
+    "ipbt": ("method=ipbt",),
+    "gpbt_pl": ("method=gpbt_pl", "selection=pairwise"),
+    "pb2_transfer": ("method=pb2", "start=transfer"),
     "meta_pb2": ("method=meta_pb2",),
 }
 

@@ -65,5 +65,5 @@ def _again(run: RunInfo) -> str:
         raise MetapbtError(f"{run.path} was moved, and would run again as {place}: move it there first")
     asked = {key: value for key, value in RunDirectory(run.path).config().items() if key not in _FOLLOWS}
     # What a run does not need is missing in its file, but not in a configuration.
-    spare = {key: value for key, value in compose().items() if key in ("meta", "eras", "restarts")}
+    spare = {str(key): value for key, value in compose().items() if key not in _FOLLOWS}
     return run_config(OmegaConf.create({**spare, **asked, "results_dir": str(results_dir), "resume": True})).quoted

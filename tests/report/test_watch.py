@@ -262,7 +262,8 @@ def test_it_says_where_it_is_and_ends_with_ctrl_c(results: Path) -> None:
     command = [
         sys.executable,
         "-c",
-        "import sys; from metapbt.cli import entry; entry()",
+        # Jobs that a shell started in the background ignore Ctrl-C, and so would this one.
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from metapbt.cli import entry; entry()",
         "watch",
         str(results),
         "--port",
