@@ -263,7 +263,8 @@ def test_it_says_where_it_is_and_ends_with_ctrl_c(results: Path) -> None:
         sys.executable,
         "-c",
         # Jobs that a shell started in the background ignore Ctrl-C, and so would this one.
-        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from metapbt.cli import entry; entry()",
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "from metapbt.cli import entry; entry()",
         "watch",
         str(results),
         "--port",
