@@ -99,6 +99,18 @@ def written_number(value: Any) -> int | float | None:
     return float(found) if _NUMBER.fullmatch(found) else None
 
 
+def number_within(name: str, value: Any, least: float, most: float) -> float:
+    """Check a setting that is a number, also where a text spells it.
+
+    Raises:
+        MetapbtError: it is none, or out of its range, ``least`` to ``most``.
+    """
+    found = written_number(value)
+    if found is None or not least <= found <= most:
+        raise MetapbtError(f"{name} must be a number from {least:g} to {most:g}, got {shown(value)}")
+    return float(found)
+
+
 def whole_number(name: str, value: Any, least: int, most: int | None = None) -> int:
     """Check a setting that counts something; the integer that it is. YAML reads 1e5 as a float, which counts as one.
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from metapbt.errors import MetapbtError, shown, unknown_name
-from metapbt.plain import whole_number, written_number
+from metapbt.plain import number_within, whole_number
 
 LONGEST = 2**62
 
@@ -56,17 +56,10 @@ class Restarts:
             if asked.get(name) is not None
         }
         numbers = {
-            name: _number(f"restarts.{name}", asked[name], least, most)
+            name: number_within(f"restarts.{name}", asked[name], least, most)
             for name, least, most in (
                 ("growth", 1, 10), ("random", 0, 1), ("fresh", 0, 1), ("shrink", 0, 1), ("perturb", 0, 1),
             )
             if name in asked
         }  # fmt: skip
         return cls(**whole, **numbers) if "patience" in whole else None  # type: ignore[arg-type]
-
-
-def _number(name: str, value: Any, least: float, most: float) -> float:
-    found = written_number(value)
-    if found is None or not least <= found <= most:
-        raise MetapbtError(f"{name} must be a number from {least} to {most}, got {shown(value)}")
-    return float(found)

@@ -13,7 +13,7 @@ from metapbt.errors import MetapbtError, shown
 from metapbt.history import History, Record
 from metapbt.memory.encoder import Encoder, Samples
 from metapbt.memory.scales import HistoryScale
-from metapbt.plain import whole_number, written_number
+from metapbt.plain import number_within, whole_number
 from metapbt.population.explorers.architectures import network_of
 from metapbt.population.explorers.base import Explorer, Pending, Suggestion, Surrogate
 from metapbt.population.explorers.mixed_space import MixedSpace
@@ -91,10 +91,14 @@ class BGPBTExplorer(Explorer):
             MetapbtError: a setting is out of its range.
         """
         super().__init__(space)
-        self.beta = _number("beta", beta, 0, 1e6)
+        self.beta = number_within("method.beta", beta, 0, 1e6)
         self.rows = whole_number("method.rows", rows, 1)
         self.min_rows = whole_number("method.min_rows", min_rows, 1)
-        bounds = [_number("noise", bound, 1e-9, 10) for bound in noise] if isinstance(noise, list | tuple) else []
+        bounds = (
+            [number_within("method.noise", bound, 1e-9, 10) for bound in noise]
+            if isinstance(noise, list | tuple)
+            else []
+        )
         if len(bounds) != 2 or bounds[0] >= bounds[1]:
             raise MetapbtError(f"method.noise must be a lowest and a highest variance, got {shown(noise)}")
         self.noise = (bounds[0], bounds[1])
@@ -102,17 +106,20 @@ class BGPBTExplorer(Explorer):
             if not isinstance(switch, bool):
                 raise MetapbtError(f"method.{key} must be true or false, got {shown(switch)}")
         self.ard = ard
-        begins, shortest = _number("length", length, 1e-6, 2), _number("length_min", length_min, 1e-6, 2)
+        begins, shortest = (
+            number_within("method.length", length, 1e-6, 2),
+            number_within("method.length_min", length_min, 1e-6, 2),
+        )
         if shortest >= begins:  # else the region began anew in each generation
             raise MetapbtError(f"method.length_min must be < method.length ({begins:g}), got {shortest:g}")
-        least = _number("categories_min", categories_min, 0, 1)
+        least = number_within("method.categories_min", categories_min, 0, 1)
         rule = Rule(
             length=begins,
-            longest=_number("length_max", length_max, begins, 2),
+            longest=number_within("method.length_max", length_max, begins, 2),
             shortest=shortest,
-            categorical=_number("categories", categories, least, 1),
+            categorical=number_within("method.categories", categories, least, 1),
             categorical_shortest=least,
-            factor=_number("factor", factor, 1.001, 1e3),
+            factor=number_within("method.factor", factor, 1.001, 1e3),
             successes=whole_number("method.successes", successes, 1),
             failures=whole_number("method.failures", failures, 1),
         )
@@ -237,15 +244,3 @@ def box_lengthscales(model: SingleTaskGP) -> NDArray[np.float64]:
 
     found: NDArray[np.float64] = lengthscales(model).numpy()
     return found[1:] if len(found) > 1 else found
-
-
-def _number(key: str, value: object, least: float, most: float) -> float:
-    """A setting that is a number.
-
-    Raises:
-        MetapbtError: it is none, or out of its range.
-    """
-    found = written_number(value)
-    if found is None or not least <= found <= most:
-        raise MetapbtError(f"method.{key} must be a number from {least:g} to {most:g}, got {shown(value)}")
-    return float(found)
