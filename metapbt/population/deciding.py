@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -125,6 +125,8 @@ class Decider:
             return {}
         # Who has no return waits: nobody knows what becomes of it before all have reported.
         sure = {r.member for r in history.latest if math.isfinite(history.value(r))}.difference(awaited)
+        if self.explorer.ranks_by_value:  # which depend on what the others will bring
+            return {}
         if self.explorer.copies:
             with told.answering(self.exploiting, ":" in self.exploiting):
                 sure.intersection_update(self.selection.sure_to_go_on(history, awaited))
@@ -139,8 +141,12 @@ class Decider:
         exploits: dict[int, Exploit] = {}
         if self.explorer.copies:
             rng = seeding.generator(self.seed, generation, drawer, "selection")
+            values: Mapping[int, float] = {}
+            if self.explorer.ranks_by_value:
+                with told.answering(self.method, ":" in self.method):
+                    values = self.explorer.values(history)
             with told.answering(self.exploiting, ":" in self.exploiting):
-                chosen = self.selection.select(history, reported, rng)
+                chosen = self.selection.select(_ranked_by(history, values), reported, rng)
             exploits = told.checked_exploits(self.exploiting, chosen, history, reported)
             exploits = _without_failed(exploits, history, reported)
         exploring = [member for member in sorted(exploits) if exploits[member].hyperparameters_of is None]
@@ -274,6 +280,22 @@ def _without_failed(exploits: Mapping[int, Exploit], history: History, reported:
     instead = Exploit(None if leader.failed else leader.ref)
     failed = [member for member in reported if history.last(member).failed]
     return {**dict.fromkeys(failed, instead), **sound}
+
+
+def _ranked_by(history: History, values: Mapping[int, float]) -> History:
+    """The history as if members' last records had these returns."""
+    if not values:
+        return history
+    last = {record.ref: values[record.member] for record in history.latest if record.member in values}
+
+    def ranked(record: Record) -> Record:
+        if record.ref not in last:
+            return record
+        value = last[record.ref]
+        return replace(record, train_return=value) if trained else replace(record, eval_return=value)
+
+    trained = history.metric == "train_return"
+    return History(tuple(map(ranked, history)), history.metric, history.size)
 
 
 def _pending(history: History, coming: Mapping[int, Assignment]) -> list[Pending]:

@@ -143,11 +143,15 @@ def run_name(name: str | None, method: str, start: str | Mapping[str, Any]) -> s
     return method if made_by is Start else f"{method}_{_name(made_by)}"
 
 
-def settings_with(memory: Memory | None, method: str, start: Start, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """A method's settings, with the memory where the method takes one, or where nobody else does."""
-    if memory is None or (start.uses_memory and not explorer_class(method).uses_memory):
-        return dict(settings)
-    return {**settings, "memory": memory}
+def settings_with(
+    memory: Memory | None, budget: Budget | None, method: str, start: Start, settings: Mapping[str, Any]
+) -> dict[str, Any]:
+    """A method's settings, with budget and memory where it takes them; memory also where nobody else does."""
+    made_by = explorer_class(method)
+    found = {**settings, "budget": budget} if made_by.uses_budget else dict(settings)
+    if memory is not None and (made_by.uses_memory or not start.uses_memory):
+        found["memory"] = memory
+    return found
 
 
 def _name(made_by: type[Start]) -> str:

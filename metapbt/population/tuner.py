@@ -137,7 +137,7 @@ class Tuner:
         if len(self.initial) > self._beginning:
             raise MetapbtError(f"initial has {len(self.initial)} configurations for {self._beginning} members")
         begun = make_start(start, memory, budget)
-        settings = told.own_copy(settings_with(memory, method, begun, settings))
+        settings = told.own_copy(settings_with(memory, budget, method, begun, settings))
         explorer = make_explorer(method, self.space, TUNER_ARGUMENTS, **settings)
         named = {"name": selection} if isinstance(selection, str) else told.own_copy(selection)
         chosen = {"name": "truncation", **named}

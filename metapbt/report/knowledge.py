@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from metapbt.errors import MetapbtError, shown
-from metapbt.history import Context, History, Record, Ref
+from metapbt.history import Budget, Context, History, Record, Ref
 from metapbt.memory.cache import FOLDER, ModelCache
 from metapbt.memory.describe import Describe, by_features
 from metapbt.memory.source_runs import Memory
@@ -156,6 +156,8 @@ def _explorer(path: Path, stamp: object, context: Context, train: bool) -> Explo
         )
     from metapbt.space import Space
 
+    if explorer_class(name).uses_budget and isinstance(config.get("budget"), Mapping):
+        settings["budget"] = Budget.of(config["budget"])
     if explorer_class(name).uses_memory:
         settings["memory"] = _memory(path, config["env"], asked, context)
         if explorer_class(name).uses_cache:

@@ -88,6 +88,8 @@ class Explorer:
     uses_memory: ClassVar[bool] = False
     #: Whether it also takes a ``cache``, in which it keeps models that it trained from memory for other runs.
     uses_cache: ClassVar[bool] = False
+    #: Whether it takes a ``budget``: how long members train, or None where nobody knows.
+    uses_budget: ClassVar[bool] = False
 
     def __init__(self, space: Space) -> None:
         self.space = space
@@ -99,6 +101,22 @@ class Explorer:
         after their first interval.
         """
         return [Suggestion(self.space.sample(rng), "random") for _ in range(size)]
+
+    @property
+    def ranks_by_value(self) -> bool:
+        """Whether selection is to rank members by their ``values``; else by their returns."""
+        return False
+
+    def values(self, history: History) -> Mapping[int, float]:
+        """Return what members are worth where that is more or less than what they return now: by default of nobody.
+
+        Args:
+            history: everything that has happened in this run.
+
+        Returns:
+            By member, the return that selection is to rank its last record by.
+        """
+        return {}
 
     def warm_up(self) -> None:
         """Load what ``propose`` will need; called while the first generation trains, in a thread of its own."""
