@@ -134,7 +134,15 @@ def main() -> None:
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
     target = synthetic_history(1.5, seed=99, generations=10)
-    columns = ("rows", "reading [s]", "meta-training [s]", "first generation [s]", "a suggestion [s]", "memory [MB]")
+    columns = (
+        "rows",
+        "reading [s]",
+        "meta-training [s]",
+        "first generation [s]",
+        "a suggestion [s]",
+        "values [s]",
+        "memory [MB]",
+    )
     table = Table(*columns)
     for rows in arguments.rows:
         runs = -(-rows // (MEMBERS * GENERATIONS))
@@ -144,21 +152,24 @@ def main() -> None:
         )
         explorer = MetaPB2Explorer(SPACE, Memory(Context({"feature": 1.5}), remembered))
         marks = [time.process_time()]
-        for step in ("tasks", "_model", "_prior_trust"):
-            getattr(explorer, step)
+        for step in (lambda e: e.tasks, lambda e: e.meta.model, lambda e: (e.meta.prior_trust, e.meta.horizon)):
+            step(explorer)
             marks.append(time.process_time())
         explorer.start(4, np.random.default_rng(0))
         marks.append(time.process_time())
-        suggestions = []
+        suggestions, values = [], []
         for repeat in range(8):
             began = time.process_time()
             explorer.propose(
                 [target.leader()], [target.leader()], History(target.records), [], np.random.default_rng(repeat)
             )
             suggestions.append(time.process_time() - began)
+            began = time.process_time()
+            explorer.values(History(target.records))
+            values.append(time.process_time() - began)
         reading, training, judging, first = np.diff(marks)
         size = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        shown = (reading, training, judging + first, statistics.median(suggestions))
+        shown = (reading, training, judging + first, statistics.median(suggestions), statistics.median(values))
         table.add_row(f"{rows:,}", *(f"{seconds:.2f}" for seconds in shown), f"{size:,.0f}")
     Console().print(table)
 

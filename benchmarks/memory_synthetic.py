@@ -41,6 +41,8 @@ KINDS = ("related", "misleading", "unannounced")
 ABLATIONS: dict[str, dict[str, Any]] = {
     "random first generation": {"first_generation": 0.0},
     "memory for the first only": {"steering": False},
+    "greedy": {"lookahead": 0},
+    "selection by returns": {"rank_by_value": False},
     "no schedule": {"schedule": False},
     "plain GP": {"kernel": "plain"},
     "no context inputs": {"features": False},

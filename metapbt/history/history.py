@@ -274,7 +274,8 @@ class History:
             return None
         start = origin.env_steps if origin else 0
         steps = record.env_steps - start
-        return Transition(record.generation, start, steps, before, record.reached, record.hyperparameters)
+        previous = origin.hyperparameters if origin else None
+        return Transition(record.generation, start, steps, before, record.reached, record.hyperparameters, previous)
 
     @cached_property
     def untrained(self) -> float:

@@ -20,6 +20,7 @@ class Transition:
         return_before: the return that the member started from.
         return_after: the return that it ended with.
         hyperparameters: those trained with.
+        previous: those that the agent had trained with before; None of a new agent.
     """
 
     generation: int
@@ -28,6 +29,7 @@ class Transition:
     return_before: float
     return_after: float
     hyperparameters: Hyperparameters
+    previous: Hyperparameters | None = None
 
     @property
     def slope(self) -> float:

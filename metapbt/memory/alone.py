@@ -31,7 +31,7 @@ def expert_alone(own: Samples, own_scale: HistoryScale, now: int, scale: SourceS
 
     def columns(x: Array) -> Array:
         start = own_scale.start(np.full(len(x), now), None, scale.unscaled(x[:, 1]))
-        return np.concatenate([start, x[:, first:]], axis=1)
+        return np.concatenate([start, x[:, first : first + own.points.shape[1]]], axis=1)
 
     return Expert(model, columns, _unit(scale) * float(np.median(scale.steepness(own.returns_after))))
 

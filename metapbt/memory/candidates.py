@@ -35,6 +35,8 @@ def best_together(draws: Array, given: Sequence[int], count: int) -> list[int]:
 
 def filling(count: int, width: int, rng: np.random.Generator) -> Array:
     """Points that fill the unit cube evenly, ``count x width``: a scrambled Sobol sequence."""
+    if not count:  # the engine cannot draw none
+        return np.empty((0, width))
     sobol = torch.quasirandom.SobolEngine(width, scramble=True, seed=int(rng.integers(2**31)))
     return np.asarray(sobol.draw(count, dtype=torch.float64).numpy(), dtype=np.float64)
 

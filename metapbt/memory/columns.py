@@ -24,6 +24,7 @@ class Transitions:
 
     Attributes:
         rows: positions of their records in the table.
+        origins: positions of the records that they went on from; -1 for new agents.
         runs: which run each is of, as `Columns.runs` counts them.
         generations: counted from 0.
         steps_before: environment steps before the interval.
@@ -33,6 +34,7 @@ class Transitions:
     """
 
     rows: Whole
+    origins: Whole
     runs: Whole
     generations: Array
     steps_before: Array
@@ -119,6 +121,7 @@ class Columns:
         kept = np.flatnonzero(told & (steps > 0))
         return Transitions(
             self.rows[kept],
+            self.at_origin(self.rows, -1)[kept],
             self.runs[kept],
             *(part[kept].astype(np.float64) for part in (self.generations, steps_before, steps, before, self.reached)),
         )

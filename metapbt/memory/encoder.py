@@ -34,6 +34,7 @@ class Samples:
         returns_before: ``n``.
         returns_after: ``n``.
         points: the configurations' columns, ``n x d``.
+        previous: those of what the agents had trained with before, ``n x d``; a new agent's are its own.
         contexts: which context each is of, counted from 0, ``n``.
     """
 
@@ -43,6 +44,7 @@ class Samples:
     returns_before: Array
     returns_after: Array
     points: Array
+    previous: Array
     contexts: NDArray[np.int_]
 
     @classmethod
@@ -52,9 +54,14 @@ class Samples:
             [(r.generation, r.steps_before, r.steps, r.return_before, r.return_after) for r in rows], dtype=np.float64
         )
         generations, steps_before, steps, before, after = numbers.reshape(len(rows), 5).T
-        points = np.array([columns(row.hyperparameters) for row in rows], dtype=np.float64)
-        which = np.zeros(len(rows), dtype=int)
-        return cls(generations, steps_before, steps, before, after, points if len(rows) else np.empty((0, 0)), which)
+        points = [columns(row.hyperparameters) for row in rows]
+        previous = [
+            point if row.previous is None or row.previous == row.hyperparameters else columns(row.previous)
+            for row, point in zip(rows, points, strict=True)
+        ]
+        width = len(points[0]) if points else 0
+        own, earlier = (np.array(each, dtype=np.float64).reshape(len(rows), width) for each in (points, previous))
+        return cls(generations, steps_before, steps, before, after, own, earlier, np.zeros(len(rows), dtype=int))
 
     def __len__(self) -> int:
         return len(self.contexts)
@@ -92,7 +99,7 @@ class Rows:
     """Samples on a scale: what a surrogate is made of.
 
     Attributes:
-        inputs: ``n x d``: time, return before, the context's description, the configuration.
+        inputs: ``n x d``: time, return before, the context's description, the configuration, and what changed in it.
         changes: what is to be forecast: by how much the return changed, ``n``.
         contexts: which context each row is of, counted from 0, ``n``.
         times: rows of the same whole number are of the same time, ``n``; see `Samples.times`.
@@ -130,20 +137,26 @@ class Encoder:
     Attributes:
         scale: of all columns but the configuration's, and of the changes.
         contexts: the descriptions of the samples' contexts, as they count them.
+        changed: whether rows say by how much each hyperparameter differs from what the agent had trained with before.
     """
 
     scale: Scale
     contexts: Sequence[Description] = ({},)
+    changed: bool = False
 
     def rows(self, samples: Samples) -> Rows:
         """The samples as rows."""
         starts = self.scale.start(samples.generations, samples.steps_before, samples.returns_before)
         described = np.array([self.scale.context(description) for description in self.contexts], dtype=np.float64)
         described = described.reshape(len(self.contexts), -1)[samples.contexts]
-        inputs = np.concatenate([starts, described, samples.points], axis=1)
+        inputs = np.concatenate([starts, described, self.own(samples.points, samples.previous)], axis=1)
         return Rows(inputs, self.scale.changes(samples), samples.contexts, samples.times)
 
     def given(self, generation: int, env_steps: float, value: float, context: int = 0) -> list[float]:
         """The columns of an interval that are not ours to choose: all but the configuration's."""
         start = self.scale.start(generation, env_steps, value)
         return [*(float(column) for column in start), *self.scale.context(self.contexts[context])]
+
+    def own(self, points: Array, previous: Array) -> Array:
+        """The columns of configurations (``n x d``), where agents had trained with ``previous`` (of like shape)."""
+        return np.concatenate([points, points - previous], axis=-1) if self.changed else points

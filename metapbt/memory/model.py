@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +22,7 @@ from torch import Tensor
 from metapbt.memory.encoder import Rows
 from metapbt.memory.experts import Expert
 from metapbt.memory.kernel import RelatednessKernel, Stage, StagedKernel, StagedNoise, Warp, alike
+from metapbt.memory.nearest import Nearest
 from metapbt.memory.trust import RELATEDNESS, forecast_errors, refits
 from metapbt.surrogates.kernels import DeepKernel
 from metapbt.surrogates.thinning import evenly
@@ -36,7 +37,7 @@ LOOK_AT = 200  # rows at most, forecast or given, in one such look
 TUNED = ("log_scales", "level")  # what the target's own rows may change
 TUNING_RATE = 0.02
 LARGEST_WEIGHT = 100.0  # no training gets there, and where it is a lengthscale's logarithm, numbers end soon after
-ANCHORS = 16  # in one product, to find the rows nearest to them
+CHANGES = 1.5  # initial lengthscale of a change of one hyperparameter: what it does is to be shown by the records
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,13 @@ class MetaModel:
     """
 
     def __init__(
-        self, given: int, features: int, chosen: int, categories: Mapping[int, int] | None = None, seed: int = 0
+        self,
+        given: int,
+        features: int,
+        chosen: int,
+        categories: Mapping[int, int] | None = None,
+        changed: bool = False,
+        seed: int = 0,
     ) -> None:
         """Make an untrained one.
 
@@ -90,12 +97,14 @@ class MetaModel:
             features: columns of the context.
             chosen: columns of hyperparameters.
             categories: of each of these that is a category's, counted from 0, how many choices share it.
+            changed: whether as many columns follow, by how much these differ from what was trained with before.
             seed: of the networks' first weights.
         """
-        self.chosen = chosen
+        self.given = given + features
         # Lengthscales: a whole run, a whole range of returns, three deviations of a feature, and a share of the unit
         # cube that grows with its diagonal, so that points are as alike in many dimensions as in few.
         lengths = [1.0] * given + [3.0] * features + [0.35 * math.sqrt(chosen)] * chosen
+        lengths += [CHANGES * math.sqrt(chosen)] * chosen * changed
         scales = 1 / torch.tensor(lengths, dtype=torch.float64)
         rbf = RBFKernel().double()
         rbf.lengthscale = 1.0
@@ -215,23 +224,8 @@ class MetaModel:
         return np.asarray(self.warp.log_scales.detach().exp().numpy(), dtype=np.float64)
 
     def nearest(self, rows: Rows, anchors: Array, count: int) -> Rows:
-        """The ``count`` of the ``rows`` nearest to ``anchors`` (``k x g``) in the first g columns, in their order.
-
-        With the first columns given, a row's covariance is bounded by its distance there.
-        """
-        return rows if count >= len(rows) else rows[self.nearest_places(rows, anchors, count)]
-
-    def nearest_places(self, rows: Rows, anchors: Array, count: int) -> NDArray[np.int_]:
-        """Positions of these, of which there are fewer than rows."""
-        width = anchors.shape[1]
-        scaled, places = rows.inputs[:, :width] * self.relevance[:width], anchors * self.relevance[:width]
-        # |x - a|^2 = |x|^2 - 2 x a + |a|^2, a few anchors at a time: the products of all would fill the memory.
-        gaps = np.full(len(rows), np.inf)
-        for some in np.array_split(places, -(-len(places) // ANCHORS)):
-            products = scaled @ (-2 * some.T) + (some**2).sum(axis=1)
-            gaps = np.minimum(gaps, products.min(axis=1))
-        gaps += (scaled**2).sum(axis=1)
-        return np.sort(np.argpartition(gaps, count)[:count])
+        """The ``count`` of the ``rows`` nearest to ``anchors`` (``k x g``) in the first g columns, in their order."""
+        return rows[Nearest(rows.inputs, self.relevance[: anchors.shape[1]])(anchors, count)]
 
     def tuned(self, own: Rows, steps: int) -> MetaModel:
         """This model after a few steps on the target's own rows: lengthscales, variance and noise, not the networks."""
@@ -276,6 +270,42 @@ class MetaModel:
     def related(self, source: Rows, own: Rows) -> list[Expert]:
         """The experts for every degree of ``RELATEDNESS``, conditioned on the sources' rows and the target's."""
         return [self.expert(source, own, relatedness) for relatedness in RELATEDNESS]
+
+    @_one_thread()
+    def mean(self, source: Rows, own: Rows, weights: Sequence[float] | Array) -> Callable[[Array], Array]:
+        """The mean of the related experts together, as a function of inputs ``n x d``.
+
+        All of them share one kernel, so that asking costs no more than asking one, and no variance is worked out.
+
+        Args:
+            source: rows of the sources.
+            own: rows of the target.
+            weights: of the experts, one for each of ``RELATEDNESS``; they need not sum to 1.
+        """
+        x = torch.as_tensor(np.concatenate([source.inputs, own.inputs]))
+        y = torch.as_tensor(np.concatenate([source.changes, own.changes]))
+        target = torch.arange(len(x)) >= len(source)
+        with torch.no_grad():
+            covariance, noise = self.kernel.forward(x, x), self.stage(x)[1]
+            combined = torch.zeros_like(y)
+            for weight, relatedness in zip(weights, RELATEDNESS, strict=True):
+                both = covariance * alike(target, target, relatedness) + noise.diag()
+                solved = torch.cholesky_solve(y.unsqueeze(-1), torch.linalg.cholesky(both)).squeeze(-1)
+                combined += weight * torch.where(target, 1.0, relatedness) * solved
+            deviation, features = self.stage(x)[0], self.warp(x)
+            combined = combined * deviation
+            squares = features.square().sum(dim=1) / 2
+
+        def asked(inputs: Array) -> Array:
+            with torch.no_grad():
+                points = torch.as_tensor(inputs)
+                warped = self.warp(points)
+                # exp(-|u - v|^2 / 2): the RBF kernel, whose lengthscale is 1 because the warp has the scales.
+                near = torch.addmm(-squares, warped, features.T).sub_(warped.square().sum(dim=1, keepdim=True) / 2)
+                found = near.clamp_max_(0.0).exp_() @ combined * self.stage(points)[0]
+            return np.asarray(found.numpy(), dtype=np.float64)
+
+        return asked
 
     def forecasts(self, source: Rows, own: Rows, steps: int = 0) -> tuple[Array, Array]:
         """How far the target's rows are from what each of the related experts forecast before it knew them.

@@ -124,7 +124,7 @@ def _remembered(model: MetaModel, others: Rows, known: Rows, asked: Rows) -> Pre
     from metapbt.memory.experts import Ensemble
     from metapbt.memory.trust import PRIOR, evidence, prior, shares
 
-    given = np.concatenate([known.inputs, asked.inputs])[:, : -model.chosen]
+    given = np.concatenate([known.inputs, asked.inputs])[:, : model.given]
     source = model.nearest(others, given, MOST_ROWS)
     errors, noise = model.forecasts(source, known)
     weights = shares(prior(PRIOR), [evidence(each, known.times, noise) for each in errors])

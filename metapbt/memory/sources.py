@@ -137,7 +137,7 @@ def _alike(
     if space is None:
         raise MetapbtError("meta.sources=similar needs the search space")
     memory = Memory(target, read_sources(runs), describe)
-    tasks = Tasks.of(memory, space)
+    tasks = Tasks.of(memory, space, changed=False)
     described = [memory.descriptions[context] for context in (*contexts, target)]
     features = len(tasks.scale.features)
     if not len(tasks) or not features:

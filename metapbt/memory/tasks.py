@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from metapbt.history import Context
 from metapbt.memory.columns import Columns
 from metapbt.memory.encoder import Description, Encoder, Rows, Samples
+from metapbt.memory.lookahead import Lines
 from metapbt.memory.points import points_of
 from metapbt.memory.scales import SourceScale
 from metapbt.space import Space
@@ -36,6 +37,8 @@ class Tasks:
         chosen: how many columns are hyperparameters.
         categories: of each of these, counted from 0, that is a category's of more than two choices: how many.
         runs: which run of the memory each sample is of, as `Memory.contexts` counts them; ``n``.
+        origins: which sample each went on from; -1 of a new agent, or where that is not among them; ``n``.
+        changed: whether rows say by how much configurations differ from those before.
     """
 
     def __init__(
@@ -45,8 +48,12 @@ class Tasks:
         descriptions: Sequence[Description],
         categories: Mapping[int, int] | None = None,
         runs: NDArray[np.int_] | None = None,
+        origins: NDArray[np.int_] | None = None,
+        changed: bool = False,
     ) -> None:
         self.samples = samples
+        self.origins = np.full(len(samples.points), -1) if origins is None else origins
+        self.changed = changed
         self.runs = np.zeros(len(samples.points), dtype=int) if runs is None else runs
         self.categories: Mapping[int, int] = dict(categories or {})
         self.contexts = tuple(contexts)
@@ -54,7 +61,14 @@ class Tasks:
         self.chosen = samples.points.shape[1]
 
     @classmethod
-    def of(cls, memory: Memory, space: Space, with_features: bool = True, max_rows: int = MAX_ROWS) -> Tasks:
+    def of(
+        cls,
+        memory: Memory,
+        space: Space,
+        with_features: bool = True,
+        max_rows: int = MAX_ROWS,
+        changed: bool = True,
+    ) -> Tasks:
         """Those of a memory.
 
         Args:
@@ -62,11 +76,18 @@ class Tasks:
             space: rows with hyperparameters of another space are left out.
             with_features: whether contexts are described.
             max_rows: more are thinned evenly.
+            changed: whether rows say by how much configurations differ from those before.
         """
         found = Columns.of(memory.table).transitions()
-        points = points_of(memory.table, space)[found.rows]
+        everything = points_of(memory.table, space)
+        points = everything[found.rows]
         kept = np.flatnonzero(~np.isnan(points).any(axis=1))
         kept = kept[evenly(len(kept), max_rows)]
+        # A new agent had trained with nothing else, and what is of another space has no place in this one.
+        new = (found.origins < 0) | np.isnan(everything[found.origins]).any(axis=1)
+        previous = np.where(new[:, None], points, everything[found.origins])
+        places_of = np.full(len(memory.table) + 1, -1)
+        places_of[found.rows[kept]] = np.arange(len(kept))
         places: dict[Context, int] = {}
         runs, first = np.unique(found.runs[kept], return_index=True)
         numbers = np.zeros(len(memory.contexts), dtype=int)
@@ -79,11 +100,13 @@ class Tasks:
             found.returns_before[kept],
             found.returns_after[kept],
             points[kept],
+            previous[kept],
             numbers[found.runs[kept]],
         )
         categories = {place: len(p.choices) for place, p in enumerate(space.parameters) if len(p.choices) > 2}
         described = [memory.descriptions[context] if with_features else {} for context in places]
-        return cls(samples, list(places), described, categories, found.runs[kept])
+        origins = places_of[found.origins[kept]]  # of -1 the last, which is no sample
+        return cls(samples, list(places), described, categories, found.runs[kept], origins, changed)
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -96,7 +119,7 @@ class Tasks:
     @cached_property
     def rows(self) -> Rows:
         """All samples on this scale."""
-        return Encoder(self.scale, self.descriptions or ({},)).rows(self.samples)
+        return Encoder(self.scale, self.descriptions or ({},), self.changed).rows(self.samples)
 
     def scale_without(self, context: int) -> SourceScale:
         """Decided by all contexts but one: to the others, it is what a target is to its sources."""
@@ -105,8 +128,20 @@ class Tasks:
     def held_out(self, context: int) -> tuple[Rows, Rows]:
         """The rows of one context, and those of the others, on the scale of the others."""
         own = self.samples.contexts == context
-        encoder = Encoder(self.scale_without(context), self.descriptions)
+        encoder = Encoder(self.scale_without(context), self.descriptions, self.changed)
         return encoder.rows(self.samples[own]), encoder.rows(self.samples[~own])
+
+    def lines(self, context: int) -> Lines:
+        """The rows of one context as lines of descent, on the scale of the others."""
+        which = np.flatnonzero(self.samples.contexts == context)
+        places = np.full(len(self.samples) + 1, -1)  # of -1 the last, which is none
+        places[which] = np.arange(len(which))
+        shares = self.samples.steps[which] / self.scale_without(context).interval
+        return Lines(self.held_out(context)[0], shares, places[self.origins[which]])
+
+    def unit_without(self, context: int) -> float:
+        """What one unit of change is in returns, on that scale."""
+        return self.scale_without(context).unit
 
     def coverage(self, target: Description) -> float:
         """How well the sources' descriptions cover the target's, in (0, 1].
@@ -126,7 +161,7 @@ class Tasks:
     def digest(self) -> str:
         """A hash of all that models are trained on."""
         digest = sha256(repr([sorted(description.items()) for description in self.descriptions]).encode())
-        digest.update(repr(self.samples.points.shape).encode())
+        digest.update(repr((self.samples.points.shape, self.changed)).encode())
         if self.categories:
             digest.update(repr(sorted(self.categories.items())).encode())
         for part in vars(self.samples).values():

@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from metapbt.log import LOGGER, counted
-from metapbt.memory.encoder import Rows
+from metapbt.memory.encoder import Array, Rows
+from metapbt.memory.lookahead import Lines
 from metapbt.memory.model import CHECK_EVERY, DEEP, PLAIN, MetaModel, Phase, Weights
 from metapbt.memory.trust import PRIOR, evidence, prior, shares
 from metapbt.surrogates.thinning import evenly
 
-VERSION = 5  # of what is trained here; to be raised with every change of it, so that older models are not reused
+VERSION = 6  # of what is trained here; to be raised with every change of it, so that older models are not reused
 MOST_CONTEXTS = 10  # held out in turn, spread evenly over all of them
 
 JUDGED_ROWS = 100  # of a context that is held out to see how far memory deserves trust, and
 KNOWN_ROWS = 200  # of the others
+
+FARTHEST = 8  # intervals ahead: who looks as far, and again at each decision, sees far enough
+TELLING = 0.3  # a correlation that is worth acting on
 
 
 class Cache(Protocol):
@@ -36,14 +42,21 @@ class Contexts(Protocol):
     """Rows of several contexts; see `metapbt.memory.tasks.Tasks`."""
 
     chosen: int
+    changed: bool
     categories: Mapping[int, int]
 
     @property
     def rows(self) -> Rows:
-        """Of all contexts; their last ``chosen`` columns are hyperparameters."""
+        """Of all contexts; their last ``chosen`` columns, twice as many if ``changed``, are hyperparameters."""
 
     def held_out(self, context: int) -> tuple[Rows, Rows]:
         """The rows of one context and of the others, on a scale that the others decide."""
+
+    def lines(self, context: int) -> Lines:
+        """The rows of one context as lines of descent, on the scale of the others."""
+
+    def unit_without(self, context: int) -> float:
+        """What one unit of change is in returns, on that scale."""
 
     def digest(self) -> str:
         """A hash of all this."""
@@ -68,7 +81,8 @@ class Learned:
         """Untrained models, as `learned` begins with."""
 
         def untrained(rows: Rows) -> MetaModel:
-            return MetaModel(2, rows.inputs.shape[1] - 2 - tasks.chosen, tasks.chosen, tasks.categories)
+            features = rows.inputs.shape[1] - 2 - tasks.chosen * (1 + tasks.changed)
+            return MetaModel(2, features, tasks.chosen, tasks.categories, tasks.changed)
 
         names = np.unique(tasks.rows.contexts)
         held_out = names[evenly(len(names), MOST_CONTEXTS)] if len(names) > 1 else names[:0]
@@ -107,11 +121,32 @@ class Learned:
         for context, model in self.without.items():
             own, others = self.tasks.held_out(context)
             own = own[evenly(len(own), JUDGED_ROWS)]
-            known = model.nearest(others, own.inputs[:, : -model.chosen], KNOWN_ROWS)
+            known = model.nearest(others, own.inputs[:, : model.given], KNOWN_ROWS)
             errors, noise = model.forecasts(known, own)
             weights = shares(prior(PRIOR), [evidence(each, own.times, noise) for each in errors])
             trusts.append(1 - weights[0])
         return float(np.mean(trusts)) if trusts else PRIOR
+
+    def horizon(self) -> int:
+        """How many intervals ahead returns can be forecast, had each source been the target: from 1 to ``FARTHEST``.
+
+        That is the longest over which the forecast changes of held-out lines of descent correlate with the real ones
+        by at least ``TELLING``, each less the mean of its time, in the mean over contexts. Where nothing says how far,
+        as with a single context, it is 1.
+        """
+        found: dict[int, list[float]] = {}
+        for context, model in self.without.items():
+            lines, (_, others) = self.tasks.lines(context), self.tasks.held_out(context)
+            judged = lines.rows[evenly(len(lines.rows), JUDGED_ROWS)]
+            known = model.nearest(others, judged.inputs[:, : model.given], KNOWN_ROWS)
+            mean = model.mean(known, others[:0], prior(PRIOR))
+            for intervals in range(2, FARTHEST + 1):
+                ends, forecast, real = lines.forecast(mean, self.tasks.unit_without(context), intervals)
+                correlation = _correlation(forecast, real, lines.rows.times[ends])
+                if not math.isnan(correlation):
+                    found.setdefault(intervals, []).append(correlation)
+        telling = [intervals for intervals, each in found.items() if np.mean(each) >= TELLING]
+        return max(telling, default=1)
 
     def weights(self) -> Weights:
         """All that was learned."""
@@ -137,6 +172,16 @@ class Learned:
     @property
     def _named(self) -> dict[str, MetaModel]:
         return {"all": self.model, **{str(context): model for context, model in self.without.items()}}
+
+
+def _correlation(one: Array, other: Array, times: NDArray[np.int_]) -> float:
+    """How two quantities of the same rows correlate, each less its mean at its time; NaN where nothing can be told."""
+    if not len(times):
+        return math.nan
+    _, when, counts = np.unique(times, return_inverse=True, return_counts=True)
+    x, y = (each - (np.bincount(when, each) / counts)[when] for each in (one, other))
+    size = math.sqrt(float(x @ x) * float(y @ y))
+    return float(x @ y) / size if size > 1e-12 else math.nan
 
 
 def learned(

@@ -82,7 +82,7 @@ def memory_view(run: Run, generations: Sequence[int] | None = None, train: bool 
                 continue
             own = explorer.known(decision.children, decision.parents, decision.history)
             used = own.used
-        weights = explorer.weights(own)
+        weights = explorer.meta.weights(own)
         # The published kernel is one exact GP, which is trusted wholly.
         shares = origins(weights) if len(weights) >= len(RELATEDNESS) else np.array([1.0, 0.0, 0.0])
         rows.append((generation, *map(float, shares), 0 if own is None else len(own.rows)))

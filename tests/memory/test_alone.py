@@ -21,7 +21,8 @@ def samples(effect, seed, generations=10, members=4):
     changes = rng.standard_normal(len(generation)) + effect * np.sin(6 * points[:, 0])
     before = 0.3 * generation + rng.random(len(generation))
     steps = np.full(len(generation), 10)
-    return Samples(generation, 10 * generation, steps, before, before + changes, points, np.zeros(len(generation), int))
+    which = np.zeros(len(generation), int)
+    return Samples(generation, 10 * generation, steps, before, before + changes, points, points, which)
 
 
 def known(errors, own):

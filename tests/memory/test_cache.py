@@ -13,7 +13,7 @@ def tasks(rows=40):
     rng = np.random.default_rng(0)
     times, before, x = rng.integers(5, size=rows), rng.random(rows), rng.random((rows, 1))
     after = before + np.sin(5 * x[:, 0]) + 0.1 * rng.standard_normal(rows)
-    samples = Samples(times, 10 * times, np.full(rows, 10), before, after, x, np.arange(rows) % 3)
+    samples = Samples(times, 10 * times, np.full(rows, 10), before, after, x, x, np.arange(rows) % 3)
     return Tasks(samples, [Context({"a": float(a)}) for a in range(3)], [{"a": float(a)} for a in range(3)])
 
 

@@ -46,12 +46,14 @@ def plain(sources, space=SPACE, most=100_000):
     which = [places.setdefault(context, len(places)) for context, _ in found]
     numbers = [(r.generation, r.steps_before, r.steps, r.return_before, r.return_after) for _, r in found]
     points = [space.to_unit(row.hyperparameters) for _, row in found]
-    return list(places), np.array(numbers, dtype=float), np.array(points), np.array(which)
+    previous = [row.previous if row.previous in space else row.hyperparameters for _, row in found]
+    both = np.array(points), np.array([space.to_unit(each) for each in previous])
+    return list(places), np.array(numbers, dtype=float), both, np.array(which)
 
 
 def assert_same(memory, sources, space=SPACE, most=100_000):
     tasks = Tasks.of(memory, space, max_rows=most)
-    contexts, numbers, points, which = plain(sources, space, most)
+    contexts, numbers, (points, previous), which = plain(sources, space, most)
     samples = tasks.samples
     assert list(tasks.contexts) == contexts
     columns = (
@@ -61,6 +63,10 @@ def assert_same(memory, sources, space=SPACE, most=100_000):
         assert column.dtype == np.float64
         assert column.tobytes() == np.ascontiguousarray(expected).tobytes()
     assert samples.points.tobytes() == points.tobytes()
+    assert samples.previous.tobytes() == previous.tobytes()
+    here = tasks.origins >= 0  # who went on from what, of what is there
+    assert (samples.previous[here] == samples.points[tasks.origins[here]]).all()
+    assert (samples.returns_before[here] == samples.returns_after[tasks.origins[here]]).all()
     np.testing.assert_array_equal(samples.contexts, which)
 
 

@@ -36,7 +36,7 @@ def tasks():
     rng = np.random.default_rng(0)
     before, x = rng.random(24), rng.random((24, 2))
     times = np.arange(24.0) // 6
-    samples = Samples(times, 10 * times, np.full(24, 10.0), before, before + x[:, 0], x, np.arange(24) % 3)
+    samples = Samples(times, 10 * times, np.full(24, 10.0), before, before + x[:, 0], x, x, np.arange(24) % 3)
     return Tasks(samples, [], [{"a": float(a)} for a in range(3)])
 
 

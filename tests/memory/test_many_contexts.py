@@ -70,7 +70,7 @@ def test_times_are_counted_in_the_usual_interval_of_each_context():
     for contexts in (np.zeros(7, int), rng.integers(9, size=200), rng.integers(3, 6, size=51)):
         n = len(contexts)
         steps, before = rng.integers(1, 20, size=n).astype(float), 10.0 * rng.integers(9, size=n)
-        samples = Samples(before, before, steps, before, before, np.empty((n, 0)), contexts)
+        samples = Samples(before, before, steps, before, before, *2 * [np.empty((n, 0))], contexts)
         expected = np.zeros(n, int)
         for context in np.unique(contexts):
             own = contexts == context

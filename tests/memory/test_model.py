@@ -5,23 +5,34 @@ import pytest
 import torch
 
 from metapbt.memory.encoder import Rows
+from metapbt.memory.experts import Ensemble
+from metapbt.memory.lookahead import Lines
 from metapbt.memory.model import MetaModel
 from metapbt.memory.training import learned
-from metapbt.memory.trust import PRIOR, evidence, shares
+from metapbt.memory.trust import PRIOR, RELATEDNESS, evidence, shares
 
 
 class Given:
     """Contexts whose rows are on a scale already."""
 
     chosen = 1
+    changed = False
     categories = {}
 
-    def __init__(self, rows):
+    def __init__(self, rows, origins=None):
         self.rows = rows
+        self.origins = np.full(len(rows), -1) if origins is None else origins
 
     def held_out(self, context):
         own = self.rows.contexts == context
         return self.rows[own], self.rows[~own]
+
+    def lines(self, context):
+        rows = self.held_out(context)[0]
+        return Lines(rows, np.ones(len(rows)), self.origins[self.rows.contexts == context])
+
+    def unit_without(self, context):
+        return 1.0
 
     def digest(self):
         return "given"
@@ -125,3 +136,41 @@ def test_a_new_deep_kernel_is_a_plain_one():
     gaps = ((x[:, None] - x) * torch.as_tensor(model.relevance)).square().sum(-1)
     torch.testing.assert_close(model.kernel(x).to_dense(), torch.exp(-gaps / 2))
     np.testing.assert_allclose(np.ptp(model.noise(x.numpy())), 0.0, atol=1e-12)
+
+
+@pytest.mark.parametrize("deep", [False, True])
+def test_the_mean_of_all_related_experts_is_that_of_their_ensemble(deep):
+    data = rows()
+    model = learned(Given(data), deep=False).model
+    if deep:  # a network that does something
+        torch.nn.init.normal_(model.warp.last.weight, generator=torch.Generator().manual_seed(0))
+    own, others, asked = data[data.contexts == 1], data[data.contexts != 1], data.inputs[::7]
+    weights = np.array([0.1, 0.2, 0.3, 0.4])
+    assert len(weights) == len(RELATEDNESS)
+    expected = Ensemble.weighted(model.related(others, own[:6]), weights).moments(asked)[0]
+    np.testing.assert_allclose(model.mean(others, own[:6], weights)(asked), expected, rtol=1e-6, atol=1e-7)
+    alone = Ensemble.weighted(model.related(others, own[:0]), weights).moments(asked)[0]
+    np.testing.assert_allclose(model.mean(others, own[:0], weights)(asked), alone, rtol=1e-6, atol=1e-7)
+
+
+def lines(contexts, growth):
+    """Ten lines of descent of six intervals in each context, which train with one x each and grow by ``growth(x)``."""
+    rng, parts, origins = np.random.default_rng(0), [], []
+    for context in range(contexts):
+        for x in rng.random(10):
+            changes = growth(x, rng) + 0.1 * rng.standard_normal(6)
+            begun = 0.1 * np.cumsum([0.0, *changes[:-1]])
+            inputs = np.column_stack([np.arange(6) / 6, begun, np.full(6, context - 1.0), np.full(6, x)])
+            first = 6 * len(parts)
+            parts.append(Rows(inputs, changes, np.full(6, context), np.arange(6)))
+            origins += [-1, *range(first, first + 5)]
+    fields = ("inputs", "changes", "contexts", "times")
+    everything = Rows(*(np.concatenate([getattr(part, field) for part in parts]) for field in fields))
+    # Within the rows of a context, whose lines begin anew there.
+    return Given(everything, np.array([origin if origin < 0 else origin % 60 for origin in origins]))
+
+
+def test_memory_looks_ahead_as_far_as_held_out_lines_of_descent_could_be_forecast():
+    assert learned(lines(3, lambda x, rng: 2 * np.sin(3 * x)), deep=False).horizon() == 6  # no line is longer
+    assert learned(lines(3, lambda x, rng: rng.standard_normal(6)), deep=False).horizon() == 1
+    assert learned(lines(1, lambda x, rng: 2 * np.sin(3 * x)), deep=False).horizon() == 1  # nothing is held out

@@ -58,4 +58,4 @@ def test_scales_of_a_held_out_context_are_those_of_the_others():
 
 def test_what_is_held_out_from_two_contexts_has_no_features_to_learn():
     own, others = Tasks.of(memory(0.3, 0.7), SPACE).held_out(0)
-    assert own.inputs.shape[1] == others.inputs.shape[1] == 3  # time, return, x
+    assert own.inputs.shape[1] == others.inputs.shape[1] == 4  # time, return, x, what changed in it

@@ -100,7 +100,7 @@ class MetaBGPBTExplorer(MetaPB2Explorer):
         """Return networks that did well in related contexts, and others that this run's own eras speak for."""
         known = {key(network_of(self.space, hyperparameters)) for hyperparameters, _ in tried}
         remembered = [network for network in self._remembered() if key(network) not in known]
-        chosen = remembered[: min(self._share(count), count)] if remembered else []
+        chosen = remembered[: min(self.share(count), count)] if remembered else []
         return [*chosen, *promising_architectures(self.space, count - len(chosen), tried, rng, chosen)]
 
     def _remembered(self) -> list[Hyperparameters]:

@@ -121,7 +121,7 @@ def test_networks_are_ranked_within_contexts():
     samples = Samples(
         *(np.zeros(5) for _ in range(4)),
         np.array([1.0, 2.0, 3.0, 900.0, 800.0]),
-        np.array([[0.1], [0.2], [0.3], [0.2], [0.1]]),
+        *2 * [np.array([[0.1], [0.2], [0.3], [0.2], [0.1]])],
         np.array([0, 0, 0, 1, 1]),
     )
     # 0.3 is the first of three, once; 0.2 the second of three and the first of two; 900 is no better than 3.

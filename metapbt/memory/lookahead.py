@@ -1,0 +1,218 @@
+"""What agents can have reached some intervals later, if they then train with the best that memory knows.
+
+Whoever asks of each interval only what it brings by its own end is greedy: it drops a large learning rate as soon as
+that pays, though others would have learned more with it. Runs on related contexts show what came later. Their model
+is asked again and again, each time at the return that an agent has come to by then. An agent's state is its return and
+what it trained with last: one that learns fast and noisily looks worse than it is, and the model knows by how much
+from what it saw where others stopped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from metapbt.memory.candidates import filling
+from metapbt.memory.encoder import Array, Encoder, Rows
+from metapbt.memory.scales import SourceScale
+from metapbt.surrogates.thinning import evenly
+
+#: The mean change over a usual interval, at a surrogate's inputs ``n x d``: ``n``.
+Mean = Callable[[Array], Array]
+
+ACTIONS = 16  # configurations of each interval ahead, of which an agent takes the best
+FILL = 96  # configurations that fill the space, of which these are chosen, beside hints
+AROUND, RADIUS = 32, 0.1  # and those near the best of them
+BEST = 8  # around which these lie
+RETURNS = 7  # where the value of the end of an interval is tabulated: from
+MOST_LINES = 200  # of one context, to tell how far ahead it can be forecast
+LOWEST, HIGHEST = -0.5, 1.5  # the least to the most of these, on memory's scale
+
+
+@dataclass(frozen=True)
+class Columns:
+    """What is the same for every agent of a run.
+
+    Attributes:
+        encoder: of the run's rows.
+        scale: of their columns.
+        described: the columns of the context, ``f``.
+    """
+
+    encoder: Encoder
+    scale: SourceScale
+    described: Array
+
+    def inputs(self, time: float, returns: Array, points: Array, previous: Array) -> Array:
+        """A surrogate's inputs for agents at a time, with returns ``n``: ``n x d``.
+
+        Args:
+            time: on memory's scale.
+            returns: on memory's scale.
+            points: configurations of the interval that begins, of a shape like ``n x d``.
+            previous: those of the interval before.
+        """
+        given = np.column_stack(
+            [np.full(len(returns), time), returns, np.broadcast_to(self.described, (len(returns), len(self.described)))]
+        )
+        return np.concatenate([given, self.encoder.own(points, previous)], axis=1)
+
+
+@dataclass(frozen=True)
+class _Ahead:
+    """An interval that is still to come.
+
+    Attributes:
+        time: when it begins, on memory's scale.
+        share: its length in usual intervals.
+        actions: what can be trained with in it, ``m x d``.
+        growth: by how much a return still grows after it, for each of the actions trained with in it and each of the
+            tabulated returns at its end: ``m x RETURNS``.
+    """
+
+    time: float
+    share: float
+    actions: Array
+    growth: Array
+
+
+class Lookahead:
+    r"""The values of agents over the coming intervals, by dynamic programming on the mean of memory's model.
+
+    $$V_j(r, h) = \max_{a \in A_j} V_{j+1}\bigl(r + \Delta_j(r, a, h), a\bigr), \qquad V_{n+1}(r, h) = r$$
+
+    with r the return that interval j begins with, h what the agent trained with before it, and $\Delta_j$ the forecast
+    change. Each interval has its own few actions: those with the best value at the return of the fastest agents, for
+    agents that trained with them before and for agents that come from what grows fastest. Between tabulated returns
+    values are linear.
+
+    Source: Bertsekas (2005), approximate dynamic programming with a rolling horizon; Gonzalez et al. (2016) and Jiang
+    et al. (2020) on non-myopic Bayesian optimisation.
+    """
+
+    def __init__(
+        self,
+        mean: Mean,
+        columns: Columns,
+        time: float,
+        value: float,
+        steps: Sequence[float],
+        width: int,
+        hints: Callable[[float, float], Array],
+    ) -> None:
+        """Work backwards through the intervals.
+
+        Args:
+            mean: of the model.
+            columns: of its inputs.
+            time: when the coming interval begins, on memory's scale.
+            value: the return of an agent like those that will be asked about, on memory's scale.
+            steps: environment steps of the coming interval, and of each after it.
+            width: hyperparameters.
+            hints: configurations worth looking at, ``k x width``, at a time and a return.
+        """
+        self._mean, self._columns = mean, columns
+        self._ahead: list[_Ahead] = []
+        scale, rng = columns.scale, np.random.default_rng(0)  # the same points at every decision
+        shares = [each / scale.interval for each in steps]
+        times = np.minimum(time + np.cumsum([0.0, *steps[:-1]]) / scale.longest, 1.0)
+        filled = filling(FILL, width, rng)
+        pools, fastest, values = [], [], []
+        for when, share in zip(times, shares, strict=True):
+            pool = np.concatenate([filled, hints(when, value)])
+            after = self._after(when, share, np.full(len(pool), value), pool, pool)
+            best = pool[np.argsort(-after, kind="stable")[:BEST]]
+            near = best[:, None] + RADIUS * rng.standard_normal((len(best), AROUND // BEST, width))
+            pools.append(np.concatenate([pool, np.clip(near, 0, 1).reshape(-1, width)]))
+            fastest.append(best[0])
+            values.append(value)
+            value = float(after.max())
+        for place in reversed(range(len(times))):
+            pool, when, share = pools[place], times[place], shares[place]
+            chosen: list[int] = []
+            for previous in (pool, np.broadcast_to(fastest[max(place - 1, 0)], pool.shape)):
+                after = self._after(when, share, np.full(len(pool), values[place]), pool, previous)
+                order = np.argsort(-self._value(after, pool, 0), kind="stable").tolist()
+                chosen += [each for each in order if each not in chosen][: ACTIONS // 2]
+            actions = pool[chosen]
+            returns = np.tile(np.linspace(LOWEST, HIGHEST, RETURNS), len(actions))
+            growth = self._value(returns, np.repeat(actions, RETURNS, axis=0), 0) - returns
+            self._ahead.insert(0, _Ahead(when, share, actions, growth.reshape(len(actions), RETURNS)))
+
+    def before(self, returns: Array, previous: Array) -> Array:
+        """The values of agents that are about to begin the coming interval: ``n``, as returns on memory's scale.
+
+        Args:
+            returns: theirs, on memory's scale, ``n``.
+            previous: what they trained with last, ``n x width``.
+        """
+        return self._value(returns, previous, 0)
+
+    def after(self, returns: Array, previous: Array) -> Array:
+        """The values of agents that end the coming interval like this; the arguments are those of `before`."""
+        return self._value(returns, previous, 1)
+
+    def _value(self, returns: Array, previous: Array, place: int) -> Array:
+        if place >= len(self._ahead):
+            return returns
+        ahead = self._ahead[place]
+        count = len(ahead.actions)
+        actions = np.tile(ahead.actions, (len(returns), 1))
+        after = self._after(
+            ahead.time, ahead.share, np.repeat(returns, count), actions, np.repeat(previous, count, axis=0)
+        ).reshape(len(returns), count)
+        where = np.clip((after - LOWEST) / (HIGHEST - LOWEST), 0.0, 1.0) * (RETURNS - 1)
+        low, which = np.minimum(where.astype(int), RETURNS - 2), np.arange(count)
+        left, right = ahead.growth[which, low], ahead.growth[which, low + 1]
+        return np.asarray((after + left + (where - low) * (right - left)).max(axis=1))
+
+    def _after(self, time: float, share: float, returns: Array, points: Array, previous: Array) -> Array:
+        """The returns that an interval ends with."""
+        change = self._mean(self._columns.inputs(time, returns, points, previous))
+        return returns + change * share * self._columns.scale.unit
+
+
+@dataclass(frozen=True)
+class Lines:
+    """Rows as lines of descent.
+
+    Attributes:
+        rows: ``n``.
+        shares: the length of their intervals in usual ones, ``n``.
+        origins: which of the rows each went on from; -1 where that is not among them; ``n``.
+    """
+
+    rows: Rows
+    shares: Array
+    origins: NDArray[np.int_]
+
+    def forecast(self, mean: Mean, unit: float, intervals: int) -> tuple[NDArray[np.int_], Array, Array]:
+        """Forecast every line over so many intervals from its first return alone, with what it trained with in them.
+
+        Lines that are shorter, because they were replaced, have no part: of them nothing is known. Of many lines
+        ``MOST_LINES`` are forecast, spread evenly over the rows that they end with.
+
+        Args:
+            mean: of a model that does not know these rows.
+            unit: what one unit of change is on the returns' scale.
+            intervals: at least 1.
+
+        Returns:
+            The rows that the lines end with, ``k``; by how much their returns were forecast to change; and by how much
+            they did.
+        """
+        path = [np.asarray(evenly(len(self.rows), MOST_LINES))]
+        for _ in range(intervals - 1):
+            before = self.origins[path[-1]]
+            path = [each[before >= 0] for each in (*path, before)]
+        begun = self.rows.inputs[path[-1], 1]
+        reached, real = begun.copy(), np.zeros(len(begun))
+        for which in reversed(path):
+            inputs = self.rows.inputs[which].copy()
+            inputs[:, 1] = reached
+            reached += mean(inputs) * self.shares[which] * unit
+            real += self.rows.changes[which] * self.shares[which] * unit
+        return path[0], reached - begun, real

@@ -1,0 +1,259 @@
+"""What `meta_pb2` forecasts with: models trained on related contexts, conditioned on a run's own rows, and trusted as
+far as they deserve it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from metapbt.memory.encoder import Array, Description, Encoder, Rows, Samples, Which
+from metapbt.memory.lookahead import Columns, Lookahead
+from metapbt.memory.nearest import Nearest
+from metapbt.memory.scales import HistoryScale, SourceScale
+from metapbt.memory.source_runs import Memory
+from metapbt.memory.tasks import MAX_ROWS, Tasks
+from metapbt.space import Space
+from metapbt.surrogates.thinning import evenly
+
+if TYPE_CHECKING:
+    from botorch.models import SingleTaskGP
+
+    from metapbt.memory.experts import Ensemble
+    from metapbt.memory.model import MetaModel
+    from metapbt.memory.training import Cache, Learned
+
+SOURCE_ROWS = 200  # of the sources, those that a suggestion is conditioned on,
+AHEAD_ROWS = 300  # and those that the intervals after it are forecast from
+PUBLISHED_ROWS = 1000  # an exact GP's cost grows with their cube
+HINTS = 32  # configurations that did well at this stage elsewhere, looked at beside those that fill the space
+
+NEGLIGIBLE = 0.01  # weight of an expert up to which asking it is not worth the time
+MOST_TRUST = 0.9  # before anything has happened here: sources that agree may mislead all the same
+ALONE = 0.1  # prior weight of PB2's own model, in which memory has no part
+
+
+@dataclass(frozen=True)
+class Own:
+    """What a decision looks at of its own run.
+
+    Attributes:
+        now: the columns that are given for each parent, ``k x g``.
+        generation: the coming one.
+        scale: PB2's, of the run.
+        samples: what the run has seen, the most relevant first.
+        rows: the same on memory's scale.
+        used: which of the sources' rows can matter.
+        source: these.
+    """
+
+    now: Array
+    generation: int
+    scale: HistoryScale
+    samples: Samples
+    rows: Rows
+    used: Which
+    source: Rows
+
+
+class MetaSurrogate:
+    """An ensemble that was meta-trained on the source contexts' runs."""
+
+    def __init__(
+        self,
+        space: Space,
+        memory: Memory,
+        kernel: str = "deep",
+        schedule: bool = True,
+        features: bool = True,
+        trust: bool = True,
+        fine_tuning: int = 10,
+        max_rows: int = MAX_ROWS,
+        lookahead: int = 0,
+        cache: Cache | None = None,
+    ) -> None:
+        """Take the memory; the arguments are those of `metapbt.population.explorers.meta_pb2.MetaPB2Explorer`."""
+        self.space, self.memory, self.kernel = space, memory, kernel
+        self.schedule, self.features, self.trust = schedule, features, trust
+        self.fine_tuning, self.max_rows, self.cache = fine_tuning, max_rows, cache
+        self._most_ahead = 0 if kernel == "published" else lookahead
+
+    @cached_property
+    def tasks(self) -> Tasks:
+        """What memory is made of: the sources' rows."""
+        return Tasks.of(self.memory, self.space, self.features, self.max_rows, self._most_ahead > 0)
+
+    @property
+    def scale(self) -> SourceScale:
+        """Of returns, times and contexts."""
+        return self.tasks.scale
+
+    @property
+    def described(self) -> Description:
+        """The target's context."""
+        return self.memory.descriptions[self.memory.context] if self.features else {}
+
+    @cached_property
+    def encoder(self) -> Encoder:
+        """Of the target's rows."""
+        return Encoder(self.scale, (self.described,), self._most_ahead > 0)
+
+    @cached_property
+    def learned(self) -> Learned:
+        """The models, trained on all sources and without each of them."""
+        from metapbt.memory.training import learned
+
+        return learned(self.tasks, self.kernel == "deep", self.cache)
+
+    @property
+    def model(self) -> MetaModel:
+        """That of all sources."""
+        return self.learned.model
+
+    @cached_property
+    def prior_trust(self) -> float:
+        """How far memory is trusted before anything has happened here, in [0, 1]."""
+        if self.kernel == "published":
+            return 1.0
+        return min(self.learned.trust(), MOST_TRUST) * self.tasks.coverage(self.described)
+
+    @property
+    def prior(self) -> list[float]:
+        """The weights of memory's experts before anything has happened here."""
+        from metapbt.memory.trust import prior
+
+        return prior(self.prior_trust)
+
+    @cached_property
+    def horizon(self) -> int:
+        """How many intervals it looks ahead, the coming one included; 1 is greedy."""
+        return min(self.learned.horizon(), self._most_ahead) if self._most_ahead > 1 else 1
+
+    def given(self, env_steps: float, value: float) -> Array:
+        """The columns of an interval that are not to be chosen, ``g``: when, from which return, and where."""
+        return np.array(self.encoder.given(0, env_steps, value))
+
+    def inputs(self, given: Array, points: Array, previous: Array) -> Array:
+        """The ensemble's inputs ``n x d`` for configurations of agents that had trained with ``previous``.
+
+        Args:
+            given: ``g``, or ``n x g``.
+            points: in the unit cube, ``n x width``.
+            previous: of a shape like it.
+        """
+        own = self.encoder.own(points, np.broadcast_to(previous, points.shape))
+        return np.concatenate([np.broadcast_to(given, (len(points), np.shape(given)[-1])), own], axis=1)
+
+    def own(self, now: Array, generation: int, scale: HistoryScale, samples: Samples) -> Own:
+        """What a decision looks at, of parents with these given columns."""
+        rows = self.encoder.rows(samples)
+        used = self.relevant(np.concatenate([now, rows.inputs[:, : now.shape[1]]]))
+        return Own(now, generation, scale, samples, rows, used, self.tasks.rows[used])
+
+    def relevant(self, anchors: Array) -> Which:
+        """Which of the sources' rows can matter at ``anchors`` (``k x g``), in their order."""
+        rows = self.tasks.rows
+        if self.kernel == "published" or len(rows) <= SOURCE_ROWS:
+            return slice(None)
+        return self._nearest(anchors, SOURCE_ROWS)
+
+    def hints(self, source: Rows, given: Array) -> Array:
+        """What did well at a stage like this: configurations ``k x width``."""
+        width = len(self.space)
+        if not self.schedule:
+            return np.empty((0, width))
+        gaps = ((source.inputs[:, : len(given)] - given) ** 2).sum(axis=1)
+        near = np.argsort(gaps, kind="stable")[: 4 * HINTS]
+        best = near[np.argsort(-source.changes[near], kind="stable")[:HINTS]]
+        return source.inputs[best, len(given) : len(given) + width]
+
+    def weights(self, own: Own | None) -> Array:
+        """The weights of memory's experts, and after them of PB2's own once something was seen; they sum to 1.
+
+        All of them, PB2's included, are judged by the same rows of the target, which they forecast before they knew
+        them. None of ``published``, which has one expert.
+        """
+        from metapbt.memory.alone import errors_alone
+        from metapbt.memory.trust import evidence, shares
+
+        if self.kernel == "published":
+            return np.ones(1)
+        if own is None:
+            return np.array(self.prior)
+        weights = np.array([*(weight * (1 - ALONE) for weight in self.prior), ALONE])
+        if self.trust:
+            related, noise = self.model.forecasts(own.source, own.rows, self.fine_tuning)
+            errors = [*related, errors_alone(own.samples, self.scale)]
+            weights = shares(weights, [evidence(each, own.rows.times, noise) for each in errors])
+        return weights
+
+    def ensemble(self, source: Rows, own: Own | None, weights: Array) -> Ensemble:
+        """The experts, conditioned on the sources' rows and what the target has seen, with these weights."""
+        import torch
+
+        from metapbt.memory.alone import expert_alone
+        from metapbt.memory.experts import Ensemble, Expert
+        from metapbt.surrogates.acquisition import conditioned
+
+        if self.kernel == "published":
+            model = self._published
+            if own is not None:
+                rows = own.rows
+                model = conditioned(model, torch.as_tensor(rows.inputs), torch.as_tensor(rows.changes)[:, None])
+            return Ensemble((Expert(model, _unchanged),))
+        if own is None:
+            return Ensemble.weighted(self.model.related(source, self.tasks.rows[:0]), weights, NEGLIGIBLE)
+        experts = [
+            *self.model.tuned(own.rows, self.fine_tuning).related(source, own.rows),
+            expert_alone(own.samples, own.scale, own.generation, self.scale),
+        ]
+        return Ensemble.weighted(experts, weights, NEGLIGIBLE)
+
+    def lookahead(self, own: Own | None, weights: Array, given: Array, lengths: Sequence[float]) -> Lookahead:
+        """The values of agents that begin an interval with about these columns.
+
+        Only memory's experts look ahead, each with its weight: PB2's own knows nothing of later times. As far as they
+        lose trust nothing is expected to change after the coming interval, and so the best is what is best in it.
+
+        Args:
+            own: what the run has seen, if anything.
+            weights: of the experts.
+            given: of a typical agent, ``g``.
+            lengths: environment steps of the coming interval, and of those after it that are looked at.
+        """
+        model = self.model if own is None else self.model.tuned(own.rows, self.fine_tuning)
+        time, value = float(given[0]), float(given[1])
+        times = np.minimum(time + np.cumsum([0.0, *lengths[:-1]]) / self.scale.longest, 1.0)
+        # What happened elsewhere at these times, from the return of now to the highest usual one.
+        anchors = np.array([[t, r, *given[2:]] for t in times for r in np.linspace(value, max(value, 1.0), 3)])
+        source = self.tasks.rows[self._nearest(anchors, AHEAD_ROWS)]
+        mean = model.mean(source, self.tasks.rows[:0] if own is None else own.rows, weights[: len(self.prior)])
+        return Lookahead(
+            mean,
+            Columns(self.encoder, self.scale, given[2:]),
+            time,
+            value,
+            lengths,
+            len(self.space),
+            lambda when, reached: self.hints(source, np.array([when, reached, *given[2:]])),
+        )
+
+    @cached_property
+    def _nearest(self) -> Nearest:
+        return Nearest(self.tasks.rows.inputs, self.model.relevance[: self.model.given])
+
+    @cached_property
+    def _published(self) -> SingleTaskGP:
+        import torch
+
+        from metapbt.surrogates.deep_kernel import fit_deep_kernel_gp
+
+        rows = self.tasks.rows[evenly(len(self.tasks), PUBLISHED_ROWS)]
+        return fit_deep_kernel_gp(torch.as_tensor(rows.inputs), torch.as_tensor(rows.changes)[:, None], seed=0)
+
+
+def _unchanged(x: Array) -> Array:
+    return x

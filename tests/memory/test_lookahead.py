@@ -1,0 +1,102 @@
+"""Values over several intervals: against known answers, for a problem whose best schedule is known."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+
+from metapbt.learners.problems.temperature import Temperature
+from metapbt.memory.encoder import Encoder, Rows
+from metapbt.memory.lookahead import Columns, Lines, Lookahead
+from metapbt.memory.scales import SourceScale
+
+INTERVALS = 6
+#: Heat is the temperature: an agent's state is its return and the temperature that it trained with last.
+TEMPERATURE = Temperature(speed=3.0, cold=0.1, deception=0.5, cooling=0.0)
+SCALE = SourceScale(longest=INTERVALS * 10.0, interval=10.0, unit=0.25)
+COLUMNS = Columns(Encoder(SCALE, ({},), changed=True), SCALE, np.empty(0))
+
+
+def change(inputs: np.ndarray) -> np.ndarray:
+    """What an interval does to the return, by the problem's formulas; in units of the scale."""
+    _, before, now, changed = inputs.T
+    progress = -np.log(np.maximum(1 - before - TEMPERATURE.deception * (now - changed), 1e-9))
+    progress = progress + TEMPERATURE.speed / INTERVALS * TEMPERATURE.rate(now)
+    return (1 - np.exp(-progress) - TEMPERATURE.deception * now - before) / SCALE.unit
+
+
+def ahead(intervals: int, begun: int = 0) -> Lookahead:
+    def hints(time: float, value: float) -> np.ndarray:
+        return np.array([[0.0], [1.0]])
+
+    return Lookahead(change, COLUMNS, begun / INTERVALS, 0.0, [10.0] * intervals, 1, hints)
+
+
+def test_the_value_of_a_beginner_is_what_the_best_schedule_reaches() -> None:
+    best = float(TEMPERATURE.final_return(TEMPERATURE.best(INTERVALS)))
+    greedy = float(TEMPERATURE.final_return(TEMPERATURE.greedy(INTERVALS)))
+    (value,) = ahead(INTERVALS).before(np.zeros(1), np.zeros((1, 1)))
+    assert best - greedy > 0.2
+    assert value == pytest.approx(best, abs=0.02)
+
+
+def test_following_it_is_the_best_schedule_and_following_the_coming_interval_alone_is_the_greedy_one() -> None:
+    points = np.linspace(0, 1, 101)[:, None]
+    for horizon, expected in ((INTERVALS, TEMPERATURE.best(INTERVALS)), (1, TEMPERATURE.greedy(INTERVALS))):
+        value, last, schedule = 0.0, 0.0, []
+        for begun in range(INTERVALS):
+            seen = ahead(min(horizon, INTERVALS - begun), begun)
+            inputs = COLUMNS.inputs(begun / INTERVALS, np.full(101, value), points, np.full((101, 1), last))
+            after = value + change(inputs) * SCALE.unit
+            chosen = int(np.argmax(seen.after(after, points)))
+            value, last = float(after[chosen]), float(points[chosen, 0])
+            schedule.append(last)
+        reached, known = (float(TEMPERATURE.final_return(np.array(each))) for each in (schedule, expected))
+        assert reached == pytest.approx(known, abs=0.01)
+
+
+def test_values_are_those_of_the_best_of_all_ways_to_go_on() -> None:
+    """The same by trying every sequence of a few temperatures, for agents with several returns and pasts."""
+    returns, previous = np.array([-0.3, 0.0, 0.2]), np.array([[1.0], [0.5], [0.0]])
+    best = np.full(3, -np.inf)
+    for sequence in itertools.product(np.linspace(0, 1, 5), repeat=3):
+        value, last = returns, previous
+        for place, temperature in enumerate(sequence):
+            now = np.full((3, 1), temperature)
+            value = value + change(COLUMNS.inputs(place / INTERVALS, value, now, last)) * SCALE.unit
+            last = now
+        best = np.maximum(best, value)
+    found = ahead(3).before(returns, previous)
+    assert (found >= best - 0.03).all()
+    assert (found <= best + 0.05).all()  # which may use temperatures between these
+
+
+def test_with_one_interval_to_go_a_value_after_it_is_the_return() -> None:
+    returns = np.array([0.1, 0.7])
+    np.testing.assert_array_equal(ahead(1).after(returns, np.zeros((2, 1))), returns)
+
+
+def test_lines_of_descent_are_forecast_from_their_first_return_alone() -> None:
+    # Two lines of three intervals and of two, the second one's last half as long as usual.
+    origins = np.array([-1, -1, 0, 1, 2])
+    shares = np.array([1.0, 1.0, 1.0, 0.5, 1.0])
+    changes = np.array([1.0, 2.0, 3.0, 4.0, 5.0])
+    starts = np.array([0.0, 0.0, 0.1, 0.2, 0.4])
+    inputs = np.column_stack([np.zeros(5), starts, changes])  # the third column says what is to be forecast
+    lines = Lines(Rows(inputs, changes, np.zeros(5, int), np.zeros(5, int)), shares, origins)
+    asked = []
+
+    def mean(x: np.ndarray) -> np.ndarray:
+        asked.append(x[:, 1].copy())
+        return x[:, 2] + 1  # one too much
+
+    ends, forecast, real = lines.forecast(mean, 0.1, 3)
+    assert ends.tolist() == [4]
+    np.testing.assert_allclose(real, [0.1 * (1 + 3 + 5)])
+    np.testing.assert_allclose(forecast, [0.1 * (2 + 4 + 6)])
+    np.testing.assert_allclose(np.concatenate(asked), [0.0, 0.2, 0.6])  # where it had come to by its own account
+    ends, forecast, real = lines.forecast(mean, 0.1, 2)
+    assert ends.tolist() == [2, 3, 4]
+    np.testing.assert_allclose(real, [0.4, 0.1 * (2 + 0.5 * 4), 0.8])
