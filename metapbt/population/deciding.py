@@ -74,7 +74,8 @@ class Decider:
             count: how many begin.
         """
         suggestions = [Suggestion(configuration, "given") for configuration in given]
-        suggestions += self.start.first(self.space, count - len(given))
+        drawn = seeding.generator(self.seed, -1, -1, "first")
+        suggestions += self.start.first(self.space, count - len(given), drawn)
         if len(suggestions) < count:
             rng = seeding.generator(self.seed, -1, -1, "start")
             with told.answering(self.method, ":" in self.method):

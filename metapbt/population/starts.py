@@ -6,6 +6,8 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import numpy as np
+
 from metapbt.errors import MetapbtError, shown, unknown_name
 from metapbt.history import Context
 from metapbt.log import LOGGER, rounded
@@ -26,7 +28,7 @@ class Start:
     #: Whether it takes a ``memory`` of runs on related contexts.
     uses_memory: ClassVar[bool] = False
 
-    def first(self, space: Space, count: int) -> list[Suggestion]:
+    def first(self, space: Space, count: int, rng: np.random.Generator) -> list[Suggestion]:
         """At most ``count`` suggestions, for the first members; the method is asked for those of the others."""
         return []
 
@@ -34,6 +36,23 @@ class Start:
     def asked(self) -> dict[str, Any]:
         """What a configuration says of it; nothing of the usual one."""
         return {}
+
+
+class Sobol(Start):
+    """The first members fill the space evenly: a scrambled Sobol sequence (Owen, 1998)."""
+
+    def first(self, space: Space, count: int, rng: np.random.Generator) -> list[Suggestion]:
+        """The first points of a sequence whose length is a power of two, which fills the space best."""
+        from scipy.stats import qmc
+
+        sequence = qmc.Sobol(len(space), rng=rng)
+        points = sequence.random_base2(math.ceil(math.log2(count)))[:count] if count else ()
+        return [Suggestion(space.from_unit(point), "sobol") for point in points]
+
+    @property
+    def asked(self) -> dict[str, Any]:
+        """The configuration's key ``start``."""
+        return {"start": {"name": "sobol"}}
 
 
 class Transfer(Start):
@@ -60,7 +79,7 @@ class Transfer(Start):
         self.memory, self.stage = memory, float(share)
         self.budget = math.inf if budget is None else float(budget.steps)
 
-    def first(self, space: Space, count: int) -> list[Suggestion]:
+    def first(self, space: Space, count: int, rng: np.random.Generator) -> list[Suggestion]:
         """What the best lines trained with, and in the log which these were."""
         from metapbt.memory.transfer import early_lines
 
@@ -95,7 +114,7 @@ class Transfer(Start):
         return {"start": {"name": "transfer", "stage": self.stage}}
 
 
-STARTS: dict[str, type[Start]] = {"method": Start, "transfer": Transfer}
+STARTS: dict[str, type[Start]] = {"method": Start, "sobol": Sobol, "transfer": Transfer}
 
 
 def start_class(settings: object) -> type[Start]:

@@ -23,7 +23,7 @@ from metapbt.overrides import in_full
 from metapbt.plain import thawed, whole_number, written_number
 from metapbt.population.decisions import Assignment
 from metapbt.population.explorers import explorer_class
-from metapbt.population.starts import run_name, start_class
+from metapbt.population.starts import Start, run_name, start_class
 from metapbt.population.tuner import Tuner
 from metapbt.registry import lookup, settings_of
 from metapbt.runs.stopping import check_stop
@@ -218,8 +218,8 @@ class RunPlan:
         path = run_directory(Path(plain["results_dir"]), env, context, name, plain["seed"])
         if not (explorer_class(method).uses_memory or start.uses_memory):
             del plain["meta"]
-        label = name if plain["name"] is not None or start.uses_memory else None
-        if not start.uses_memory:
+        label = name if plain["name"] is not None or start is not Start else None
+        if start is Start:
             del plain["start"]
         place = run_id(env, context, name, plain["seed"])
         return cls(

@@ -18,7 +18,7 @@ if TYPE_CHECKING:  # its module loads ConfigSpace
 
 #: Where hyperparameters come from, but for the words of explorers of one's own.
 SOURCES = frozenset(
-    "default random grid given transfer memory hedge continued screened perturbed surrogate kept parent migrated "
+    "default random grid given sobol transfer memory hedge continued screened perturbed surrogate kept parent migrated "
     "replay".split()
 )
 _ROUNDING = 1e-9

@@ -45,6 +45,26 @@ def test_given_ones_come_first_and_the_method_has_what_is_left():
     assert nothing.start() == alone
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_may_begin_with_members_that_fill_the_space_evenly(method):
+    tuner = Tuner(SPACE, method, 8, seed=1, start="sobol", **({"memory": MEMORY} if "meta" in method else {}))
+    xs = sorted(configuration["x"] for configuration in tuner.start())
+    assert [int(8 * x) for x in xs] == list(range(8))  # one in each eighth
+    assert {a.source for a in tuner.assignments.values()} == {"sobol"}
+
+
+def test_another_seed_has_another_sequence_and_given_ones_come_first(tmp_path):
+    starts = [Tuner(SPACE, "pbt", 3, seed=seed, start="sobol").start() for seed in (1, 1, 2)]
+    assert starts[0] == starts[1] != starts[2]
+    given = Tuner(SPACE, "pbt", 3, seed=1, start="sobol", initial=[{"x": 0.5, "n": 5}], results_dir=tmp_path)
+    assert given.start() == [{"x": 0.5, "n": 5}, *starts[0][:2]]
+    assert Tuner(SPACE, "pbt", 1, seed=1, start="sobol", initial=[{"x": 0.5, "n": 5}]).start() == [{"x": 0.5, "n": 5}]
+    given.tell([10] * 3, [1.0, 2.0, 3.0])
+    given.close()
+    run = metapbt.load(tmp_path / "own/default/pbt_sobol/seed_1")
+    assert (problem(run.info), run.info.method, set(run.records["source"])) == (None, "pbt", {"given", "sobol"})
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
