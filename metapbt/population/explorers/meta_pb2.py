@@ -306,7 +306,8 @@ class MetaPB2Explorer(PB2Explorer):
 
         def score(points: Array) -> Array:
             mean, variance = ensemble.moments(self.meta.inputs(given, points, trained))
-            expected = mean if ahead is None else self._values(ahead, given, points, mean)
-            return np.asarray(expected + math.sqrt(beta) * np.sqrt(variance))
+            change = np.asarray(mean + math.sqrt(beta) * np.sqrt(variance))
+            # Optimism is about what the interval ends with: what it is worth then, one value function says for all.
+            return change if ahead is None else self._values(ahead, given, points, change)
 
         return search(score, len(self.space), hints, rng, bounds=bounds)
