@@ -1,4 +1,4 @@
-"""The first generation: members that memory finds promising, and a hedge in case it misleads."""
+"""The first generation: members that memory finds promising."""
 
 from __future__ import annotations
 

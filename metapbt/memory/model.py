@@ -79,6 +79,7 @@ class MetaModel:
         kernel: over the columns of `metapbt.memory.scales.Rows`; it holds all that is trained.
         warp: the part of it that says which inputs are alike.
         stage: the part of it that says how large changes and noise are.
+        given: how many of the first columns are not hyperparameters'.
     """
 
     def __init__(
@@ -296,6 +297,7 @@ class MetaModel:
             combined = combined * deviation
             squares = features.square().sum(dim=1) / 2
 
+        @_one_thread()
         def asked(inputs: Array) -> Array:
             with torch.no_grad():
                 points = torch.as_tensor(inputs)
