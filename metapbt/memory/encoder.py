@@ -117,6 +117,12 @@ class Rows:
         return Rows(*(getattr(self, field.name)[which] for field in fields(self)))
 
 
+def less_their_means(values: Array, times: NDArray[np.int_]) -> Array:
+    """Values (``n``), each less the mean of those of its time: what tells apart who trained at the same time."""
+    _, when, counts = np.unique(times, return_inverse=True, return_counts=True)
+    return np.asarray(values - (np.bincount(when, values) / counts)[when])
+
+
 class Scale(Protocol):
     """How times, returns, descriptions and changes become numbers of about unit size."""
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from metapbt.history import Context
-from metapbt.memory.encoder import Array, Description, Encoder, Rows, Samples
+from metapbt.memory.encoder import Array, Description, Encoder, Rows, Samples, less_their_means
 from metapbt.memory.scales import HistoryScale, SourceScale
 from metapbt.memory.tasks import Tasks
 from metapbt.space import Space
@@ -153,8 +153,7 @@ def _judged(asked: Rows, mean: Array, variance: Array) -> Predictions:
 
     error = asked.changes - mean
     density = -(error**2 / variance + np.log(2 * np.pi * variance)) / 2
-    _, when, counts = np.unique(asked.times, return_inverse=True, return_counts=True)
-    predicted, real = (v - (np.bincount(when, v) / counts)[when] for v in (mean, asked.changes))
+    predicted, real = (less_their_means(each, asked.times) for each in (mean, asked.changes))
     flat = np.ptp(predicted) < 1e-9 or np.ptp(real) < 1e-9
     return Predictions(
         float(density.mean()),

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metapbt.log import LOGGER, counted
-from metapbt.memory.encoder import Array, Rows
+from metapbt.memory.encoder import Array, Rows, less_their_means
 from metapbt.memory.lookahead import Lines
 from metapbt.memory.model import CHECK_EVERY, DEEP, PLAIN, MetaModel, Phase, Weights
 from metapbt.memory.trust import PRIOR, evidence, prior, shares
@@ -178,8 +178,7 @@ def _correlation(one: Array, other: Array, times: NDArray[np.int_]) -> float:
     """How two quantities of the same rows correlate, each less its mean at its time; NaN where nothing can be told."""
     if not len(times):
         return math.nan
-    _, when, counts = np.unique(times, return_inverse=True, return_counts=True)
-    x, y = (each - (np.bincount(when, each) / counts)[when] for each in (one, other))
+    x, y = less_their_means(one, times), less_their_means(other, times)
     size = math.sqrt(float(x @ x) * float(y @ y))
     return float(x @ y) / size if size > 1e-12 else math.nan
 

@@ -13,7 +13,7 @@ from metapbt.errors import MetapbtError, unknown_name
 from metapbt.history import Budget, History, Record
 from metapbt.log import LOGGER, counted
 from metapbt.memory.encoder import Samples
-from metapbt.memory.meta_surrogate import MetaSurrogate, Own
+from metapbt.memory.meta_surrogate import PUBLISHED_ROWS, MetaSurrogate, Own
 from metapbt.memory.tasks import MAX_ROWS, Tasks
 from metapbt.population.explorers.base import Pending, Suggestion, Surrogate
 from metapbt.population.explorers.mixed_space import MixedSpace
@@ -261,7 +261,6 @@ class MetaPB2Explorer(PB2Explorer):
 
     def beta_after(self, seen: int) -> float:
         """The variance's weight in the confidence bound after so many rows of the target."""
-        from metapbt.memory.meta_surrogate import PUBLISHED_ROWS
         from metapbt.surrogates.acquisition import growing_beta
 
         if self.meta.kernel == "published":
