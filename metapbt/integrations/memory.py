@@ -10,6 +10,7 @@ from metapbt.errors import MetapbtError
 from metapbt.history import Context
 from metapbt.log import LOGGER
 from metapbt.memory.reading import read_sources
+from metapbt.memory.shipped import memory_dirs
 from metapbt.memory.source_runs import Memory
 from metapbt.memory.sources import choose_sources
 from metapbt.population.explorers import explorer_class
@@ -21,7 +22,7 @@ def remembered(method: str, memory_of: str | Path | None, settings: Mapping[str,
 
     Args:
         method: the method's name.
-        memory_of: a folder of runs; None for that of ``results_dir``.
+        memory_of: a folder of runs, or ``shipped``; None for that of ``results_dir``.
         settings: the arguments of ``metapbt.Tuner`` that say which run it is.
 
     Raises:
@@ -41,7 +42,7 @@ def remembered(method: str, memory_of: str | Path | None, settings: Mapping[str,
         raise MetapbtError(f"{who} learns from other runs: say memory_of=DIR, where they are, or memory")
     env, learner = settings.get("env", "own"), settings.get("learner", "own")
     target = Context(settings.get("context") or {})
-    runs = choose_sources(Path(place), env, learner, target, "spread", 4)
+    runs = choose_sources(memory_dirs(place), env, learner, target, "spread", 4)
     if not runs:
         LOGGER.warning("memory: no runs of env=%s on other contexts under %s", env, place)
     return {"memory": Memory(target, read_sources(runs))}

@@ -15,6 +15,7 @@ from metapbt.memory.describe import Describe, by_features
 from metapbt.memory.points import runs_outside
 from metapbt.memory.quality import held_out_quality, summary
 from metapbt.memory.reading import pass_over, read_sources
+from metapbt.memory.shipped import SHIPPED, memory_dirs, shipped_dir, shipped_version
 from metapbt.memory.source_runs import Memory
 from metapbt.memory.sources import ancestry_of, choose_sources, describe_contexts
 from metapbt.population.explorers import explorer_class
@@ -63,7 +64,13 @@ class Remembered:
         """Where models trained from memory are kept for other runs, if the method has any."""
         if not self._method.uses_cache:
             return None
-        return ModelCache(_places(self._run)[0] / FOLDER)
+        return ModelCache(self._beside / FOLDER)
+
+    @property
+    def _beside(self) -> Path:
+        """Where trained models are kept: beside what they were trained on, but for the memory that ships."""
+        places = [place for place in _places(self._run) if place != shipped_dir()]
+        return places[0] if places else Path(self._run.config["results_dir"])
 
 
 def _kept(directory: RunDirectory) -> pa.Table:
@@ -95,9 +102,36 @@ def _describe(run: RunPlan) -> Describe:
 
 
 def _chosen(run: RunPlan, describe: Describe) -> list[RunInfo]:
+    identity, places = run.plan.identity, _places(run)
+    runs = _found(run, places, describe)
+    where = " and ".join(map(str, places))
+    if not runs and places == [Path(run.config["results_dir"])]:  # nobody asked for another place
+        runs = _found(run, [shipped_dir()], describe)
+        if runs:
+            LOGGER.info(
+                "memory: there are no runs of %s on other contexts under %s, so it is the one that ships with metapbt "
+                "(meta.results_dir=%s), version %s",
+                identity.env,
+                where,
+                SHIPPED,
+                shipped_version(),
+            )
+            where = str(shipped_dir())
+    if runs:
+        LOGGER.info("memory: %s, from %s", describe_contexts(runs), where)
+    else:
+        LOGGER.warning(
+            "memory: no runs of %s on other contexts under %s; %s goes on without memory",
+            identity.env,
+            where,
+            identity.name,
+        )
+    return runs
+
+
+def _found(run: RunPlan, places: list[Path], describe: Describe) -> list[RunInfo]:
     meta, identity = run.config["meta"], run.plan.identity
-    places = _places(run)
-    runs = choose_sources(
+    return choose_sources(
         places,
         identity.env,
         identity.learner,
@@ -111,20 +145,8 @@ def _chosen(run: RunPlan, describe: Describe) -> list[RunInfo]:
         space=run.space,
         describe=describe,
     )
-    place = " and ".join(map(str, places))
-    if runs:
-        LOGGER.info("memory: %s, from %s", describe_contexts(runs), place)
-    else:
-        LOGGER.warning(
-            "memory: no runs of %s on other contexts under %s; %s goes on without memory",
-            identity.env,
-            place,
-            identity.name,
-        )
-    return runs
 
 
 def _places(run: RunPlan) -> list[Path]:
     """Where the memory's sources are looked for."""
-    asked = run.config["meta"]["results_dir"]
-    return [Path(place) for place in ([asked] if isinstance(asked, str) else asked)]
+    return memory_dirs(run.config["meta"]["results_dir"])

@@ -71,7 +71,7 @@ def _check(directory: RunDirectory, run: RunInfo) -> None:
         if content is not None:
             _check_end(run, content, history, config)
     if content is not None and "run" in content.head and run.state in ("done", "failed", "stopped"):
-        if not config.get(TUNER):  # its checkpoints are elsewhere
+        if directory.keeps_checkpoints and not config.get(TUNER):  # else they are elsewhere
             _check_checkpoints(directory, run, history)
         if run.state != "stopped":  # by a kill, which leaves what the next start removes
             _check_leftovers(directory)

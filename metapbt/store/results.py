@@ -43,6 +43,8 @@ if TYPE_CHECKING:
 #: Is told of each file, run or directory that cannot be read.
 OnProblem = Callable[[MetapbtError], None]
 _Read = TypeVar("_Read")
+#: A file in a folder of results that ships with metapbt: it says which version of these it is.
+SHIPPED = "SHIPPED"
 _TRIES = 30  # of reading a run whose files are replaced again and again
 
 
@@ -80,7 +82,10 @@ def warn(error: MetapbtError) -> None:
 
 
 def find_runs(results: Path, on_problem: OnProblem = warn) -> list[RunInfo]:
-    """Find every run under a directory, sorted by path; hidden directories are passed over.
+    """Find every run under a directory, sorted by path.
+
+    Hidden directories are passed over, and so is the memory that ships, which lies among a checkout's results, unless
+    it is asked for.
 
     Args:
         results: a directory that holds run directories, at any depth.
@@ -293,6 +298,8 @@ def _run_paths(results: Path, on_problem: OnProblem) -> Iterator[str]:
         if "config.yaml" in files or "config.yaml" in inner or ("journal" in files and _is_of_a_run(Path(folder))):
             inner.clear()
             yield folder
+        elif SHIPPED in files and folder != os.fspath(results):
+            inner.clear()
         else:
             inner[:] = [name for name in inner if not name.startswith(".")]
 

@@ -270,6 +270,11 @@ class RunDirectory:
                 path.unlink()
         remove_leftovers(self._checkpoints)
 
+    @property
+    def keeps_checkpoints(self) -> bool:
+        """Whether there is a place for them; where only the records were copied, as in what ships, there is none."""
+        return self._checkpoints.is_dir()
+
     def checkpoints(self) -> dict[Ref, Path]:
         """The checkpoints that are there, whole or not."""
         named = ((re.fullmatch(_CHECKPOINT, path.name), path) for path in self._checkpoints.glob("*.npz"))

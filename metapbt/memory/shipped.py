@@ -1,0 +1,32 @@
+"""The memory that ships with metapbt: finished runs on related contexts of its own environments, in ``results/memory/``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from metapbt.config import shared_dir
+from metapbt.store.results import SHIPPED as MARK
+
+#: What names it where a directory of results is asked for; a directory of this name is ``./shipped``.
+SHIPPED = "shipped"
+
+
+def shipped_dir() -> Path:
+    """Where it is: inside the installed package, or in a checkout."""
+    return shared_dir("results/memory")
+
+
+def shipped_version() -> str:
+    """Its version: a number that grows whenever its runs are others."""
+    return (shipped_dir() / MARK).read_text(encoding="utf-8").strip()
+
+
+def memory_dirs(asked: str | Path | Sequence[str]) -> list[Path]:
+    """The directories in which a memory's runs are looked for.
+
+    Args:
+        asked: as ``meta.results_dir``: a directory or several; ``shipped`` among them is the memory that ships.
+    """
+    places = [asked] if isinstance(asked, str | Path) else asked
+    return [shipped_dir() if place == SHIPPED else Path(place) for place in places]

@@ -1,0 +1,124 @@
+"""The memory that ships, as a run meets it: where nothing else is found, where it is asked for, and beside one's own."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+from test_runs import command, records, same, space  # noqa: F401 - space is a fixture
+
+import metapbt
+from metapbt.cli import main
+from metapbt.integrations.memory import remembered
+from metapbt.memory import shipped
+from metapbt.store import find_runs
+from metapbt.store.check import problem
+from metapbt.store.memory_table import read_memory
+from metapbt.store.results import SHIPPED
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1]))
+
+
+@pytest.fixture
+def box(tmp_path, monkeypatch, space):  # noqa: F811
+    """A memory that ships, of two contexts: finished runs without agents, in a package that cannot be written."""
+    folder = tmp_path / "package" / "results" / "memory"
+    for seed, shift in enumerate((0.3, 0.9)):
+        run = metapbt.run(
+            command(str(folder), f"context.optimum_shift={shift}", f"seed={seed}", method="random"), space
+        )
+        shutil.rmtree(run.path / "checkpoints")
+        (run.path / "run.log").unlink()
+    (folder / SHIPPED).write_text("7\n")
+    monkeypatch.setattr(shipped, "shared_dir", lambda name: tmp_path / "package" / name)
+    return folder
+
+
+def shifts(run):
+    """The contexts that a run remembers."""
+    return {context["optimum_shift"] for context in read_memory(run.path / "memory.parquet")[1]}
+
+
+def log_of(run):
+    return (run.path / "run.log").read_text()
+
+
+def files(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_run_that_finds_no_others_learns_from_what_ships_and_says_so(box, space):  # noqa: F811
+    before = files(box)
+    run = metapbt.run(command("results", "meta.sources=all", method="meta_pb2"), space)
+    assert shifts(run) == {0.3, 0.9}
+    assert "no runs of quadratic on other contexts under results, so it is the one that ships" in log_of(run)
+    assert "(meta.results_dir=shipped), version 7" in log_of(run)
+    assert problem(run.info) is None
+    # Trained models are kept beside the run's own results: where metapbt is installed nothing can be written.
+    assert files(box) == before
+    assert list(Path("results").glob(".meta_models/*.npz"))
+
+
+def test_the_same_by_name_and_killed_it_goes_on(box, space, writes):  # noqa: F811
+    arguments = ["meta.results_dir=shipped", "budget.steps=20", "population.size=2"]
+    metapbt.run(command("whole", *arguments, method="meta_pb2"), space)
+    again = command("killed", *arguments, method="meta_pb2")
+    writes.kill_before(4, lambda: metapbt.run(again, space))
+    metapbt.run(again, space)
+    same(records("killed"), records("whole"))
+
+
+@pytest.mark.parametrize(
+    ("asked", "found"),
+    [
+        ([], {0.1}),
+        (["meta.results_dir=shipped"], {0.3, 0.9}),
+        (["meta.results_dir=[results,shipped]"], {0.1, 0.3, 0.9}),
+        (["meta.results_dir=elsewhere"], set()),
+    ],
+)
+@pytest.mark.parametrize("who", ["meta_pb2", "transfer"])
+def test_ones_own_runs_come_first_and_what_is_asked_for_counts(box, space, asked, found, who):  # noqa: F811
+    metapbt.run(command("results", "context.optimum_shift=0.1", method="random"), space)
+    how = {"method": "pbt" if who == "transfer" else who}
+    start = ["start=transfer"] if who == "transfer" else []
+    run = metapbt.run(command("results", *start, *asked, "meta.sources=all", **how), space)
+    assert shifts(run) == found
+    assert ("ships" in log_of(run)) is False
+    if not found:
+        assert "no runs of quadratic on other contexts under elsewhere" in log_of(run)
+
+
+def test_it_is_not_among_ones_own_results(box, space, capsys):  # noqa: F811
+    shutil.copytree(box, "results/memory")
+    own = metapbt.run(command("results", "context.optimum_shift=0.1", method="random"), space)
+    assert [run.path for run in find_runs(Path("results"))] == [own.path]
+    assert len(find_runs(Path("results/memory"))) == len(find_runs(Path("results/memory/"))) == 2
+    assert len(find_runs(Path("results/memory/quadratic"))) == 2
+    run = metapbt.run(command("results", "meta.sources=all", method="meta_pb2"), space)
+    assert shifts(run) == {0.1}
+
+
+def test_runs_without_agents_are_whole_and_a_damaged_one_is_found(box, capsys):
+    assert main(["data", "check", str(box)]) == 0
+    assert "2 runs checked, 0 with problems" in capsys.readouterr().out
+    run = find_runs(box)[0]
+    data = bytearray((run.path / "records.parquet").read_bytes())
+    data[len(data) // 2] ^= 1
+    (run.path / "records.parquet").write_bytes(data)
+    assert main(["data", "check", str(box)]) == 1
+
+
+def test_an_agent_that_is_lost_from_a_run_that_keeps_them_is_missed(box):
+    run = find_runs(box)[0]
+    (run.path / "checkpoints").mkdir()
+    assert "checkpoints/generation_" in problem(run)
+
+
+def test_a_scheduler_of_ray_tune_is_handed_it_by_name(box):
+    known = {"env": "quadratic", "learner": "stand_in:StandInLearner", "context": {"optimum_shift": 0.5}}
+    memory = remembered("meta_pb2", "shipped", known)["memory"]
+    assert {context["optimum_shift"] for context in memory.contexts} == {0.3, 0.9}
