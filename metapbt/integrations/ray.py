@@ -100,7 +100,7 @@ class Scheduler(TrialScheduler):
             population_size: how many trials; None for as many as Ray Tune is asked for (``num_samples``).
             synch: whether all trials wait for each other; False decides for each as it reports.
             memory_of: for methods with memory: a folder of runs that they learn from, of the same ``env`` and
-                ``learner`` on other ``context``s; or give ``memory`` itself.
+                ``learner`` on other ``context``s, or ``shipped``; or give ``memory`` itself.
             selection: who copies whom, as of ``metapbt.Tuner``.
             settings: further arguments of ``metapbt.Tuner``: ``seed``, ``quantile``, ``constraint``, the method's own;
                 ``results_dir``, ``env``, ``context``, ``learner`` and ``name`` for a run directory.

@@ -1,4 +1,4 @@
-"""The memory that ships with metapbt: finished runs on related contexts of its own environments, in ``results/memory/``."""
+"""The memory that ships with metapbt: runs on related contexts of its own environments, in ``results/memory/``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The memory that ships, as a run meets it: where nothing else is found, where it is asked for, and beside one's own."""
+"""The memory that ships, as a run meets it: where nothing else is found, by name, and beside one's own runs."""
 
 import shutil
 from pathlib import Path

@@ -15,7 +15,7 @@ from metapbt.study.local import run_study
 from metapbt.study.multirun import read_sweep
 from metapbt.study.study import read_study
 
-# Does what a file called like its context says: fail, die, or hold until the file is gone.
+# Does what a file called like its context says: fail, die, hold until it is gone, or, deaf, heed no signal until then.
 ODD = """
 import os, signal, time
 from pathlib import Path
@@ -31,7 +31,9 @@ class Odd(QuadraticLearner):
             raise ValueError("bad luck")
         if said == "die":
             os.kill(os.getpid(), signal.SIGKILL)
-        while said == "hold" and order.exists():
+        if said == "deaf":
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        while said in ("hold", "deaf") and order.exists():
             time.sleep(0.01)
         return super().train(interval, start, teacher)
 """
@@ -55,7 +57,9 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def started(*arguments: str) -> subprocess.Popen[str]:
     asked = [sys.executable, "-m", "metapbt.cli", *arguments]
-    return subprocess.Popen(asked, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    # Tests in the background of a script have inherited that Ctrl-C is ignored.
+    heeding = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.default_int_handler)}
+    return subprocess.Popen(asked, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **heeding)  # type: ignore[call-overload,no-any-return]
 
 
 def trained() -> list[list[str]]:
@@ -142,6 +146,26 @@ def test_a_study_that_is_stopped_leaves_nobody_behind_and_goes_on() -> None:
 
     intervals = [tuple(line[:3]) for line in trained()]
     assert len(intervals) == len(set(intervals)) + 2  # the one that was under way, twice
+    assert records("results/mine") == records_of_an_undisturbed_study()
+
+
+def test_a_second_signal_ends_at_once_what_does_not_heed_the_first() -> None:
+    Path("shift_0.2").write_text("deaf")
+    process = started("study", "mine.yaml", "--jobs", "1")
+    until(lambda: any(shift == "0.2" for shift, *_ in trained()))
+    process.send_signal(signal.SIGINT)
+    assert process.stdout is not None
+    lines = iter(process.stdout.readline, "")
+    assert any("stopping: runs are being saved; once more ends them at once" in line for line in lines)
+    assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=300)
+    assert process.returncode == 128 + signal.SIGINT
+    assert "stopped with 1 of 5 runs done" in err.splitlines()[-1]
+    assert "Traceback" not in err
+    until(lambda: not any(alive(pid) for *_, pid in trained()))
+    Path("shift_0.2").unlink()
+    assert started("study", "mine.yaml", "--jobs", "1").wait(timeout=300) == 0
     assert records("results/mine") == records_of_an_undisturbed_study()
 
 

@@ -1,0 +1,54 @@
+"""The memory that ships, as it is in this checkout."""
+
+import re
+from collections import defaultdict
+from pathlib import Path
+
+from metapbt.cli import main
+from metapbt.envs import make_context
+from metapbt.memory.shipped import shipped_dir, shipped_version
+from metapbt.store.results import count_records, find_runs
+
+SHIPS = {".yaml", ".parquet", ""}  # config.yaml, records.parquet, journal and DONE
+MOST_BYTES = 10 * 2**20
+
+
+def test_all_of_it_is_whole_and_only_records(capsys):
+    assert main(["data", "check", str(shipped_dir())]) == 0
+    assert ", 0 with problems" in capsys.readouterr().out
+    assert shipped_version().isdigit()
+
+
+def test_it_holds_what_its_readme_says():
+    runs = defaultdict(list)
+    for run in find_runs(shipped_dir()):
+        runs[run.env].append(run)
+    said = re.findall(
+        r"^\| `(\w+)` \| (\d+) \| (.+?) \| (\d+) \| ([\d,]+) \|", (shipped_dir() / "README.md").read_text(), re.M
+    )
+    assert {env for env, *_ in said} == set(runs)
+    for env, contexts, features, count, records in said:
+        found = {run.context for run in runs[env]}
+        assert (len(found), len(runs[env])) == (int(contexts), int(count))
+        assert sum(map(count_records, runs[env])) == int(records.replace(",", ""))
+        assert {name for context in found for name in context.changed} == set(re.findall(r"`(\w+)`", features))
+
+
+def test_its_contexts_vary_two_features_at_once_and_are_none_that_studies_of_one_feature_train_on():
+    for env in {run.env for run in find_runs(shipped_dir())}:
+        found = {run.context for run in find_runs(shipped_dir()) if run.env == env}
+        usual = make_context(env, {})
+        assert len(found) >= 20
+        assert all(len(context.changed) == 2 for context in found)
+        assert all(context[name] != usual[name] for context in found for name in context.changed)
+
+
+def test_it_is_small():
+    shipped = [path for path in shipped_dir().rglob("*") if path.is_file() and "checkpoints" not in path.parts]
+    kept = [path for path in shipped if path.suffix in SHIPS and not path.name.startswith(".")]
+    assert sum(path.stat().st_size for path in kept) < MOST_BYTES
+
+
+def test_no_machine_is_named_in_it():
+    for path in Path(shipped_dir()).rglob("config.yaml"):
+        assert not re.search(r"(?<![\w.])/\w+", path.read_text()), path
