@@ -25,19 +25,23 @@ class ModelCache:
 
     Args:
         folder: made when the first model is put there.
+        also: another folder of models, from which they are only taken.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, also: Path | None = None) -> None:
         self.folder = folder
+        self._folders = [folder] if also is None else [folder, also]
 
     def get(self, key: str) -> dict[str, NDArray[Any]] | None:
         """The model's weights, or None."""
-        path = self.folder / f"{key}.npz"
-        try:
-            return read_arrays(path, _MOST_BYTES) if path.exists() else None
-        except (MetapbtError, OSError) as error:
-            LOGGER.warning("%s: memory is trained anew", error)
-            return None
+        for folder in self._folders:
+            path = folder / f"{key}.npz"
+            try:
+                if path.exists():
+                    return read_arrays(path, _MOST_BYTES)
+            except (MetapbtError, OSError) as error:
+                LOGGER.warning("%s: memory is trained anew", error)
+        return None
 
     def put(self, key: str, weights: dict[str, NDArray[Any]]) -> None:
         """Keep a model's weights; a place that cannot be written, such as another user's, costs only the reuse."""

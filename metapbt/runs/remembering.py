@@ -64,7 +64,7 @@ class Remembered:
         """Where models trained from memory are kept for other runs, if the method has any."""
         if not self._method.uses_cache:
             return None
-        return ModelCache(self._beside / FOLDER)
+        return ModelCache(self._beside / FOLDER, also=shipped_dir() / FOLDER)
 
     @property
     def _beside(self) -> Path:

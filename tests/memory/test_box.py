@@ -4,6 +4,9 @@ import re
 from collections import defaultdict
 from pathlib import Path
 
+import pytest
+
+import metapbt
 from metapbt.cli import main
 from metapbt.envs import make_context
 from metapbt.memory.shipped import shipped_dir, shipped_version
@@ -52,3 +55,14 @@ def test_it_is_small():
 def test_no_machine_is_named_in_it():
     for path in Path(shipped_dir()).rglob("config.yaml"):
         assert not re.search(r"(?<![\w.])/\w+", path.read_text()), path
+
+
+@pytest.mark.parametrize("env", sorted({run.env for run in find_runs(shipped_dir())}))
+def test_what_is_trained_from_it_is_in_it(env, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    small = ["budget.steps=1024", "budget.interval=1024", "evaluation.episodes=1", "evaluation.test_episodes=1"]
+    run = metapbt.run([f"env={env}", "method=meta_pb2", "executor=inline", "meta.sources=all", *small])
+    log = (run.path / "run.log").read_text()
+    assert "the one that ships" in log
+    assert "memory: training a" not in log
+    assert not (tmp_path / "results" / ".meta_models").exists()
