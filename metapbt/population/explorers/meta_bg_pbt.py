@@ -23,9 +23,10 @@ if TYPE_CHECKING:
 
 
 def _with_settings_of(remembering: type, alone: type) -> inspect.Signature:
-    """How to make an explorer that has the settings of two."""
+    """How to make an explorer that has the settings of two; where copies lie is what the latter says."""
     own, more = inspect.signature(remembering), inspect.signature(alone).parameters
-    return own.replace(parameters=[*own.parameters.values(), *(p for name, p in more.items() if name != "space")])
+    kept = [parameter for name, parameter in own.parameters.items() if name not in more]
+    return own.replace(parameters=[own.parameters["space"], *kept, *(p for name, p in more.items() if name != "space")])
 
 
 class MetaBGPBTExplorer(MetaPB2Explorer):

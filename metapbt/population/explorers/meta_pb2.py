@@ -16,7 +16,6 @@ from metapbt.memory.encoder import Samples
 from metapbt.memory.meta_surrogate import PUBLISHED_ROWS, MetaSurrogate, Own
 from metapbt.memory.tasks import MAX_ROWS, Tasks
 from metapbt.population.explorers.base import Pending, Suggestion, Surrogate
-from metapbt.population.explorers.mixed_space import MixedSpace
 from metapbt.population.explorers.pb2 import PB2Explorer, Situation
 from metapbt.space import Hyperparameters, Space
 
@@ -72,6 +71,8 @@ class MetaPB2Explorer(PB2Explorer):
         fine_tuning: int = 10,
         max_rows: int = MAX_ROWS,
         cache: Cache | None = None,
+        trust_region: bool = False,
+        length: float = 0.4,
         budget: Budget | None = None,
     ) -> None:
         """Take the memory.
@@ -93,12 +94,14 @@ class MetaPB2Explorer(PB2Explorer):
             fine_tuning: steps on the target's own rows before each exploit.
             max_rows: of the sources; more are thinned evenly.
             cache: keeps trained models for other runs; None keeps none.
+            trust_region: as of `PB2Explorer`.
+            length: as of `PB2Explorer`.
             budget: of each member; None where nobody knows: then the longest source's.
 
         Raises:
             MetapbtError: a setting is unknown or out of its range.
         """
-        super().__init__(space)
+        super().__init__(space, trust_region=trust_region, length=length)
         if kernel not in KERNELS:
             raise unknown_name("method.kernel", kernel, KERNELS)
         if not 0 <= first_generation <= 1:
@@ -251,13 +254,6 @@ class MetaPB2Explorer(PB2Explorer):
         """Whether memory has a part in this decision."""
         known = all(math.isfinite(parent.reached) for parent in parents)
         return bool(len(self.tasks) and self.steering and known and history.transitions())
-
-    def within(self, parent: Record, history: History) -> Bounds | None:
-        """Where in the unit cube a copy of ``parent`` may lie: anywhere, but on its network."""
-        if not self.space.architecture:
-            return None
-        mixed = MixedSpace(self.space)
-        return mixed.cube(mixed.region(parent.hyperparameters, (), None, np.ones(1), self.space.architecture))
 
     def beta_after(self, seen: int) -> float:
         """The variance's weight in the confidence bound after so many rows of the target."""

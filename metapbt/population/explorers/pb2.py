@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from metapbt.errors import unknown_name
+from metapbt.errors import MetapbtError, unknown_name
 from metapbt.history import History, Record, Transition
 from metapbt.memory.encoder import Encoder, Samples
 from metapbt.memory.scales import HistoryScale
@@ -20,6 +20,8 @@ from metapbt.space import Hyperparameters, Space
 if TYPE_CHECKING:
     from botorch.models import SingleTaskGP
     from torch import Tensor
+
+    from metapbt.memory.candidates import Bounds
 
 RETURNS = ("eval_return", "train_return")
 PLAIN_GP = "plain GP"  # of the run alone, over all hyperparameters alike
@@ -80,7 +82,9 @@ class PB2Explorer(Explorer):
     over the others given these.
     """
 
-    def __init__(self, space: Space, learn_from: str = "eval_return") -> None:
+    def __init__(
+        self, space: Space, learn_from: str = "eval_return", trust_region: bool = False, length: float = 0.4
+    ) -> None:
         """Check the settings.
 
         Args:
@@ -88,14 +92,20 @@ class PB2Explorer(Explorer):
             learn_from: the return whose change is learned: ``eval_return``, or ``train_return`` as in the published
                 code, which looks at evaluations for its log only. A mean over an interval and earlier ones lags: what
                 an agent learns in one interval shows mostly in the next.
+            trust_region: whether a copy's numbers lie in a cube around the parent's; as published, they lie anywhere.
+            length: of this cube's edge, in the unit cube.
 
         Raises:
-            MetapbtError: there is no such return.
+            MetapbtError: there is no such return, or ``length`` is out of its range.
         """
         super().__init__(space)
         if learn_from not in RETURNS:
             raise unknown_name("method.learn_from", learn_from, RETURNS)
+        if not 0 < length <= 2:
+            raise MetapbtError(f"method.length must be in (0, 2], got {length}")
         self.learn_from = learn_from
+        #: Around each parent; None for anywhere.
+        self.trusted = length if trust_region else None
         #: Positions, in unit vectors, of the hyperparameters that are columns of the GP.
         self.seen: tuple[int, ...] = tuple(range(len(space)))
 
@@ -132,7 +142,8 @@ class PB2Explorer(Explorer):
                 suggestions.append(self.unknown(parent, settled, rng))
                 continue
             asked = self._existing({**settled, **self.conditions(parent, settled)}, parent)
-            point = self._best(model, situation, parent.reached, asked, waiting[-MAX_PENDING:], rng)
+            bounds = self.within(parent, history)
+            point = self._best(model, situation, parent.reached, asked, waiting[-MAX_PENDING:], bounds, rng)
             found = self.space.from_unit(point, settled)
             waiting.append(Pending(parent.reached, found))
             suggestions.append(Suggestion(found, "surrogate"))
@@ -168,6 +179,17 @@ class PB2Explorer(Explorer):
             return moments(model, [[*given, *self.columns(configuration)] for configuration in configurations])
 
         return Surrogate(self.kind, forecast)
+
+    def within(self, parent: Record, history: History) -> Bounds | None:
+        """Where in the unit cube a copy of ``parent`` may lie: on its network, in the trust region if there is one."""
+        if self.trusted is None and not self.space.architecture:
+            return None
+        from metapbt.population.explorers.mixed_space import MixedSpace
+        from metapbt.surrogates.trust_region import TrustRegion
+
+        trusted = None if self.trusted is None else TrustRegion(self.trusted, 1.0)
+        mixed = MixedSpace(self.space)
+        return mixed.cube(mixed.region(parent.hyperparameters, (), trusted, np.ones(1), self.space.architecture))
 
     def unknown(self, parent: Record, settled: Hyperparameters, rng: np.random.Generator) -> Suggestion:
         """What a copy of ``parent`` gets where no model answers for ``settled``."""
@@ -221,6 +243,7 @@ class PB2Explorer(Explorer):
         return_before: float,
         settled: Hyperparameters,
         waiting: Sequence[Pending],
+        within: Bounds | None,
         rng: np.random.Generator,
     ) -> NDArray[np.float64]:
         """The point of the unit cube with the settled values that has the largest upper confidence bound."""
@@ -247,6 +270,9 @@ class PB2Explorer(Explorer):
         tried = torch.tensor(points, dtype=torch.float64).reshape(-1, len(row))
         fixed = {column: value for column, value in enumerate(row) if column not in free}
         bounds = torch.tensor([[0.0] * len(row), [1.0] * len(row)], dtype=torch.float64)
+        if within is not None:
+            places = list(free.values())
+            bounds[:, list(free)] = torch.as_tensor(np.stack([within.low[places], within.high[places]]))
         beta, seed = growing_beta(situation.seen), int(rng.integers(2**31))
         best = maximise_ucb(with_pending(model, tried), bounds, fixed, beta, seed)
         point[list(free.values())] = best[list(free)].numpy()
