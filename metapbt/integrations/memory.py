@@ -42,7 +42,7 @@ def remembered(method: str, memory_of: str | Path | None, settings: Mapping[str,
         raise MetapbtError(f"{who} learns from other runs: say memory_of=DIR, where they are, or memory")
     env, learner = settings.get("env", "own"), settings.get("learner", "own")
     target = Context(settings.get("context") or {})
-    runs = choose_sources(memory_dirs(place), env, learner, target, "spread", 4)
+    runs = choose_sources(memory_dirs(place), env, learner, target, "all", 1)
     if not runs:
         LOGGER.warning("memory: no runs of env=%s on other contexts under %s", env, place)
     return {"memory": Memory(target, read_sources(runs))}

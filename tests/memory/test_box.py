@@ -61,7 +61,7 @@ def test_no_machine_is_named_in_it():
 def test_what_is_trained_from_it_is_in_it(env, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     small = ["budget.steps=1024", "budget.interval=1024", "evaluation.episodes=1", "evaluation.test_episodes=1"]
-    run = metapbt.run([f"env={env}", "method=meta_pb2", "executor=inline", "meta.sources=all", *small])
+    run = metapbt.run([f"env={env}", "method=meta_pb2", "executor=inline", *small])
     log = (run.path / "run.log").read_text()
     assert "the one that ships" in log
     assert "memory: training a" not in log

@@ -52,7 +52,7 @@ def files(folder):
 
 def test_a_run_that_finds_no_others_learns_from_what_ships_and_says_so(box, space):  # noqa: F811
     before = files(box)
-    run = metapbt.run(command("results", "meta.sources=all", method="meta_pb2"), space)
+    run = metapbt.run(command("results", method="meta_pb2"), space)
     assert shifts(run) == {0.3, 0.9}
     assert "no runs of quadratic on other contexts under results, so it is the one that ships" in log_of(run)
     assert "(meta.results_dir=shipped), version 7" in log_of(run)
@@ -85,7 +85,7 @@ def test_ones_own_runs_come_first_and_what_is_asked_for_counts(box, space, asked
     metapbt.run(command("results", "context.optimum_shift=0.1", method="random"), space)
     how = {"method": "pbt" if who == "transfer" else who}
     start = ["start=transfer"] if who == "transfer" else []
-    run = metapbt.run(command("results", *start, *asked, "meta.sources=all", **how), space)
+    run = metapbt.run(command("results", *start, *asked, **how), space)
     assert shifts(run) == found
     assert ("ships" in log_of(run)) is False
     if not found:
@@ -98,7 +98,7 @@ def test_it_is_not_among_ones_own_results(box, space, capsys):  # noqa: F811
     assert [run.path for run in find_runs(Path("results"))] == [own.path]
     assert len(find_runs(Path("results/memory"))) == len(find_runs(Path("results/memory/"))) == 2
     assert len(find_runs(Path("results/memory/quadratic"))) == 2
-    run = metapbt.run(command("results", "meta.sources=all", method="meta_pb2"), space)
+    run = metapbt.run(command("results", method="meta_pb2"), space)
     assert shifts(run) == {0.1}
 
 
