@@ -57,9 +57,7 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def started(*arguments: str) -> subprocess.Popen[str]:
     asked = [sys.executable, "-m", "metapbt.cli", *arguments]
-    # Tests in the background of a script have inherited that Ctrl-C is ignored.
-    heeding = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.default_int_handler)}
-    return subprocess.Popen(asked, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **heeding)  # type: ignore[call-overload,no-any-return]
+    return subprocess.Popen(asked, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 def trained() -> list[list[str]]:
@@ -153,14 +151,14 @@ def test_a_second_signal_ends_at_once_what_does_not_heed_the_first() -> None:
     Path("shift_0.2").write_text("deaf")
     process = started("study", "mine.yaml", "--jobs", "1")
     until(lambda: any(shift == "0.2" for shift, *_ in trained()))
-    process.send_signal(signal.SIGINT)
+    process.send_signal(signal.SIGTERM)
     assert process.stdout is not None
     lines = iter(process.stdout.readline, "")
     assert any("stopping: runs are being saved; once more ends them at once" in line for line in lines)
     assert process.poll() is None
-    process.send_signal(signal.SIGINT)
+    process.send_signal(signal.SIGTERM)
     _, err = process.communicate(timeout=300)
-    assert process.returncode == 128 + signal.SIGINT
+    assert process.returncode == 128 + signal.SIGTERM
     assert "stopped with 1 of 5 runs done" in err.splitlines()[-1]
     assert "Traceback" not in err
     until(lambda: not any(alive(pid) for *_, pid in trained()))
