@@ -56,3 +56,13 @@ def test_the_command_runs_reports_and_writes_scripts(installed, tmp_path):
         done = run(metapbt, *arguments, cwd=tmp_path)
         assert done.returncode == 0, (arguments, done.stderr)
     assert (tmp_path / "r/report/index.html").is_file()
+
+
+def test_the_memory_that_ships_is_in_it(installed, tmp_path):
+    metapbt = Path(installed).with_name("metapbt")
+    small = ["budget.steps=1024", "budget.interval=1024", "evaluation.episodes=1", "evaluation.test_episodes=1"]
+    done = run(metapbt, "run", "env=cart_pole", "method=meta_pb2", "executor=inline", *small, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    log = next(tmp_path.rglob("run.log")).read_text()
+    assert "it is the one that ships with metapbt" in log
+    assert "memory: training a" not in log  # nor need it be trained
