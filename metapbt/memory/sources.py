@@ -22,6 +22,8 @@ from metapbt.plain import whole_number
 from metapbt.space import Space
 from metapbt.store.results import RunInfo, count_records, find_runs
 
+MOST_NAMED = 8  # contexts in one line of the log
+
 
 def choose_sources(
     results_dir: Path | Sequence[Path],
@@ -111,9 +113,20 @@ def ancestry_of(runs: Sequence[RunInfo]) -> frozenset[Context]:
 
 
 def describe_contexts(runs: Sequence[RunInfo]) -> str:
-    """The contexts of runs in one line, each with its number of runs."""
-    counts = Counter(run.context.label for run in runs)
-    return ", ".join(f"{label} ({counted(count, 'run')})" for label, count in counts.items())
+    """The contexts of runs in one line: a few by name, each with its number of runs, of many what they range over."""
+    counts = Counter(run.context for run in runs)
+    if len(counts) <= MOST_NAMED:
+        return ", ".join(f"{context.label} ({counted(count, 'run')})" for context, count in counts.items())
+    ranges = []
+    for name in dict.fromkeys(name for context in counts for name in context.changed):
+        values = {context[name] for context in counts if name in context}
+        numbers = [value for value in values if not isinstance(value, str)]
+        ranges.append(
+            f"{name} from {min(numbers):g} to {max(numbers):g}"
+            if len(numbers) == len(values)
+            else f"{counted(len(values), 'value')} of {name}"
+        )
+    return f"{counted(len(counts), 'context')} ({counted(len(runs), 'run')}), {', '.join(ranges)}"
 
 
 def standardised(contexts: Sequence[Description]) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:

@@ -6,10 +6,10 @@ import yaml
 
 from metapbt.envs import make_context
 from metapbt.errors import MetapbtError
-from metapbt.history import History, Record
+from metapbt.history import Context, History, Record
 from metapbt.memory.reading import read_sources
 from metapbt.memory.source_runs import Memory
-from metapbt.memory.sources import ancestry_of, choose_sources
+from metapbt.memory.sources import MOST_NAMED, ancestry_of, choose_sources, describe_contexts
 from metapbt.space import Space
 from metapbt.store import find_runs, run_directory
 from metapbt.store.memory_table import ANCESTRY, read_memory, write_memory
@@ -111,6 +111,27 @@ def test_a_run_never_learns_from_itself(results):
 def test_nothing_found_is_an_empty_list(tmp_path):
     assert lengths(tmp_path) == []
     assert lengths(tmp_path / "nowhere") == []
+
+
+def test_a_few_contexts_are_named_and_of_many_the_ranges(results):
+    add_run(results, pole_length=0.1, seed=1)
+    found = describe_contexts(find_runs(results))
+    assert found.startswith("pole_length=0.1 (2 runs), pole_length=0.2 (1 run), ")
+    for extra in range(MOST_NAMED):
+        add_run(results, pole_length=1.5 + 0.25 * extra, gravity=10.5)
+    count = 7 + MOST_NAMED
+    assert describe_contexts(find_runs(results)) == (
+        f"{count} contexts ({count + 1} runs), pole_length from 0.1 to 3.25, gravity from 9.8 to 10.5"
+    )
+
+
+def test_a_category_is_counted():
+    class Run:
+        def __init__(self, game):
+            self.context = Context({"game": game}, ["game"])
+
+    games = ["bossfight", "caveflyer", "chaser", "climber", "coinrun", "dodgeball", "fruitbot", "heist", "jumper"]
+    assert describe_contexts([Run(game) for game in games]) == "9 contexts (9 runs), 9 values of game"
 
 
 def test_mistakes_are_named(results):
