@@ -142,7 +142,7 @@ class PB2Explorer(Explorer):
                 suggestions.append(self.unknown(parent, settled, rng))
                 continue
             asked = self._existing({**settled, **self.conditions(parent, settled)}, parent)
-            bounds = self.within(parent, history)
+            bounds = None if self.trusted is None else self.within(parent, history)  # its network is settled
             point = self._best(model, situation, parent.reached, asked, waiting[-MAX_PENDING:], bounds, rng)
             found = self.space.from_unit(point, settled)
             waiting.append(Pending(parent.reached, found))
