@@ -2,6 +2,7 @@
 
     python benchmarks/procgen.py                                # all three, about ten minutes
     python benchmarks/procgen.py speed --networks nature_small --augmentations crop color-jitter --repeats 5
+    python benchmarks/procgen.py speed --device cuda            # rollouts of 64 x 256 steps, as published
     python benchmarks/procgen.py frames
     python benchmarks/procgen.py memory
 
@@ -10,7 +11,7 @@ environment's included. The peer is the published learner's formula (Raileanu et
 in PyTorch: a rollout of floats, log-probabilities and values of a minibatch, a third pass of the network for the action
 that the augmented policy is to take, one pass of each for the whole minibatch, PyTorch's plain Adam, and the
 augmentations picture by picture. Network, memory layout, initial weights, threads, environments, rollout and minibatch
-are the same.
+are the same. On a GPU the wall-clock time counts, and the peer's rollout lies there, as published.
 
 **frames**: random actions in ``make_batch("procgen", ...)`` beside a bare loop over EnvPool, in which the reset of an
 episode takes the place of a step and is not counted.
@@ -34,6 +35,7 @@ from rich.table import Table
 from torch.nn import functional
 
 from metapbt.envs.batches import make_batch
+from metapbt.learners.devices import torch_device
 from metapbt.learners.drac.actions import Discrete
 from metapbt.learners.drac.augmentations import AUGMENTATIONS
 from metapbt.learners.drac.learned import adam
@@ -52,6 +54,8 @@ EPSILON = 1e-5
 #: Steps of each environment in a rollout, and epochs: as published but for IMPALA's rollout, a sixteenth of whose
 #: takes minutes already.
 SIZES = {"impala": (16, 3), "nature": (128, 1), "nature_small": (128, 1)}
+#: On a GPU, as published.
+STEPS_ON_GPU = 256
 
 
 class Ours:
@@ -59,6 +63,7 @@ class Ours:
 
     def __init__(self, network: ActorCritic, n_steps: int, n_epochs: int, aug_type: str) -> None:
         self.network, self.actions = network, Discrete(15)
+        self.device = next(network.parameters()).device
         self.optimiser = adam(network, LEARNING_RATE, None)
         rewards = RewardNormaliser(RunningMoments(()), np.zeros(N_ENVS), REWARD_GAMMA)
         envs, seeds = make_batch("procgen", GAME, N_ENVS), partial(episode_seed, 0)
@@ -78,8 +83,8 @@ class Ours:
 
     def train(self) -> None:
         rollout = self.runner.collect(Seer(self.network, self.actions))
-        samples = samples_of(rollout, GAMMA, GAE_LAMBDA, True, torch.device("cpu"))
-        observations = torch.from_numpy(rollout.observations).flatten(0, 1)
+        samples = samples_of(rollout, GAMMA, GAE_LAMBDA, True, self.device)
+        observations = torch.from_numpy(rollout.observations).flatten(0, 1).to(self.device)
         update(self.network, self.optimiser, observations, samples, self.settings, self.draws)
 
 
@@ -88,6 +93,7 @@ class Published:
 
     def __init__(self, network: ActorCritic, n_steps: int, n_epochs: int, aug_type: str) -> None:
         self.network, self.n_steps, self.n_epochs = network, n_steps, n_epochs
+        self.device = next(network.parameters()).device
         self.optimiser = torch.optim.Adam(network.parameters(), lr=LEARNING_RATE, eps=EPSILON)
         self.envs = make_batch("procgen", GAME, N_ENVS)
         self.observations = self.seen(self.envs.reset(partial(episode_seed, 0)))
@@ -95,7 +101,7 @@ class Published:
         self.augment = PLAIN[aug_type]
 
     def seen(self, frames: Any) -> torch.Tensor:
-        pictures = torch.from_numpy(frames).permute(0, 3, 1, 2).float() / 255
+        pictures = torch.from_numpy(frames).to(self.device).permute(0, 3, 1, 2).float() / 255
         return pictures.contiguous(memory_format=torch.channels_last)
 
     def act(self, observations: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -105,22 +111,22 @@ class Published:
         return values, actions, distribution.log_prob(actions)
 
     def train(self) -> None:
-        shape = (self.n_steps, N_ENVS)
-        frames = torch.zeros(*shape, 64, 64, 3).permute(0, 1, 4, 2, 3)
-        actions = torch.zeros(shape, dtype=torch.int64)
-        log_probs, values, rewards, masks = (torch.zeros(shape) for _ in range(4))
+        shape, device = (self.n_steps, N_ENVS), self.device
+        frames = torch.zeros(*shape, 64, 64, 3, device=device).permute(0, 1, 4, 2, 3)
+        actions = torch.zeros(shape, dtype=torch.int64, device=device)
+        log_probs, values, rewards, masks = (torch.zeros(shape, device=device) for _ in range(4))
         for t in range(self.n_steps):
             frames[t] = self.observations
             with torch.no_grad():
                 values[t], actions[t], log_probs[t] = self.act(frames[t])
-            step = self.envs.step(actions[t].numpy())
+            step = self.envs.step(actions[t].cpu().numpy())
             done = step.terminated | step.truncated
             rewards[t] = torch.from_numpy(np.asarray(self.rewards.see(step.rewards, done)))
             masks[t] = torch.from_numpy(1.0 - done)
             self.observations = self.seen(step.observations)
         with torch.no_grad():
             next_values = self.network(self.observations)[1]
-        returns, advantage = torch.zeros(shape), torch.zeros(N_ENVS)
+        returns, advantage = torch.zeros(shape, device=device), torch.zeros(N_ENVS, device=device)
         for t in reversed(range(self.n_steps)):
             error = rewards[t] + GAMMA * next_values * masks[t] - values[t]
             advantage = error + GAMMA * GAE_LAMBDA * masks[t] * advantage
@@ -131,7 +137,7 @@ class Published:
         flat = [each.flatten(0, 1) for each in (frames, actions, log_probs, values, returns, advantages)]
         size = len(flat[0]) // MINIBATCHES
         for _ in range(self.n_epochs):
-            for rows in torch.randperm(len(flat[0])).split(size):
+            for rows in torch.randperm(len(flat[0]), device=device).split(size):
                 self.learn(*(each[rows] for each in flat))
 
     def learn(
@@ -176,7 +182,7 @@ def plain_crop(images: torch.Tensor) -> torch.Tensor:
 def plain_random_convolution(images: torch.Tensor) -> torch.Tensor:
     changed = []
     for image in images:
-        kernel = torch.nn.init.xavier_normal_(torch.empty(3, 3, 3, 3))
+        kernel = torch.nn.init.xavier_normal_(torch.empty(3, 3, 3, 3, device=images.device))
         changed.append(functional.conv2d(image[None], kernel, padding=1))
     return torch.cat(changed)
 
@@ -194,7 +200,7 @@ def plain_color_jitter(images: torch.Tensor) -> torch.Tensor:
         return torch.clamp((pictures - means) * factor(0.6, 1.4) + means, 0, 1)
 
     def factor(low: float, high: float) -> torch.Tensor:
-        return torch.empty(len(images), 1, 1, 1).uniform_(low, high)
+        return torch.empty(len(images), 1, 1, 1, device=images.device).uniform_(low, high)
 
     def hsv(pictures: torch.Tensor) -> torch.Tensor:
         red, green, blue = (pictures[:, i : i + 1] for i in range(3))
@@ -210,7 +216,7 @@ def plain_color_jitter(images: torch.Tensor) -> torch.Tensor:
         hue = (hue / 6 + factor(-0.5, 0.5) * 255 / 360) % 1
         saturation = torch.clamp(chroma / (value + 1e-8) * factor(0.6, 1.4), 0, 1)
         value = torch.clamp(value * factor(0.6, 1.4), 0, 1)
-        k = (torch.tensor([5.0, 3.0, 1.0]).view(1, 3, 1, 1) + hue * 6) % 6
+        k = (torch.tensor([5.0, 3.0, 1.0], device=images.device).view(1, 3, 1, 1) + hue * 6) % 6
         wave = torch.clamp(torch.min(k, 4 - k), 0, 1)
         return torch.clamp(value - value * saturation * wave, 0, 1)
 
@@ -227,15 +233,26 @@ PLAIN: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
 
 
 def speed(arguments: argparse.Namespace, console: Console) -> None:
+    device = torch_device(arguments.device)
+    on_gpu = device.type == "cuda"
+    clock = time.perf_counter if on_gpu else time.process_time
     table = Table(
-        "network", "epochs", "minibatch", "aug_type", "drac", "published formula", "ratio", title="steps/CPU-s"
+        "network",
+        "epochs",
+        "minibatch",
+        "aug_type",
+        "drac",
+        "published formula",
+        "ratio",
+        title="steps/s, " + torch.cuda.get_device_name(device) if on_gpu else "steps/CPU-s",
     )
     for name in arguments.networks:
         n_steps, n_epochs = SIZES[name]
+        n_steps = STEPS_ON_GPU if on_gpu else n_steps
         for aug_type in arguments.augmentations:
             learners = [
                 kind(
-                    Architecture(name, (3, 64, 64), Discrete(15)).build(np.random.default_rng(0)),
+                    Architecture(name, (3, 64, 64), Discrete(15)).build(np.random.default_rng(0)).to(device),
                     n_steps,
                     n_epochs,
                     aug_type,
@@ -245,9 +262,11 @@ def speed(arguments: argparse.Namespace, console: Console) -> None:
             seconds: list[list[float]] = [[], []]
             for repeat in range(arguments.repeats + 1):  # the first one warms up
                 for of_one, learner in zip(seconds, learners, strict=True):
-                    began = time.process_time()
+                    began = clock()
                     learner.train()
-                    of_one += [time.process_time() - began] if repeat else []
+                    if on_gpu:
+                        torch.cuda.synchronize(device)
+                    of_one += [clock() - began] if repeat else []
             steps = N_ENVS * n_steps
             ours, published = (steps / float(np.median(of_one)) for of_one in seconds)
             ratio = f"{ours / published:.2f}"
@@ -315,6 +334,7 @@ def main() -> None:
     )
     parser.add_argument("--networks", nargs="+", choices=list(SIZES), default=["nature_small", "impala"])
     parser.add_argument("--augmentations", nargs="+", choices=list(PLAIN), default=["crop", "color-jitter"])
+    parser.add_argument("--device", default="cpu", help="of both learners' networks, for speed (cpu)")
     parser.add_argument("--games", nargs="+", default=["bigfish", "starpilot", "coinrun"])
     parser.add_argument("--repeats", type=int, default=3, help="of which the median counts (3)")
     arguments = parser.parse_args()
