@@ -248,7 +248,8 @@ def speed(arguments: argparse.Namespace, console: Console) -> None:
     )
     for name in arguments.networks:
         n_steps, n_epochs = SIZES[name]
-        n_steps = STEPS_ON_GPU if on_gpu else n_steps
+        if on_gpu:
+            n_steps = STEPS_ON_GPU
         for aug_type in arguments.augmentations:
             learners = [
                 kind(

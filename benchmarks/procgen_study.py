@@ -64,9 +64,7 @@ def main() -> None:
     prefix = "agents" if arguments.agents else "runs"
     runs = to_frame(played)
     runs.to_csv(results / f"{prefix}.csv", index=False)
-    curves = curves_of(played)
-    curves.to_csv(results / f"{prefix}_curves.csv", index=False)
-    draw(curves, results / f"{prefix}_curves.png")
+    curves_of(played).to_csv(results / f"{prefix}_curves.csv", index=False)
     (results / f"{prefix}_settings.json").write_text(json.dumps(vars(arguments), indent=1) + "\n", encoding="utf-8")
     console = Console(width=200)
     if arguments.agents:
@@ -111,23 +109,6 @@ def curves_of(played: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
             for at in run["returns"]
         ]
     )
-
-
-def draw(curves: pd.DataFrame, file: Path) -> None:
-    """Both returns after each generation: means over games and seeds, with bands from the lowest to the highest."""
-    import seaborn as sns
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(9, 3.4), layout="constrained")
-    axes = figure.subplots(1, 2, sharey=True)
-    in_millions = curves.assign(spent_steps=curves["spent_steps"] / 1e6)
-    shown_levels = {"train_return": "training levels", "eval_return": "held-out levels"}
-    for ax, (name, title) in zip(axes, shown_levels.items(), strict=True):
-        by = {"hue": "variant", "style": "variant"}
-        sns.lineplot(in_millions, x="spent_steps", y=name, **by, ax=ax, errorbar=("pi", 100), err_kws={"alpha": 0.08})
-        ax.set(title=title, xlabel="million steps of all members", ylabel="return of the best in training")
-        ax.legend(title=None, frameon=False, loc="lower right")
-    figure.savefig(file, dpi=110)
 
 
 def bootstrapped(strata: Sequence[Array], statistic: Callable[[Sequence[Array]], float]) -> Estimate:

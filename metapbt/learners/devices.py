@@ -12,7 +12,8 @@ from metapbt.errors import MetapbtError
 def torch_device(name: Any) -> torch.device:
     """The device that ``learner.device`` names, set up so that a GPU's convolutions are the same bits each time.
 
-    That costs 1%: unless told otherwise, cuDNN adds up gradients in whatever order its threads come to them.
+    That costs 1 to 3% of an update: unless told otherwise, cuDNN adds up gradients in whatever order its threads come
+    to them.
 
     Args:
         name: ``cpu``, ``cuda``, ``cuda:1``, ...; or ``auto``, a GPU where there is one.

@@ -10,6 +10,7 @@ import torch
 from drac_learners import LENGTH, SQUARES, learner, same
 from learner_intervals import train
 
+from metapbt.learners.devices import torch_device
 from metapbt.learners.drac.actions import Discrete
 from metapbt.learners.drac.augmentations import AUGMENTATIONS
 from metapbt.learners.drac.learned import adam
@@ -41,11 +42,10 @@ def test_an_interval_on_the_gpu_is_repeated_bit_by_bit_and_goes_on_from_its_stat
 @pytest.mark.parametrize("network", PICTURE_NETWORKS)
 def test_large_minibatches_are_the_same_bits_every_time(network: str) -> None:
     """As in a run of Procgen's, where cuDNN would choose convolutions that add up in any order."""
-    learner(SQUARES, device="cuda")._device  # noqa: B018  (sets the GPU up)
-    samples = 2048
+    gpu, samples = torch_device("cuda"), 2048
 
     def trained() -> list[torch.Tensor]:
-        gpu, rng = torch.device("cuda"), np.random.default_rng(0)
+        rng = np.random.default_rng(0)
         one = Architecture(network, (3, 64, 64), Discrete(15)).build(rng).to(gpu)
         pictures = torch.from_numpy(rng.integers(0, 256, (samples, 64, 64, 3), dtype=np.uint8)).to(gpu)
         numbers = (torch.from_numpy(rng.normal(size=samples).astype(np.float32)).to(gpu) for _ in range(4))
