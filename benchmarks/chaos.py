@@ -219,7 +219,7 @@ def started(kind: Kind, results: Path, log: Path) -> int:
         return in_a_process(lambda: metapbt.run(arguments), log)
     # Ray does not work in a process that was forked from one that uses it.
     with log.open("a") as file:
-        return subprocess.Popen([sys.executable, "-m", "metapbt.cli", "run", *arguments], stdout=file, stderr=file).pid
+        return subprocess.Popen([sys.executable, "-m", "metapbt", "run", *arguments], stdout=file, stderr=file).pid
 
 
 def _successful(status: int) -> None:

@@ -99,9 +99,7 @@ def make_run(results: Path, number: int) -> None:
 def cpu_seconds(*arguments: str) -> tuple[float, str]:
     """The processor time of a command, and what it said."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    done = subprocess.run(
-        [sys.executable, "-m", "metapbt.cli", *arguments], capture_output=True, text=True, check=False
-    )
+    done = subprocess.run([sys.executable, "-m", "metapbt", *arguments], capture_output=True, text=True, check=False)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     spent = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     return spent, f"status {done.returncode}, {len(done.stdout.splitlines()):,} lines"

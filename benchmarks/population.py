@@ -143,7 +143,7 @@ def measured(env: str, steps: int, workers: int, sleeping: bool) -> Measured:
         path = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
         began = time.monotonic()
         process = subprocess.Popen(
-            [sys.executable, "-W", "ignore", "-m", "metapbt.cli", "run", *overrides],
+            [sys.executable, "-W", "ignore", "-m", "metapbt", "run", *overrides],
             env={**os.environ, _TRACE: str(trace), "PYTHONPATH": path},
             stderr=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,

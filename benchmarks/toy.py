@@ -20,7 +20,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-OURS = ["-m", "metapbt.cli", "run", "env=quadratic", "method=pbt", "method.resample_probability=0.5"]
+OURS = ["-m", "metapbt", "run", "env=quadratic", "method=pbt", "method.resample_probability=0.5"]
 
 RAYS = """
 import json, os, tempfile

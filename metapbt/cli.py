@@ -246,12 +246,8 @@ def _speak() -> None:
 
 
 def entry() -> NoReturn:
-    """The console script."""
+    """The console script, and ``python -m metapbt``."""
     _speak()
     # As with `python -m`, code beside one's configuration is found; last, so that it hides nothing that is installed.
     sys.path.append(os.getcwd())  # noqa: PTH109 - sys.path holds strings
     sys.exit(main())
-
-
-if __name__ == "__main__":
-    entry()

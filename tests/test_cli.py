@@ -64,7 +64,7 @@ def test_who_reads_no_further_is_no_error(command):
     # As with `metapbt run --help | head`: the pipe is closed before, or while, it is written to.
     reader, writer = os.pipe()
     os.close(reader)
-    asked = [sys.executable, "-m", "metapbt.cli", *command.split()]
+    asked = [sys.executable, "-m", "metapbt", *command.split()]
     done = subprocess.run(asked, stdout=writer, stderr=subprocess.PIPE, text=True, check=False)
     os.close(writer)
     assert done.returncode in (0, 1)

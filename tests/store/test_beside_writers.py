@@ -151,7 +151,7 @@ def test_real_runs_are_watched_from_their_first_moment_to_their_last(
     asked = ["env=quadratic", "method=pbt", "executor=inline", "budget.steps=120", "budget.interval=2"]
     runs = [
         subprocess.Popen(
-            [sys.executable, "-m", "metapbt.cli", "run", *asked, f"seed={seed}"],
+            [sys.executable, "-m", "metapbt", "run", *asked, f"seed={seed}"],
             cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )
         for seed in range(2)

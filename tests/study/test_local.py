@@ -56,7 +56,7 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def started(*arguments: str) -> subprocess.Popen[str]:
-    asked = [sys.executable, "-m", "metapbt.cli", *arguments]
+    asked = [sys.executable, "-m", "metapbt", *arguments]
     return subprocess.Popen(asked, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 

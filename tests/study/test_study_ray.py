@@ -45,7 +45,7 @@ targets: {after: sources, context.optimum_shift: 0.4}
 
 
 def study(*arguments):
-    asked = [sys.executable, "-m", "metapbt.cli", "study", "mine.yaml", *arguments]
+    asked = [sys.executable, "-m", "metapbt", "study", "mine.yaml", *arguments]
     return subprocess.run(asked, capture_output=True, text=True, timeout=300, check=False)
 
 
