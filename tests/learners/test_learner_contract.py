@@ -2,6 +2,7 @@
 
 import io
 import math
+import tempfile
 
 import numpy as np
 import pytest
@@ -130,3 +131,16 @@ def test_states_are_plain_arrays(learner_and_hyperparameters):
     training = train(learner, None, hyperparameters, 100, seed=1, evaluation_seed=2)
     assert all(isinstance(value, np.ndarray) and value.dtype != object for value in training.state.values())
     assert math.isfinite(training.eval_return)
+
+
+def test_an_interval_leaves_nothing_in_the_systems_temporary_directory(
+    learner_and_hyperparameters, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    learner, hyperparameters = learner_and_hyperparameters
+    before, after = [], []
+    for seen in (before, after):  # at first PyTorch makes a cache there, one for all
+        training = train(learner, None, hyperparameters, 100, seed=1)
+        learner.evaluate(training.state, hyperparameters, 2, 1)
+        seen += sorted(tmp_path.iterdir())
+    assert after == before

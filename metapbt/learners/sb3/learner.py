@@ -16,6 +16,7 @@ from stable_baselines3 import DQN
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.evaluation import evaluate_policy
+from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
@@ -154,6 +155,7 @@ class SB3Learner:
             # About a last minibatch that is smaller than the others: a population tunes the batch size as well.
             warnings.filterwarnings("ignore", message="You have specified a mini-batch size")
             model: Any = self.algorithm(self.policy_name, envs, seed=seed, device=self._device, **arguments)
+        model.set_logger(Logger(None, []))  # else every training leaves a directory in the system's temporary one
         # Else a schedule would run its whole course in every interval.
         model._update_current_progress_remaining = partial(_see_progress, model, self.budget.steps)
         return model
