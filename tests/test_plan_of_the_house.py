@@ -11,7 +11,7 @@ PACKAGE = Path(metapbt.__file__).parent
 #: From the ground up; files of the package itself, but for the command, are the ground.
 FLOORS = (
     "history", "store", "envs", "surrogates", "memory", "population", "learners", "execution", "callbacks", "runs",
-    "study", "report", "integrations", "cli",
+    "study", "report", "integrations", "cli", "__main__",
 )  # fmt: skip
 #: The front door leads everywhere, but nothing of it is loaded before it is asked for.
 DOORS = {"metapbt"}
@@ -80,7 +80,7 @@ def test_files_are_short():
 
 def test_every_folder_stands_in_the_picture():
     text = (PACKAGE.parent / "docs" / "architecture.md").read_text()
-    for folder in FLOORS[:-1]:
+    for folder in (room for room in FLOORS if (PACKAGE / room).is_dir()):
         assert f"`{folder}/`" in text
         names = {file.stem for file in (PACKAGE / folder).glob("*.py")} - {"__init__"}
         if folder not in ("envs", "surrogates"):  # one file an environment; kernels
