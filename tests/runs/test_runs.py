@@ -290,7 +290,14 @@ def test_contexts_whose_features_say_nothing_are_told_apart_by_what_a_random_pol
     robot = ["env=robot", "learner.name=stand_in:StandInLearner", *QUICK, "executor=inline", "space=for_tests"]
     for number in (1, 2, 3, 4, 5):
         metapbt.run([*robot, "method=random", "results_dir=sources", f"context.robot={number}"], space)
-    asked = [*robot, "method=meta_pb2", "meta.results_dir=sources", "meta.num_contexts=2", "context.robot=6"]
+    asked = [
+        *robot,
+        "method=pbt",
+        "start=transfer",
+        "meta.results_dir=sources",
+        "meta.num_contexts=2",
+        "context.robot=6",
+    ]
     chosen = {}
     for describe_by in ("features", "experience"):
         options = [f"results_dir={describe_by}", f"meta.describe_by={describe_by}", "meta.sources=closest"]
@@ -386,11 +393,11 @@ def test_given_configurations_and_a_constraint_come_from_the_configuration(space
     ],
 )
 def test_a_run_stops_before_its_budget_is_used_up(space, stop, reason):
-    run = metapbt.run(command("results", stop, "budget.steps=1000"), space)
+    run = metapbt.run(command("results", stop, "budget.steps=1000", method="pbt"), space)
     assert run.history.generations < 100
     assert reason in (run.path / "run.log").read_text()
     assert (run.path / "DONE").exists()
-    assert metapbt.run(command("results", stop, "budget.steps=1000"), space).history == run.history
+    assert metapbt.run(command("results", stop, "budget.steps=1000", method="pbt"), space).history == run.history
     with pytest.raises(MetapbtError, match=r"stop.plateau must be an integer >= 1, got 0"):
         metapbt.run(command("other", "stop.plateau=0"), space)
 
