@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
+from hashlib import sha256
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,7 +18,7 @@ from metapbt.space import Space
 from metapbt.surrogates.thinning import evenly
 
 if TYPE_CHECKING:
-    from metapbt.memory.model import MetaModel
+    from metapbt.memory.model import MetaModel, Weights
     from metapbt.memory.source_runs import Memory
     from metapbt.memory.training import Cache
 
@@ -71,14 +72,27 @@ def held_out_quality(
     Args:
         memory: at least two source contexts, else there is nothing to learn from.
         space: rows with hyperparameters of another space are left out.
-        cache: keeps what was trained for the next who asks; None keeps none.
-        told: is told how many models have been trained or judged, and of how many.
+        cache: keeps what was trained, and what came out, for the next who asks; None keeps none.
+        told: is told how many models have been trained or judged, and of how many; not where all of it was kept.
     """
-    from metapbt.memory.training import MOST_CONTEXTS, learned
+    from metapbt.memory.training import VERSION
 
     tasks = Tasks.of(memory, space)
     if len(tasks.contexts) < 2:
         return []
+    if cache is None:
+        return _judged_in_turn(tasks, None, told)
+    key = sha256(f"{VERSION} quality {tasks.digest()}".encode()).hexdigest()[:32]
+    found = _unpacked(cache.get(key), tasks.contexts)
+    if found is None:
+        found = _judged_in_turn(tasks, cache, told)
+        cache.put(key, _packed(found, tasks.contexts))
+    return found
+
+
+def _judged_in_turn(tasks: Tasks, cache: Cache | None, told: Callable[[int, int], None]) -> list[Quality]:
+    from metapbt.memory.training import MOST_CONTEXTS, learned
+
     held_out = min(len(tasks.contexts), MOST_CONTEXTS)
     each, numbers = held_out + 1, itertools.count(1)
     plain, deep = (
@@ -104,6 +118,34 @@ def held_out_quality(
             )
         )
     return found
+
+
+def _packed(found: Sequence[Quality], contexts: Sequence[Context]) -> Weights:
+    """As arrays that a cache keeps; contexts by their place among all."""
+    return {
+        "contexts": np.array([contexts.index(quality.context) for quality in found], int),
+        "rows": np.array([quality.rows for quality in found], int),
+        "judged": np.array([[astuple(q.memory), astuple(q.plain), astuple(q.alone)] for q in found]).reshape(-1, 3, 3),
+    }
+
+
+def _unpacked(kept: Weights | None, contexts: Sequence[Context]) -> list[Quality] | None:
+    """What was packed; None where it is nothing of the kind, as in a file that somebody else made."""
+    if kept is None or kept.keys() != {"contexts", "rows", "judged"}:
+        return None
+    places, rows, judged = kept["contexts"], kept["rows"], kept["judged"]
+    if (
+        (places.dtype.kind, rows.dtype.kind, judged.dtype.kind) != ("i", "i", "f")
+        or places.ndim != 1
+        or rows.shape != places.shape
+        or judged.shape != (len(places), 3, 3)
+        or not set(places.tolist()) <= set(range(len(contexts)))
+    ):
+        return None
+    return [
+        Quality(contexts[place], count, *(Predictions(*map(float, each)) for each in models))
+        for place, count, models in zip(places.tolist(), rows.tolist(), judged, strict=True)
+    ]
 
 
 def summary(qualities: Sequence[Quality]) -> str:

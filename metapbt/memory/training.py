@@ -18,7 +18,9 @@ from metapbt.memory.model import CHECK_EVERY, DEEP, PLAIN, MetaModel, Phase, Wei
 from metapbt.memory.trust import PRIOR, evidence, prior, shares
 from metapbt.surrogates.thinning import evenly
 
-VERSION = 7  # of what is trained here; to be raised with every change of it, so that older models are not reused
+#: Of what is trained here and judged in `quality`; to be raised with every change, so that nothing older is reused.
+VERSION = 7
+
 MOST_CONTEXTS = 10  # held out in turn, spread evenly over all of them
 
 JUDGED_ROWS = 100  # of a context that is held out to see how far memory deserves trust, and

@@ -1,4 +1,5 @@
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 
@@ -36,6 +37,28 @@ def test_held_out_contexts_say_what_memory_is_worth():
     assert np.mean([q.memory.density for q in related]) > np.mean([q.alone.density for q in related])
     assert all(0.7 <= q.memory.inside <= 1 for q in related)
     assert "rank correlation" in summary(related)
+
+
+def test_what_was_judged_is_kept_and_nothing_else_is_taken_for_it():
+    kept, told = {}, []
+    cache = SimpleNamespace(get=kept.get, put=kept.__setitem__)
+    found = held_out_quality(memory(0.3, 0.7), SPACE, cache)
+    assert held_out_quality(memory(0.3, 0.7), SPACE, cache, lambda *how_far: told.append(how_far)) == found
+    assert not told
+    (key,) = (key for key, value in kept.items() if "judged" in value)
+    right = kept[key]
+    for name, wrong in (
+        ("contexts", np.array([0, 2])),
+        ("contexts", np.array([0.0, 1.0])),
+        ("contexts", np.array([0])),
+        ("rows", right["rows"][:, None]),
+        ("judged", right["judged"][:, :2]),
+        ("judged", right["judged"].astype(complex)),
+        ("more", np.zeros(1)),
+    ):
+        kept[key] = {**right, name: wrong}
+        assert held_out_quality(memory(0.3, 0.7), SPACE, cache) == found
+        np.testing.assert_array_equal(kept[key]["judged"], right["judged"])
 
 
 def test_one_context_is_too_few():
