@@ -39,7 +39,7 @@ from metapbt.store.check import problem
 from metapbt.store.results import find_runs, read_records
 
 PAGE = Path(__file__).parents[1] / "docs" / "reliability.md"
-HEAD = ["| what was killed | kills | ended | its records | seconds |", "| --- | --- | --- | --- | --- |"]
+HEAD = ["| what was killed | kills | runs that ended | their records | seconds |", "| --- | --- | --- | --- | --- |"]
 BEGIN, END = "<!-- chaos: written by make chaos -->", "<!-- end of chaos -->"
 LONGEST = 300.0  # seconds that anything here may take
 MOST_LOST = 3  # workers of one run: a fourth for the same interval would be a failure for good

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -76,3 +77,14 @@ class Writes:
 @pytest.fixture
 def writes(monkeypatch: pytest.MonkeyPatch) -> Writes:
     return Writes(monkeypatch)
+
+
+@pytest.fixture
+def briefly_trained(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Models of memory that are trained for a few steps, for tests to which it does not matter what they learn."""
+    from metapbt.memory import training
+
+    for name in ("PLAIN", "DEEP"):
+        phase = getattr(training, name)
+        brief = replace(phase, steps=training.CHECK_EVERY, usual=min(phase.usual, training.CHECK_EVERY))
+        monkeypatch.setattr(training, name, brief)

@@ -11,9 +11,11 @@ from metapbt.cli import main
 from metapbt.envs import make_context
 from metapbt.memory.shipped import shipped_dir, shipped_version
 from metapbt.store.results import count_records, find_runs
+from metapbt.study.study import read_study
 
 SHIPS = {".yaml", ".parquet", ""}  # config.yaml, records.parquet, journal and DONE
 MOST_BYTES = 10 * 2**20
+STUDIES = Path(metapbt.__file__).parents[1] / "benchmarks"
 
 
 def test_all_of_it_is_whole_and_only_records(capsys):
@@ -44,6 +46,14 @@ def test_its_contexts_vary_two_features_at_once_and_are_none_that_studies_of_one
         assert len(found) >= 20
         assert all(len(context.changed) == 2 for context in found)
         assert all(context[name] != usual[name] for context in found for name in context.changed)
+
+
+@pytest.mark.parametrize("file", sorted(STUDIES.glob("evidence_*.yaml")), ids=lambda file: file.stem)
+def test_what_evidence_is_gathered_on_is_not_in_it(file):
+    remembered = {run.context for run in find_runs(shipped_dir())}
+    asked = {make_context(run.identity.env, dict(run.identity.context)) for run in read_study(str(file)).runs}
+    assert asked
+    assert not asked & remembered
 
 
 def test_it_is_small():

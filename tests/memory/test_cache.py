@@ -17,6 +17,7 @@ def tasks(rows=40):
     return Tasks(samples, [Context({"a": float(a)}) for a in range(3)], [{"a": float(a)} for a in range(3)])
 
 
+@pytest.mark.usefixtures("briefly_trained")
 def test_a_kept_model_has_the_bits_of_one_trained_anew(tmp_path):
     cache = ModelCache(tmp_path / "models")
     first = learned(tasks(), True, cache).weights()
@@ -27,6 +28,7 @@ def test_a_kept_model_has_the_bits_of_one_trained_anew(tmp_path):
         assert all(np.array_equal(weights[name], first[name]) for name in first)
 
 
+@pytest.mark.usefixtures("briefly_trained")
 def test_other_rows_and_other_settings_have_models_of_their_own(tmp_path):
     cache = ModelCache(tmp_path)
     learned(tasks(), False, cache)
@@ -35,6 +37,7 @@ def test_other_rows_and_other_settings_have_models_of_their_own(tmp_path):
     assert len(list(tmp_path.iterdir())) == 3
 
 
+@pytest.mark.usefixtures("briefly_trained")
 def test_a_kept_model_is_not_trained_again(tmp_path, monkeypatch):
     cache = ModelCache(tmp_path)
     learned(tasks(), False, cache)

@@ -2,6 +2,7 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
+import pytest
 
 from metapbt.history import Context, History, Record
 from metapbt.memory.quality import held_out_quality, summary
@@ -39,6 +40,7 @@ def test_held_out_contexts_say_what_memory_is_worth():
     assert "rank correlation" in summary(related)
 
 
+@pytest.mark.usefixtures("briefly_trained")
 def test_what_was_judged_is_kept_and_nothing_else_is_taken_for_it():
     kept, told = {}, []
     cache = SimpleNamespace(get=kept.get, put=kept.__setitem__)

@@ -119,6 +119,7 @@ def test_it_leaves_a_run_like_any_other(capsys):
     assert capsys.readouterr().err.count("is of a metapbt.Tuner: its agents are where") == 2
 
 
+@pytest.mark.usefixtures("briefly_trained")
 def test_another_task_remembers_it():
     for noise in (0.2, 0.9):
         with tuner(context={"noise": noise}) as before:

@@ -263,6 +263,7 @@ def test_the_run_directory_holds_what_the_contract_says(space):
     assert checkpoints == latest | {f"generation_{run.best.generation}_member_{run.best.member}.npz"}
 
 
+@pytest.mark.usefixtures("briefly_trained")
 def test_memory_is_chosen_once_and_kept_beside_the_records(space):
     for shift in (0.1, 0.2, 0.3):
         metapbt.run([*command("sources"), f"context.optimum_shift={shift}"], space)

@@ -23,7 +23,7 @@ def _elsewhere(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def box(tmp_path, monkeypatch, space):  # noqa: F811
+def box(tmp_path, monkeypatch, space, briefly_trained):  # noqa: F811
     """A memory that ships, of two contexts: finished runs without agents, in a package that cannot be written."""
     folder = tmp_path / "package" / "results" / "memory"
     for seed, shift in enumerate((0.3, 0.9)):

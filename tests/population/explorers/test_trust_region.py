@@ -53,6 +53,7 @@ def steps(explorer, seed=3):
     return np.array(moved), changed
 
 
+@pytest.mark.usefixtures("briefly_trained")
 @pytest.mark.parametrize("make", [lambda **settings: PB2Explorer(SPACE, **settings), remembering], ids=["pb2", "meta"])
 def test_copies_lie_within_half_its_edge_of_their_parents_whatever_their_category(make):
     anywhere, _ = steps(make())
