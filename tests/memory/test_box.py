@@ -51,7 +51,9 @@ def test_its_contexts_vary_two_features_at_once_and_are_none_that_studies_of_one
 @pytest.mark.parametrize("file", sorted(STUDIES.glob("evidence_*.yaml")), ids=lambda file: file.stem)
 def test_what_evidence_is_gathered_on_is_not_in_it(file):
     remembered = {run.context for run in find_runs(shipped_dir())}
-    asked = {make_context(run.identity.env, dict(run.identity.context)) for run in read_study(str(file)).runs}
+    asked = {
+        make_context(run.identity.env, dict(run.identity.context)) for run in read_study(str(file), ["seed=0"]).runs
+    }
     assert asked
     assert not asked & remembered
 

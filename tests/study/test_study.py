@@ -9,6 +9,7 @@ from metapbt.errors import MetapbtError
 from metapbt.runs.plan import RunPlan
 from metapbt.study.study import Study, read_study
 
+ROOT = Path(__file__).parents[2]
 TWO_GROUPS = """
 env: cart_pole
 overrides: [budget.steps=8000, budget.interval=4000, seed=7]
@@ -146,3 +147,19 @@ def test_what_is_wrong_is_one_line_with_file_group_and_key(tmp_path: Path, text:
 def test_an_unknown_study_is_answered_with_those_there_are() -> None:
     with pytest.raises(MetapbtError, match=r"unknown study 'dmo'; did you mean 'demo'"):
         read_study("dmo")
+
+
+KEPT = [
+    *(ROOT / "conf" / "study").glob("*.yaml"),
+    *(file for file in (ROOT / "benchmarks").glob("*.yaml") if "metapbt study" in file.read_text()),
+]
+
+
+@pytest.mark.parametrize("file", sorted(KEPT), ids=lambda file: file.stem)
+def test_studies_of_ours_can_be_planned_and_their_commands_name_them(file: Path) -> None:
+    study = read_study(file.stem if file.parent.name == "study" else str(file), ["seed=0"])
+
+    assert len({run.identity.context for run in study.runs}) >= 5
+    text = file.read_text(encoding="utf-8")
+    assert f"metapbt study {file.stem if file.parent.name == 'study' else file.relative_to(ROOT)}" in text
+    assert f"metapbt report {study.results_dir}" in text or f"metapbt data check {study.results_dir}" in text
