@@ -35,13 +35,11 @@ VARIANTS: dict[str, tuple[str, ...]] = {
 def sources(instance: int, results: Path, workers: int) -> Path:
     """Train what memory of an instance is made of; where it is."""
     folder = results / "sources" / f"instance_{instance}"
-    contexts = itertools.product(SHIFTS, MISLEADS)
-    tasks = [
-        # Seeds of their own: no source shares its first draws with the target's runs.
-        Task("pb2", 10_000 + 100 * instance + number, f"instance {instance}", (*COMMON, *there, "method=pb2"))
-        for number, (shift, mislead) in enumerate(contexts)
-        for there in [(f"learner.instance={instance}", f"context.shift={shift}", f"context.mislead={mislead}")]
-    ]
+    tasks = []
+    for number, (shift, mislead) in enumerate(itertools.product(SHIFTS, MISLEADS)):
+        there = (f"learner.instance={instance}", f"context.shift={shift}", f"context.mislead={mislead}")
+        seed = 10_000 + 100 * instance + number  # of its own: no source shares its first draws with the target's runs
+        tasks.append(Task("pb2", seed, f"instance {instance}", (*COMMON, *there, "method=pb2")))
     play_all(tasks, folder, workers)
     return folder
 

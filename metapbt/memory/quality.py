@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import astuple, dataclass
-from hashlib import sha256
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -75,14 +74,14 @@ def held_out_quality(
         cache: keeps what was trained, and what came out, for the next who asks; None keeps none.
         told: is told how many models have been trained or judged, and of how many; not where all of it was kept.
     """
-    from metapbt.memory.training import VERSION
+    from metapbt.memory.training import cache_key
 
     tasks = Tasks.of(memory, space)
     if len(tasks.contexts) < 2:
         return []
     if cache is None:
         return _judged_in_turn(tasks, None, told)
-    key = sha256(f"{VERSION} quality {tasks.digest()}".encode()).hexdigest()[:32]
+    key = cache_key("quality", tasks)
     found = _unpacked(cache.get(key), tasks.contexts)
     if found is None:
         found = _judged_in_turn(tasks, cache, told)

@@ -185,6 +185,11 @@ def _correlation(one: Array, other: Array, times: NDArray[np.int_]) -> float:
     return float(x @ y) / size if size > 1e-12 else math.nan
 
 
+def cache_key(what: object, tasks: Contexts) -> str:
+    """What a cache keeps something under that is made of these contexts."""
+    return sha256(f"{VERSION} {what} {tasks.digest()}".encode()).hexdigest()[:32]
+
+
 def learned(
     tasks: Contexts, deep: bool, cache: Cache | None = None, step: Callable[[], None] = lambda: None
 ) -> Learned:
@@ -196,7 +201,7 @@ def learned(
         cache: keeps models; None keeps none.
         step: called once each of its models, those without a context and the one of all, has been trained.
     """
-    key = sha256(f"{VERSION} {deep} {tasks.digest()}".encode()).hexdigest()[:32]
+    key = cache_key(deep, tasks)
     found = Learned.nothing(tasks)
     stored = cache.get(key) if cache is not None else None
     if stored is not None:
