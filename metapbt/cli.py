@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import gc
 import itertools
 import logging
 import os
@@ -147,8 +148,6 @@ def _run(arguments: Sequence[str]) -> int:
         from metapbt.study.multirun import train_sweep
 
         return train_sweep(arguments)
-    from metapbt.runs.run import run_config
-
     runs = None
     if _is_sweep(arguments):
         from metapbt.study.multirun import size_of_sweep
@@ -157,6 +156,11 @@ def _run(arguments: Sequence[str]) -> int:
     numbers = itertools.count(1)
 
     def one(config: DictConfig) -> None:
+        from metapbt.execution.server import start_early
+
+        start_early(config)  # beside the loading of what follows
+        from metapbt.runs.run import run_config
+
         number = next(numbers)
         finished = run_config(config, f"run {number} of {runs}: " if runs else "")
         place = f"[{number:{len(str(runs))}}/{runs}] " if runs else ""
@@ -250,4 +254,7 @@ def entry() -> NoReturn:
     _speak()
     # As with `python -m`, code beside one's configuration is found; last, so that it hides nothing that is installed.
     sys.path.append(os.getcwd())  # noqa: PTH109 - sys.path holds strings
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    finally:
+        gc.freeze()  # or Python looks for garbage in all libraries once more before it ends, for up to a second

@@ -9,23 +9,20 @@ import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
-from time import monotonic, sleep
+from time import monotonic
 from typing import Any
 
-from metapbt.errors import MetapbtError, named, one_line
+from metapbt.errors import MetapbtError, named
+from metapbt.execution import server
 from metapbt.execution.base import MOST_AT_ONCE, Failure, Job, checked_timeout
-from metapbt.execution.preload import VARIABLE
-from metapbt.execution.trainer import limit_threads
 from metapbt.execution.worker import Script, work
 from metapbt.learners import LearnerSpec
 from metapbt.plain import whole_number
 from metapbt.store.checkpoint import Outcome
 
-_PRELOADED = ["metapbt.execution.preload", "metapbt.execution.worker"]
 _PATIENCE = 10.0  # seconds for a process to end that has closed its line, or was killed
 
 
@@ -63,9 +60,8 @@ class ProcessesExecutor:
                 "multiprocessing.Pool are), and may have no children; choose executor=inline"
             )
         script = Script.of(learner)
-        limit_threads(threads)  # inherited by the server, so that it holds for what it loads
+        server.start(learner.name, threads)  # it loads the learner while this process prepares the rest
         context = multiprocessing.get_context("forkserver")
-        _start_server(context, learner)  # it loads the learner while this process prepares the rest
         self._workers = [_Worker(context, (learner, threads, script), timeout) for _ in range(count)]
         self._jobs: list[Job] = []
         self._ended: list[tuple[Job, Failure]] = []  # before they began
@@ -193,7 +189,7 @@ class _Worker:
             try:
                 self._process.start()
             except ConnectionRefusedError:
-                _await_end_of_server()
+                server.await_end()
                 self._process.start()
 
     def _begin_time(self) -> None:
@@ -226,38 +222,6 @@ def _end_in_words(code: int | None) -> str:
         name = "unknown"
     why = {"SIGKILL": ": out of memory?", "SIGSEGV": ": a fault in compiled code"}.get(name, "")
     return f"the worker was killed by signal {-code} ({name}){why}"
-
-
-def _start_server(context: ForkServerContext, learner: LearnerSpec) -> None:
-    context.set_forkserver_preload(_PRELOADED)
-    os.environ[VARIABLE] = learner.module
-    try:
-        forkserver.ensure_running()
-    except ChildProcessError:  # it is the server of the process that this one was forked from
-        server: Any = forkserver._forkserver
-        server.__init__()
-        context.set_forkserver_preload(_PRELOADED)
-        forkserver.ensure_running()
-    except OSError as error:
-        raise MetapbtError(f"executor=processes cannot start workers here: {one_line(error)}") from error
-    finally:
-        del os.environ[VARIABLE]
-
-
-def _await_end_of_server() -> None:
-    """Wait until a server that answers nobody any more can be found to have ended, for then it is started again.
-
-    The system takes down one thread after the other; until the last is gone, the process has not ended.
-    """
-    server: Any = forkserver._forkserver
-    until = monotonic() + _PATIENCE
-    while monotonic() < until:
-        try:
-            if os.waitid(os.P_PID, server._forkserver_pid, os.WEXITED | os.WNOHANG | os.WNOWAIT):
-                return
-        except (ChildProcessError, TypeError):  # somebody asked before
-            return
-        sleep(0.01)
 
 
 @contextmanager

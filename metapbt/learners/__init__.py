@@ -23,6 +23,11 @@ LEARNERS = {
 }
 
 
+def module_of(learner: str) -> str:
+    """The module that a learner lives in, by its name."""
+    return LEARNERS.get(learner, learner).partition(":")[0]
+
+
 @dataclass(frozen=True)
 class LearnerSpec:
     """How to make a learner, in words that can be sent to another process.
@@ -60,7 +65,7 @@ class LearnerSpec:
     @property
     def module(self) -> str:
         """The module that the learner lives in."""
-        return LEARNERS.get(self.name, self.name).partition(":")[0]
+        return module_of(self.name)
 
     def make(self, context: Context | None = None) -> Learner:
         """Make the learner.

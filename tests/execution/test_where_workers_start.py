@@ -235,3 +235,63 @@ def test_what_ends_a_worker_again_and_again_is_said_in_words(tmp_path):
     last = failed.stderr.strip().splitlines()[-1]
     assert "failed 4 times in generation 0: the worker was killed by signal 9 (SIGKILL): out of memory?" in last
     assert "retry 3 of 3" in failed.stderr
+
+
+EARLY = """
+import sys
+from multiprocessing import forkserver
+from types import SimpleNamespace as Config
+
+from metapbt.execution.server import start_early
+
+start_early(eval(sys.argv[1]))
+print(forkserver._forkserver._forkserver_pid is not None, sorted(m for m in sys.modules if m == "metapbt.runs.run"))
+"""
+LEARNED = "learner=Config(name='quadratic')"
+
+
+@pytest.mark.parametrize(
+    ("config", "starts"),
+    [
+        (f"Config(executor=Config(name='processes', threads=1), {LEARNED})", True),
+        (f"Config(executor=Config(name='inline', threads=1), {LEARNED})", False),
+        (f"Config(executor=Config(name='processes', threads='many'), {LEARNED})", False),
+        ("Config(executor=Config(name='processes', threads=1), learner=Config())", False),
+        ("Config()", False),
+    ],
+)
+def test_the_server_of_workers_starts_early_where_it_will_be_asked_for_and_never_complains(tmp_path, config, starts):
+    done = python(tmp_path, "-c", EARLY, config)
+    assert (done.returncode, done.stdout.split()[0]) == (0, str(starts)), done.stderr
+    assert "metapbt.runs.run" not in done.stdout
+
+
+def test_the_command_starts_its_server_once_and_before_it_loads_the_rest(tmp_path):
+    (tmp_path / "own.py").write_text(
+        "import builtins, sys\n"
+        "import metapbt.execution.server as server\n"
+        "start = server.start\n"
+        "def said(*arguments):\n"
+        "    start(*arguments)\n"
+        "    running = server.forkserver._forkserver._forkserver_pid\n"
+        "    print('server', running, 'metapbt.runs.run' in sys.modules)\n"
+        "server.start = said\n"
+        "from metapbt.cli import main\n"
+        "sys.exit(main(sys.argv[1:]))\n"
+    )
+    done = python(tmp_path, "own.py", "run", *OVERRIDES)
+    assert done.returncode == 0, done.stderr
+    first, second = (line.split()[1:] for line in done.stdout.splitlines() if line.startswith("server "))
+    assert (first[0], first[1], second[1]) == (second[0], "False", "True")
+
+
+def test_the_command_ends_without_a_last_search_for_garbage(tmp_path):
+    code = (
+        "import atexit, gc, sys\n"
+        "atexit.register(lambda: print(gc.get_freeze_count() > 0))\n"
+        "sys.argv[1:] = ['--version']\n"
+        "from metapbt.cli import entry\n"
+        "entry()\n"
+    )
+    done = python(tmp_path, "-c", code)
+    assert (done.returncode, done.stdout.split()[-1]) == (0, "True"), done.stderr
