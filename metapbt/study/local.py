@@ -339,7 +339,7 @@ def _overrides(run: StudyRun, cores: int) -> list[str]:
     """What a run is started with: where nobody chose its executor, one that keeps its cores busy."""
     if run.cores is not None:
         return list(run.overrides)
-    if cores == 1:
+    if cores == 1 and "executor=processes" not in run.overrides:
         return [*run.overrides, "executor=inline"]
     return [*run.overrides, "executor=processes", f"executor.workers={cores}"]
 

@@ -42,7 +42,7 @@ def rerun_all(failed: Sequence[RunInfo]) -> list[MetapbtError]:
             problems.append(MetapbtError(str(error) if str(run.path) in str(error) else f"{run.path}: {error}"))
     for script in sorted({script for script in scripts.values() if script}):
         count = sum(other == script for other in scripts.values())
-        command = shlex.join([os.path.relpath(script), "--submit", "--failed"])
+        command = shlex.join(["bash", os.path.relpath(script), "--submit", "--failed"])
         print(f"{counted(count, 'run')} of this cluster's; to submit again:  {command}")
     return problems
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from metapbt.config import compose
 from metapbt.errors import MetapbtError, one_line
 from metapbt.log import counted
+from metapbt.store.run_directory import RunDirectory
 from metapbt.study.cluster_script import MARKER, ClusterRun, ClusterScript, check_cluster, write_cluster_script
 
 if TYPE_CHECKING:
@@ -31,12 +32,17 @@ def submit(study: Study, command: Sequence[str], failed: bool = False) -> list[s
     Args:
         study: what is to be trained.
         command: that asked for it, ``["metapbt", "study", ...]``; it stands in the scripts.
-        failed: submit only runs that failed, and what could not learn from them.
+        failed: submit only runs that began and were neither finished nor are in the queue, and what waits for them.
 
     Raises:
-        MetapbtError: a key of ``cluster`` cannot be used; there is no ``sbatch``, or it refused. What was submitted
-            before stays in the queue, and the same call goes on from there.
+        MetapbtError: a run was begun with another configuration, or a key of ``cluster`` cannot be used, and nothing is
+            submitted; there is no ``sbatch``, or it refused. What was submitted before stays in the queue, and the same
+            call goes on from there.
     """
+    for run in study.runs:
+        directory = RunDirectory(run.path)
+        if directory.exists and not directory.busy:
+            directory.check_same(run.config)
     scripts = [(group, *_script_of(study, group, shlex.join(command))) for group in study.groups]
     lines, jobs = [], dict[str, list[str]]()
     for group, script, cluster in scripts:
@@ -87,7 +93,7 @@ def _script_of(study: Study, group: Group, command: str) -> tuple[ClusterScript,
         job=group.name,
         title=f"Study {study.name}, group {group.name}: {counted(len(group.runs), 'run')}{waits}.",
         command=command,
-        log_directory=study.name,
+        log_directory=re.sub(r"\s", "_", study.name),  # a line of #SBATCH ends at a space
         runs=[ClusterRun(run.path, _of_the_run(run)) for run in _by_array(group.runs)],
         sources=sources,
         after=", ".join(group.after),

@@ -125,7 +125,7 @@ def test_a_study_with_a_preempted_and_a_failing_job_ends_complete_when_it_is_sub
     assert f"{failed}: the robot is broken" in output("metapbt", "status", "results/shifts", "--failed")
 
     rerun = output("metapbt", "status", "results/shifts", "--failed", "--rerun").splitlines()[-1]
-    assert rerun == "1 run of this cluster's; to submit again:  results/shifts/targets.sh --submit --failed"
+    assert rerun == "1 run of this cluster's; to submit again:  bash results/shifts/targets.sh --submit --failed"
 
     again = submit()
     assert list(again) == [targets[0]]

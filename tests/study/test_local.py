@@ -11,7 +11,7 @@ import pytest
 
 import metapbt
 from metapbt.cli import main
-from metapbt.study.local import run_study
+from metapbt.study.local import _overrides, run_study
 from metapbt.study.multirun import read_sweep
 from metapbt.study.study import read_study
 
@@ -197,6 +197,14 @@ def test_few_runs_share_all_cores_and_many_get_one_each(capfd: pytest.CaptureFix
     both = records("results/few")
     assert both["few/quadratic/default/pbt/seed_0"] == both["many/quadratic/default/pbt/seed_0"]
     assert both["few/quadratic/default/pbt/seed_0"] == records("alone")["quadratic/default/pbt/seed_0"]
+
+
+def test_workers_that_somebody_chose_are_workers_on_one_core_too() -> None:
+    groups = "chosen: {executor: processes}\nusual: {seed: 0}\n"
+    Path("own.yaml").write_text(f"env: cart_pole\nmethod: pbt\n{groups}", encoding="utf-8")
+    started = {run.group: _overrides(run, 1) for run in read_study("own.yaml").runs}
+    assert started["usual"][-1] == "executor=inline"
+    assert started["chosen"][-2:] == ["executor=processes", "executor.workers=1"]
 
 
 def test_what_a_group_asks_for_in_vain_is_refused_before_anything_trains(capfd: pytest.CaptureFixture[str]) -> None:

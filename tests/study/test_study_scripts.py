@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from metapbt.errors import MetapbtError
+from metapbt.store.run_directory import RunDirectory
 from metapbt.study.queue import queued_runs
 from metapbt.study.slurm import submit
 from metapbt.study.study import Study, read_study
@@ -37,6 +38,9 @@ echo "$job" >>jobs
 printf '%s\\n' "$@" >"job_$job"
 echo "$job"
 """
+SCONTROL = """#!/usr/bin/env bash
+echo "$@" >>scontrol_calls
+"""
 METAPBT = """#!/usr/bin/env bash
 printf '%s\\n' "$@" >>calls
 """
@@ -48,7 +52,8 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     commands, home = tmp_path / "commands", tmp_path / "a project"
     for folder in (commands, home):
         folder.mkdir()
-    for name, text in (("metapbt", METAPBT), ("sbatch", SBATCH), ("squeue", "#!/bin/sh\ncat queue 2>/dev/null\n")):
+    squeue = "#!/bin/sh\ncat queue 2>/dev/null\n"
+    for name, text in (("metapbt", METAPBT), ("sbatch", SBATCH), ("scontrol", SCONTROL), ("squeue", squeue)):
         (commands / name).write_text(text)
         (commands / name).chmod(0o755)
     monkeypatch.setenv("PATH", f"{commands}{os.pathsep}{os.environ['PATH']}")
@@ -86,6 +91,16 @@ def task(script: str, at: int, index: int) -> subprocess.CompletedProcess[str]:
 def end(run: str, how: str = "DONE") -> None:
     Path(run).mkdir(parents=True, exist_ok=True)
     (Path(run) / how).touch()
+
+
+def begin(run: str) -> None:
+    """A run of the study that has begun, and that nobody trains any more."""
+    (asked,) = [each for each in study().runs if each.path == Path(run)]
+    directory = RunDirectory(asked.path)
+    directory.open(asked.config, resume=True)
+    directory.begin(asked.config)
+    directory.journal.begin({})
+    directory.release()
 
 
 def put_in_the_queue(*jobs: tuple[int, int, str]) -> None:
@@ -154,6 +169,45 @@ def test_of_those_that_failed_alone_again_only_these_are_submitted() -> None:
     for run in study().runs:
         end(str(run.path))
     assert submitted()[-1] == "nothing to submit"
+
+
+def test_what_the_system_ended_is_among_those_that_failed() -> None:
+    submitted()
+    begin(f"{TARGETS}/pb2/seed_0")  # out of memory, or cancelled: it is not in the queue, and nobody said why
+    begin(f"{TARGETS}/pb2/seed_1")
+    put_in_the_queue((103, 1, "RUNNING"))
+    submitted(failed=True)
+    assert (options(105)["--job-name"], options(105)["--array"]) == ("targets-quadratic-optimum_shift=0.5-pb2", "0%1")
+    assert not Path("job_106").exists()
+
+
+def test_targets_in_the_queue_wait_for_sources_that_are_submitted_again() -> None:
+    submitted()
+    put_in_the_queue((102, 0, "PENDING"), (102, 1, "PENDING"), (103, 0, "PENDING"), (103, 1, "PENDING"))
+    assert not Path("scontrol_calls").exists()
+    said = submitted()  # job 101 was lost, and 104
+    assert "  after sources (job 105, 102)" in said
+    assert Path("scontrol_calls").read_text() == "update JobId=103 Dependency=afterany:105:102\n"
+    assert options(106)["--dependency"] == "afterany:105:102"
+
+
+def test_a_study_that_was_begun_with_another_configuration_is_not_submitted() -> None:
+    begin(f"{SOURCES}/default/pbt/seed_7")
+    assert submitted()
+    for job in (101, 102, 103, 104):
+        Path(f"job_{job}").unlink()
+    with pytest.raises(
+        MetapbtError, match=r"seed_7 holds a run of another configuration: budget.steps \(was 20, now 30"
+    ):
+        submitted("budget.steps=30")
+    assert not list(Path().glob("job_*"))
+
+
+def test_names_of_studies_may_hold_spaces() -> None:
+    Path("my study.yaml").write_text(STUDY)
+    submit(read_study("my study.yaml", ["cluster=slurm"]), ["metapbt", "study", "my study.yaml"])
+    assert "#SBATCH --output=logs/my_study/sources_%A_%a.out\n" in Path("results/my study/sources.sh").read_text()
+    assert options(101)["--job-name"] == "sources-quadratic-default-pbt"
 
 
 def test_a_task_trains_its_run_as_the_study_asks(project: Path) -> None:
