@@ -8,8 +8,10 @@ import pytest
 
 import metapbt
 from metapbt.cli import main
+from metapbt.config import compose
 from metapbt.envs import make_context
 from metapbt.memory.shipped import shipped_dir, shipped_version
+from metapbt.runs.run import check
 from metapbt.store.results import count_records, find_runs
 from metapbt.study.study import read_study
 
@@ -56,6 +58,15 @@ def test_what_evidence_is_gathered_on_is_not_in_it(file):
     }
     assert asked
     assert not asked & remembered
+
+
+@pytest.mark.parametrize("file", sorted(STUDIES.glob("evidence_*.yaml")), ids=lambda file: file.stem)
+def test_every_rival_can_be_trained(file, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    kinds = {(run.group, run.identity.name): run for run in read_study(str(file), ["seed=0"]).runs}
+    assert {"pb2_transfer", "mf_pbt", "ipbt", "zoo", "random"} <= {name for _, name in kinds}
+    for run in kinds.values():
+        check(compose(run.overrides))
 
 
 def test_it_is_small():
