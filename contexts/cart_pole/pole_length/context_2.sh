@@ -17,8 +17,9 @@
 # Without options: in a Slurm array, trains the run at the array's index; elsewhere all runs, one by one.
 #   --finished  prints nothing; exits with 0 where every run is finished, else with 1
 #   --submit [--failed] [--after JOB:JOB...]
-#               submits the unfinished runs that are not in the queue (or only those that failed) with sbatch, to begin
-#               once those jobs have ended; prints a line "job <id>: ..." for each array, new or in the queue
+#               submits the unfinished runs that are not in the queue (or only those that failed: began, and were not
+#               finished) with sbatch, to begin once those jobs have ended; so do those that wait in the queue already;
+#               prints a line "job <id>: ..." for each array, new or in the queue
 #   --log       prints the path of the log for a start outside Slurm
 set -euo pipefail
 unset CDPATH
@@ -77,7 +78,8 @@ enter_project() {
 
 is_finished() { [[ -e "${runs[$1]}/DONE" ]]; }
 
-has_failed() { [[ -e "${runs[$1]}/FAILED" ]] && ! is_finished "$1"; }
+# Of what is not in the queue: a job that the system ended leaves no FAILED.
+has_failed() { [[ -e "${runs[$1]}/FAILED" || -e "${runs[$1]}/journal" ]] && ! is_finished "$1"; }
 
 # The positions of the unfinished runs, one on each line.
 unfinished() {
@@ -146,7 +148,11 @@ submit_array() {
       new+=("$seed")
     fi
   done
-  for id in "${!waiting[@]}"; do echo "job $id: $name, seed ${waiting["$id"]}, in the queue already"; done
+  for id in "${!waiting[@]}"; do
+    # Those of its tasks that train already wait for nothing.
+    [[ -z "$after" ]] || scontrol update JobId="$id" Dependency="afterany:$after" >/dev/null 2>&1 || true
+    echo "job $id: $name, seed ${waiting["$id"]}, in the queue already"
+  done
   ((${#tasks[@]})) || return 0
   answer="$(sbatch --parsable --chdir="$PWD" --job-name="$name" --array="$(joined "${tasks[@]}")" \
     --comment="metapbt $(joined "${seeds[@]}") $directory" ${after:+"--dependency=afterany:$after"} \
