@@ -251,6 +251,7 @@ def _spread(points: np.ndarray[Any, Any], here: np.ndarray[Any, Any], count: int
     gaps = np.full(len(points), np.inf)
     while len(chosen) < min(count, len(points)):
         gaps = np.minimum(gaps, np.linalg.norm(points - points[chosen[-1]], axis=1))
+        gaps[chosen] = -np.inf  # though others may be described alike
         chosen.append(int(np.argmax(gaps)))
     return chosen
 

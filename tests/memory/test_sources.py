@@ -9,7 +9,7 @@ from metapbt.errors import MetapbtError
 from metapbt.history import Context, History, Record
 from metapbt.memory.reading import read_sources
 from metapbt.memory.source_runs import Memory
-from metapbt.memory.sources import MOST_NAMED, ancestry_of, choose_sources, describe_contexts
+from metapbt.memory.sources import MOST_NAMED, _spread, ancestry_of, choose_sources, describe_contexts
 from metapbt.space import Space
 from metapbt.store import find_runs, run_directory
 from metapbt.store.memory_table import ANCESTRY, read_memory, write_memory
@@ -275,3 +275,9 @@ def test_similar_takes_the_contexts_whose_records_are_alike(tmp_path):
     assert {run.context["gravity"] for run in choose_sources(*arguments, "closest", 3)} != {10.0}
     with pytest.raises(MetapbtError, match="similar needs the search space"):
         choose_sources(*arguments, "similar", 3)
+
+
+def test_spread_takes_no_context_twice_though_some_are_described_alike():
+    twins = np.array([[0.0], [0.0], [1.0], [1.0]])
+    assert sorted(_spread(twins, twins[0], 4)) == [0, 1, 2, 3]
+    assert sorted(_spread(np.zeros((5, 0)), np.zeros(0), 5)) == [0, 1, 2, 3, 4]
