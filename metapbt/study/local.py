@@ -109,8 +109,7 @@ class _LocalStudy:
         states = {run: run.state for run in study.runs}
         todo = chosen(study, states, only_failed)
         for run in study.runs:
-            if states[run] not in ("waiting", "running"):
-                RunDirectory(run.path).check_same(run.config)
+            run.check_same()
         self._shares = {run: share_trained(run) for run in todo if states[run] in ("stopped", "failed")}
         self._waiting: dict[str, list[StudyRun]] = {
             group.name: [run for run in group.runs if run in todo] for group in study.groups

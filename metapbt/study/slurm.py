@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 from metapbt.config import compose
 from metapbt.errors import MetapbtError, one_line
 from metapbt.log import counted
-from metapbt.store.run_directory import RunDirectory
 from metapbt.study.cluster_script import MARKER, ClusterRun, ClusterScript, check_cluster, write_cluster_script
 
 if TYPE_CHECKING:
@@ -40,9 +39,7 @@ def submit(study: Study, command: Sequence[str], failed: bool = False) -> list[s
             call goes on from there.
     """
     for run in study.runs:
-        directory = RunDirectory(run.path)
-        if directory.exists and not directory.busy:
-            directory.check_same(run.config)
+        run.check_same()
     scripts = [(group, *_script_of(study, group, shlex.join(command))) for group in study.groups]
     lines, jobs = [], dict[str, list[str]]()
     for group, script, cluster in scripts:

@@ -79,6 +79,18 @@ class StudyRun:
             return "stopped"
         return "stopped" if state == "unknown" else state
 
+    def check_same(self) -> None:
+        """Refuse where a run that nobody trains was begun here with another configuration.
+
+        Raises:
+            MetapbtError: so it is, or what was asked then cannot be read.
+        """
+        from metapbt.store.run_directory import RunDirectory
+
+        directory = RunDirectory(self.path)
+        if directory.exists and not directory.busy:
+            directory.check_same(self.config)
+
 
 @dataclass(frozen=True)
 class Group:

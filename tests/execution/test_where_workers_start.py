@@ -268,7 +268,7 @@ def test_the_server_of_workers_starts_early_where_it_will_be_asked_for_and_never
 
 def test_the_command_starts_its_server_once_and_before_it_loads_the_rest(tmp_path):
     (tmp_path / "own.py").write_text(
-        "import builtins, sys\n"
+        "import sys\n"
         "import metapbt.execution.server as server\n"
         "start = server.start\n"
         "def said(*arguments):\n"
