@@ -9,6 +9,7 @@ from typing import Any
 from metapbt.errors import MetapbtError
 from metapbt.history import Context
 from metapbt.log import LOGGER
+from metapbt.memory.cache import ModelCache
 from metapbt.memory.reading import read_sources
 from metapbt.memory.shipped import memory_dirs
 from metapbt.memory.source_runs import Memory
@@ -45,4 +46,8 @@ def remembered(method: str, memory_of: str | Path | None, settings: Mapping[str,
     runs = choose_sources(memory_dirs(place), env, learner, target, "all", 1)
     if not runs:
         LOGGER.warning("memory: no runs of env=%s on other contexts under %s", env, place)
-    return {"memory": Memory(target, read_sources(runs))}
+    found: dict[str, Any] = {"memory": Memory(target, read_sources(runs))}
+    if explorer_class(method).uses_cache:
+        results = settings.get("results_dir")
+        found["cache"] = ModelCache.beside(memory_dirs(place), None if results is None else Path(results))
+    return found

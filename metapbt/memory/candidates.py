@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from metapbt.memory.encoder import Array
 
@@ -31,6 +32,11 @@ def best_together(draws: Array, given: Sequence[int], count: int) -> list[int]:
         chosen.append(int(np.argmax(expected)))
         best = np.maximum(best, draws[:, chosen[-1]])
     return chosen
+
+
+def distinct(points: Array) -> NDArray[np.int_]:
+    """Positions of those of the points (``n x width``) that are like none before them."""
+    return np.sort(np.unique(points, axis=0, return_index=True)[1])
 
 
 def filling(count: int, width: int, rng: np.random.Generator) -> Array:
@@ -103,7 +109,8 @@ def search(
     found = np.concatenate([found, hints])
     values = score(found)
     for radius in (0.1, 0.04, 0.015):
-        order = np.argsort(-values, kind="stable")[:4]
+        order = np.argsort(-values, kind="stable")
+        order = order[distinct(found[order])[:4]]
         best = found[order]
         near = np.clip(best[:, None] + radius * rng.standard_normal((len(best), 32, width)), 0, 1).reshape(-1, width)
         near = near if bounds is None else bounds.kept(near, rng)

@@ -6,7 +6,7 @@ What differs between surrogates is the scale that is handed in: PB2 scales by it
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any, Protocol
 
 import numpy as np
@@ -67,7 +67,7 @@ class Samples:
         return len(self.contexts)
 
     def __getitem__(self, which: Which) -> Samples:
-        return Samples(*(getattr(self, field.name)[which] for field in fields(self)))
+        return Samples(*(getattr(self, part.name)[which] for part in fields(self)))
 
     @property
     def slopes(self) -> Array:
@@ -114,7 +114,7 @@ class Rows:
         return len(self.changes)
 
     def __getitem__(self, which: Which) -> Rows:
-        return Rows(*(getattr(self, field.name)[which] for field in fields(self)))
+        return Rows(*(getattr(self, part.name)[which] for part in fields(self)))
 
 
 def less_their_means(values: Array, times: NDArray[np.int_]) -> Array:
@@ -143,12 +143,16 @@ class Encoder:
     Attributes:
         scale: of all columns but the configuration's, and of the changes.
         contexts: the descriptions of the samples' contexts, as they count them.
-        changed: whether rows say by how much each hyperparameter differs from what the agent had trained with before.
+        changed: whether rows say by how much each hyperparameter differs from what the agent had trained with before;
+            of a category's they say only whether, for its choices have no order.
+        categories: of each column of a configuration, counted from 0, that is a category's of more than two choices:
+            how many.
     """
 
     scale: Scale
     contexts: Sequence[Description] = ({},)
     changed: bool = False
+    categories: Mapping[int, int] = field(default_factory=dict)
 
     def rows(self, samples: Samples) -> Rows:
         """The samples as rows."""
@@ -165,4 +169,10 @@ class Encoder:
 
     def own(self, points: Array, previous: Array) -> Array:
         """The columns of configurations (``n x d``), where agents had trained with ``previous`` (of like shape)."""
-        return np.concatenate([points, points - previous], axis=-1) if self.changed else points
+        if not self.changed:
+            return points
+        difference = points - previous
+        for column, choices in self.categories.items():
+            now, before = (np.floor(each[..., column] * choices).clip(0, choices - 1) for each in (points, previous))
+            difference[..., column] = now != before
+        return np.concatenate([points, difference], axis=-1)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from metapbt.memory.candidates import filling
+from metapbt.memory.candidates import distinct, filling
 from metapbt.memory.encoder import Array, Encoder, Rows
 from metapbt.memory.scales import SourceScale
 from metapbt.surrogates.thinning import evenly
@@ -126,7 +126,8 @@ class Lookahead:
             after = self._after(when, share, np.full(len(pool), value), pool, pool)
             best = pool[np.argsort(-after, kind="stable")[:BEST]]
             near = best[:, None] + RADIUS * rng.standard_normal((len(best), AROUND // BEST, width))
-            pools.append(np.concatenate([pool, np.clip(near, 0, 1).reshape(-1, width)]))
+            wider = np.concatenate([pool, np.clip(near, 0, 1).reshape(-1, width)])
+            pools.append(wider[distinct(wider)])
             fastest.append(best[0])
             values.append(value)
             value = float(after.max())
@@ -151,9 +152,15 @@ class Lookahead:
         """
         return self._value(returns, previous, 0)
 
-    def after(self, returns: Array, previous: Array) -> Array:
-        """The values of agents that end the coming interval like this; the arguments are those of `before`."""
-        return self._value(returns, previous, 1)
+    def after(self, value: float, change: Array, points: Array) -> Array:
+        """The values of agents that begin the coming interval with one return, if it brings them what is said: ``n``.
+
+        Args:
+            value: the return that it begins with, on memory's scale.
+            change: what it brings, as the model says it: for an interval of the usual length, in its units; ``n``.
+            points: what they train with in it, ``n x width``.
+        """
+        return self._value(value + self._gain(change, self._ahead[0].share), points, 1)
 
     def _value(self, returns: Array, previous: Array, place: int) -> Array:
         if place >= len(self._ahead):
@@ -171,8 +178,11 @@ class Lookahead:
 
     def _after(self, time: float, share: float, returns: Array, points: Array, previous: Array) -> Array:
         """The returns that an interval ends with."""
-        change = self._mean(self._columns.inputs(time, returns, points, previous))
-        return returns + change * share * self._columns.scale.unit
+        return returns + self._gain(self._mean(self._columns.inputs(time, returns, points, previous)), share)
+
+    def _gain(self, change: Array, share: float) -> Array:
+        """What an interval of this length brings where one of the usual length would change the return so."""
+        return change * share * self._columns.scale.unit
 
 
 @dataclass(frozen=True)
@@ -183,13 +193,15 @@ class Lines:
         rows: ``n``.
         shares: the length of their intervals in usual ones, ``n``.
         origins: which of the rows each went on from; -1 where that is not among them; ``n``.
+        unit: what one unit of change is on the returns' scale.
     """
 
     rows: Rows
     shares: Array
     origins: NDArray[np.int_]
+    unit: float = 1.0
 
-    def forecast(self, mean: Mean, unit: float, intervals: int) -> tuple[NDArray[np.int_], Array, Array]:
+    def forecast(self, mean: Mean, intervals: int) -> tuple[NDArray[np.int_], Array, Array]:
         """Forecast every line over so many intervals from its first return alone, with what it trained with in them.
 
         Lines that are shorter, because they were replaced, have no part: of them nothing is known. Of many lines
@@ -197,7 +209,6 @@ class Lines:
 
         Args:
             mean: of a model that does not know these rows.
-            unit: what one unit of change is on the returns' scale.
             intervals: at least 1.
 
         Returns:
@@ -213,6 +224,6 @@ class Lines:
         for which in reversed(path):
             inputs = self.rows.inputs[which].copy()
             inputs[:, 1] = reached
-            reached += mean(inputs) * self.shares[which] * unit
-            real += self.rows.changes[which] * self.shares[which] * unit
+            reached += mean(inputs) * self.shares[which] * self.unit
+            real += self.rows.changes[which] * self.shares[which] * self.unit
         return path[0], reached - begun, real

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from metapbt.memory.candidates import distinct
 from metapbt.memory.encoder import Array, Description, Encoder, Rows, Samples, Which
 from metapbt.memory.lookahead import Columns, Lookahead
 from metapbt.memory.nearest import Nearest
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from metapbt.memory.experts import Ensemble
     from metapbt.memory.model import MetaModel
+    from metapbt.memory.quality import Quality
     from metapbt.memory.training import Cache, Learned
 
 SOURCE_ROWS = 200  # of the sources, those that a suggestion is conditioned on,
@@ -99,7 +101,7 @@ class MetaSurrogate:
     @cached_property
     def encoder(self) -> Encoder:
         """Of the target's rows."""
-        return Encoder(self.scale, (self.described,), self._most_ahead > 0)
+        return Encoder(self.scale, (self.described,), self._most_ahead > 0, self.tasks.categories)
 
     @cached_property
     def learned(self) -> Learned:
@@ -107,6 +109,12 @@ class MetaSurrogate:
         from metapbt.memory.training import learned
 
         return learned(self.tasks, self.kernel == "deep", self.cache)
+
+    def quality(self) -> list[Quality]:
+        """How well its models forecast sources that are held out; nothing of ``published``, of which none is."""
+        from metapbt.memory.quality import held_out_quality
+
+        return [] if self.kernel == "published" else held_out_quality(self.tasks, self.kernel == "deep", self.cache)
 
     @property
     def model(self) -> MetaModel:
@@ -129,8 +137,20 @@ class MetaSurrogate:
 
     @cached_property
     def horizon(self) -> int:
-        """How many intervals it looks ahead, the coming one included; 1 is greedy."""
-        return min(self.learned.horizon(), self._most_ahead) if self._most_ahead > 1 else 1
+        """How many intervals of the usual length it looks ahead, the coming one included; 1 is greedy.
+
+        It is greedy where architectures are searched: an agent's future depends on its network, which it keeps.
+        """
+        if self._most_ahead <= 1 or self.space.architecture:
+            return 1
+        return min(self.learned.horizon(), self._most_ahead)
+
+    def ahead(self, interval: float) -> int:
+        """How many intervals lie within the horizon if the coming one has so many environment steps.
+
+        Those after a shorter one are counted as usual ones: how shorter ones add up nobody has seen.
+        """
+        return max(int(self.horizon * min(self.scale.interval / interval, 1.0)), 1)
 
     def given(self, env_steps: float, value: float) -> Array:
         """The columns of an interval that are not to be chosen, ``g``: when, from which return, and where."""
@@ -161,14 +181,15 @@ class MetaSurrogate:
         return self._nearest(anchors, SOURCE_ROWS)
 
     def hints(self, source: Rows, given: Array) -> Array:
-        """What did well at a stage like this: configurations ``k x width``."""
+        """What did well at a stage like this: configurations ``k x width``, each once."""
         width = len(self.space)
         if not self.schedule:
             return np.empty((0, width))
         gaps = ((source.inputs[:, : len(given)] - given) ** 2).sum(axis=1)
         near = np.argsort(gaps, kind="stable")[: 4 * HINTS]
-        best = near[np.argsort(-source.changes[near], kind="stable")[:HINTS]]
-        return source.inputs[best, len(given) : len(given) + width]
+        best = near[np.argsort(-source.changes[near], kind="stable")]
+        points = source.inputs[best, len(given) : len(given) + width]
+        return points[distinct(points)[:HINTS]]
 
     def weights(self, own: Own | None) -> Array:
         """The weights of memory's experts, and after them of PB2's own once something was seen; they sum to 1.

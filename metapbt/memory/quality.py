@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import astuple, dataclass
 from typing import TYPE_CHECKING
@@ -13,12 +14,10 @@ from metapbt.history import Context
 from metapbt.memory.encoder import Array, Description, Encoder, Rows, Samples, less_their_means
 from metapbt.memory.scales import HistoryScale, SourceScale
 from metapbt.memory.tasks import Tasks
-from metapbt.space import Space
 from metapbt.surrogates.thinning import evenly
 
 if TYPE_CHECKING:
     from metapbt.memory.model import MetaModel, Weights
-    from metapbt.memory.source_runs import Memory
     from metapbt.memory.training import Cache
 
 KNOWN = 1 / 3  # of a context's training, what is known of it; the rest is to be predicted
@@ -48,20 +47,21 @@ class Quality:
     Attributes:
         context: the one held out.
         rows: how many were predicted.
-        memory: predictions of the surrogate of ``meta_pb2``, trained on the other contexts.
+        memory: predictions of the surrogate of ``meta_pb2``, trained on the other contexts; None where only the plain
+            kernel was judged.
         plain: the same without its network: a plain GP with context inputs.
         alone: PB2's GP, which knows nothing but this context's own first rows.
     """
 
     context: Context
     rows: int
-    memory: Predictions
+    memory: Predictions | None
     plain: Predictions
     alone: Predictions
 
 
 def held_out_quality(
-    memory: Memory, space: Space, cache: Cache | None = None, told: Callable[[int, int], None] = lambda *_: None
+    tasks: Tasks, deep: bool = True, cache: Cache | None = None, told: Callable[[int, int], None] = lambda *_: None
 ) -> list[Quality]:
     """Hold out each source context in turn and predict the last two thirds of its training from the first.
 
@@ -69,37 +69,37 @@ def held_out_quality(
     rows all lie in one third is passed over, and so is the whole where there are fewer than two contexts.
 
     Args:
-        memory: at least two source contexts, else there is nothing to learn from.
-        space: rows with hyperparameters of another space are left out.
+        tasks: of at least two source contexts, else there is nothing to learn from.
+        deep: whether the deep kernel is judged, too; else only the plain one.
         cache: keeps what was trained, and what came out, for the next who asks; None keeps none.
         told: is told how many models have been trained or judged, and of how many; not where all of it was kept.
     """
     from metapbt.memory.training import cache_key
 
-    tasks = Tasks.of(memory, space)
     if len(tasks.contexts) < 2:
         return []
     if cache is None:
-        return _judged_in_turn(tasks, None, told)
-    key = cache_key("quality", tasks)
+        return _judged_in_turn(tasks, deep, None, told)
+    key = cache_key("quality" if deep else "quality of a plain kernel", tasks)
     found = _unpacked(cache.get(key), tasks.contexts)
     if found is None:
-        found = _judged_in_turn(tasks, cache, told)
+        found = _judged_in_turn(tasks, deep, cache, told)
         cache.put(key, _packed(found, tasks.contexts))
     return found
 
 
-def _judged_in_turn(tasks: Tasks, cache: Cache | None, told: Callable[[int, int], None]) -> list[Quality]:
+def _judged_in_turn(tasks: Tasks, deep: bool, cache: Cache | None, told: Callable[[int, int], None]) -> list[Quality]:
     from metapbt.memory.training import MOST_CONTEXTS, learned
 
-    held_out = min(len(tasks.contexts), MOST_CONTEXTS)
-    each, numbers = held_out + 1, itertools.count(1)
-    plain, deep = (
-        learned(tasks, deep, cache, lambda: told(next(numbers), 2 * each + held_out)) for deep in (False, True)
-    )
+    kernels = (False, True) if deep else (False,)
+    held_out, numbers = min(len(tasks.contexts), MOST_CONTEXTS), itertools.count(1)
+    trained = len(kernels) * (held_out + 1)
+    models = [
+        learned(tasks, kernel, cache, lambda: told(next(numbers), trained + held_out)).without for kernel in kernels
+    ]
     found = []
-    for number, context in enumerate(deep.without):
-        told(2 * each + number, 2 * each + held_out)
+    for number, context in enumerate(models[0]):
+        told(trained + number, trained + held_out)
         samples = tasks.samples[tasks.samples.contexts == context]
         own, others = tasks.held_out(context)
         first, later = np.flatnonzero(own.inputs[:, 0] < KNOWN), np.flatnonzero(own.inputs[:, 0] >= KNOWN)
@@ -111,8 +111,8 @@ def _judged_in_turn(tasks: Tasks, cache: Cache | None, told: Callable[[int, int]
             Quality(
                 tasks.contexts[context],
                 len(asked),
-                _remembered(deep.without[context], others, known, asked),
-                _remembered(plain.without[context], others, known, asked),
+                _remembered(models[1][context], others, known, asked) if deep else None,
+                _remembered(models[0][context], others, known, asked),
                 _alone(samples[first], samples[later], tasks.scale_without(context), tasks.descriptions, asked),
             )
         )
@@ -124,7 +124,9 @@ def _packed(found: Sequence[Quality], contexts: Sequence[Context]) -> Weights:
     return {
         "contexts": np.array([contexts.index(quality.context) for quality in found], int),
         "rows": np.array([quality.rows for quality in found], int),
-        "judged": np.array([[astuple(q.memory), astuple(q.plain), astuple(q.alone)] for q in found]).reshape(-1, 3, 3),
+        "judged": np.array(
+            [[astuple(each) if each else (math.nan,) * 3 for each in (q.memory, q.plain, q.alone)] for q in found]
+        ).reshape(-1, 3, 3),
     }
 
 
@@ -142,9 +144,15 @@ def _unpacked(kept: Weights | None, contexts: Sequence[Context]) -> list[Quality
     ):
         return None
     return [
-        Quality(contexts[place], count, *(Predictions(*map(float, each)) for each in models))
-        for place, count, models in zip(places.tolist(), rows.tolist(), judged, strict=True)
+        Quality(
+            contexts[place], count, None if np.isnan(deep).all() else _predictions(deep), *map(_predictions, others)
+        )
+        for place, count, (deep, *others) in zip(places.tolist(), rows.tolist(), judged, strict=True)
     ]
+
+
+def _predictions(numbers: Array) -> Predictions:
+    return Predictions(*map(float, numbers))
 
 
 def summary(qualities: Sequence[Quality]) -> str:
@@ -153,7 +161,9 @@ def summary(qualities: Sequence[Quality]) -> str:
         return "memory: too few source contexts to hold one out"
     parts = []
     for name in ("memory", "plain", "alone"):
-        each = [getattr(quality, name) for quality in qualities]
+        each = [found for quality in qualities if (found := getattr(quality, name)) is not None]
+        if not each:
+            continue
         density, inside = np.mean([e.density for e in each]), np.mean([e.inside for e in each])
         rank = np.nanmean([e.rank_correlation for e in each] + [0.0] * all(np.isnan(e.rank_correlation) for e in each))
         label = {"memory": "deep kernel", "plain": "plain GP", "alone": "no memory"}[name]

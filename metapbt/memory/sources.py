@@ -100,7 +100,7 @@ def choose_sources(
     if not contexts:
         return []
     if sources == "similar" and len(contexts) > num_contexts:
-        points, here = _alike(runs, contexts, target, space, describe)
+        contexts, points, here = _alike(runs, contexts, target, space, describe)
     else:
         points, here = standardised(describe([*contexts, target]))
     chosen = {contexts[index] for index in _CHOICES[sources](points, here, num_contexts)}
@@ -139,10 +139,12 @@ def standardised(contexts: Sequence[Description]) -> tuple[np.ndarray[Any, Any],
 
 def _alike(
     runs: Sequence[RunInfo], contexts: Sequence[Context], target: Context, space: Space | None, describe: Describe
-) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-    """The contexts (``n x f``) and the target (``f``), each feature scaled by how much the records depend on it.
+) -> tuple[list[Context], np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """The contexts of which there are rows, these (``n x f``) and the target (``f``), each feature scaled.
 
-    The scales are those of a plain GP with automatic relevance determination, trained over the contexts as tasks.
+    The scales say how much the records depend on a feature: they are those of a plain GP with automatic relevance
+    determination, trained over the contexts as tasks. Where none can be told all contexts count, and their features
+    alike.
     """
     from metapbt.memory.model import PLAIN, MetaModel
     from metapbt.memory.tasks import Tasks
@@ -151,15 +153,15 @@ def _alike(
         raise MetapbtError("meta.sources=similar needs the search space")
     memory = Memory(target, read_sources(runs), describe)
     tasks = Tasks.of(memory, space, changed=False)
-    described = [memory.descriptions[context] for context in (*contexts, target)]
     features = len(tasks.scale.features)
     if not len(tasks) or not features:
-        return standardised(described)
+        return list(contexts), *standardised(describe([*contexts, target]))
     model = MetaModel(2, features, len(space), tasks.categories)
     model.train(tasks.rows, PLAIN, PLAIN.steps)
     relevance = model.relevance[2 : 2 + features]
+    described = [*tasks.descriptions, memory.descriptions[target]]
     places = np.array([tasks.scale.context(description) for description in described]) * relevance
-    return places[:-1], places[-1]
+    return list(tasks.contexts), places[:-1], places[-1]
 
 
 def _runs(results_dir: Path) -> list[RunInfo]:

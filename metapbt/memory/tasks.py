@@ -22,7 +22,7 @@ from metapbt.surrogates.thinning import evenly
 if TYPE_CHECKING:
     from metapbt.memory.source_runs import Memory
 
-#: Rows read of the sources; more are thinned evenly. Training visits as many whatever there are.
+#: Rows that models are trained on and conditioned on; more are thinned evenly.
 MAX_ROWS = 100_000
 UNSEEN = 0.1  # how well sources cover a target that differs in what they never varied: nobody knows what it changes
 
@@ -37,8 +37,9 @@ class Tasks:
         chosen: how many columns are hyperparameters.
         categories: of each of these, counted from 0, that is a category's of more than two choices: how many.
         runs: which run of the memory each sample is of, as `Memory.contexts` counts them; ``n``.
-        origins: which sample each went on from; -1 of a new agent, or where that is not among them; ``n``.
         changed: whether rows say by how much configurations differ from those before.
+        whole: the samples before any were left out, which lines of descent are made of; ``m``.
+        origins: which of these each went on from; -1 of a new agent, or where that is not among them; ``m``.
     """
 
     def __init__(
@@ -48,11 +49,13 @@ class Tasks:
         descriptions: Sequence[Description],
         categories: Mapping[int, int] | None = None,
         runs: NDArray[np.int_] | None = None,
-        origins: NDArray[np.int_] | None = None,
         changed: bool = False,
+        whole: Samples | None = None,
+        origins: NDArray[np.int_] | None = None,
     ) -> None:
         self.samples = samples
-        self.origins = np.full(len(samples.points), -1) if origins is None else origins
+        self.whole = samples if whole is None else whole
+        self.origins = np.full(len(self.whole.points), -1) if origins is None else origins
         self.changed = changed
         self.runs = np.zeros(len(samples.points), dtype=int) if runs is None else runs
         self.categories: Mapping[int, int] = dict(categories or {})
@@ -75,25 +78,26 @@ class Tasks:
             memory: the target's context and the sources' runs.
             space: rows with hyperparameters of another space are left out.
             with_features: whether contexts are described.
-            max_rows: more are thinned evenly.
+            max_rows: of the samples; more are thinned evenly.
             changed: whether rows say by how much configurations differ from those before.
         """
         found = Columns.of(memory.table).transitions()
         everything = points_of(memory.table, space)
         points = everything[found.rows]
         kept = np.flatnonzero(~np.isnan(points).any(axis=1))
-        kept = kept[evenly(len(kept), max_rows)]
+        fewer = kept[evenly(len(kept), max_rows)]
+        places: dict[Context, int] = {}
+        runs, first = np.unique(found.runs[fewer], return_index=True)
+        for run in runs[np.argsort(first)]:
+            places.setdefault(memory.contexts[run], len(places))
+        numbers = np.array([places.get(context, -1) for context in memory.contexts], dtype=int)
+        kept = kept[numbers[found.runs[kept]] >= 0]  # of contexts that have a row
         # A new agent had trained with nothing else, and what is of another space has no place in this one.
         new = (found.origins < 0) | np.isnan(everything[found.origins]).any(axis=1)
         previous = np.where(new[:, None], points, everything[found.origins])
         places_of = np.full(len(memory.table) + 1, -1)
         places_of[found.rows[kept]] = np.arange(len(kept))
-        places: dict[Context, int] = {}
-        runs, first = np.unique(found.runs[kept], return_index=True)
-        numbers = np.zeros(len(memory.contexts), dtype=int)
-        for run in runs[np.argsort(first)]:
-            numbers[run] = places.setdefault(memory.contexts[run], len(places))
-        samples = Samples(
+        whole = Samples(
             found.generations[kept],
             found.steps_before[kept],
             found.steps[kept],
@@ -106,7 +110,8 @@ class Tasks:
         categories = {place: len(p.choices) for place, p in enumerate(space.parameters) if len(p.choices) > 2}
         described = [memory.descriptions[context] if with_features else {} for context in places]
         origins = places_of[found.origins[kept]]  # of -1 the last, which is no sample
-        return cls(samples, list(places), described, categories, found.runs[kept], origins, changed)
+        samples = whole[np.searchsorted(kept, fewer)]
+        return cls(samples, list(places), described, categories, found.runs[fewer], changed, whole, origins)
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -119,7 +124,7 @@ class Tasks:
     @cached_property
     def rows(self) -> Rows:
         """All samples on this scale."""
-        return Encoder(self.scale, self.descriptions or ({},), self.changed).rows(self.samples)
+        return self._encoder(self.scale).rows(self.samples)
 
     def scale_without(self, context: int) -> SourceScale:
         """Decided by all contexts but one: to the others, it is what a target is to its sources."""
@@ -128,20 +133,21 @@ class Tasks:
     def held_out(self, context: int) -> tuple[Rows, Rows]:
         """The rows of one context, and those of the others, on the scale of the others."""
         own = self.samples.contexts == context
-        encoder = Encoder(self.scale_without(context), self.descriptions, self.changed)
+        encoder = self._encoder(self.scale_without(context))
         return encoder.rows(self.samples[own]), encoder.rows(self.samples[~own])
 
     def lines(self, context: int) -> Lines:
         """The rows of one context as lines of descent, on the scale of the others."""
-        which = np.flatnonzero(self.samples.contexts == context)
-        places = np.full(len(self.samples) + 1, -1)  # of -1 the last, which is none
+        which = np.flatnonzero(self.whole.contexts == context)
+        places = np.full(len(self.whole) + 1, -1)  # of -1 the last, which is none
         places[which] = np.arange(len(which))
-        shares = self.samples.steps[which] / self.scale_without(context).interval
-        return Lines(self.held_out(context)[0], shares, places[self.origins[which]])
+        own, scale = self.whole[which], self.scale_without(context)
+        return Lines(
+            self._encoder(scale).rows(own), own.steps / scale.interval, places[self.origins[which]], scale.unit
+        )
 
-    def unit_without(self, context: int) -> float:
-        """What one unit of change is in returns, on that scale."""
-        return self.scale_without(context).unit
+    def _encoder(self, scale: SourceScale) -> Encoder:
+        return Encoder(scale, self.descriptions or ({},), self.changed, self.categories)
 
     def coverage(self, target: Description) -> float:
         """How well the sources' descriptions cover the target's, in (0, 1].
@@ -167,7 +173,9 @@ class Tasks:
         digest.update(repr((self.samples.points.shape, self.changed)).encode())
         if self.categories:
             digest.update(repr(sorted(self.categories.items())).encode())
-        for name, part in vars(self.samples).items():
+        digest.update(repr(len(self)).encode())
+        for name, part in vars(self.whole).items():
             rounded = part.astype(np.float32) if name in ("points", "previous") else part
             digest.update(np.ascontiguousarray(rounded).tobytes())
+        digest.update(self.origins.tobytes())
         return digest.hexdigest()

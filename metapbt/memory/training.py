@@ -19,7 +19,7 @@ from metapbt.memory.trust import PRIOR, evidence, prior, shares
 from metapbt.surrogates.thinning import evenly
 
 #: Of what is trained here and judged in `quality`; to be raised with every change, so that nothing older is reused.
-VERSION = 7
+VERSION = 8
 
 MOST_CONTEXTS = 10  # held out in turn, spread evenly over all of them
 
@@ -27,7 +27,8 @@ JUDGED_ROWS = 100  # of a context that is held out to see how far memory deserve
 KNOWN_ROWS = 200  # of the others
 
 FARTHEST = 8  # intervals ahead: who looks as far, and again at each decision, sees far enough
-TELLING = 0.3  # a correlation that is worth acting on
+TELLING = 0.3  # a correlation that is worth acting on,
+LEAST_FREE = 20  # and the degrees of freedom from which one says something
 
 
 class Cache(Protocol):
@@ -56,9 +57,6 @@ class Contexts(Protocol):
 
     def lines(self, context: int) -> Lines:
         """The rows of one context as lines of descent, on the scale of the others."""
-
-    def unit_without(self, context: int) -> float:
-        """What one unit of change is in returns, on that scale."""
 
     def digest(self) -> str:
         """A hash of all this."""
@@ -132,23 +130,31 @@ class Learned:
     def horizon(self) -> int:
         """How many intervals ahead returns can be forecast, had each source been the target: from 1 to ``FARTHEST``.
 
-        That is the longest over which the forecast changes of held-out lines of descent correlate with the real ones
-        by at least ``TELLING``, each less the mean of its time, in the mean over contexts. Where nothing says how far,
-        as with a single context, it is 1.
+        That is the longest such that over it, and over every shorter one from 2, the forecast changes of held-out lines
+        of descent correlate with the real ones by at least ``TELLING``, each less the mean of its time, in the mean
+        over the contexts that have ``LEAST_FREE`` degrees of freedom. Where nothing says how far, as with a single
+        context, it is 1.
         """
-        found: dict[int, list[float]] = {}
+        told = [float(np.mean(each)) if each else 0.0 for each in self.foresight()]
+        return next((before for before, each in enumerate(told, 1) if each < TELLING), FARTHEST)
+
+    def foresight(self) -> list[list[float]]:
+        """How forecast changes correlate with the real ones over 2 to ``FARTHEST`` intervals, in each held-out context.
+
+        Contexts with too few lines of that length are left out.
+        """
+        found: list[list[float]] = [[] for _ in range(2, FARTHEST + 1)]
         for context, model in self.without.items():
             lines, (_, others) = self.tasks.lines(context), self.tasks.held_out(context)
             judged = lines.rows[evenly(len(lines.rows), JUDGED_ROWS)]
             known = model.nearest(others, judged.inputs[:, : model.given], KNOWN_ROWS)
             mean = model.mean(known, others[:0], prior(PRIOR))
-            for intervals in range(2, FARTHEST + 1):
-                ends, forecast, real = lines.forecast(mean, self.tasks.unit_without(context), intervals)
+            for intervals, correlations in enumerate(found, 2):
+                ends, forecast, real = lines.forecast(mean, intervals)
                 correlation = _correlation(forecast, real, lines.rows.times[ends])
                 if not math.isnan(correlation):
-                    found.setdefault(intervals, []).append(correlation)
-        telling = [intervals for intervals, each in found.items() if np.mean(each) >= TELLING]
-        return max(telling, default=1)
+                    correlations.append(correlation)
+        return found
 
     def weights(self) -> Weights:
         """All that was learned."""
@@ -178,7 +184,7 @@ class Learned:
 
 def _correlation(one: Array, other: Array, times: NDArray[np.int_]) -> float:
     """How two quantities of the same rows correlate, each less its mean at its time; NaN where nothing can be told."""
-    if not len(times):
+    if len(times) - len(np.unique(times)) < LEAST_FREE:
         return math.nan
     x, y = less_their_means(one, times), less_their_means(other, times)
     size = math.sqrt(float(x @ x) * float(y @ y))

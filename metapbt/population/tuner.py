@@ -54,6 +54,7 @@ class Tuner:
         population_size: members.
         seed: of every draw.
         mode: whether larger returns are better (``max``), or smaller ones (``min``).
+        explorer: what chooses hyperparameters.
         history: everything that has happened. Its returns are larger the better: with ``mode="min"`` they are the
             negatives of what was told.
     """
@@ -138,7 +139,7 @@ class Tuner:
             raise MetapbtError(f"initial has {len(self.initial)} configurations for {self._beginning} members")
         begun = make_start(start, memory, budget)
         settings = told.own_copy(settings_with(memory, budget, method, begun, settings))
-        explorer = make_explorer(method, self.space, TUNER_ARGUMENTS, **settings)
+        self.explorer = make_explorer(method, self.space, TUNER_ARGUMENTS, **settings)
         named = {"name": selection} if isinstance(selection, str) else told.own_copy(selection)
         chosen = {"name": "truncation", **named}
         self._decider = Decider(
@@ -147,7 +148,7 @@ class Tuner:
             seed=seed,
             method=f"method '{method}'",
             start=begun,
-            explorer=explorer,
+            explorer=self.explorer,
             exploiting=f"selection '{chosen['name']}'",
             selection=make_selection(chosen, population_size, share),
             constraint=constraint,
@@ -222,10 +223,6 @@ class Tuner:
     def screening(self) -> bool:
         """Whether candidates or students are training, of which the best will be the members."""
         return any(member >= self.population_size for member in self._assignments)
-
-    def warm_up(self) -> None:
-        """Load what decisions will need; worth calling in a thread while the first members train."""
-        self._decider.explorer.warm_up()
 
     def tell(self, env_steps: Sequence[float], returns: Sequence[float]) -> list[Decision]:
         """Report what a generation brought, and learn what each member does next.

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from metapbt.errors import MetapbtError, shown
 from metapbt.history import Budget, Context, History, Record, Ref
-from metapbt.memory.cache import FOLDER, ModelCache
+from metapbt.memory.cache import ModelCache
 from metapbt.memory.describe import Describe, by_features
+from metapbt.memory.shipped import memory_dirs
 from metapbt.memory.source_runs import Memory
 from metapbt.population.explorers import METHODS, explorer_class, make_explorer
 from metapbt.population.explorers.base import Explorer, Pending, Surrogate
@@ -188,11 +189,10 @@ class _Kept:
     """The models of a run's memory, where the run kept them: beside the results that it learned from."""
 
     def __init__(self, path: Path, asked: object, train: bool) -> None:
-        first = asked[0] if isinstance(asked, list) and asked else asked
-        places = [Path(first)] if isinstance(first, str) else []
+        said = asked if isinstance(asked, list) else [asked]
+        places = memory_dirs([place for place in said if isinstance(place, str)])
         # A relative path was that of another working directory; results lie beside each other.
-        places += list(path.absolute().parents[3:4])
-        self._caches = [ModelCache(place / FOLDER) for place in places]
+        self._cache = ModelCache.beside([*path.absolute().parents[3:4], *places])
         self._train, self._path = train, path
 
     def get(self, key: str) -> Weights | None:
@@ -201,13 +201,11 @@ class _Kept:
         Raises:
             MetapbtError: it is kept no more, and not to be trained.
         """
-        for cache in self._caches:
-            if (found := cache.get(key)) is not None:
-                return found
-        if not self._train:
+        found = self._cache.get(key)
+        if found is None and not self._train:
             raise MetapbtError(f"{self._path}: the models of its memory are kept no more, and were not to be trained")
-        return None
+        return found
 
     def put(self, key: str, weights: Weights) -> None:
         """Keep it where the results are."""
-        self._caches[-1].put(key, weights)
+        self._cache.put(key, weights)

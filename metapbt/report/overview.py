@@ -116,6 +116,7 @@ def print_memory(results: Path) -> int:
     from metapbt.memory.quality import held_out_quality
     from metapbt.memory.reading import read_sources
     from metapbt.memory.source_runs import Memory
+    from metapbt.memory.tasks import Tasks
     from metapbt.space import Space
 
     problems: list[MetapbtError] = []
@@ -133,7 +134,8 @@ def print_memory(results: Path) -> int:
         members = [run for _, run in group]
         with progress(f"{env}, {learner}: holding out each context in turn") as told:
             memory = Memory(members[0].context, read_sources(members))
-            qualities = held_out_quality(memory, Space(json.loads(space)), ModelCache(results / FOLDER), told)
+            tasks = Tasks.of(memory, Space(json.loads(space)))
+            qualities = held_out_quality(tasks, True, ModelCache(results / FOLDER), told)
         if not qualities:
             console.print(f"{env}, {learner}: too few contexts with long enough runs to hold one out", markup=False)
             continue

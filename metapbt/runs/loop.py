@@ -144,7 +144,7 @@ def _warming_up(tuner: Tuner, executor: Executor) -> Iterator[None]:
     if isinstance(executor, InlineExecutor):
         yield
         return
-    thread = threading.Thread(target=tuner.warm_up)
+    thread = threading.Thread(target=tuner.explorer.warm_up)
     thread.start()
     try:
         yield

@@ -10,15 +10,16 @@ import pyarrow as pa
 
 from metapbt.errors import MetapbtError, unknown_name
 from metapbt.log import LOGGER
-from metapbt.memory.cache import FOLDER, ModelCache
+from metapbt.memory.cache import ModelCache
 from metapbt.memory.describe import Describe, by_features
 from metapbt.memory.points import runs_outside
-from metapbt.memory.quality import held_out_quality, summary
+from metapbt.memory.quality import summary
 from metapbt.memory.reading import pass_over, read_sources
 from metapbt.memory.shipped import SHIPPED, memory_dirs, shipped_dir, shipped_version
 from metapbt.memory.source_runs import Memory
 from metapbt.memory.sources import ancestry_of, choose_sources, describe_contexts
 from metapbt.population.explorers import explorer_class
+from metapbt.population.explorers.base import Explorer
 from metapbt.runs.plan import RunPlan
 from metapbt.store.memory_table import read_memory, write_memory
 from metapbt.store.results import RunInfo
@@ -51,12 +52,15 @@ class Remembered:
         """What its tuner takes beside what the configuration says."""
         return {"memory": self._memory, **({"cache": self._cache} if self._cache is not None else {})}
 
-    def keep(self) -> None:
+    def keep(self, explorer: Explorer) -> None:
         """Keep the sources beside the records, once the run has begun; and say how well they predict each other."""
         if self._directory.remembers:
             return
         if self._cache is not None:
-            LOGGER.info("%s", summary(held_out_quality(self._memory, self._run.space, self._cache)))
+            from metapbt.population.explorers.meta_pb2 import MetaPB2Explorer
+
+            if isinstance(explorer, MetaPB2Explorer) and explorer.meta.kernel != "published":
+                LOGGER.info("%s", summary(explorer.meta.quality()))
         write_memory(self._directory.memory, self._sources, self._ancestry)
 
     @property
@@ -64,13 +68,7 @@ class Remembered:
         """Where models trained from memory are kept for other runs, if the method has any."""
         if not self._method.uses_cache:
             return None
-        return ModelCache(self._beside / FOLDER, also=shipped_dir() / FOLDER)
-
-    @property
-    def _beside(self) -> Path:
-        """Where trained models are kept: beside what they were trained on, but for the memory that ships."""
-        places = [place for place in _places(self._run) if place != shipped_dir()]
-        return places[0] if places else Path(self._run.config["results_dir"])
+        return ModelCache.beside(_places(self._run), Path(self._run.config["results_dir"]))
 
 
 def _kept(directory: RunDirectory) -> pa.Table:

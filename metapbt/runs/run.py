@@ -283,7 +283,7 @@ def _train(asked: RunPlan, directory: RunDirectory, heed: Callable[[], None], pl
             remembered = Remembered(asked, directory)
             tuner = asked.tuner(**remembered.settings)
             directory.begin(asked.config)
-            remembered.keep()
+            remembered.keep(tuner.explorer)
         else:
             tuner = asked.tuner()
             tuner.start()

@@ -10,7 +10,11 @@ import metapbt
 from metapbt.cli import main
 from metapbt.config import compose
 from metapbt.envs import make_context
+from metapbt.integrations.memory import remembered
 from metapbt.memory.shipped import shipped_dir, shipped_version
+from metapbt.memory.training import cache_key
+from metapbt.population.explorers.meta_pb2 import MetaPB2Explorer
+from metapbt.report.knowledge import explorer_of
 from metapbt.runs.run import check
 from metapbt.store.results import count_records, find_runs
 from metapbt.study.study import read_study
@@ -89,3 +93,10 @@ def test_what_is_trained_from_it_is_in_it(env, tmp_path, monkeypatch):
     assert "the one that ships" in log
     assert "memory: training a" not in log
     assert not (tmp_path / "results" / ".meta_models").exists()
+    # The page finds them, too, and so does a scheduler of Ray Tune or whoever else hands a tuner this memory.
+    assert explorer_of(run).meta.learned.weights()
+    handed = remembered("meta_pb2", "shipped", {"env": env, "learner": run.info.learner, "context": run.context})
+    assert handed["cache"].folder is None  # nothing is to be written into what ships
+    explorer = MetaPB2Explorer(run.space, **handed)
+    key = cache_key(True, explorer.tasks)
+    assert handed["cache"].get(key).keys() == explorer.meta.learned.weights().keys()

@@ -1,11 +1,13 @@
 import numpy as np
 import pytest
 
-from metapbt.history import Context
-from metapbt.memory.cache import ModelCache
+from metapbt.history import Context, History, Record
+from metapbt.memory.cache import FOLDER, ModelCache
 from metapbt.memory.encoder import Samples
+from metapbt.memory.source_runs import Memory, SourceRun
 from metapbt.memory.tasks import Tasks
 from metapbt.memory.training import learned
+from metapbt.space import Space
 from metapbt.store import find_runs
 
 
@@ -65,3 +67,50 @@ def test_models_beside_results_are_no_runs(tmp_path):
     ModelCache(tmp_path / ".meta_models").put("key", {"a": np.zeros(1)})
     (tmp_path / ".meta_models" / "config.yaml").touch()
     assert find_runs(tmp_path) == []
+
+
+def test_models_are_kept_beside_the_runs_that_they_were_trained_on(tmp_path, monkeypatch):
+    shipped, one, other, own = (tmp_path / name for name in ("shipped", "one", "other", "own"))
+    monkeypatch.setattr("metapbt.memory.cache.shipped_dir", lambda: shipped)
+    for place in (shipped, one, other, own):
+        place.mkdir()
+    ships = {"a": np.arange(2.0)}
+    ModelCache(shipped / FOLDER).put("ships", ships)
+    for places, results, expected in (
+        ([one, other], own, one),
+        ([shipped], own, own),
+        ([shipped, other], own, other),
+        ([one], None, one),
+        ([shipped], None, None),
+    ):
+        cache = ModelCache.beside(places, results)
+        np.testing.assert_array_equal(cache.get("ships")["a"], ships["a"])
+        cache.put("new", {"a": np.ones(1)})
+        kept = [place for place in (shipped, one, other, own) if (place / FOLDER / "new.npz").exists()]
+        assert kept == ([] if expected is None else [expected])
+        for place in kept:
+            (place / FOLDER / "new.npz").unlink()
+    ModelCache(own / FOLDER).put("own", ships)
+    assert ModelCache.beside([one, shipped], own).get("own") is not None  # as of a run that had no other place before
+
+
+def test_thinned_rows_leave_lines_of_descent_whole():
+    rng = np.random.default_rng(0)
+    records = [
+        Record(g, m, None, "random", {"x": float(rng.random())}, 10 * (g + 1), float(g))
+        for g in range(8)
+        for m in (0, 1)
+    ]
+    space = Space({"x": {"type": "float", "low": 0.0, "high": 1.0}})
+    sources = [SourceRun(Context({"a": float(a)}), History(tuple(records))) for a in range(3)]
+    memory = Memory(Context({"a": 0.5}), sources)
+    everything, fewer = (Tasks.of(memory, space, max_rows=most) for most in (48, 20))
+    assert (len(everything), len(fewer)) == (48, 20)
+    assert len(fewer.rows) == sum(map(len, fewer.held_out(1))) == 20
+    for context in range(3):
+        whole, lines = everything.lines(context), fewer.lines(context)
+        np.testing.assert_array_equal(lines.origins, whole.origins)
+        ends, _, real = lines.forecast(lambda x: np.zeros(len(x)), 8)
+        assert len(ends) == 2  # both members' lines from their first interval to the last
+        assert (real > 0).all()
+    assert everything.digest() != fewer.digest()

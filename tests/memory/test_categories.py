@@ -4,15 +4,20 @@ import numpy as np
 import pytest
 import torch
 
-from metapbt.history import Context
-from metapbt.memory.encoder import Rows
+from metapbt.history import Context, History, Record
+from metapbt.memory.encoder import Encoder, Rows, Samples
 from metapbt.memory.kernel import Warp
+from metapbt.memory.meta_surrogate import MetaSurrogate
 from metapbt.memory.model import PLAIN, MetaModel
-from metapbt.memory.source_runs import Memory
+from metapbt.memory.scales import HistoryScale
+from metapbt.memory.source_runs import Memory, SourceRun
 from metapbt.memory.tasks import Tasks
 from metapbt.space import Space
 
 CHOICES = 8
+SPACE = Space(
+    {"x": {"type": "float", "low": 0.0, "high": 1.0}, "kind": {"type": "categorical", "choices": ["a", "b", "c"]}}
+)
 
 
 def distances(warp, points):
@@ -83,3 +88,28 @@ def test_from_few_rows_a_choice_that_is_good_says_less_of_the_next_one_in_the_li
 
     ordered, unordered = (np.mean([density(seed, c) for seed in range(4)]) for c in (None, {1: CHOICES}))
     assert unordered > ordered + 0.1
+
+
+def test_a_choice_has_changed_or_not_whichever_it_was():
+    encoder = Encoder(HistoryScale(0.0, 1.0), changed=True, categories={1: 4})
+    points = np.column_stack([np.full(4, 0.5), middles(4)])
+    for before in range(4):
+        own = encoder.own(points, np.column_stack([np.full(4, 0.3), np.full(4, middles(4)[before])]))
+        np.testing.assert_array_equal(own[:, :2], points)
+        np.testing.assert_allclose(own[:, 2], 0.2)
+        np.testing.assert_array_equal(own[:, 3], np.arange(4) != before)
+    within = encoder.own(np.array([[0.5, 0.26]]), np.array([[0.5, 0.49]]))  # one choice has many coordinates
+    assert within[0, 3] == 0
+
+
+def test_memory_and_the_target_encode_what_changed_alike():
+    rng = np.random.default_rng(0)
+    run = History(
+        tuple(Record(g, m, None, "random", SPACE.sample(rng), 10 * (g + 1), float(g)) for g in range(3) for m in (0, 1))
+    )
+    memory = Memory(Context({"a": 0.5}), [SourceRun(Context({"a": float(a)}), run) for a in (0, 1)])
+    meta = MetaSurrogate(SPACE, memory, lookahead=8)
+    own = meta.encoder.rows(Samples.of(run.transitions(), SPACE.to_unit))
+    theirs = meta.tasks.rows[meta.tasks.rows.contexts == 0]
+    np.testing.assert_allclose(own.inputs[:, -4:], theirs.inputs[:, -4:])
+    assert set(own.inputs[:, -1]) == {0.0, 1.0}

@@ -65,8 +65,9 @@ def assert_same(memory, sources, space=SPACE, most=100_000):
     assert samples.points.tobytes() == points.tobytes()
     assert samples.previous.tobytes() == previous.tobytes()
     here = tasks.origins >= 0  # who went on from what, of what is there
-    assert (samples.previous[here] == samples.points[tasks.origins[here]]).all()
-    assert (samples.returns_before[here] == samples.returns_after[tasks.origins[here]]).all()
+    whole = tasks.whole
+    assert (whole.previous[here] == whole.points[tasks.origins[here]]).all()
+    assert (whole.returns_before[here] == whole.returns_after[tasks.origins[here]]).all()
     np.testing.assert_array_equal(samples.contexts, which)
 
 

@@ -27,11 +27,11 @@ def change(inputs: np.ndarray) -> np.ndarray:
     return (1 - np.exp(-progress) - TEMPERATURE.deception * now - before) / SCALE.unit
 
 
-def ahead(intervals: int, begun: int = 0) -> Lookahead:
+def ahead(intervals: int, begun: int = 0, share: float = 1.0) -> Lookahead:
     def hints(time: float, value: float) -> np.ndarray:
         return np.array([[0.0], [1.0]])
 
-    return Lookahead(change, COLUMNS, begun / INTERVALS, 0.0, [10.0] * intervals, 1, hints)
+    return Lookahead(change, COLUMNS, begun / INTERVALS, 0.0, [10.0 * share, *[10.0] * (intervals - 1)], 1, hints)
 
 
 def test_the_value_of_a_beginner_is_what_the_best_schedule_reaches() -> None:
@@ -49,9 +49,9 @@ def test_following_it_is_the_best_schedule_and_following_the_coming_interval_alo
         for begun in range(INTERVALS):
             seen = ahead(min(horizon, INTERVALS - begun), begun)
             inputs = COLUMNS.inputs(begun / INTERVALS, np.full(101, value), points, np.full((101, 1), last))
-            after = value + change(inputs) * SCALE.unit
-            chosen = int(np.argmax(seen.after(after, points)))
-            value, last = float(after[chosen]), float(points[chosen, 0])
+            changes = change(inputs)
+            chosen = int(np.argmax(seen.after(value, changes, points)))
+            value, last = value + float(changes[chosen]) * SCALE.unit, float(points[chosen, 0])
             schedule.append(last)
         reached, known = (float(TEMPERATURE.final_return(np.array(each))) for each in (schedule, expected))
         assert reached == pytest.approx(known, abs=0.01)
@@ -74,8 +74,19 @@ def test_values_are_those_of_the_best_of_all_ways_to_go_on() -> None:
 
 
 def test_with_one_interval_to_go_a_value_after_it_is_the_return() -> None:
-    returns = np.array([0.1, 0.7])
-    np.testing.assert_array_equal(ahead(1).after(returns, np.zeros((2, 1))), returns)
+    found = ahead(1).after(0.1, np.array([0.0, 6.0]), np.zeros((2, 1)))
+    np.testing.assert_allclose(found, [0.1, 0.1 + 6.0 * SCALE.unit])
+
+
+def test_a_coming_interval_brings_what_its_length_allows() -> None:
+    """As scored by whoever forecasts the coming interval otherwise, and as looked ahead from before it."""
+    for share in (1.0, 0.5, 0.1):
+        found = ahead(3, share=share)
+        actions, previous = found._ahead[0].actions, np.array([[0.5]])
+        before = np.tile(previous, (len(actions), 1))
+        forecast = change(COLUMNS.inputs(0.0, np.full(len(actions), 0.1), actions, before))
+        best = found.after(0.1, forecast, actions).max()
+        np.testing.assert_allclose(best, found.before(np.array([0.1]), previous)[0])
 
 
 def test_lines_of_descent_are_forecast_from_their_first_return_alone() -> None:
@@ -85,18 +96,18 @@ def test_lines_of_descent_are_forecast_from_their_first_return_alone() -> None:
     changes = np.array([1.0, 2.0, 3.0, 4.0, 5.0])
     starts = np.array([0.0, 0.0, 0.1, 0.2, 0.4])
     inputs = np.column_stack([np.zeros(5), starts, changes])  # the third column says what is to be forecast
-    lines = Lines(Rows(inputs, changes, np.zeros(5, int), np.zeros(5, int)), shares, origins)
+    lines = Lines(Rows(inputs, changes, np.zeros(5, int), np.zeros(5, int)), shares, origins, unit=0.1)
     asked = []
 
     def mean(x: np.ndarray) -> np.ndarray:
         asked.append(x[:, 1].copy())
         return x[:, 2] + 1  # one too much
 
-    ends, forecast, real = lines.forecast(mean, 0.1, 3)
+    ends, forecast, real = lines.forecast(mean, 3)
     assert ends.tolist() == [4]
     np.testing.assert_allclose(real, [0.1 * (1 + 3 + 5)])
     np.testing.assert_allclose(forecast, [0.1 * (2 + 4 + 6)])
     np.testing.assert_allclose(np.concatenate(asked), [0.0, 0.2, 0.6])  # where it had come to by its own account
-    ends, forecast, real = lines.forecast(mean, 0.1, 2)
+    ends, forecast, real = lines.forecast(mean, 2)
     assert ends.tolist() == [2, 3, 4]
     np.testing.assert_allclose(real, [0.4, 0.1 * (2 + 0.5 * 4), 0.8])

@@ -85,7 +85,8 @@ def test_spread_is_what_it_was_one_context_at_a_time():
         chosen = [int(np.argmax(np.linalg.norm(points - points.mean(axis=0), axis=1)))]
         while len(chosen) < min(12, n):
             gaps = np.linalg.norm(points[:, None] - points[chosen], axis=-1).min(axis=1)
-            chosen.append(int(np.argmax(gaps)))
+            left = [k for k in np.argsort(-gaps, kind="stable") if k not in chosen]
+            chosen.append(int(left[0]))
         assert _spread(points, points[0] if n else points, 12) == chosen
 
 

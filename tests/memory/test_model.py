@@ -8,7 +8,7 @@ from metapbt.memory.encoder import Rows
 from metapbt.memory.experts import Ensemble
 from metapbt.memory.lookahead import Lines
 from metapbt.memory.model import MetaModel
-from metapbt.memory.training import learned
+from metapbt.memory.training import Learned, learned
 from metapbt.memory.trust import PRIOR, RELATEDNESS, evidence, shares
 
 
@@ -30,9 +30,6 @@ class Given:
     def lines(self, context):
         rows = self.held_out(context)[0]
         return Lines(rows, np.ones(len(rows)), self.origins[self.rows.contexts == context])
-
-    def unit_without(self, context):
-        return 1.0
 
     def digest(self):
         return "given"
@@ -153,11 +150,11 @@ def test_the_mean_of_all_related_experts_is_that_of_their_ensemble(deep):
     np.testing.assert_allclose(model.mean(others, own[:0], weights)(asked), alone, rtol=1e-6, atol=1e-7)
 
 
-def lines(contexts, growth):
-    """Ten lines of descent of six intervals in each context, which train with one x each and grow by ``growth(x)``."""
+def lines(contexts, growth, count=25):
+    """So many lines of descent of six intervals in each context, each with one x, which grow by ``growth(x)``."""
     rng, parts, origins = np.random.default_rng(0), [], []
     for context in range(contexts):
-        for x in rng.random(10):
+        for x in rng.random(count):
             changes = growth(x, rng) + 0.1 * rng.standard_normal(6)
             begun = 0.1 * np.cumsum([0.0, *changes[:-1]])
             inputs = np.column_stack([np.arange(6) / 6, begun, np.full(6, context - 1.0), np.full(6, x)])
@@ -167,10 +164,24 @@ def lines(contexts, growth):
     fields = ("inputs", "changes", "contexts", "times")
     everything = Rows(*(np.concatenate([getattr(part, field) for part in parts]) for field in fields))
     # Within the rows of a context, whose lines begin anew there.
-    return Given(everything, np.array([origin if origin < 0 else origin % 60 for origin in origins]))
+    return Given(everything, np.array([origin if origin < 0 else origin % (6 * count) for origin in origins]))
 
 
 def test_memory_looks_ahead_as_far_as_held_out_lines_of_descent_could_be_forecast():
     assert learned(lines(3, lambda x, rng: 2 * np.sin(3 * x)), deep=False).horizon() == 6  # no line is longer
     assert learned(lines(3, lambda x, rng: rng.standard_normal(6)), deep=False).horizon() == 1
     assert learned(lines(1, lambda x, rng: 2 * np.sin(3 * x)), deep=False).horizon() == 1  # nothing is held out
+
+
+def test_memory_does_not_look_ahead_by_what_a_few_lines_say():
+    few = learned(lines(3, lambda x, rng: 2 * np.sin(3 * x), count=4), deep=False)
+    assert few.foresight() == [[]] * 7  # 4 lines at 5 times tell no more than 15 differences
+    assert few.horizon() == 1
+
+
+def test_a_horizon_has_no_gaps():
+    class Told(Learned):
+        def foresight(self):
+            return [[0.5, 0.4], [0.1], [0.9, 0.9], [], [], [], []]
+
+    assert Told(None, None, {}).horizon() == 2

@@ -29,9 +29,26 @@ def memory(*bests):
     return Memory(Context({"best": 0.5}), tuple(source(best) for best in bests))
 
 
+def tasks(*bests):
+    return Tasks.of(memory(*bests), SPACE)
+
+
+@pytest.mark.usefixtures("briefly_trained")
+def test_of_a_plain_kernel_no_deep_one_is_trained():
+    kept, told = {}, []
+    cache = SimpleNamespace(get=kept.get, put=kept.__setitem__)
+    found = held_out_quality(tasks(0.3, 0.7), False, cache, lambda *how_far: told.append(how_far))
+    assert told[-1] == (4, 5)  # one kernel with three models, two contexts
+    assert [quality.memory for quality in found] == [None, None]
+    assert "deep" not in summary(found)
+    assert "plain GP" in summary(found)
+    assert held_out_quality(tasks(0.3, 0.7), False, cache) == found
+    assert all(quality.memory for quality in held_out_quality(tasks(0.3, 0.7), True, cache))
+
+
 def test_held_out_contexts_say_what_memory_is_worth():
     told = []
-    related = held_out_quality(memory(0.3, 0.5, 0.7), SPACE, told=lambda *how_far: told.append(how_far))
+    related = held_out_quality(tasks(0.3, 0.5, 0.7), told=lambda *how_far: told.append(how_far))
     assert told == [(number, 11) for number in [*range(1, 9), 8, 9, 10]]  # two kernels with four models, three contexts
     assert [quality.context for quality in related] == [Context({"best": best}) for best in (0.3, 0.5, 0.7)]
     assert np.mean([q.memory.rank_correlation for q in related]) > 0.7
@@ -44,8 +61,8 @@ def test_held_out_contexts_say_what_memory_is_worth():
 def test_what_was_judged_is_kept_and_nothing_else_is_taken_for_it():
     kept, told = {}, []
     cache = SimpleNamespace(get=kept.get, put=kept.__setitem__)
-    found = held_out_quality(memory(0.3, 0.7), SPACE, cache)
-    assert held_out_quality(memory(0.3, 0.7), SPACE, cache, lambda *how_far: told.append(how_far)) == found
+    found = held_out_quality(tasks(0.3, 0.7), True, cache)
+    assert held_out_quality(tasks(0.3, 0.7), True, cache, lambda *how_far: told.append(how_far)) == found
     assert not told
     (key,) = (key for key, value in kept.items() if "judged" in value)
     right = kept[key]
@@ -59,12 +76,12 @@ def test_what_was_judged_is_kept_and_nothing_else_is_taken_for_it():
         ("more", np.zeros(1)),
     ):
         kept[key] = {**right, name: wrong}
-        assert held_out_quality(memory(0.3, 0.7), SPACE, cache) == found
+        assert held_out_quality(tasks(0.3, 0.7), True, cache) == found
         np.testing.assert_array_equal(kept[key]["judged"], right["judged"])
 
 
 def test_one_context_is_too_few():
-    assert held_out_quality(memory(0.3), SPACE) == []
+    assert held_out_quality(tasks(0.3)) == []
     assert "too few" in summary([])
 
 

@@ -1,6 +1,7 @@
 import shutil
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import yaml
 
@@ -13,7 +14,7 @@ from metapbt.memory.sources import MOST_NAMED, _spread, ancestry_of, choose_sour
 from metapbt.space import Space
 from metapbt.store import find_runs, run_directory
 from metapbt.store.memory_table import ANCESTRY, read_memory, write_memory
-from metapbt.store.table import Identity, to_table, write_table
+from metapbt.store.table import Identity, read_table, to_table, write_table
 
 
 def add_run(results, method="pb2", seed=0, env="cart_pole", learner="sb3", generations=2, done=True, **features):
@@ -275,6 +276,29 @@ def test_similar_takes_the_contexts_whose_records_are_alike(tmp_path):
     assert {run.context["gravity"] for run in choose_sources(*arguments, "closest", 3)} != {10.0}
     with pytest.raises(MetapbtError, match="similar needs the search space"):
         choose_sources(*arguments, "similar", 3)
+
+
+@pytest.mark.parametrize("what", ["absurd records", "another context in its records", "records of another space"])
+def test_similar_passes_over_contexts_that_it_can_know_nothing_of(tmp_path, what, caplog):
+    for length in (0.2, 0.3, 0.6, 0.9):
+        add_run(tmp_path, pole_length=length)
+    other = make_context("cart_pole", {"pole_length": 0.6})
+    path = run_directory(tmp_path, "cart_pole", other, "pb2", 0) / "records.parquet"
+    table = read_table(path)
+    column = {"absurd records": "env_steps", "another context in its records": "context.pole_length"}.get(what)
+    if column is None:
+        table = table.rename_columns(["hp.other" if name == "hp.rate" else name for name in table.column_names])
+    else:
+        place = table.column_names.index(column)
+        field = table.schema.field(place)
+        table = table.set_column(place, field, pa.array([0] * len(table), field.type))
+    write_table(path, table)
+    space = Space({"rate": {"type": "float", "low": 0.0, "high": 1.0}})
+    target = make_context("cart_pole", {"pole_length": 0.55})
+    found = choose_sources(tmp_path, "cart_pole", "sb3", target, "similar", 2, space=space)
+    assert len(found) == 2
+    if what != "another context in its records":  # a run is where its configuration says
+        assert 0.6 not in [run.context["pole_length"] for run in found]
 
 
 def test_spread_takes_no_context_twice_though_some_are_described_alike():

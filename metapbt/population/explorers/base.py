@@ -98,7 +98,7 @@ class Explorer:
         """Return the hyperparameters of the first generation.
 
         One suggestion for each of ``size`` members; more are candidates, of which the best ``size`` become the members
-        after their first interval.
+        after their first interval. Where some members' are given, as by ``initial``, these replace the first.
         """
         return [Suggestion(self.space.sample(rng), "random") for _ in range(size)]
 

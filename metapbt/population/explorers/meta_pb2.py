@@ -158,9 +158,10 @@ class MetaPB2Explorer(PB2Explorer):
             worth, ensemble, noise, lambda p: meta.inputs(given, p, p), meta.hints(source, given), count, rng
         )
         others = filling(size - count, len(self.space), rng)
+        # The first give way to members that are given; the best stand last.
         return [
-            *(Suggestion(self.space.from_unit(point), "memory") for point in points),
             *(Suggestion(self.space.from_unit(point), "hedge") for point in others),
+            *(Suggestion(self.space.from_unit(point), "memory") for point in points[::-1]),
         ]
 
     def share(self, size: int) -> int:
@@ -270,20 +271,20 @@ class MetaPB2Explorer(PB2Explorer):
     def _ahead(self, own: Own | None, weights: Array, given: Array, steps: int) -> Lookahead | None:
         """The values of agents that have trained for so many steps; None where only the coming interval counts."""
         meta = self.meta
-        if meta.horizon == 1:
-            return None
         usual = meta.scale.interval
         interval = usual if self.budget is None else self.budget.interval_at(steps)
+        count = meta.ahead(interval)
+        if count == 1:
+            return None
         end = max(meta.scale.longest if self.budget is None else self.budget.steps, steps + 1)
         # After the coming one they are as long as the sources' at least: how shorter ones add up nobody has seen.
-        ends = steps + interval + max(interval, usual) * np.arange(meta.horizon)
+        ends = steps + interval + max(interval, usual) * np.arange(count)
         lengths = np.diff(np.minimum([steps, *ends], end))
         return meta.lookahead(own, weights, given, lengths[lengths > 0].tolist())
 
     def _values(self, ahead: Lookahead, given: Array, points: Array, change: Array) -> Array:
-        """What the coming interval and those after it bring, in units of the ensemble, if it changes the return so."""
-        unit = self.meta.scale.unit
-        return np.asarray((ahead.after(given[1] + change * unit, points) - given[1]) / unit)
+        """What the coming interval and those after it bring, in units of the ensemble, if it forecasts such changes."""
+        return np.asarray((ahead.after(given[1], change, points) - given[1]) / self.meta.scale.unit)
 
     def _best_point(
         self,

@@ -1,17 +1,21 @@
 import logging
 import re
+from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from metapbt.errors import MetapbtError
-from metapbt.history import Context, History, Record
+from metapbt.history import Budget, Context, History, Record
 from metapbt.memory import trust
+from metapbt.memory.quality import summary
 from metapbt.memory.source_runs import Memory, SourceRun
 from metapbt.memory.tasks import UNSEEN
 from metapbt.population.explorers.base import Pending
 from metapbt.population.explorers.meta_pb2 import MetaPB2Explorer
 from metapbt.population.explorers.pb2 import PB2Explorer
+from metapbt.population.tuner import Tuner
 from metapbt.space import Space
 
 SPACE = Space({"x": {"type": "float", "low": 0.0, "high": 1.0}, "y": {"type": "float", "low": 0.0, "high": 1.0}})
@@ -67,10 +71,25 @@ def test_the_first_generation_is_near_the_optimum_that_related_contexts_predict(
     explorer = MetaPB2Explorer(SPACE, memory(), cache=cache)
     suggestions = explorer.start(4, np.random.default_rng(0))
     chosen = [s for s in suggestions if s.source == "memory"]
-    assert [s.source for s in suggestions] == ["memory"] * 2 + ["hedge"] * 2
+    assert [s.source for s in suggestions] == ["hedge"] * 2 + ["memory"] * 2
     assert min(distance(s.hyperparameters, (0.5, 0.8)) for s in chosen) < 0.12
     # A random point is 0.47 away, the nearer one of two 0.35.
     assert len({tuple(s.hyperparameters.values()) for s in chosen}) == 2
+
+
+def test_members_that_are_given_replace_hedges_before_any_that_memory_chose(cache):
+    settings = {"memory": memory(), "cache": cache, "seed": 1}
+    alone = Tuner(SPACE, "meta_pb2", 4, **settings)
+    alone.start()
+    chosen = [a.hyperparameters for a in alone.assignments.values() if a.source == "memory"]
+    for given, kept in ((1, 2), (2, 2), (3, 1)):
+        tuner = Tuner(SPACE, "meta_pb2", 4, initial=[{"x": 0.9, "y": 0.1}] * given, **settings)
+        tuner.start()
+        assert [a.source for a in tuner.assignments.values()] == ["given"] * given + ["hedge"] * (4 - given - kept) + [
+            "memory"
+        ] * kept
+        assert [a.hyperparameters for a in tuner.assignments.values()][-kept:] == chosen[-kept:]
+    assert distance(chosen[-1], (0.5, 0.8)) <= distance(chosen[0], (0.5, 0.8))
 
 
 def test_members_for_the_case_that_memory_misleads_fill_the_space(cache):
@@ -90,13 +109,13 @@ def test_the_first_generation_follows_the_context(cache):
     sides = []
     for target in (0.25, 0.75):
         explorer = MetaPB2Explorer(SPACE, memory(target), first_generation=0.25, cache=cache)
-        sides.append(explorer.start(4, np.random.default_rng(0))[0].hyperparameters["x"])
+        sides.append(explorer.start(4, np.random.default_rng(0))[-1].hyperparameters["x"])
     assert sides[0] < 0.5 < sides[1]
 
 
 def test_memory_chooses_but_one_member_where_the_target_differs_in_what_the_sources_never_varied(cache):
     explorer = MetaPB2Explorer(SPACE, memory(other=6.0), cache=cache)
-    assert [s.source for s in explorer.start(4, np.random.default_rng(0))] == ["memory"] + ["hedge"] * 3
+    assert [s.source for s in explorer.start(4, np.random.default_rng(0))] == ["hedge"] * 3 + ["memory"]
     assert explorer.tasks.coverage(explorer.meta.described) == UNSEEN
 
 
@@ -256,3 +275,63 @@ def test_targets_with_the_same_sources_share_what_was_trained(cache):
     known = len(cache)
     other.start(4, np.random.default_rng(0))
     assert len(cache) == known > 0
+
+
+def test_hints_are_each_another_configuration(cache):
+    sources = tuple(
+        SourceRun(Context({"shift": shift}), copied(history((shift, 0.8), generations=9, seed=i)))
+        for i, shift in enumerate(AROUND)
+    )
+    meta = MetaPB2Explorer(SPACE, Memory(Context({"shift": 0.5}), sources)).meta
+    given = meta.given(40, 2.0)
+    everything = meta.tasks.rows
+    assert len(np.unique(everything.inputs[:, len(given) : len(given) + 2], axis=0)) == 2 * len(AROUND)
+    found = meta.hints(everything, given)
+    assert len(found) == len(np.unique(found, axis=0)) == 2 * len(AROUND)
+
+
+def copied(run):
+    """The same run, all of whose agents train with one of two configurations."""
+    two = [record.hyperparameters for record in run if record.generation == 0][:2]
+    return History(tuple(replace(record, hyperparameters=two[record.member % 2]) for record in run))
+
+
+def test_it_looks_no_farther_than_was_validated_however_long_intervals_are(cache, monkeypatch):
+    def lengths(interval, horizon=4):
+        explorer = MetaPB2Explorer(SPACE, memory(), budget=Budget(1000, interval), cache=cache)
+        explorer.meta.__dict__["horizon"] = horizon
+        asked = []
+        monkeypatch.setattr(explorer.meta, "lookahead", lambda *given: asked.append(given[-1]))
+        explorer._ahead(None, np.ones(4), explorer.meta.given(0, 0.0), 0)
+        return asked
+
+    assert MetaPB2Explorer(SPACE, memory()).meta.scale.interval == 10  # the sources'
+    assert lengths(10) == [[10, 10, 10, 10]]
+    assert lengths(2) == [[2, 10, 10, 10]]  # how shorter ones add up nobody has seen
+    assert lengths(20) == [[20, 20]]
+    assert lengths(15) == [[15, 15]]
+    assert lengths(21) == []  # 42 steps are more than 40: greedy
+    assert lengths(10, horizon=1) == []
+
+
+def test_it_is_greedy_where_architectures_are_searched(cache):
+    network = {"width": {"type": "int", "low": 1, "high": 8, "role": "architecture"}}
+    for space, expected in ((SPACE, 5), (Space({**SPACE.specification, **network}), 1)):
+        explorer = MetaPB2Explorer(space, memory(), cache=cache)
+        explorer.meta.__dict__["learned"] = SimpleNamespace(horizon=lambda: 5)
+        assert explorer.meta.horizon == expected
+        assert explorer.ranks_by_value == (expected > 1 and len(explorer.tasks) > 0)
+
+
+@pytest.mark.parametrize("settings", [{"kernel": "plain"}, {"features": False}, {"lookahead": 0}, {"max_rows": 60}])
+@pytest.mark.usefixtures("briefly_trained")
+def test_what_is_said_of_its_quality_is_of_the_models_that_it_has(settings):
+    kept = {}
+    explorer = MetaPB2Explorer(SPACE, memory(), cache=SimpleNamespace(get=kept.get, put=kept.__setitem__), **settings)
+    qualities = explorer.meta.quality()
+    assert len(qualities) == 4
+    assert ("deep kernel" in summary(qualities)) == (explorer.meta.kernel == "deep")
+    before = set(kept)
+    explorer.start(4, np.random.default_rng(0))
+    assert set(kept) == before  # nothing else is trained for the run itself
+    assert MetaPB2Explorer(SPACE, memory(), kernel="published").meta.quality() == []
