@@ -1,14 +1,19 @@
 """Where every random draw of a run comes from.
 
-A draw's state derives from (seed, generation, member, purpose) alone. So it depends neither on the order in which
-members train nor on what was drawn before, and a run that was stopped goes on as if it had not been.
+A draw's state derives from (seed, generation, member, purpose) alone, where a population's seed is of the run and its
+context. So it depends neither on the order in which members train nor on what was drawn before, and a run that was
+stopped goes on as if it had not been.
 """
 
 from __future__ import annotations
 
 import zlib
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from metapbt.history import Context
 
 # Where episodes' seeds lie, so that training, validation and test never share one.
 _VALIDATION, _TEST, _END = 2**30, 3 * 2**29, 2**31
@@ -24,6 +29,18 @@ def generator(seed: int, generation: int, member: int, purpose: str) -> np.rando
     # SeedSequence takes non-negative words, hence the shift by one.
     words = [seed, generation + 1, member + 1, zlib.crc32(purpose.encode())]
     return np.random.default_rng(np.random.SeedSequence(words))
+
+
+def population_seed(seed: int, context: Context) -> int:
+    """The seed of all that a run's population draws: first members, who copies whom, where hyperparameters move to.
+
+    Each context has its own, which all methods there share; the usual one's is the run's. With one seed for all
+    contexts first members would be the same on each of them: their luck would be no matter of chance over contexts, and
+    a memory of many contexts would know but a handful of first members.
+    """
+    if not context.changed:
+        return seed
+    return int(generator(seed, -1, -1, f"population on {context.label}").integers(2**31))
 
 
 def training_seed(seed: int, generation: int, member: int) -> int:

@@ -47,7 +47,7 @@ def remembered(method: str, memory_of: str | Path | None, settings: Mapping[str,
     if not runs:
         LOGGER.warning("memory: no runs of env=%s on other contexts under %s", env, place)
     found: dict[str, Any] = {"memory": Memory(target, read_sources(runs))}
-    if explorer_class(method).uses_cache:
+    if explorer_class(method).uses_cache and "cache" not in settings:
         results = settings.get("results_dir")
         found["cache"] = ModelCache.beside(memory_dirs(place), None if results is None else Path(results))
     return found

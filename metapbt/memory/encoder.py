@@ -145,8 +145,7 @@ class Encoder:
         contexts: the descriptions of the samples' contexts, as they count them.
         changed: whether rows say by how much each hyperparameter differs from what the agent had trained with before;
             of a category's they say only whether, for its choices have no order.
-        categories: of each column of a configuration, counted from 0, that is a category's of more than two choices:
-            how many.
+        categories: of each column of a configuration, counted from 0, that is a category's: how many choices it has.
     """
 
     scale: Scale

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from metapbt.memory.candidates import best_together, filling
+from metapbt.memory.candidates import best_together, distinct, filling
 from metapbt.memory.encoder import Array, Encoder
 from metapbt.memory.experts import Ensemble
 from metapbt.memory.scales import SourceScale
@@ -70,6 +70,7 @@ def promising(
         best = points[np.argsort(-worth(points), kind="stable")[:8]]
         near = np.clip(best[:, None] + radius * rng.standard_normal((len(best), 8, width)), 0, 1)
         points = np.concatenate([points, near.reshape(-1, width)])
+        points = points[distinct(points)]
     x = inputs(points)
     # A forecast that is wrong of the first interval is so of the next: LASTING of them, of which the mean counts.
     draws = worth(points) + (ensemble.draws(x, DRAWS, rng) - ensemble.moments(x)[0]) * (LASTING + 1) / 2

@@ -12,7 +12,7 @@ import numpy as np
 
 from metapbt.memory.candidates import distinct
 from metapbt.memory.encoder import Array, Description, Encoder, Rows, Samples, Which
-from metapbt.memory.lookahead import Columns, Lookahead
+from metapbt.memory.lookahead import AHEAD_ROWS, Columns, Lookahead
 from metapbt.memory.nearest import Nearest
 from metapbt.memory.scales import HistoryScale, SourceScale
 from metapbt.memory.source_runs import Memory
@@ -28,8 +28,7 @@ if TYPE_CHECKING:
     from metapbt.memory.quality import Quality
     from metapbt.memory.training import Cache, Learned
 
-SOURCE_ROWS = 200  # of the sources, those that a suggestion is conditioned on,
-AHEAD_ROWS = 300  # and those that the intervals after it are forecast from
+SOURCE_ROWS = 200  # of the sources, those that a suggestion is conditioned on
 PUBLISHED_ROWS = 1000  # an exact GP's cost grows with their cube
 HINTS = 32  # configurations that did well at this stage elsewhere, looked at beside those that fill the space
 
@@ -82,6 +81,7 @@ class MetaSurrogate:
         self.schedule, self.features, self.trust = schedule, features, trust
         self.fine_tuning, self.max_rows, self.cache = fine_tuning, max_rows, cache
         self._most_ahead = 0 if kernel == "published" else lookahead
+        self._last_tuned: tuple[Own, MetaModel] | None = None
 
     @cached_property
     def tasks(self) -> Tasks:
@@ -228,7 +228,7 @@ class MetaSurrogate:
         if own is None:
             return Ensemble.weighted(self.model.related(source, self.tasks.rows[:0]), weights, NEGLIGIBLE)
         experts = [
-            *self.model.tuned(own.rows, self.fine_tuning).related(source, own.rows),
+            *self._tuned(own).related(source, own.rows),
             expert_alone(own.samples, own.scale, own.generation, self.scale),
         ]
         return Ensemble.weighted(experts, weights, NEGLIGIBLE)
@@ -245,7 +245,7 @@ class MetaSurrogate:
             given: of a typical agent, ``g``.
             lengths: environment steps of the coming interval, and of those after it that are looked at.
         """
-        model = self.model if own is None else self.model.tuned(own.rows, self.fine_tuning)
+        model = self.model if own is None else self._tuned(own)
         time, value = float(given[0]), float(given[1])
         times = np.minimum(time + np.cumsum([0.0, *lengths[:-1]]) / self.scale.longest, 1.0)
         # What happened elsewhere at these times, from the return of now to the highest usual one.
@@ -261,6 +261,12 @@ class MetaSurrogate:
             len(self.space),
             lambda when, reached: self.hints(source, np.array([when, reached, *given[2:]])),
         )
+
+    def _tuned(self, own: Own) -> MetaModel:
+        """The model after a few steps on the target's rows, once for each decision."""
+        if self._last_tuned is None or self._last_tuned[0] is not own:
+            self._last_tuned = own, self.model.tuned(own.rows, self.fine_tuning)
+        return self._last_tuned[1]
 
     @cached_property
     def _nearest(self) -> Nearest:

@@ -113,7 +113,9 @@ class MetaModel:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             first = given + features
-            self.warp = Warp(scales, {first + column: choices for column, choices in (categories or {}).items()})
+            # Two choices are as far apart in one column as in two.
+            wide = {first + place: choices for place, choices in (categories or {}).items() if choices > 2}
+            self.warp = Warp(scales, wide)
             self.stage = Stage()
         self.kernel = StagedKernel(DeepKernel(rbf, self.warp), self.stage)
 

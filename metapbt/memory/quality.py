@@ -81,7 +81,7 @@ def held_out_quality(
     if cache is None:
         return _judged_in_turn(tasks, deep, None, told)
     key = cache_key("quality" if deep else "quality of a plain kernel", tasks)
-    found = _unpacked(cache.get(key), tasks.contexts)
+    found = _unpacked(cache.get(key), tasks.contexts, deep)
     if found is None:
         found = _judged_in_turn(tasks, deep, cache, told)
         cache.put(key, _packed(found, tasks.contexts))
@@ -130,7 +130,7 @@ def _packed(found: Sequence[Quality], contexts: Sequence[Context]) -> Weights:
     }
 
 
-def _unpacked(kept: Weights | None, contexts: Sequence[Context]) -> list[Quality] | None:
+def _unpacked(kept: Weights | None, contexts: Sequence[Context], deep: bool) -> list[Quality] | None:
     """What was packed; None where it is nothing of the kind, as in a file that somebody else made."""
     if kept is None or kept.keys() != {"contexts", "rows", "judged"}:
         return None
@@ -141,13 +141,12 @@ def _unpacked(kept: Weights | None, contexts: Sequence[Context]) -> list[Quality
         or rows.shape != places.shape
         or judged.shape != (len(places), 3, 3)
         or not set(places.tolist()) <= set(range(len(contexts)))
+        or np.isnan(judged[:, 0, 0]).any() == deep
     ):
         return None
     return [
-        Quality(
-            contexts[place], count, None if np.isnan(deep).all() else _predictions(deep), *map(_predictions, others)
-        )
-        for place, count, (deep, *others) in zip(places.tolist(), rows.tolist(), judged, strict=True)
+        Quality(contexts[place], count, _predictions(memory) if deep else None, *map(_predictions, others))
+        for place, count, (memory, *others) in zip(places.tolist(), rows.tolist(), judged, strict=True)
     ]
 
 

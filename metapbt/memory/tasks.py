@@ -35,7 +35,7 @@ class Tasks:
         contexts: those of the samples, as they count them.
         descriptions: of these contexts.
         chosen: how many columns are hyperparameters.
-        categories: of each of these, counted from 0, that is a category's of more than two choices: how many.
+        categories: of each of these, counted from 0, that is a category's: how many choices it has.
         runs: which run of the memory each sample is of, as `Memory.contexts` counts them; ``n``.
         changed: whether rows say by how much configurations differ from those before.
         whole: the samples before any were left out, which lines of descent are made of; ``m``.
@@ -107,7 +107,7 @@ class Tasks:
             previous[kept],
             numbers[found.runs[kept]],
         )
-        categories = {place: len(p.choices) for place, p in enumerate(space.parameters) if len(p.choices) > 2}
+        categories = {place: len(p.choices) for place, p in enumerate(space.parameters) if p.choices}
         described = [memory.descriptions[context] if with_features else {} for context in places]
         origins = places_of[found.origins[kept]]  # of -1 the last, which is no sample
         samples = whole[np.searchsorted(kept, fewer)]
@@ -173,9 +173,7 @@ class Tasks:
         digest.update(repr((self.samples.points.shape, self.changed)).encode())
         if self.categories:
             digest.update(repr(sorted(self.categories.items())).encode())
-        digest.update(repr(len(self)).encode())
-        for name, part in vars(self.whole).items():
+        for name, part in vars(self.samples).items():
             rounded = part.astype(np.float32) if name in ("points", "previous") else part
             digest.update(np.ascontiguousarray(rounded).tobytes())
-        digest.update(self.origins.tobytes())
         return digest.hexdigest()

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from metapbt.log import LOGGER, counted
 from metapbt.memory.encoder import Array, Rows, less_their_means
-from metapbt.memory.lookahead import Lines
+from metapbt.memory.lookahead import AHEAD_ROWS, Lines
 from metapbt.memory.model import CHECK_EVERY, DEEP, PLAIN, MetaModel, Phase, Weights
 from metapbt.memory.trust import PRIOR, evidence, prior, shares
 from metapbt.surrogates.thinning import evenly
@@ -27,8 +27,9 @@ JUDGED_ROWS = 100  # of a context that is held out to see how far memory deserve
 KNOWN_ROWS = 200  # of the others
 
 FARTHEST = 8  # intervals ahead: who looks as far, and again at each decision, sees far enough
-TELLING = 0.3  # a correlation that is worth acting on,
-LEAST_FREE = 20  # and the degrees of freedom from which one says something
+TELLING = 0.2  # a correlation that is worth acting on,
+ERRORS = 2.0  # and by how many standard errors, over contexts, it must be above 0
+LEAST_FREE = 20  # degrees of freedom from which a context says something
 
 
 class Cache(Protocol):
@@ -131,28 +132,33 @@ class Learned:
         """How many intervals ahead returns can be forecast, had each source been the target: from 1 to ``FARTHEST``.
 
         That is the longest such that over it, and over every shorter one from 2, the forecast changes of held-out lines
-        of descent correlate with the real ones by at least ``TELLING``, each less the mean of its time, in the mean
-        over the contexts that have ``LEAST_FREE`` degrees of freedom. Where nothing says how far, as with a single
-        context, it is 1.
+        of descent correlate with the real ones, each less the mean of its time, in the mean over contexts: by at least
+        ``TELLING``, and ``ERRORS`` standard errors. Where nothing says how far, as with a single context, it is 1.
         """
-        told = [float(np.mean(each)) if each else 0.0 for each in self.foresight()]
-        return next((before for before, each in enumerate(told, 1) if each < TELLING), FARTHEST)
+        for intervals, found in enumerate(self.foresight(), 2):
+            if len(found) < 2:
+                return intervals - 1
+            error = float(np.std(found, ddof=1)) / math.sqrt(len(found))
+            if float(np.mean(found)) < max(TELLING, ERRORS * error):
+                return intervals - 1
+        return FARTHEST
 
     def foresight(self) -> list[list[float]]:
         """How forecast changes correlate with the real ones over 2 to ``FARTHEST`` intervals, in each held-out context.
 
-        Contexts with too few lines of that length are left out.
+        Contexts with fewer than ``LEAST_FREE`` degrees of freedom at that length are left out.
         """
         found: list[list[float]] = [[] for _ in range(2, FARTHEST + 1)]
         for context, model in self.without.items():
             lines, (_, others) = self.tasks.lines(context), self.tasks.held_out(context)
             judged = lines.rows[evenly(len(lines.rows), JUDGED_ROWS)]
-            known = model.nearest(others, judged.inputs[:, : model.given], KNOWN_ROWS)
+            known = model.nearest(others, judged.inputs[:, : model.given], AHEAD_ROWS)
             mean = model.mean(known, others[:0], prior(PRIOR))
             for intervals, correlations in enumerate(found, 2):
                 ends, forecast, real = lines.forecast(mean, intervals)
-                correlation = _correlation(forecast, real, lines.rows.times[ends])
-                if not math.isnan(correlation):
+                times = lines.rows.times[ends]
+                correlation = _correlation(forecast, real, times)
+                if len(times) - len(np.unique(times)) >= LEAST_FREE and not math.isnan(correlation):
                     correlations.append(correlation)
         return found
 
@@ -184,8 +190,6 @@ class Learned:
 
 def _correlation(one: Array, other: Array, times: NDArray[np.int_]) -> float:
     """How two quantities of the same rows correlate, each less its mean at its time; NaN where nothing can be told."""
-    if len(times) - len(np.unique(times)) < LEAST_FREE:
-        return math.nan
     x, y = less_their_means(one, times), less_their_means(other, times)
     size = math.sqrt(float(x @ x) * float(y @ y))
     return float(x @ y) / size if size > 1e-12 else math.nan

@@ -15,6 +15,7 @@ from metapbt.history import Budget, Context, FeatureValue, History, Record
 from metapbt.log import LOGGER
 from metapbt.memory.source_runs import Memory
 from metapbt.plain import number, plain
+from metapbt.population.explorers import explorer_class
 from metapbt.store.description import TUNER
 from metapbt.store.done import Done
 from metapbt.store.journal import Content
@@ -181,12 +182,14 @@ def as_config(
     Args:
         space: the search space.
         method: its name.
-        settings: the method's.
+        settings: the method's; a cache decides nothing.
         budget: of each member, if there is one.
         population: size and so on.
         others: whatever else makes two tuners decide alike. Of what is no plain data the class is named.
     """
     told = {"name": method, **settings}
+    if explorer_class(method).uses_cache:
+        told.pop("cache", None)
     return {
         "method": {name: _plain_or_named(name, value) for name, value in told.items()},
         "space": plain(space.specification, "space"),

@@ -64,9 +64,9 @@ def test_what_is_no_category_of_three_or_more_stays_one_column():
             "kind": {"type": "categorical", "choices": ["a", "b", "c"]},
         }
     )
-    assert Tasks.of(Memory(Context({})), space).categories == {2: 3}
+    assert Tasks.of(Memory(Context({})), space).categories == {1: 2, 2: 3}
     assert MetaModel(2, 1, 3).warp.log_scales.shape == (6,)
-    assert MetaModel(2, 1, 3, {2: 3}).warp.log_scales.shape == (8,)
+    assert MetaModel(2, 1, 3, {1: 2, 2: 3}).warp.log_scales.shape == (8,)
 
 
 def planted(contexts, each, rng):

@@ -182,6 +182,17 @@ def test_memory_does_not_look_ahead_by_what_a_few_lines_say():
 def test_a_horizon_has_no_gaps():
     class Told(Learned):
         def foresight(self):
-            return [[0.5, 0.4], [0.1], [0.9, 0.9], [], [], [], []]
+            return [[0.5, 0.4], [0.1, 0.1], [0.9, 0.9], [], [], [], []]
 
     assert Told(None, None, {}).horizon() == 2
+
+
+@pytest.mark.parametrize(
+    ("told", "expected"), [([0.9], 1), ([0.6, -0.1], 1), ([0.3, 0.2], 8), ([0.19, 0.19], 1), ([0.6, -0.1] * 8, 8)]
+)
+def test_a_horizon_is_what_contexts_agree_on(told, expected):
+    class Told(Learned):
+        def foresight(self):
+            return [told] * 7
+
+    assert Told(None, None, {}).horizon() == expected

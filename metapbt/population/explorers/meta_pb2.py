@@ -140,7 +140,7 @@ class MetaPB2Explorer(PB2Explorer):
         count = self.share(size)
         LOGGER.info(
             "memory: %d rows of the sources; trusted at the start: %s; it chooses %d of %d members, and looks %s ahead",
-            len(self.tasks), explained(meta.prior), count, size, counted(meta.horizon, "interval"),
+            len(self.tasks), explained(meta.prior), count, size, counted(meta.ahead(self._shortest), "interval"),
         )  # fmt: skip
         given = meta.given(0, 0.0)
         given[1] = meta.scale.untrained
@@ -208,7 +208,14 @@ class MetaPB2Explorer(PB2Explorer):
     @property
     def ranks_by_value(self) -> bool:
         """Whether memory looks ahead, and selection is to know."""
-        return self.rank_by_value and self.steering and bool(len(self.tasks)) and self.meta.horizon > 1
+        return self.rank_by_value and self.steering and bool(len(self.tasks)) and self.meta.ahead(self._shortest) > 1
+
+    @property
+    def _shortest(self) -> float:
+        """Environment steps of the shortest interval."""
+        if self.budget is None:
+            return self.meta.scale.interval
+        return min(self.budget.interval_at(steps) for steps in (0, self.budget.steps))
 
     def values(self, history: History) -> Mapping[int, float]:
         """The returns that members are forecast to reach, less what all of them are forecast to gain on average."""
