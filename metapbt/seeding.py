@@ -8,12 +8,8 @@ stopped goes on as if it had not been.
 from __future__ import annotations
 
 import zlib
-from typing import TYPE_CHECKING
 
 import numpy as np
-
-if TYPE_CHECKING:
-    from metapbt.history import Context
 
 # Where episodes' seeds lie, so that training, validation and test never share one.
 _VALIDATION, _TEST, _END = 2**30, 3 * 2**29, 2**31
@@ -31,16 +27,20 @@ def generator(seed: int, generation: int, member: int, purpose: str) -> np.rando
     return np.random.default_rng(np.random.SeedSequence(words))
 
 
-def population_seed(seed: int, context: Context) -> int:
+def population_seed(seed: int, context: str) -> int:
     """The seed of all that a run's population draws: first members, who copies whom, where hyperparameters move to.
 
     Each context has its own, which all methods there share; the usual one's is the run's. With one seed for all
     contexts first members would be the same on each of them: their luck would be no matter of chance over contexts, and
     a memory of many contexts would know but a handful of first members.
+
+    Args:
+        seed: of the run.
+        context: its label; the usual context's is ``default``.
     """
-    if not context.changed:
+    if context == "default":
         return seed
-    return int(generator(seed, -1, -1, f"population on {context.label}").integers(2**31))
+    return int(generator(seed, -1, -1, f"population on {context}").integers(2**31))
 
 
 def training_seed(seed: int, generation: int, member: int) -> int:

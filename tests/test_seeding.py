@@ -45,10 +45,10 @@ def test_each_context_has_draws_of_its_own_and_the_usual_one_those_of_the_seed()
     contexts = [Context({"a": 1.0, "b": 2.0}, [])]
     contexts += [Context({"a": a, "b": 2.0}, ["a"]) for a in (0.5, 0.50001, 2.0)]
     contexts += [Context({"a": 1.0, "b": 0.5}, ["b"]), Context({"a": 0.5, "b": 0.5})]
-    seeds = [seeding.population_seed(seed, context) for seed in range(3) for context in contexts]
+    seeds = [seeding.population_seed(seed, context.label) for seed in range(3) for context in contexts]
     assert len(set(seeds)) == len(seeds)
     assert seeds[:: len(contexts)] == [0, 1, 2]
-    assert seeds == [seeding.population_seed(seed, context) for seed in range(3) for context in contexts]
+    assert seeds == [seeding.population_seed(seed, context.label) for seed in range(3) for context in contexts]
 
 
 def test_methods_on_one_context_begin_alike_and_on_another_otherwise(tmp_path):

@@ -251,7 +251,8 @@ class MetaSurrogate:
         # What happened elsewhere at these times, from the return of now to the highest usual one.
         anchors = np.array([[t, r, *given[2:]] for t in times for r in np.linspace(value, max(value, 1.0), 3)])
         source = self.tasks.rows[self._nearest(anchors, AHEAD_ROWS)]
-        mean = model.mean(source, self.tasks.rows[:0] if own is None else own.rows, weights[: len(self.prior)])
+        heard = np.where(weights > NEGLIGIBLE, weights, 0.0)[: len(self.prior)]
+        mean = model.mean(source, self.tasks.rows[:0] if own is None else own.rows, heard)
         return Lookahead(
             mean,
             Columns(self.encoder, self.scale, given[2:]),

@@ -292,6 +292,8 @@ class MetaModel:
             covariance, noise = self.kernel.forward(x, x), self.stage(x)[1]
             combined = torch.zeros_like(y)
             for weight, relatedness in zip(weights, RELATEDNESS, strict=True):
+                if not weight:
+                    continue
                 both = covariance * alike(target, target, relatedness) + noise.diag()
                 solved = torch.cholesky_solve(y.unsqueeze(-1), torch.linalg.cholesky(both)).squeeze(-1)
                 combined += weight * torch.where(target, 1.0, relatedness) * solved

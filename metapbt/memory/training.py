@@ -135,7 +135,7 @@ class Learned:
         of descent correlate with the real ones, each less the mean of its time, in the mean over contexts: by at least
         ``TELLING``, and ``ERRORS`` standard errors. Where nothing says how far, as with a single context, it is 1.
         """
-        for intervals, found in enumerate(self.foresight(), 2):
+        for intervals, found in enumerate(self.foresight()[1:], 2):
             if len(found) < 2:
                 return intervals - 1
             error = float(np.std(found, ddof=1)) / math.sqrt(len(found))
@@ -143,18 +143,21 @@ class Learned:
                 return intervals - 1
         return FARTHEST
 
-    def foresight(self) -> list[list[float]]:
-        """How forecast changes correlate with the real ones over 2 to ``FARTHEST`` intervals, in each held-out context.
+    def foresight(self, rows: int = AHEAD_ROWS) -> list[list[float]]:
+        """How forecast changes correlate with the real ones over 1 to ``FARTHEST`` intervals, in each held-out context.
 
         Contexts with fewer than ``LEAST_FREE`` degrees of freedom at that length are left out.
+
+        Args:
+            rows: of the other contexts, from which one is forecast.
         """
-        found: list[list[float]] = [[] for _ in range(2, FARTHEST + 1)]
+        found: list[list[float]] = [[] for _ in range(FARTHEST)]
         for context, model in self.without.items():
             lines, (_, others) = self.tasks.lines(context), self.tasks.held_out(context)
             judged = lines.rows[evenly(len(lines.rows), JUDGED_ROWS)]
-            known = model.nearest(others, judged.inputs[:, : model.given], AHEAD_ROWS)
+            known = model.nearest(others, judged.inputs[:, : model.given], rows)
             mean = model.mean(known, others[:0], prior(PRIOR))
-            for intervals, correlations in enumerate(found, 2):
+            for intervals, correlations in enumerate(found, 1):
                 ends, forecast, real = lines.forecast(mean, intervals)
                 times = lines.rows.times[ends]
                 correlation = _correlation(forecast, real, times)

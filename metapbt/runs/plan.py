@@ -280,7 +280,7 @@ class RunPlan:
             config["method"]["name"],
             population["size"],
             population["quantile"],
-            seeding.population_seed(config["seed"], self.plan.identity.context),
+            seeding.population_seed(config["seed"], self.plan.identity.context.label),
             population["metric"],
             initial=config["initial"],
             start=config.get("start", "method"),

@@ -16,7 +16,9 @@ from metapbt.memory.training import cache_key
 from metapbt.population.explorers.meta_pb2 import MetaPB2Explorer
 from metapbt.report.knowledge import explorer_of
 from metapbt.runs.run import check
+from metapbt.space import Space
 from metapbt.store.results import count_records, find_runs
+from metapbt.store.run_directory import RunDirectory
 from metapbt.study.study import read_study
 
 SHIPS = {".yaml", ".parquet", ""}  # config.yaml, records.parquet, journal and DONE
@@ -95,8 +97,8 @@ def test_what_is_trained_from_it_is_in_it(env, tmp_path, monkeypatch):
     assert not (tmp_path / "results" / ".meta_models").exists()
     # The page finds them, too, and so does a scheduler of Ray Tune or whoever else hands a tuner this memory.
     assert explorer_of(run).meta.learned.weights()
-    handed = remembered("meta_pb2", "shipped", {"env": env, "learner": run.info.learner, "context": run.context})
+    handed = remembered("meta_pb2", "shipped", {"env": env, "learner": run.info.learner, "context": run.info.context})
     assert handed["cache"].folder is None  # nothing is to be written into what ships
-    explorer = MetaPB2Explorer(run.space, **handed)
+    explorer = MetaPB2Explorer(Space(RunDirectory(run.path).config()["space"]), **handed)
     key = cache_key(True, explorer.tasks)
     assert handed["cache"].get(key).keys() == explorer.meta.learned.weights().keys()
