@@ -26,7 +26,7 @@ class ModelCache:
     one that is damaged is as if it were not there.
 
     Args:
-        folder: made when the first model is put there; None for nowhere.
+        folder: made when the first model is put there; without one nothing is kept.
         also: other folders of models, from which they are only taken.
     """
 
