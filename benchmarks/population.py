@@ -33,21 +33,13 @@ import numpy as np
 import torch
 from rich.console import Console
 from rich.table import Table
+from traced import TRACE, SleepingPPO, TracedPPO
 
 from metapbt import Space, Tuner
-from metapbt.history import Interval
-from metapbt.learners.base import State, Teacher, Training
-from metapbt.learners.ppo.learner import PPOLearner
-from metapbt.space import Hyperparameters
 
 SIZES = (4, 16, 64, 256, 1024)
 SPACE = Space({name: {"type": "float", "low": 0.0, "high": 1.0} for name in ("a", "b", "c", "d")})
 MEMBERS = 4
-
-#: Seconds of the lander on one core of the machine of docs/ppo.md: of an environment step, of one of an epoch, of an
-#: evaluation and of each of its episodes.
-STEP, EPOCH, EVALUATION, EPISODE = 1.05 / 50_000, 0.065 / 50_000, 0.074, 0.0067
-_TRACE = "BENCHMARK_TRACE"  # the file that learners write into
 
 
 def seconds_for_a_generation(method: str, size: int) -> float:
@@ -77,39 +69,6 @@ def decisions() -> Table:
     return table
 
 
-class TracedPPO(PPOLearner):
-    """PPO that writes down when it trains, evaluation included: process, begin and end, and CPU seconds."""
-
-    def train(self, interval: Interval, start: State | None, teacher: Teacher | None = None) -> Training:
-        began, used = time.monotonic(), time.process_time()
-        training = self._trained_for(interval, start, teacher)
-        line = json.dumps([os.getpid(), began, time.monotonic(), time.process_time() - used])
-        with Path(os.environ[_TRACE]).open("a") as file:
-            file.write(f"{line}\n")
-        return training
-
-    def _trained_for(self, interval: Interval, start: State | None, teacher: Teacher | None) -> Training:
-        return super().train(interval, start, teacher)
-
-
-class SleepingPPO(TracedPPO):
-    """Sleeps for as long as PPO would train and evaluate; its returns grow, the nearer to a point the faster."""
-
-    def _trained_for(self, interval: Interval, start: State | None, teacher: Teacher | None) -> Training:
-        h, steps = interval.hyperparameters, interval.until_steps - interval.start_steps
-        time.sleep(steps * (STEP + EPOCH * h["n_epochs"]))
-        drawn = np.random.default_rng(interval.seed).normal()
-        rate = np.exp(-((np.log10(h["learning_rate"]) + 3.5) ** 2) - (h["n_epochs"] / 30 - 0.5) ** 2)
-        reached = (-200.0 if start is None else float(start["reached"])) + rate * steps / 5_000 + drawn
-        state: State = {"reached": np.array(reached)}
-        evaluated = self.evaluate(state, h, interval.evaluation_seed, interval.evaluation_episodes)
-        return Training(state, interval.until_steps, (reached,), evaluated)
-
-    def evaluate(self, state: State, hyperparameters: Hyperparameters, seed: int, episodes: int) -> float:
-        time.sleep(EVALUATION + EPISODE * episodes)
-        return float(state["reached"])
-
-
 @dataclass(frozen=True)
 class Measured:
     """One run: its rate, where its workers' time went, and what it took.
@@ -137,14 +96,14 @@ def measured(env: str, steps: int, workers: int, sleeping: bool) -> Measured:
     with tempfile.TemporaryDirectory() as folder:
         trace = Path(folder, "trace")
         overrides = [
-            f"env={env}", f"budget.steps={steps}", "learner=ppo", f"learner.name=population:{learner.__name__}",
+            f"env={env}", f"budget.steps={steps}", "learner=ppo", f"learner.name=traced:{learner.__name__}",
             "executor=processes", f"executor.workers={workers}", f"results_dir={folder}",
         ]  # fmt: skip
         path = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
         began = time.monotonic()
         process = subprocess.Popen(
             [sys.executable, "-W", "ignore", "-m", "metapbt", "run", *overrides],
-            env={**os.environ, _TRACE: str(trace), "PYTHONPATH": path},
+            env={**os.environ, TRACE: str(trace), "PYTHONPATH": path},
             stderr=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             preexec_fn=lambda: os.sched_setaffinity(0, cores if sleeping else cores[:workers]),
