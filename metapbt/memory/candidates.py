@@ -87,7 +87,7 @@ def search(
     width: int,
     hints: Array,
     rng: np.random.Generator,
-    points: int = 512,
+    points: int = 256,
     bounds: Bounds | None = None,
 ) -> Array:
     """Find the point of the unit cube with the largest score, by evaluations alone.

@@ -23,8 +23,8 @@ from metapbt.surrogates.thinning import evenly
 #: The mean change over a usual interval, at a surrogate's inputs ``n x d``: ``n``.
 Mean = Callable[[Array], Array]
 
-ACTIONS = 16  # configurations of each interval ahead, of which an agent takes the best
-FILL = 96  # configurations that fill the space, of which these are chosen, beside hints
+ACTIONS = 8  # configurations of each interval ahead, of which an agent takes the best
+FILL = 32  # configurations that fill the space, of which these are chosen, beside hints
 AROUND, RADIUS = 32, 0.1  # and those near the best of them
 BEST = 8  # around which these lie
 RETURNS = 7  # where the value of the end of an interval is tabulated: from

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 SOURCE_ROWS = 200  # of the sources, those that a suggestion is conditioned on
 PUBLISHED_ROWS = 1000  # an exact GP's cost grows with their cube
+TUNINGS = 8  # models tuned to the target's rows that are kept: those of earlier rows serve every later decision
 HINTS = 32  # configurations that did well at this stage elsewhere, looked at beside those that fill the space
 
 NEGLIGIBLE = 0.01  # weight of an expert up to which asking it is not worth the time
@@ -81,7 +82,7 @@ class MetaSurrogate:
         self.schedule, self.features, self.trust = schedule, features, trust
         self.fine_tuning, self.max_rows, self.cache = fine_tuning, max_rows, cache
         self._most_ahead = 0 if kernel == "published" else lookahead
-        self._last_tuned: tuple[Own, MetaModel] | None = None
+        self._tunings: dict[bytes, MetaModel] = {}
 
     @cached_property
     def tasks(self) -> Tasks:
@@ -206,7 +207,7 @@ class MetaSurrogate:
             return np.array(self.prior)
         weights = np.array([*(weight * (1 - ALONE) for weight in self.prior), ALONE])
         if self.trust:
-            related, noise = self.model.forecasts(own.source, own.rows, self.fine_tuning)
+            related, noise = self.model.forecasts(own.source, own.rows, self._tuned)
             errors = [*related, errors_alone(own.samples, self.scale)]
             weights = shares(weights, [evidence(each, own.rows.times, noise) for each in errors])
         return weights
@@ -227,11 +228,10 @@ class MetaSurrogate:
             return Ensemble((Expert(model, _unchanged),))
         if own is None:
             return Ensemble.weighted(self.model.related(source, self.tasks.rows[:0]), weights, NEGLIGIBLE)
-        experts = [
-            *self._tuned(own).related(source, own.rows),
-            expert_alone(own.samples, own.scale, own.generation, self.scale),
-        ]
-        return Ensemble.weighted(experts, weights, NEGLIGIBLE)
+        experts = self._tuned(own.rows).related(source, own.rows)
+        if weights[-1] > NEGLIGIBLE:  # to fit it costs as much as to ask all others
+            experts.append(expert_alone(own.samples, own.scale, own.generation, self.scale))
+        return Ensemble.weighted(experts, weights[: len(experts)], NEGLIGIBLE)
 
     def lookahead(self, own: Own | None, weights: Array, given: Array, lengths: Sequence[float]) -> Lookahead:
         """The values of agents that begin an interval with about these columns.
@@ -245,7 +245,7 @@ class MetaSurrogate:
             given: of a typical agent, ``g``.
             lengths: environment steps of the coming interval, and of those after it that are looked at.
         """
-        model = self.model if own is None else self._tuned(own)
+        model = self.model if own is None else self._tuned(own.rows)
         time, value = float(given[0]), float(given[1])
         times = np.minimum(time + np.cumsum([0.0, *lengths[:-1]]) / self.scale.longest, 1.0)
         # What happened elsewhere at these times, from the return of now to the highest usual one.
@@ -263,11 +263,14 @@ class MetaSurrogate:
             lambda when, reached: self.hints(source, np.array([when, reached, *given[2:]])),
         )
 
-    def _tuned(self, own: Own) -> MetaModel:
-        """The model after a few steps on the target's rows, once for each decision."""
-        if self._last_tuned is None or self._last_tuned[0] is not own:
-            self._last_tuned = own, self.model.tuned(own.rows, self.fine_tuning)
-        return self._last_tuned[1]
+    def _tuned(self, rows: Rows) -> MetaModel:
+        """The model after a few steps on rows of the target; a few are kept, for the same come again later."""
+        rows = rows[np.lexsort([rows.changes, *rows.inputs.T])]  # in one order, whichever matter most now
+        key = rows.inputs.tobytes() + rows.changes.tobytes()
+        if key not in self._tunings:
+            kept = list(self._tunings.items())[-TUNINGS:]
+            self._tunings = {**dict(kept), key: self.model.tuned(rows, self.fine_tuning)}
+        return self._tunings[key]
 
     @cached_property
     def _nearest(self) -> Nearest:

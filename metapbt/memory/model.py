@@ -313,20 +313,23 @@ class MetaModel:
 
         return asked
 
-    def forecasts(self, source: Rows, own: Rows, steps: int = 0) -> tuple[Array, Array]:
+    def forecasts(
+        self, source: Rows, own: Rows, tuned: Callable[[Rows], MetaModel] | None = None
+    ) -> tuple[Array, Array]:
         """How far the target's rows are from what each of the related experts forecast before it knew them.
 
         Args:
             source: rows of the sources.
             own: rows of the target, ``n``.
-            steps: of tuning on the target's rows; whoever forecasts was tuned on earlier ones only.
+            tuned: tunes this model on rows of the target: whoever forecasts was tuned on earlier ones only. None
+                leaves it as it is.
 
         Returns:
             The errors, ``len(RELATEDNESS) x n``, and the variance of the noise that was expected, ``n``.
         """
         errors, noise = np.empty((len(RELATEDNESS), len(own))), np.empty(len(own))
-        for known, judged in refits(own.times) if steps else [(np.arange(0), np.arange(len(own)))]:
-            model = self.tuned(own[known], steps if len(known) else 0)
+        for known, judged in refits(own.times) if tuned else [(np.arange(0), np.arange(len(own)))]:
+            model = tuned(own[known]) if tuned and len(known) else self
             now = np.concatenate([known, judged])
             x = torch.as_tensor(np.concatenate([source.inputs, own.inputs[now]]))
             y = torch.as_tensor(np.concatenate([source.changes, own.changes[now]]))

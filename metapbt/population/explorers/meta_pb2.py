@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
@@ -30,6 +32,33 @@ Array = NDArray[np.float64]
 
 KERNELS = ("deep", "plain", "published")
 AREA_INTERVALS = 3  # over which first members are judged where memory does not look ahead
+
+
+@dataclass
+class _Decision:
+    """What all who decide at one time look at: it is worked out once, and only as far as it is asked for.
+
+    Attributes:
+        explorer: that decides.
+        history: what has happened.
+        when: the last generation of those it is about, and their environment steps.
+        own: what is looked at of what has happened.
+    """
+
+    explorer: MetaPB2Explorer
+    history: History
+    when: tuple[int, int]
+    own: Own
+
+    @cached_property
+    def weights(self) -> Array:
+        """Of memory's experts, and of PB2's own."""
+        return self.explorer.meta.weights(self.own)
+
+    @cached_property
+    def ahead(self) -> Lookahead | None:
+        """The values of members; None where only the coming interval counts."""
+        return self.explorer.ahead(self.own, self.weights, self.own.now.mean(axis=0), self.when[1])
 
 
 class MetaPB2Explorer(PB2Explorer):
@@ -118,6 +147,7 @@ class MetaPB2Explorer(PB2Explorer):
         self.steering = steering
         self.rank_by_value = rank_by_value
         self.budget = budget
+        self._last_decision: _Decision | None = None
         #: What it forecasts with.
         self.meta = MetaSurrogate(
             space, memory, kernel, schedule, features, trust, fine_tuning, max_rows, lookahead, cache
@@ -146,7 +176,7 @@ class MetaPB2Explorer(PB2Explorer):
         given[1] = meta.scale.untrained
         source = self.tasks.rows[meta.relevant(given[None])]
         ensemble = meta.ensemble(source, None, weights)
-        ahead = self._ahead(None, weights, given, 0)
+        ahead = self.ahead(None, weights, given, 0)
 
         def worth(points: Array) -> Array:
             if ahead is None:
@@ -180,22 +210,21 @@ class MetaPB2Explorer(PB2Explorer):
         if not self.steers(parents, history):
             return super().propose(children, parents, history, pending, rng)
 
-        meta, own = self.meta, self.known(children, parents, history)
-        weights = meta.weights(own)
+        meta, decision = self.meta, self._decision(children, parents, history)
+        own, weights = decision.own, decision.weights
         if meta.kernel != "published":
             from metapbt.memory.trust import explained
 
             LOGGER.info("memory: %s", explained(weights))
-        ensemble = meta.ensemble(own.source, own, weights)
+        ensemble, ahead = meta.ensemble(own.source, own, weights), decision.ahead
         beta = self.beta_after(len(history.transitions()))
-        steps = max(parent.env_steps for parent in parents)
         waiting = np.array(
-            [self._inputs(meta.given(steps, p.return_before), p.hyperparameters, p.hyperparameters)
+            [self._inputs(meta.given(decision.when[1], p.return_before), p.hyperparameters, p.hyperparameters)
              for p in pending if math.isfinite(p.return_before)]
         ).reshape(-1, own.source.inputs.shape[1])  # fmt: skip
-        ahead = self._ahead(own, weights, own.now.mean(axis=0), steps)
         suggestions = []
-        for parent, given in zip(parents, own.now, strict=True):
+        for parent in parents:
+            given = meta.given(parent.env_steps, parent.reached)
             trained = np.array(self.columns(parent.hyperparameters))
             hints = np.concatenate([meta.hints(own.source, given), trained[None]])
             bounds = self.within(parent, history)
@@ -222,13 +251,11 @@ class MetaPB2Explorer(PB2Explorer):
         members = [record for record in history.latest if math.isfinite(record.reached)]
         if not members or not self.steers(members, history):
             return {}
-        meta, own = self.meta, self.known(members, members, history)
-        steps = max(member.env_steps for member in members)
-        ahead = self._ahead(own, meta.weights(own), own.now.mean(axis=0), steps)
+        meta, ahead = self.meta, self._decision(members, members, history).ahead
         if ahead is None:
             return {}
         trained = np.array([self.columns(member.hyperparameters) for member in members])
-        reached = own.now[:, 1]
+        reached = meta.scale.scaled([member.reached for member in members])
         values = ahead.before(reached, trained)
         told = meta.scale.unscaled(values - (values - reached).mean())
         return {member.member: float(value) for member, value in zip(members, told, strict=True)}
@@ -239,9 +266,9 @@ class MetaPB2Explorer(PB2Explorer):
         """The ensemble; PB2's model where memory has no part."""
         if not self.steers(parents, history):
             return super().surrogate(children, parents, history, pending)
-        meta, own = self.meta, self.known(children, parents, history)
-        weights = meta.weights(own)
-        ensemble = meta.ensemble(own.source, own, weights)
+        meta, decision = self.meta, self._decision(children, parents, history)
+        weights = decision.weights
+        ensemble = meta.ensemble(decision.own.source, decision.own, weights)
 
         def forecast(parent: Record, configurations: Sequence[Hyperparameters]) -> tuple[Array, Array]:
             given = meta.given(parent.env_steps, parent.reached)
@@ -254,9 +281,20 @@ class MetaPB2Explorer(PB2Explorer):
 
     def known(self, children: Sequence[Record], parents: Sequence[Record], history: History) -> Own:
         """What a decision looks at, where memory has a part in it."""
-        now = np.array([self.meta.given(parent.env_steps, parent.reached) for parent in parents])
-        situation = Situation.of(history, children, parents)
-        return self.meta.own(now, situation.now, situation.scale, Samples.of(situation.rows, self.columns))
+        return self._decision(children, parents, history).own
+
+    def _decision(self, children: Sequence[Record], parents: Sequence[Record], history: History) -> _Decision:
+        """What is decided after this history at the children's time; the same for all who ask in turn."""
+        when = max(child.generation for child in children), max(child.env_steps for child in children)
+        last = self._last_decision
+        if last is None or last.history is not history or last.when != when:
+            members = [record for record in history.latest if math.isfinite(record.reached)] or parents
+            now = np.array([self.meta.given(member.env_steps, member.reached) for member in members])
+            situation = Situation.of(history, children, members)
+            samples = Samples.of(situation.rows, self.columns)
+            own = self.meta.own(now, situation.now, situation.scale, samples)
+            last = self._last_decision = _Decision(self, history, when, own)
+        return last
 
     def steers(self, parents: Sequence[Record], history: History) -> bool:
         """Whether memory has a part in this decision."""
@@ -275,7 +313,7 @@ class MetaPB2Explorer(PB2Explorer):
         points, trained = (np.array([self.columns(each)]) for each in (configuration, previous))
         return np.asarray(self.meta.inputs(given, points, trained)[0])
 
-    def _ahead(self, own: Own | None, weights: Array, given: Array, steps: int) -> Lookahead | None:
+    def ahead(self, own: Own | None, weights: Array, given: Array, steps: int) -> Lookahead | None:
         """The values of agents that have trained for so many steps; None where only the coming interval counts."""
         meta = self.meta
         usual = meta.scale.interval

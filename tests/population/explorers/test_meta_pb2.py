@@ -302,7 +302,7 @@ def test_it_looks_no_farther_than_was_validated_however_long_intervals_are(cache
         explorer.meta.__dict__["horizon"] = horizon
         asked = []
         monkeypatch.setattr(explorer.meta, "lookahead", lambda *given: asked.append(given[-1]))
-        explorer._ahead(None, np.ones(4), explorer.meta.given(0, 0.0), 0)
+        explorer.ahead(None, np.ones(4), explorer.meta.given(0, 0.0), 0)
         return asked
 
     assert MetaPB2Explorer(SPACE, memory()).meta.scale.interval == 10  # the sources'
@@ -312,6 +312,49 @@ def test_it_looks_no_farther_than_was_validated_however_long_intervals_are(cache
     assert lengths(15) == [[15, 15]]
     assert lengths(21) == []  # 42 steps are more than 40: greedy
     assert lengths(10, horizon=1) == []
+
+
+def test_a_decision_is_worked_out_once_and_is_the_same_whoever_asks_first(cache, monkeypatch):
+    run = history((0.5, 0.8), generations=8, seed=3)
+    earlier, leader = History(run.records[:-4]), [run.leader()]
+
+    def told(*asked):
+        explorer = MetaPB2Explorer(SPACE, memory(), cache=cache)
+        explorer.meta.__dict__["horizon"] = 3
+        counted = dict.fromkeys(("own", "weights", "lookahead"), 0)
+        for name in counted:
+            monkeypatch.setattr(explorer.meta, name, counting(counted, name, getattr(explorer.meta, name)))
+        found = {}
+        for each in asked:
+            if each == "values":
+                found[each] = explorer.values(run)
+            elif each == "propose":
+                found[each] = explorer.propose(leader, leader, run, [], np.random.default_rng(0))
+            else:
+                explorer.values(earlier)
+        return found, counted
+
+    both, counted = told("values", "propose")
+    assert counted == {"own": 1, "weights": 1, "lookahead": 1}
+    turned, counted = told("propose", "values")
+    assert counted == {"own": 1, "weights": 1, "lookahead": 1}
+    assert turned == both == told("earlier", "values", "propose")[0]  # nor does it matter what was asked before
+
+
+def counting(counted, name, function):
+    def counts(*given):
+        counted[name] += 1
+        return function(*given)
+
+    return counts
+
+
+def test_a_parent_of_long_ago_is_known_where_nobody_has_a_return_now(cache):
+    run = history((0.5, 0.8), generations=8, seed=3)
+    lost = History((*run.records[:-4], *(replace(record, train_return=np.nan) for record in run.records[-4:])))
+    children, parents = list(lost.latest), [run.generation(5)[0]] * 4
+    explorer = MetaPB2Explorer(SPACE, memory(), cache=cache)
+    assert {s.source for s in explorer.propose(children, parents, lost, [], np.random.default_rng(0))} == {"memory"}
 
 
 def test_it_is_greedy_where_architectures_are_searched(cache):
