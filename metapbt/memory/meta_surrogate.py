@@ -43,7 +43,7 @@ class Own:
     """What a decision looks at of its own run.
 
     Attributes:
-        now: the columns that are given for each parent, ``k x g``.
+        now: the columns that are given for each member, ``k x g``.
         generation: the coming one.
         scale: PB2's, of the run.
         samples: what the run has seen, the most relevant first.
@@ -169,7 +169,7 @@ class MetaSurrogate:
         return np.concatenate([np.broadcast_to(given, (len(points), np.shape(given)[-1])), own], axis=1)
 
     def own(self, now: Array, generation: int, scale: HistoryScale, samples: Samples) -> Own:
-        """What a decision looks at, of parents with these given columns."""
+        """What a decision looks at, of members with these given columns."""
         rows = self.encoder.rows(samples)
         used = self.relevant(np.concatenate([now, rows.inputs[:, : now.shape[1]]]))
         return Own(now, generation, scale, samples, rows, used, self.tasks.rows[used])
@@ -207,7 +207,7 @@ class MetaSurrogate:
             return np.array(self.prior)
         weights = np.array([*(weight * (1 - ALONE) for weight in self.prior), ALONE])
         if self.trust:
-            related, noise = self.model.forecasts(own.source, own.rows, self._tuned)
+            related, noise = self.model.forecasts(own.source, own.rows, self._tuned if self.fine_tuning else None)
             errors = [*related, errors_alone(own.samples, self.scale)]
             weights = shares(weights, [evidence(each, own.rows.times, noise) for each in errors])
         return weights
@@ -264,13 +264,14 @@ class MetaSurrogate:
         )
 
     def _tuned(self, rows: Rows) -> MetaModel:
-        """The model after a few steps on rows of the target; a few are kept, for the same come again later."""
+        """The model after a few steps on rows of the target; those used last are kept, for the same rows come again."""
         rows = rows[np.lexsort([rows.changes, *rows.inputs.T])]  # in one order, whichever matter most now
         key = rows.inputs.tobytes() + rows.changes.tobytes()
-        if key not in self._tunings:
-            kept = list(self._tunings.items())[-TUNINGS:]
-            self._tunings = {**dict(kept), key: self.model.tuned(rows, self.fine_tuning)}
-        return self._tunings[key]
+        model = self._tunings.pop(key) if key in self._tunings else self.model.tuned(rows, self.fine_tuning)
+        self._tunings[key] = model
+        if len(self._tunings) > TUNINGS:
+            del self._tunings[next(iter(self._tunings))]
+        return model
 
     @cached_property
     def _nearest(self) -> Nearest:

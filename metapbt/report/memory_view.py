@@ -75,17 +75,17 @@ def memory_view(run: Run, generations: Sequence[int] | None = None, train: bool 
     rows: list[tuple[float, ...]] = []
     used: Which = slice(0)
     for generation in _decisions(run) if generations is None else generations:
-        own = None
+        known = None
         if generation >= 0:
             decision = decision_after(run, generation)
             if not explorer.steers(decision.parents, decision.history):
                 continue
-            own = explorer.known(decision.children, decision.parents, decision.history)
-            used = own.used
-        weights = explorer.meta.weights(own)
+            known = explorer.known(decision.children, decision.parents, decision.history)
+            used = known.own.used
+        weights = explorer.meta.weights(None) if known is None else known.weights
         # The published kernel is one exact GP, which is trusted wholly.
         shares = origins(weights) if len(weights) >= len(RELATEDNESS) else np.array([1.0, 0.0, 0.0])
-        rows.append((generation, *map(float, shares), 0 if own is None else len(own.rows)))
+        rows.append((generation, *map(float, shares), 0 if known is None else len(known.own.rows)))
     trust = pd.DataFrame(rows, columns=list(TRUST))
     sources = _sources(explorer, used)
     return MemoryView(sources, trust, _sentence(sources, trust))

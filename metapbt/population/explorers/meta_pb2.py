@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
@@ -34,31 +33,23 @@ KERNELS = ("deep", "plain", "published")
 AREA_INTERVALS = 3  # over which first members are judged where memory does not look ahead
 
 
-@dataclass
-class _Decision:
-    """What all who decide at one time look at: it is worked out once, and only as far as it is asked for.
+@dataclass(frozen=True)
+class Known:
+    """What everything that is decided at one time goes by.
 
     Attributes:
-        explorer: that decides.
         history: what has happened.
-        when: the last generation of those it is about, and their environment steps.
+        generation: the last of those that are decided about.
         own: what is looked at of what has happened.
+        weights: of memory's experts, and of PB2's own.
+        foreseen: the values of agents by the environment steps that they have trained for, as they were asked for.
     """
 
-    explorer: MetaPB2Explorer
     history: History
-    when: tuple[int, int]
+    generation: int
     own: Own
-
-    @cached_property
-    def weights(self) -> Array:
-        """Of memory's experts, and of PB2's own."""
-        return self.explorer.meta.weights(self.own)
-
-    @cached_property
-    def ahead(self) -> Lookahead | None:
-        """The values of members; None where only the coming interval counts."""
-        return self.explorer.ahead(self.own, self.weights, self.own.now.mean(axis=0), self.when[1])
+    weights: Array
+    foreseen: dict[int, Lookahead | None] = field(default_factory=dict)
 
 
 class MetaPB2Explorer(PB2Explorer):
@@ -147,7 +138,7 @@ class MetaPB2Explorer(PB2Explorer):
         self.steering = steering
         self.rank_by_value = rank_by_value
         self.budget = budget
-        self._last_decision: _Decision | None = None
+        self._last_known: Known | None = None
         #: What it forecasts with.
         self.meta = MetaSurrogate(
             space, memory, kernel, schedule, features, trust, fine_tuning, max_rows, lookahead, cache
@@ -210,18 +201,20 @@ class MetaPB2Explorer(PB2Explorer):
         if not self.steers(parents, history):
             return super().propose(children, parents, history, pending, rng)
 
-        meta, decision = self.meta, self._decision(children, parents, history)
-        own, weights = decision.own, decision.weights
+        meta, known = self.meta, self.known(children, parents, history)
+        own, weights = known.own, known.weights
         if meta.kernel != "published":
             from metapbt.memory.trust import explained
 
             LOGGER.info("memory: %s", explained(weights))
-        ensemble, ahead = meta.ensemble(own.source, own, weights), decision.ahead
+        ensemble = meta.ensemble(own.source, own, weights)
         beta = self.beta_after(len(history.transitions()))
+        steps = max(parent.env_steps for parent in parents)
         waiting = np.array(
-            [self._inputs(meta.given(decision.when[1], p.return_before), p.hyperparameters, p.hyperparameters)
+            [self._inputs(meta.given(steps, p.return_before), p.hyperparameters, p.hyperparameters)
              for p in pending if math.isfinite(p.return_before)]
         ).reshape(-1, own.source.inputs.shape[1])  # fmt: skip
+        ahead = self._foreseen(known, steps)
         suggestions = []
         for parent in parents:
             given = meta.given(parent.env_steps, parent.reached)
@@ -251,7 +244,8 @@ class MetaPB2Explorer(PB2Explorer):
         members = [record for record in history.latest if math.isfinite(record.reached)]
         if not members or not self.steers(members, history):
             return {}
-        meta, ahead = self.meta, self._decision(members, members, history).ahead
+        meta, known = self.meta, self.known(members, members, history)
+        ahead = self._foreseen(known, max(member.env_steps for member in members))
         if ahead is None:
             return {}
         trained = np.array([self.columns(member.hyperparameters) for member in members])
@@ -266,9 +260,9 @@ class MetaPB2Explorer(PB2Explorer):
         """The ensemble; PB2's model where memory has no part."""
         if not self.steers(parents, history):
             return super().surrogate(children, parents, history, pending)
-        meta, decision = self.meta, self._decision(children, parents, history)
-        weights = decision.weights
-        ensemble = meta.ensemble(decision.own.source, decision.own, weights)
+        meta, known = self.meta, self.known(children, parents, history)
+        weights = known.weights
+        ensemble = meta.ensemble(known.own.source, known.own, weights)
 
         def forecast(parent: Record, configurations: Sequence[Hyperparameters]) -> tuple[Array, Array]:
             given = meta.given(parent.env_steps, parent.reached)
@@ -279,21 +273,16 @@ class MetaPB2Explorer(PB2Explorer):
 
         return Surrogate(f"{meta.kernel} kernel, with memory", forecast, weights=tuple(map(float, weights)))
 
-    def known(self, children: Sequence[Record], parents: Sequence[Record], history: History) -> Own:
-        """What a decision looks at, where memory has a part in it."""
-        return self._decision(children, parents, history).own
-
-    def _decision(self, children: Sequence[Record], parents: Sequence[Record], history: History) -> _Decision:
-        """What is decided after this history at the children's time; the same for all who ask in turn."""
-        when = max(child.generation for child in children), max(child.env_steps for child in children)
-        last = self._last_decision
-        if last is None or last.history is not history or last.when != when:
+    def known(self, children: Sequence[Record], parents: Sequence[Record], history: History) -> Known:
+        """What decisions go by, where memory has a part in them; the same for all who ask in turn at one time."""
+        generation, last = max(child.generation for child in children), self._last_known
+        if last is None or last.history is not history or last.generation != generation:
             members = [record for record in history.latest if math.isfinite(record.reached)] or parents
             now = np.array([self.meta.given(member.env_steps, member.reached) for member in members])
             situation = Situation.of(history, children, members)
             samples = Samples.of(situation.rows, self.columns)
             own = self.meta.own(now, situation.now, situation.scale, samples)
-            last = self._last_decision = _Decision(self, history, when, own)
+            last = self._last_known = Known(history, generation, own, self.meta.weights(own))
         return last
 
     def steers(self, parents: Sequence[Record], history: History) -> bool:
@@ -312,6 +301,12 @@ class MetaPB2Explorer(PB2Explorer):
     def _inputs(self, given: Array, configuration: Hyperparameters, previous: Hyperparameters) -> Array:
         points, trained = (np.array([self.columns(each)]) for each in (configuration, previous))
         return np.asarray(self.meta.inputs(given, points, trained)[0])
+
+    def _foreseen(self, known: Known, steps: int) -> Lookahead | None:
+        """The values of agents that have trained for so many steps, worked out once."""
+        if steps not in known.foreseen:
+            known.foreseen[steps] = self.ahead(known.own, known.weights, known.own.now.mean(axis=0), steps)
+        return known.foreseen[steps]
 
     def ahead(self, own: Own | None, weights: Array, given: Array, steps: int) -> Lookahead | None:
         """The values of agents that have trained for so many steps; None where only the coming interval counts."""

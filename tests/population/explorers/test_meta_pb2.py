@@ -341,6 +341,22 @@ def test_a_decision_is_worked_out_once_and_is_the_same_whoever_asks_first(cache,
     assert turned == both == told("earlier", "values", "propose")[0]  # nor does it matter what was asked before
 
 
+@pytest.mark.parametrize(
+    ("generation", "steps"),
+    [(8, 80), (3, 40)],
+    ids=["the only child failed", "the child reports long after the parent"],
+)
+def test_it_looks_ahead_from_where_copies_go_on_and_never_past_the_end(cache, monkeypatch, generation, steps):
+    run = history((0.5, 0.8), generations=9, seed=3)  # up to step 90 of 100
+    child, parent = replace(run.last(3), generation=generation, env_steps=steps), run.last(0)
+    explorer = MetaPB2Explorer(SPACE, memory(), budget=Budget(100, 10), cache=cache)
+    explorer.meta.__dict__["horizon"] = 3
+    lookahead, asked = explorer.meta.lookahead, []
+    monkeypatch.setattr(explorer.meta, "lookahead", lambda *given: asked.append(given[-1]) or lookahead(*given))
+    explorer.propose([child], [parent], run, [], np.random.default_rng(0))
+    assert asked == [[10]]
+
+
 def counting(counted, name, function):
     def counts(*given):
         counted[name] += 1
