@@ -1,10 +1,10 @@
-"""What memory costs: a suggestion and the meta-training, by rows of metadata.
+"""What memory costs: a decision and the meta-training, by rows of metadata.
 
     python benchmarks/memory_cost.py [--rows 1000 10000 100000]
     python benchmarks/memory_cost.py --files 100x1000 1000x100 1000x1000
 
 Seconds of the processor, on one thread. A decision ranks members by their values and suggests what one of them is to
-train with, in a run with 28 to 56 rows of its own (median of eight in turn), from memory that is read and trained; the
+train with, in a run with 32 to 60 rows of its own (median of eight in turn), from memory that is read and trained; the
 first generation is four members. Reading turns records into numbers, once for each start of a
 run. Memory is the largest resident size of the process after that row's work, imports included.
 
@@ -153,7 +153,7 @@ def main() -> None:
         decisions = []
         for generation in range(7, 7 + DECISIONS):
             history = History(tuple(record for record in target.records if record.generation <= generation))
-            leader = [max(history.latest, key=lambda record: record.reached)]
+            leader = [history.leader()]
             began = time.process_time()
             explorer.values(history)
             explorer.propose(leader, leader, history, [], np.random.default_rng(generation))

@@ -31,6 +31,7 @@ from metapbt.space import Space
 
 ROWS = (20, 100, 300, 1000, 10_000)
 MIXED_ROWS, MIXED_MEMBERS = 100, 8
+REPEATS = 7
 SPACE = Space({name: {"type": "float", "low": 0.0, "high": 1.0} for name in ("a", "b", "c", "d")})
 
 
@@ -83,7 +84,7 @@ def beside_pb2() -> Table:
             explorer.propose(parents, parents, History(past.records), pending, np.random.default_rng(repeat))
 
         decide(0)  # imports
-        table.add_row(name, f"{median_seconds(decide, repeats=7):.3f}")
+        table.add_row(name, f"{median_seconds(decide, repeats=REPEATS):.3f}")
     return table
 
 
@@ -107,18 +108,21 @@ def main() -> None:
     warnings.simplefilter("ignore")
     table = Table("rows", "pb2 [s]", "Ray's PB2 [s]", "ratio", "meta_pb2: training [s]", "meta_pb2 [s]")
     ours(synthetic_history(20))(0)  # imports
-    target = synthetic_history(40, seed=99)
-    parents = [target.leader()]
+    # A run that grows by a generation each time: what one suggestion works out must not be the next one's, too.
+    grown = [synthetic_history(40 + 4 * place, seed=99) for place in range(REPEATS)]
     for rows in ROWS:
         past = synthetic_history(rows)
-        plain = median_seconds(ours(past), repeats=7)
+        plain = median_seconds(ours(past), repeats=REPEATS)
         peer = median_seconds(rays(past), repeats=3 if rows <= 100 else 1) if rows <= peer_rows else None
         contexts = [Context({"feature": float(i)}) for i in range(4)]
         sources = tuple(SourceRun(c, synthetic_history(rows // 4, seed=i)) for i, c in enumerate(contexts))
         meta = MetaPB2Explorer(SPACE, Memory(Context({"feature": 1.5}), sources))
         trained = median_seconds(lambda i, meta=meta: meta.start(1, np.random.default_rng(i)), repeats=1)
         suggested = median_seconds(
-            lambda i, meta=meta: meta.propose(parents, parents, target, [], np.random.default_rng(i)), repeats=7
+            lambda i, meta=meta: meta.propose(
+                [grown[i].leader()], [grown[i].leader()], grown[i], [], np.random.default_rng(i)
+            ),
+            repeats=REPEATS,
         )
         shown = (f"{peer:.2f}", f"{peer / plain:.0f}x") if peer else ("-", "-")
         table.add_row(f"{rows:,}", f"{plain:.3f}", *shown, f"{trained:.2f}", f"{suggested:.3f}")
