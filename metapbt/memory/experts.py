@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from metapbt.memory.encoder import Array
+from metapbt.memory.related import JITTER
 from metapbt.memory.trust import forecast_errors
 
 
@@ -44,26 +45,34 @@ class Expert:
             residual = anything.train_targets - anything.mean_module(inputs)
             return forecast_errors(covariance, residual, times) * self._unit
 
+    @property
+    def weights(self) -> Array:
+        """Its weight, ``1``."""
+        return np.array([self.weight])
+
     def moments(self, x: Array) -> tuple[Array, Array]:
-        """Mean and variance of the function at ``x`` (``n x d``), each ``n``."""
+        """Mean and variance of the function at ``x`` (``n x d``), each ``1 x n``."""
         with torch.no_grad():
             asked = torch.as_tensor(self.columns(x))
             mean, explained = self._predict(asked)
             variance = self._covariance(asked, diag=True) - explained.square().sum(dim=0)
-        return (mean * self._unit).numpy(), (variance.clamp_min(0.0) * self._unit**2).numpy()
+        return (mean * self._unit).numpy()[None], (variance.clamp_min(0.0) * self._unit**2).numpy()[None]
 
-    def draws(self, x: Array, count: int, rng: np.random.Generator) -> Array:
-        """Functions drawn from the posterior, at ``x`` (``n x d``): ``count x n``."""
+    def draws(self, x: Array, counts: NDArray[np.int_], rng: np.random.Generator) -> Array:
+        """Functions drawn from the posterior, at ``x`` (``n x d``): ``counts[0] x n``."""
         with torch.no_grad():
             asked = torch.as_tensor(self.columns(x))
             mean, explained = self._predict(asked)
             prior = self._covariance(asked)
-            # The jitter is far below what tells points apart, and enough for points that lie on each other.
-            jitter = 1e-4 * prior.diagonal().mean() * torch.eye(len(x), dtype=prior.dtype)
+            jitter = JITTER * prior.diagonal().mean() * torch.eye(len(x), dtype=prior.dtype)
             root = torch.linalg.cholesky(prior - explained.T @ explained + jitter)
-            normal = torch.as_tensor(rng.standard_normal((count, len(x))))
+            normal = torch.as_tensor(rng.standard_normal((int(counts[0]), len(x))))
             drawn: Array = ((mean + normal @ root.T) * self._unit).numpy()
         return drawn
+
+    def with_pending(self, x: Array) -> Expert:
+        """Count points that are being tried (``p x d``) in the variance, but not in the mean."""
+        return replace(self, pending=x)
 
     # The posterior is computed here from the model's kernel: BoTorch's is of all points jointly, which costs ten times
     # as much where only their variances are asked for.
@@ -113,35 +122,50 @@ def _noise(model: SingleTaskGP, inputs: Tensor) -> Tensor:
     return noise
 
 
+class Experts(Protocol):
+    """Who answer from one model."""
+
+    @property
+    def weights(self) -> Array:
+        """How much each of them is heard; they need not sum to 1."""
+
+    def moments(self, x: Array) -> tuple[Array, Array]:
+        """Means and variances at ``x`` (``n x d``), each ``experts x n``."""
+
+    def draws(self, x: Array, counts: NDArray[np.int_], rng: np.random.Generator) -> Array:
+        """Functions drawn, so many from each of them, at ``x`` (``n x d``)."""
+
+    def with_pending(self, x: Array) -> Experts:
+        """Count points that are being tried (``p x d``) in the variances, but not in the means."""
+
+
 @dataclass(frozen=True)
 class Ensemble:
     """Experts that answer together."""
 
-    experts: tuple[Expert, ...]
-
-    @classmethod
-    def weighted(cls, experts: Sequence[Expert], weights: Sequence[float] | Array, negligible: float = 0.0) -> Ensemble:
-        """The experts with these weights, without those up to ``negligible``: asking them is not worth the time."""
-        pairs = zip(experts, weights, strict=True)
-        return cls(tuple(replace(expert, weight=float(weight)) for expert, weight in pairs if weight > negligible))
+    experts: tuple[Experts, ...]
 
     def moments(self, x: Array) -> tuple[Array, Array]:
         """Mean and variance at ``x`` (``n x d``), each ``n``: what experts disagree about is uncertain."""
-        weights = np.array([expert.weight for expert in self.experts])
-        weights = weights / weights.sum()
-        means, variances = (np.array(parts) for parts in zip(*(e.moments(x) for e in self.experts), strict=True))
+        weights = self._weights
+        means, variances = (np.concatenate(parts) for parts in zip(*(e.moments(x) for e in self.experts), strict=True))
         mean = weights @ means
         return mean, np.maximum(weights @ (variances + means**2) - mean**2, 0.0)
 
     def draws(self, x: Array, count: int, rng: np.random.Generator) -> Array:
         """Functions drawn from the ensemble, at ``x`` (``n x d``): ``count x n``, each expert with its share."""
-        weights = np.array([expert.weight for expert in self.experts])
-        counts = rng.multinomial(count, weights / weights.sum())
-        parts = [e.draws(x, int(n), rng) for e, n in zip(self.experts, counts, strict=True) if n]
-        return np.concatenate(parts)
+        counts = rng.multinomial(count, self._weights)
+        ends = np.cumsum([len(each.weights) for each in self.experts])
+        parts = zip(self.experts, np.split(counts, ends[:-1]), strict=True)
+        return np.concatenate([each.draws(x, asked, rng) for each, asked in parts])
 
     def with_pending(self, x: Array) -> Ensemble:
         """Count points that are being tried (``p x d``) in every expert's variance, but not in its mean."""
         if len(x) == 0:
             return self
-        return Ensemble(tuple(replace(e, pending=x) for e in self.experts))
+        return Ensemble(tuple(each.with_pending(x) for each in self.experts))
+
+    @property
+    def _weights(self) -> Array:
+        weights = np.concatenate([each.weights for each in self.experts])
+        return np.asarray(weights / weights.sum())

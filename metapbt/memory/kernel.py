@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass, fields
+from functools import cached_property
 
 import torch
-from gpytorch.kernels import Kernel
-from gpytorch.likelihoods.noise_models import Noise
-from linear_operator.operators import DiagLinearOperator
 from torch import Tensor
 
 STEEP = 3.0  # slope of a unit's argument over the whole range of times or of returns, one deviation
@@ -97,67 +95,54 @@ class Stage(torch.nn.Module):
         return (logs[..., 0] / 2).exp(), LEAST_NOISE + logs[..., 1].exp()
 
 
-class StagedKernel(Kernel):
-    r"""A kernel whose variance depends on the stage.
+@dataclass(frozen=True)
+class Seen:
+    r"""Points as memory's kernel sees them, with the noise of what is observed there.
 
-    $$k(x, x') = a(x) \, k_{base}(x, x') \, a(x')$$
+    $$k(v, v') = a(v) \, \exp\bigl(-\lVert g(v) - g(v') \rVert^2 / 2\bigr) \, a(v')$$
 
+    with g a `Warp` and a the deviation of a `Stage`: a deep kernel (Wilson et al., 2016) over the RBF kernel, whose
+    variance depends on the stage.
+
+    Attributes:
+        features: g, ``n x w``.
+        deviation: a, ``n``.
+        noise: variance, ``n``.
     """
 
-    has_lengthscale = False
+    features: Tensor
+    deviation: Tensor
+    noise: Tensor
 
-    def __init__(self, base_kernel: Kernel, stage: Stage) -> None:
-        super().__init__()
-        self.base_kernel = base_kernel
-        self.stage = stage
+    @classmethod
+    def of(cls, warp: Warp, stage: Stage, x: Tensor) -> Seen:
+        """Inputs ``n x d``."""
+        return cls(warp(x), *stage(x))
 
-    def forward(self, x1: Tensor, x2: Tensor, diag: bool = False, **params: Any) -> Tensor:
-        """The covariance of ``x1`` (``... x n x d``) with ``x2`` (``... x m x d``)."""
-        base = self.base_kernel.forward(x1, x2, diag=diag, **params)
-        deviation1, deviation2 = self.stage(x1)[0], self.stage(x2)[0]
-        if diag:
-            return base * deviation1 * deviation2
-        return deviation1.unsqueeze(-1) * base * deviation2.unsqueeze(-2)
+    def __len__(self) -> int:
+        return len(self.noise)
 
+    def and_then(self, others: Seen) -> Seen:
+        """These points, and after them others."""
+        return Seen(*(torch.cat([getattr(self, part.name), getattr(others, part.name)]) for part in fields(self)))
 
-class StagedNoise(Noise):
-    """The noise of a likelihood that depends on the stage."""
+    @cached_property
+    def halves(self) -> Tensor:
+        """Half the squares of the features' norms, ``n``."""
+        return self.features.square().sum(dim=1) / 2
 
-    def __init__(self, stage: Stage) -> None:
-        super().__init__()
-        self.stage = stage
+    def covariance(self, others: Seen) -> Tensor:
+        """Of the function here (``n``) with others (``m``), ``n x m``."""
+        return self._near(others) * (self.deviation.unsqueeze(-1) * others.deviation)
 
-    def forward(self, x: Tensor | list[Tensor], **_: Any) -> DiagLinearOperator:
-        """The noise's covariance at ``x`` (``... x n x d``)."""
-        return DiagLinearOperator(self.stage(x[0] if isinstance(x, list) else x)[1])
+    def observed(self) -> Tensor:
+        """The covariance of what is observed here, ``n x n``."""
+        return self.covariance(self) + self.noise.diag()
 
+    def sums(self, others: Seen, weights: Tensor) -> Tensor:
+        """The covariances with others, each times its weight (``m``), added up: ``n``."""
+        return self.deviation * (self._near(others) @ (others.deviation * weights))
 
-class RelatednessKernel(Kernel):
-    r"""How much the target is like the sources: a kernel whose last column says which of both a row is of.
-
-    $$k((v, i), (v', j)) = k(v, v') \cdot (\rho \text{ if } i \ne j \text{ else } 1)$$
-
-    That is the target's function being $f = \rho f_{sources} + \sqrt{1 - \rho^2} f_{own}$ with two draws of the
-    same process, the intrinsic coregionalisation model (Bonilla et al., 2007) for two tasks. With 0 the sources
-    have shaped the kernel but their rows say nothing, as in few-shot Bayesian optimisation (Wistuba & Grabocka, 2021).
-    """
-
-    has_lengthscale = False
-
-    def __init__(self, base_kernel: Kernel, relatedness: float) -> None:
-        super().__init__()
-        self.base_kernel = base_kernel
-        self.relatedness = relatedness
-
-    def forward(self, x1: Tensor, x2: Tensor, diag: bool = False, **params: Any) -> Tensor:
-        """The covariance of ``x1`` (``... x n x (d + 1)``) with ``x2`` (``... x m x (d + 1)``)."""
-        base = self.base_kernel(x1[..., :-1], x2[..., :-1], diag=diag, **params)
-        side1, side2 = x1[..., -1], x2[..., -1]
-        if diag:
-            return base * torch.where(side1 == side2, 1.0, self.relatedness).to(x1)
-        return base.to_dense() * alike(side1, side2, self.relatedness)
-
-
-def alike(side1: Tensor, side2: Tensor, relatedness: float) -> Tensor:
-    """1 where both rows are of the sources or both of the target, ``relatedness`` elsewhere: ``... x n x m``."""
-    return torch.where(side1.unsqueeze(-1) == side2.unsqueeze(-2), 1.0, relatedness).double()
+    def _near(self, others: Seen) -> Tensor:
+        near = torch.addmm(-others.halves, self.features, others.features.T) - self.halves.unsqueeze(-1)
+        return near.clamp_max_(0.0).exp_()

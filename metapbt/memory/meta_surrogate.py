@@ -4,7 +4,7 @@ far as they deserve it."""
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -23,7 +23,7 @@ from metapbt.surrogates.thinning import evenly
 if TYPE_CHECKING:
     from botorch.models import SingleTaskGP
 
-    from metapbt.memory.experts import Ensemble
+    from metapbt.memory.experts import Ensemble, Experts
     from metapbt.memory.model import MetaModel
     from metapbt.memory.quality import Quality
     from metapbt.memory.training import Cache, Learned
@@ -221,17 +221,20 @@ class MetaSurrogate:
         from metapbt.surrogates.acquisition import conditioned
 
         if self.kernel == "published":
-            model = self._published
+            published = self._published
             if own is not None:
-                rows = own.rows
-                model = conditioned(model, torch.as_tensor(rows.inputs), torch.as_tensor(rows.changes)[:, None])
-            return Ensemble((Expert(model, _unchanged),))
-        if own is None:
-            return Ensemble.weighted(self.model.related(source, self.tasks.rows[:0]), weights, NEGLIGIBLE)
-        experts = self._tuned(own.rows).related(source, own.rows)
-        if weights[-1] > NEGLIGIBLE:  # to fit it costs as much as to ask all others
-            experts.append(expert_alone(own.samples, own.scale, own.generation, self.scale))
-        return Ensemble.weighted(experts, weights[: len(experts)], NEGLIGIBLE)
+                x, y = torch.as_tensor(own.rows.inputs), torch.as_tensor(own.rows.changes)
+                published = conditioned(published, x, y[:, None])
+            return Ensemble((Expert(published, _unchanged),))
+        related, alone = _heard(weights)
+        rows, model = self._of(own)
+        experts: list[Experts] = []
+        if related.any():
+            experts.append(model.related(source, rows, related))
+        if own is not None and alone.any():  # to fit it costs as much as all others
+            fitted = expert_alone(own.samples, own.scale, own.generation, self.scale)
+            experts.append(replace(fitted, weight=float(alone[0])))
+        return Ensemble(tuple(experts))
 
     def lookahead(self, own: Own | None, weights: Array, given: Array, lengths: Sequence[float]) -> Lookahead:
         """The values of agents that begin an interval with about these columns.
@@ -245,16 +248,15 @@ class MetaSurrogate:
             given: of a typical agent, ``g``.
             lengths: environment steps of the coming interval, and of those after it that are looked at.
         """
-        model = self.model if own is None else self._tuned(own.rows)
+        rows, model = self._of(own)
         time, value = float(given[0]), float(given[1])
         times = np.minimum(time + np.cumsum([0.0, *lengths[:-1]]) / self.scale.longest, 1.0)
         # What happened elsewhere at these times, from the return of now to the highest usual one.
         anchors = np.array([[t, r, *given[2:]] for t in times for r in np.linspace(value, max(value, 1.0), 3)])
         source = self.tasks.rows[self._nearest(anchors, AHEAD_ROWS)]
-        heard = np.where(weights > NEGLIGIBLE, weights, 0.0)[: len(self.prior)]
-        mean = model.mean(source, self.tasks.rows[:0] if own is None else own.rows, heard)
+        related, _ = _heard(weights)
         return Lookahead(
-            mean,
+            model.related(source, rows, related).mean,
             Columns(self.encoder, self.scale, given[2:]),
             time,
             value,
@@ -262,6 +264,10 @@ class MetaSurrogate:
             len(self.space),
             lambda when, reached: self.hints(source, np.array([when, reached, *given[2:]])),
         )
+
+    def _of(self, own: Own | None) -> tuple[Rows, MetaModel]:
+        """The rows of the target, and the model that was tuned on them; none, and as it was, before there are any."""
+        return (self.tasks.rows[:0], self.model) if own is None else (own.rows, self._tuned(own.rows))
 
     def _tuned(self, rows: Rows) -> MetaModel:
         """The model after a few steps on rows of the target; those used last are kept, for the same rows come again."""
@@ -285,6 +291,14 @@ class MetaSurrogate:
 
         rows = self.tasks.rows[evenly(len(self.tasks), PUBLISHED_ROWS)]
         return fit_deep_kernel_gp(torch.as_tensor(rows.inputs), torch.as_tensor(rows.changes)[:, None], seed=0)
+
+
+def _heard(weights: Array) -> tuple[Array, Array]:
+    """The weights of the related experts, and of PB2's own if it has one; 0 where asking is not worth the time."""
+    from metapbt.memory.trust import RELATEDNESS
+
+    heard = np.where(weights > NEGLIGIBLE, weights, 0.0)
+    return heard[: len(RELATEDNESS)], heard[len(RELATEDNESS) :]
 
 
 def _unchanged(x: Array) -> Array:

@@ -4,27 +4,20 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from botorch.models import SingleTaskGP
-from botorch.settings import validate_input_scaling
-from gpytorch.kernels import RBFKernel
-from gpytorch.likelihoods import GaussianLikelihood
-from gpytorch.means import ZeroMean
 from numpy.typing import NDArray
 from torch import Tensor
 
 from metapbt.memory.encoder import Rows
-from metapbt.memory.experts import Expert
-from metapbt.memory.kernel import RelatednessKernel, Stage, StagedKernel, StagedNoise, Warp, alike
+from metapbt.memory.kernel import Seen, Stage, Warp
 from metapbt.memory.nearest import Nearest
-from metapbt.memory.trust import RELATEDNESS, forecast_errors, refits
-from metapbt.surrogates.kernels import DeepKernel
+from metapbt.memory.related import Related, one_thread
+from metapbt.memory.trust import RELATEDNESS, refits
 from metapbt.surrogates.thinning import evenly
 
 Array = NDArray[np.float64]
@@ -37,6 +30,7 @@ LOOK_AT = 200  # rows at most, forecast or given, in one such look
 TUNED = ("log_scales", "level")  # what the target's own rows may change
 TUNING_RATE = 0.02
 LARGEST_WEIGHT = 100.0  # no training gets there, and where it is a lengthscale's logarithm, numbers end soon after
+EQUAL = (1.0,) * len(RELATEDNESS)
 CHANGES = 1.5  # initial lengthscale of a change of one hyperparameter: what it does is to be shown by the records
 
 
@@ -61,23 +55,11 @@ PLAIN = Phase(150, usual=75, rate=0.05)  # so that the network starts from a goo
 DEEP = Phase(250, usual=0, rate=0.01, network_rate=0.005)
 
 
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Small matrices gain nothing from threads, and sums in another order would change the last bits."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
 class MetaModel:
     """A kernel and a noise, trained on contexts as tasks.
 
     Attributes:
-        kernel: over the columns of `metapbt.memory.scales.Rows`; it holds all that is trained.
-        warp: the part of it that says which inputs are alike.
+        warp: the part of the kernel that says which inputs are alike.
         stage: the part of it that says how large changes and noise are.
         given: how many of the first columns are not hyperparameters'.
     """
@@ -107,9 +89,6 @@ class MetaModel:
         lengths = [1.0] * given + [3.0] * features + [0.35 * math.sqrt(chosen)] * chosen
         lengths += [CHANGES * math.sqrt(chosen)] * chosen * changed
         scales = 1 / torch.tensor(lengths, dtype=torch.float64)
-        rbf = RBFKernel().double()
-        rbf.lengthscale = 1.0
-        rbf.raw_lengthscale.requires_grad_(False)  # the warp's scales say it
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             first = given + features
@@ -117,7 +96,6 @@ class MetaModel:
             wide = {first + place: choices for place, choices in (categories or {}).items() if choices > 2}
             self.warp = Warp(scales, wide)
             self.stage = Stage()
-        self.kernel = StagedKernel(DeepKernel(rbf, self.warp), self.stage)
 
     def weights(self) -> Weights:
         """All that was learned."""
@@ -155,7 +133,7 @@ class MetaModel:
         parts = {"warp": self.warp, "stage": self.stage}
         return {f"{part}.{name}": value for part, module in parts.items() for name, value in module.named_parameters()}
 
-    @_one_thread()
+    @one_thread()
     def train(
         self, rows: Rows, phase: Phase, steps: int, unseen: Rows | None = None, seed: int = 0
     ) -> list[tuple[float, Weights]]:
@@ -184,7 +162,7 @@ class MetaModel:
         groups: list[dict[str, Any]] = [{"params": scales, "lr": phase.rate}]
         if phase.network_rate is not None:
             groups.append({"params": network, "lr": phase.network_rate})
-        self.kernel.requires_grad_(False)
+        self._freeze()
         for group in groups:
             for parameter in group["params"]:
                 parameter.requires_grad_(True)
@@ -202,8 +180,12 @@ class MetaModel:
                 optimiser.zero_grad()
                 loss.backward()
                 optimiser.step()
-        self.kernel.requires_grad_(False)
+        self._freeze()
         return looks
+
+    def _freeze(self) -> None:
+        for parameter in self._trained.values():
+            parameter.requires_grad_(False)
 
     def _density_given(self, known: Rows, asked: Rows) -> Tensor:
         """The mean log density of the ``asked`` rows, jointly, given the ``known`` ones."""
@@ -212,10 +194,13 @@ class MetaModel:
         return (self._density(*both) - self._density(x, y)) / len(asked)
 
     def _density(self, x: Tensor, y: Tensor) -> Tensor:
-        covariance = self.kernel.forward(x, x) + self.stage(x)[1].diag()
-        factor = torch.linalg.cholesky(covariance)
+        factor = torch.linalg.cholesky(Seen.of(self.warp, self.stage, x).observed())
         scaled = torch.linalg.solve_triangular(factor, y.unsqueeze(-1), upper=False)
         return -scaled.square().sum() / 2 - factor.diagonal().log().sum() - len(x) / 2 * math.log(2 * math.pi)
+
+    def seen(self, inputs: Array) -> Seen:
+        """Inputs ``n x d`` as the kernel sees them."""
+        return Seen.of(self.warp, self.stage, torch.as_tensor(inputs))
 
     def noise(self, inputs: Array) -> Array:
         """Variance of the noise at inputs ``n x d``: ``n``."""
@@ -235,7 +220,7 @@ class MetaModel:
         if steps == 0:
             return self
         model = copy.deepcopy(self)
-        parameters = [p for name, p in model.kernel.named_parameters() if name.endswith(TUNED)]
+        parameters = [p for name, p in model._trained.items() if name.endswith(TUNED)]
         for parameter in parameters:
             parameter.requires_grad_(True)
         x, y = torch.as_tensor(own.inputs), torch.as_tensor(own.changes)
@@ -245,73 +230,18 @@ class MetaModel:
             loss = -model._density(x, y) / len(x)
             loss.backward()
             optimiser.step()
-        model.kernel.requires_grad_(False)
+        model._freeze()
         return model
 
-    def conditioned(self, source: Rows, own: Rows, relatedness: float) -> SingleTaskGP:
-        """A GP that knows the sources' rows and then the target's own; a last column is 1 for the target's."""
-        x = np.r_[np.c_[source.inputs, np.zeros(len(source))], np.c_[own.inputs, np.ones(len(own))]]
-        y = np.r_[source.changes, own.changes]
-        likelihood = GaussianLikelihood().double()
-        likelihood.noise_covar = StagedNoise(self.stage)
-        with validate_input_scaling(False):  # rows are scaled once, by whoever knows all sources
-            model = SingleTaskGP(
-                torch.as_tensor(x),
-                torch.as_tensor(y).unsqueeze(-1),
-                likelihood=likelihood,
-                covar_module=RelatednessKernel(self.kernel, relatedness),
-                mean_module=ZeroMean(),
-                outcome_transform=None,
-            )
-        evaluated: SingleTaskGP = model.eval()
-        return evaluated
-
-    def expert(self, source: Rows, own: Rows, relatedness: float) -> Expert:
-        """The same GP as an expert on the target, asked at ``n x d``."""
-        return Expert(self.conditioned(source, own, relatedness), _as_target)
-
-    def related(self, source: Rows, own: Rows) -> list[Expert]:
-        """The experts for every degree of ``RELATEDNESS``, conditioned on the sources' rows and the target's."""
-        return [self.expert(source, own, relatedness) for relatedness in RELATEDNESS]
-
-    @_one_thread()
-    def mean(self, source: Rows, own: Rows, weights: Sequence[float] | Array) -> Callable[[Array], Array]:
-        """The mean of the related experts together, as a function of inputs ``n x d``.
-
-        All of them share one kernel, so that asking costs no more than asking one, and no variance is worked out.
+    def related(self, source: Rows, own: Rows, weights: Sequence[float] | Array = EQUAL) -> Related:
+        """The experts of every degree of ``RELATEDNESS``, who know the sources' rows and the target's.
 
         Args:
             source: rows of the sources.
             own: rows of the target.
-            weights: of the experts, one for each of ``RELATEDNESS``; they need not sum to 1.
+            weights: of the experts; one without any is not asked.
         """
-        x = torch.as_tensor(np.concatenate([source.inputs, own.inputs]))
-        y = torch.as_tensor(np.concatenate([source.changes, own.changes]))
-        target = torch.arange(len(x)) >= len(source)
-        with torch.no_grad():
-            covariance, noise = self.kernel.forward(x, x), self.stage(x)[1]
-            combined = torch.zeros_like(y)
-            for weight, relatedness in zip(weights, RELATEDNESS, strict=True):
-                if not weight:
-                    continue
-                both = covariance * alike(target, target, relatedness) + noise.diag()
-                solved = torch.cholesky_solve(y.unsqueeze(-1), torch.linalg.cholesky(both)).squeeze(-1)
-                combined += weight * torch.where(target, 1.0, relatedness) * solved
-            deviation, features = self.stage(x)[0], self.warp(x)
-            combined = combined * deviation
-            squares = features.square().sum(dim=1) / 2
-
-        @_one_thread()
-        def asked(inputs: Array) -> Array:
-            with torch.no_grad():
-                points = torch.as_tensor(inputs)
-                warped = self.warp(points)
-                # exp(-|u - v|^2 / 2): the RBF kernel, whose lengthscale is 1 because the warp has the scales.
-                near = torch.addmm(-squares, warped, features.T).sub_(warped.square().sum(dim=1, keepdim=True) / 2)
-                found = near.clamp_max_(0.0).exp_() @ combined * self.stage(points)[0]
-            return np.asarray(found.numpy(), dtype=np.float64)
-
-        return asked
+        return Related.of(self.seen, source, own, weights)
 
     def forecasts(
         self, source: Rows, own: Rows, tuned: Callable[[Rows], MetaModel] | None = None
@@ -330,21 +260,10 @@ class MetaModel:
         errors, noise = np.empty((len(RELATEDNESS), len(own))), np.empty(len(own))
         for known, judged in refits(own.times) if tuned else [(np.arange(0), np.arange(len(own)))]:
             model = tuned(own[known]) if tuned and len(known) else self
-            now = np.concatenate([known, judged])
-            x = torch.as_tensor(np.concatenate([source.inputs, own.inputs[now]]))
-            y = torch.as_tensor(np.concatenate([source.changes, own.changes[now]]))
-            with torch.no_grad():
-                covariance, expected = model.kernel.forward(x, x), model.stage(x)[1]
-            noise[judged] = expected[-len(judged) :].numpy()
-            target = torch.arange(len(x)) >= len(source)
-            for place, relatedness in enumerate(RELATEDNESS):
-                both = covariance * alike(target, target, relatedness)
-                errors[place, judged] = forecast_errors(both + expected.diag(), y, own.times[judged])
+            found = model.related(source, own[np.concatenate([known, judged])])
+            errors[:, judged] = found.forecast_errors(own.times[judged])
+            noise[judged] = found.target.noise[len(known) :].numpy()
         return errors, noise
-
-
-def _as_target(x: Array) -> Array:
-    return np.concatenate([x, np.ones((len(x), 1))], axis=1)
 
 
 def _by_context(contexts: NDArray[np.int_]) -> list[NDArray[np.int_]]:

@@ -178,7 +178,7 @@ def _remembered(model: MetaModel, others: Rows, known: Rows, asked: Rows) -> Pre
     source = model.nearest(others, given, MOST_ROWS)
     errors, noise = model.forecasts(source, known)
     weights = shares(prior(PRIOR), [evidence(each, known.times, noise) for each in errors])
-    mean, variance = Ensemble.weighted(model.related(source, known), weights).moments(asked.inputs)
+    mean, variance = Ensemble((model.related(source, known, weights),)).moments(asked.inputs)
     return _judged(asked, mean, variance + model.noise(asked.inputs))
 
 

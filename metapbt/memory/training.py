@@ -156,7 +156,7 @@ class Learned:
             lines, (_, others) = self.tasks.lines(context), self.tasks.held_out(context)
             judged = lines.rows[evenly(len(lines.rows), JUDGED_ROWS)]
             known = model.nearest(others, judged.inputs[:, : model.given], rows)
-            mean = model.mean(known, others[:0], prior(PRIOR))
+            mean = model.related(known, others[:0], prior(PRIOR)).mean
             for intervals, correlations in enumerate(found, 1):
                 ends, forecast, real = lines.forecast(mean, intervals)
                 times = lines.rows.times[ends]

@@ -81,4 +81,4 @@ def test_pb2s_model_answers_in_memorys_columns_and_units():
     asked = np.concatenate([own_scale.start(np.full(5, 10), 0, own.returns_before[:5]), own.points[:5]], axis=1)
     slopes = expert.model.posterior(torch.as_tensor(asked)).mean.detach().squeeze(-1).numpy()
     steepness = np.median(SCALE.steepness(own.returns_after))
-    np.testing.assert_allclose(mean, slopes * steepness * SCALE.interval / SCALE.unit, rtol=1e-6)
+    np.testing.assert_allclose(mean[0], slopes * steepness * SCALE.interval / SCALE.unit, rtol=1e-6)

@@ -5,11 +5,10 @@ import pytest
 import torch
 
 from metapbt.memory.encoder import Rows
-from metapbt.memory.experts import Ensemble
 from metapbt.memory.lookahead import Lines
 from metapbt.memory.model import MetaModel
 from metapbt.memory.training import Learned, learned
-from metapbt.memory.trust import PRIOR, RELATEDNESS, evidence, shares
+from metapbt.memory.trust import PRIOR, evidence, shares
 
 
 class Given:
@@ -75,16 +74,6 @@ def test_large_early_and_small_late_changes_are_learned_as_such():
     assert deviations[1] < 0.5 * deviations[0]
 
 
-def test_points_pending_in_a_learned_model_have_their_own_noise():
-    data = rows()
-    model = learned(Given(data), deep=False).model
-    pending, asked = data.inputs[:3] + 0.1, data.inputs[3:9]
-    answered = replace(model.expert(data, data[:0], 0.8), pending=pending).moments(asked)
-    known = Rows(pending, np.zeros(3), np.zeros(3, dtype=int), np.zeros(3, dtype=int))
-    posterior = model.conditioned(data, known, 0.8).posterior(torch.as_tensor(np.c_[asked, np.ones(len(asked))]))
-    np.testing.assert_allclose(answered[1], posterior.variance.detach().squeeze(-1), rtol=1e-4, atol=1e-8)
-
-
 def test_one_context_leaves_trust_as_it_was_and_trains_all_the_same():
     data = rows(contexts=1)
     memory = learned(Given(data), deep=True)
@@ -116,38 +105,11 @@ def test_rows_that_say_nothing_leave_trust_as_it_was():
     assert learned(Given(alone), deep=False).trust() == pytest.approx(PRIOR)
 
 
-def test_relatedness_says_how_far_the_sources_rows_count():
-    data, model = rows(), MetaModel(2, 1, 1)
-    none, asked = data[:0], data.inputs[:5]
-    with_target = np.column_stack([asked, np.ones(5)])
-    means = []
-    for relatedness in (0.0, 0.5, 0.95):
-        posterior = model.conditioned(data, none, relatedness).posterior(torch.as_tensor(with_target))
-        means.append(posterior.mean.detach().squeeze(-1).numpy())
-    np.testing.assert_allclose(means[0], 0.0, atol=1e-9)
-    np.testing.assert_allclose(means[1] * 0.95, means[2] * 0.5)
-
-
 def test_a_new_deep_kernel_is_a_plain_one():
     model, x = MetaModel(2, 1, 3), torch.rand(5, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     gaps = ((x[:, None] - x) * torch.as_tensor(model.relevance)).square().sum(-1)
-    torch.testing.assert_close(model.kernel(x).to_dense(), torch.exp(-gaps / 2))
+    torch.testing.assert_close(model.seen(x.numpy()).covariance(model.seen(x.numpy())).detach(), torch.exp(-gaps / 2))
     np.testing.assert_allclose(np.ptp(model.noise(x.numpy())), 0.0, atol=1e-12)
-
-
-@pytest.mark.parametrize("deep", [False, True])
-def test_the_mean_of_all_related_experts_is_that_of_their_ensemble(deep):
-    data = rows()
-    model = learned(Given(data), deep=False).model
-    if deep:  # a network that does something
-        torch.nn.init.normal_(model.warp.last.weight, generator=torch.Generator().manual_seed(0))
-    own, others, asked = data[data.contexts == 1], data[data.contexts != 1], data.inputs[::7]
-    weights = np.array([0.1, 0.2, 0.3, 0.4])
-    assert len(weights) == len(RELATEDNESS)
-    expected = Ensemble.weighted(model.related(others, own[:6]), weights).moments(asked)[0]
-    np.testing.assert_allclose(model.mean(others, own[:6], weights)(asked), expected, rtol=1e-6, atol=1e-7)
-    alone = Ensemble.weighted(model.related(others, own[:0]), weights).moments(asked)[0]
-    np.testing.assert_allclose(model.mean(others, own[:0], weights)(asked), alone, rtol=1e-6, atol=1e-7)
 
 
 def lines(contexts, growth, count=25):

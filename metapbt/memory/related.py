@@ -1,0 +1,170 @@
+"""The experts who share memory's kernel, and differ in how alike they think sources and target are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from metapbt.memory.encoder import Array, Rows
+from metapbt.memory.kernel import Seen
+from metapbt.memory.trust import RELATEDNESS, forecast_errors
+
+JITTER = 1e-4  # of a variance: far below what tells points apart, and enough for points that lie on each other
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Small matrices gain nothing from threads, and sums in another order would change the last bits."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@dataclass(frozen=True)
+class Related:
+    r"""Experts who know the sources' rows and the target's, one for each degree of relatedness.
+
+    $$k_\rho((v, i), (v', j)) = k(v, v') \cdot (\rho \text{ if } i \ne j \text{ else } 1)$$
+
+    with i and j saying whether rows are the sources' or the target's. That is the target's function being
+    $f = \rho f_{sources} + \sqrt{1 - \rho^2} f_{own}$ with two draws of the same process, the intrinsic
+    coregionalisation model (Bonilla et al., 2007) for two tasks. With 0 the sources have shaped the kernel but their
+    rows say nothing, as in few-shot Bayesian optimisation (Wistuba & Grabocka, 2021).
+
+    What costs most is the same for all: with $L L^T = K_{ss} + N_s$, $z = L^{-1} y_s$ and $A = L^{-1} K_{st}$ the
+    target's rows given the sources' have the mean $\rho A^T z$ and the covariance
+    $S_\rho = K_{tt} + N_t - \rho^2 A^T A$.
+
+    Attributes:
+        see: how points ``n x d`` are seen.
+        source: the sources' rows.
+        factor: L.
+        scaled: z.
+        target: the target's rows, and after them points that are being tried: these count in the variance but not in
+            the mean.
+        between: A.
+        changes: of the target's rows; there may be none.
+        weights: of these experts.
+        relatedness: the degree of each.
+    """
+
+    see: Callable[[Array], Seen]
+    source: Seen
+    factor: Tensor
+    scaled: Tensor
+    target: Seen
+    between: Tensor
+    changes: Tensor
+    weights: Array
+    relatedness: tuple[float, ...]
+
+    @classmethod
+    @one_thread()
+    @torch.no_grad()
+    def of(cls, see: Callable[[Array], Seen], source: Rows, own: Rows, weights: Sequence[float] | Array) -> Related:
+        """The experts for ``RELATEDNESS`` with these weights, which need not sum to 1; one without any is left out."""
+        heard = [(weight, degree) for weight, degree in zip(weights, RELATEDNESS, strict=True) if weight > 0]
+        sources, target = see(source.inputs), see(own.inputs)
+        factor = torch.linalg.cholesky(sources.observed())
+        both = torch.cat([torch.as_tensor(source.changes)[:, None], sources.covariance(target)], dim=1)
+        solved = torch.linalg.solve_triangular(factor, both, upper=False)
+        return cls(
+            see, sources, factor, solved[:, 0], target, solved[:, 1:], torch.as_tensor(own.changes),
+            np.array([weight for weight, _ in heard]), tuple(degree for _, degree in heard),
+        )  # fmt: skip
+
+    @one_thread()
+    @torch.no_grad()
+    def moments(self, x: Array) -> tuple[Array, Array]:
+        """What each expert says of the function at ``x`` (``n x d``): means and variances, each ``experts x n``."""
+        asked = self.see(x)
+        means, variances = [], []
+        for mean, explained in self._predictions(asked):
+            means.append(mean.numpy())
+            variances.append((asked.deviation.square() - explained.square().sum(dim=0)).clamp_min(0.0).numpy())
+        return np.array(means).reshape(-1, len(x)), np.array(variances).reshape(-1, len(x))
+
+    @one_thread()
+    @torch.no_grad()
+    def draws(self, x: Array, counts: NDArray[np.int_], rng: np.random.Generator) -> Array:
+        """Functions drawn from each expert's posterior, as many as are asked of it, at ``x`` (``n x d``)."""
+        asked = self.see(x)
+        prior = asked.covariance(asked) + JITTER * asked.deviation.square().mean() * torch.eye(len(x)).double()
+        drawn = [np.empty((0, len(x)))]
+        for count, (mean, explained) in zip(counts, self._predictions(asked), strict=True):
+            root = torch.linalg.cholesky(prior - explained.T @ explained)
+            normal = torch.as_tensor(rng.standard_normal((int(count), len(x))))
+            drawn.append((mean + normal @ root.T).numpy())
+        return np.concatenate(drawn)
+
+    @one_thread()
+    @torch.no_grad()
+    def mean(self, x: Array) -> Array:
+        """The means at ``x`` (``n x d``), each times its expert's weight, added up: ``n``, without any variance."""
+        known, weights = self._sums
+        return np.asarray(self.see(x).sums(known, weights).numpy(), dtype=np.float64)
+
+    def with_pending(self, x: Array) -> Related:
+        """Count points that are being tried (``p x d``) in every expert's variance, but not in its mean."""
+        with one_thread(), torch.no_grad():
+            tried = self.see(x)
+            between = torch.linalg.solve_triangular(self.factor, self.source.covariance(tried), upper=False)
+            return replace(self, target=self.target.and_then(tried), between=torch.cat([self.between, between], dim=1))
+
+    def forecast_errors(self, times: NDArray[np.int_]) -> Array:
+        """What `metapbt.memory.trust.forecast_errors` says of the target's last rows: ``experts x len(times)``."""
+        found = []
+        with torch.no_grad():
+            for degree, covariance in zip(self.relatedness, self._covariances, strict=True):
+                residual = self.changes - degree * (self.between.T @ self.scaled)
+                found.append(forecast_errors(covariance, residual, times))
+        return np.array(found).reshape(-1, len(times))
+
+    @cached_property
+    def _covariances(self) -> list[Tensor]:
+        """Of the target's rows and the points that are being tried, given the sources' rows: S of each expert."""
+        covariance, explained = self.target.observed(), self.between.T @ self.between
+        return [covariance - degree**2 * explained for degree in self.relatedness]
+
+    @cached_property
+    def _solved(self) -> list[tuple[Tensor, Tensor, Tensor]]:
+        """Of each expert: the factor of S, z less what the target's rows explain of it, and these rows' weights."""
+        count, parts = len(self.changes), []
+        known = self.between[:, :count]
+        for degree, covariance in zip(self.relatedness, self._covariances, strict=True):
+            factor = torch.linalg.cholesky(covariance)
+            residual = self.changes - degree * (known.T @ self.scaled)
+            weights = torch.cholesky_solve(residual.unsqueeze(-1), factor[:count, :count]).squeeze(-1)
+            parts.append((factor, self.scaled - degree * (known @ weights), weights))
+        return parts
+
+    @cached_property
+    def _sums(self) -> tuple[Seen, Tensor]:
+        """All rows, and the weight of each in `mean`."""
+        scaled, own = torch.zeros_like(self.scaled), torch.zeros_like(self.changes)
+        for weight, degree, (_, left, weights) in zip(self.weights, self.relatedness, self._solved, strict=True):
+            scaled += weight * degree * left
+            own += weight * weights
+        source = torch.linalg.solve_triangular(self.factor.T, scaled.unsqueeze(-1), upper=True).squeeze(-1)
+        rows = Seen(self.target.features[: len(own)], self.target.deviation[: len(own)], self.target.noise[: len(own)])
+        return self.source.and_then(rows), torch.cat([source, own])
+
+    def _predictions(self, asked: Seen) -> Iterator[tuple[Tensor, Tensor]]:
+        """Of each expert: the mean at points, ``n``, and what explains the variance there, ``known x n``."""
+        source = torch.linalg.solve_triangular(self.factor, self.source.covariance(asked), upper=False)
+        target, count = self.target.covariance(asked), len(self.changes)
+        between = self.between.T @ source
+        for degree, (factor, left, weights) in zip(self.relatedness, self._solved, strict=True):
+            mean = degree * (left @ source) + weights @ target[:count]
+            explained = torch.linalg.solve_triangular(factor, target - degree**2 * between, upper=False)
+            yield mean, torch.cat([degree * source, explained])
