@@ -307,7 +307,14 @@ class Collapsing(Explorer):
     [
         ["learner=ppo", "space.learning_rate.high=100", "budget.steps=6000"],
         ["learner=sb3", "space.learning_rate.high=100", "budget.steps=6000"],
-        ["learner=drac", "space=drac_vectors", "space.learning_rate.high=100", "learner.n_envs=4", "budget.steps=8000"],
+        [
+            "learner=drac",
+            "space=drac_vectors",
+            "space.learning_rate.high=100",
+            "learner.n_envs=4",
+            "budget.steps=8000",
+            "seed=1",
+        ],  # with 0 a ruined policy is as good on some machines
     ],
     ids=["ppo", "sb3", "drac"],
 )
