@@ -12,6 +12,7 @@ from metapbt.memory.encoder import Array, Description, Samples
 
 STEEPEST = 300.0  # of a logarithm: numbers end soon beyond its exponential
 TAIL = 0.05  # share of the returns beyond which, on either side, they count by their logarithm
+SMALLEST = 1e-100  # range of returns
 FAR = 30.0  # ten times the longest lengthscale that is fitted
 
 
@@ -30,7 +31,7 @@ class HistoryScale:
     @classmethod
     def of(cls, returns_before: Array) -> HistoryScale:
         """That of a run with at least one interval."""
-        return cls(float(returns_before.min()), max(float(np.ptp(returns_before)), 1e-12))
+        return cls(float(returns_before.min()), max(float(np.ptp(returns_before)), SMALLEST))
 
     def start(self, generations: Any, env_steps: Any, returns: Any) -> Array:
         """Generation and return: ``... x 2``."""

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from botorch.acquisition.analytic import UpperConfidenceBound
+from botorch.acquisition.objective import ScalarizedPosteriorTransform
 from botorch.exceptions.warnings import BotorchWarning
 from botorch.models import SingleTaskGP
 from botorch.models.model import Model
@@ -61,7 +62,7 @@ def with_pending(model: SingleTaskGP, pending: Tensor) -> SingleTaskGP:
 
 
 def maximise_ucb(model: Model, bounds: Tensor, fixed: Mapping[int, float], beta: float, seed: int) -> Tensor:
-    """Maximise the upper confidence bound mean + sqrt(beta) * deviation.
+    """Maximise the upper confidence bound mean + sqrt(beta) * deviation, whatever the unit of the outcomes.
 
     Args:
         model: a BoTorch model with one output.
@@ -77,7 +78,7 @@ def maximise_ucb(model: Model, bounds: Tensor, fixed: Mapping[int, float], beta:
         # Where the surrogate is flat every point is as good as any other; that is no news to the user.
         warnings.simplefilter("ignore", BotorchWarning)
         candidates, _ = optimize_acqf(
-            UpperConfidenceBound(model, beta=beta),
+            UpperConfidenceBound(model, beta=beta, posterior_transform=_standardised(model)),
             bounds=bounds,
             q=1,
             num_restarts=4,
@@ -85,3 +86,9 @@ def maximise_ucb(model: Model, bounds: Tensor, fixed: Mapping[int, float], beta:
             fixed_features=dict(fixed),
         )
     return candidates[0]
+
+
+def _standardised(model: Model) -> ScalarizedPosteriorTransform | None:
+    """The posterior in deviations of the outcomes: the optimiser stops where a gradient is small in absolute terms."""
+    transform = getattr(model, "outcome_transform", None)
+    return None if transform is None else ScalarizedPosteriorTransform(1 / transform.stdvs.flatten())

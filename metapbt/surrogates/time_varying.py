@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from botorch.fit import fit_gpytorch_mll
 from botorch.models import SingleTaskGP
+from botorch.models.transforms.outcome import Standardize
 from botorch.settings import validate_input_scaling
 from gpytorch.constraints import Interval
 from gpytorch.kernels import Kernel, RBFKernel, ScaleKernel
@@ -23,6 +24,7 @@ from metapbt.surrogates.thinning import evenly
 FIT_ROWS = 80  # from which the kernel's parameters are fitted
 KEPT_ROWS = 200  # on which the posterior is conditioned
 MAX_ITERATIONS = 30  # of L-BFGS; it usually stops before
+SMALLEST = 1e-100  # deviation: BoTorch's default, 1e-8, is a usual change of return for each environment step
 
 
 def relevant_rows(
@@ -87,7 +89,13 @@ def _fit(x: Tensor, y: Tensor, kernel: Kernel) -> SingleTaskGP:
     likelihood = GaussianLikelihood(noise_constraint=Interval(1e-4, 1.0, initial_value=0.1))
     some = torch.as_tensor(evenly(len(x), FIT_ROWS))  # rows are sorted by relevance: a fair sample of all
     with validate_input_scaling(False):  # the time is in generations on purpose: forgetting has a unit
-        model = SingleTaskGP(x[some], y[some], likelihood=likelihood, covar_module=kernel)
+        model = SingleTaskGP(
+            x[some],
+            y[some],
+            likelihood=likelihood,
+            covar_module=kernel,
+            outcome_transform=Standardize(m=1, min_stdv=SMALLEST),
+        )
     fit_gpytorch_mll(
         ExactMarginalLogLikelihood(likelihood, model), optimizer_kwargs={"options": {"maxiter": MAX_ITERATIONS}}
     )

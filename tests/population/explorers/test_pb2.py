@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 
 from metapbt.history import History, Record
@@ -64,3 +66,14 @@ def test_a_copy_of_an_old_checkpoint_is_chosen_for_the_coming_generation():
 
     Watched(SPACE).propose([child], [old], past, [], np.random.default_rng(0))
     assert asked == [(6, old.reached)]
+
+
+def test_suggestions_do_not_depend_on_the_unit_of_returns():
+    past = history((0.3, 0.8), generations=10)
+    explorer, rng = PB2Explorer(SPACE), np.random.default_rng
+    found = []
+    for power in (0, -10, -20, -60):  # a change of return for each step is often below 1e-3, and may be below 1e-8
+        scaled = History(tuple(replace(record, train_return=record.train_return * 2.0**power) for record in past))
+        parent = scaled.best()
+        found.append(explorer.propose([parent], [parent], scaled, [], rng(0))[0].hyperparameters)
+    assert found[1:] == found[:1] * 3
