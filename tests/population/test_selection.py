@@ -56,6 +56,29 @@ def test_the_quantile_is_whole_members_and_never_overlaps(size, quantile, copies
     assert all(e.start.member >= size - copies for e in exploits.values())
 
 
+def test_equals_are_ranked_by_lot_so_that_nobody_stays_the_worst():
+    """Where no reward has been found yet all returns are the same, and who never copies never changes."""
+    replaced, copied = [], []
+    for generation in range(40):
+        ((member, taken),) = select(Truncation(4, 0.25), [-200.0] * 4, generation=generation).items()
+        again = select(Truncation(4, 0.25), [-200.0] * 4, generation=generation)
+        assert again == {member: taken}
+        replaced.append(member)
+        copied.append(taken.start.member)
+    for chosen in (replaced, copied):
+        assert min(chosen.count(member) for member in range(4)) >= 3
+
+
+def test_who_is_sure_to_go_on_among_equals_does():
+    for generation in range(20):
+        records = [Record(generation, member, None, "random", {}, 1, 7.0) for member in range(4)]
+        awaited = Record(generation - 1, 0, None, "random", {}, 1, 7.0) if generation else None
+        early = History(tuple(records[1:]) + ((awaited,) if awaited else ()), size=4)
+        sure = Truncation(4, 0.25).sure_to_go_on(early, {0})
+        assert len(sure) == 2
+        assert not sure & select(Truncation(4, 0.25), [7.0] * 4, generation=generation).keys()
+
+
 def test_a_member_without_a_return_counts_as_worst():
     assert select(Truncation(4, 0.25), [1.0, math.nan, 3.0, 2.0]) == {1: exploit(2)}
 
@@ -112,14 +135,15 @@ def test_of_two_who_meet_the_worse_copies_the_better_and_everyone_meets_one():
     assert len(met) == 8 * 7 / 2  # anybody may meet anybody
 
 
-def test_of_an_odd_number_one_meets_nobody_and_of_equals_the_lower_number_is_better():
-    alone = set()
+def test_of_an_odd_number_one_meets_nobody_and_of_equals_the_lot_says_who_copies():
+    alone, pairs = set(), set()
     for seed in range(30):
         exploits = select(Pairwise(5, 0.25), [1.0] * 5, seed=seed)
         assert len(exploits) == 2
-        assert all(loser > exploit.start.member for loser, exploit in exploits.items())
+        pairs |= {(loser, exploit.start.member) for loser, exploit in exploits.items()}
         alone |= set(range(5)).difference(exploits, (e.start.member for e in exploits.values()))
     assert alone == set(range(5))
+    assert not {(winner, loser) for loser, winner in pairs} & pairs
     assert select(Pairwise(1, 0.25), [1.0]) == {}
 
 

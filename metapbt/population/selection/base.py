@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import Any
 
 import numpy as np
@@ -113,14 +114,17 @@ def without(history: History, members: Collection[int]) -> History:
 
 
 def ranking(history: History) -> list[Record]:
-    """The members' last records, best first; ties go to the lower member number.
+    """The members' last records, best first; ties are broken by lot, anew in each generation.
 
-    Who has no finite return comes behind all others, and who failed behind these.
+    Who has no finite return comes behind all others, and who failed behind these. The lots follow from generation and
+    member: whoever ranks the same records finds the same order. Without them, where nobody has found a reward yet, the
+    same members would stay the best and the worst for ever.
     """
 
-    def place(record: Record) -> tuple[bool, float, int]:
+    def place(record: Record) -> tuple[bool, float, bytes, int]:
         value = history.value(record)
-        return (record.failed, -value if math.isfinite(value) else math.inf, record.member)
+        lot = blake2b(f"{record.generation} {record.member}".encode()).digest()
+        return (record.failed, -value if math.isfinite(value) else math.inf, lot, record.member)
 
     return sorted(history.latest, key=place)
 
