@@ -56,13 +56,16 @@ def main() -> None:
     table = Table("run", "asked", "decisions", "median [s]", "all [s]", "of training", box=box.MARKDOWN)
     for found in find_runs(parser.parse_args().results):
         run = Run.load(found.path)
+        asked = decisions(run)
+        if not asked:
+            continue
         trained = sum(record.wall_seconds for record in run.history)
         own = explorer_of(run, train=True)
         for name, explorer in ((run.info.method, own), ("pb2", PB2Explorer(own.space))):
             if isinstance(explorer, MetaPB2Explorer):
                 explorer.start(1, np.random.default_rng(0))  # it reads its memory and its models
-            seconds(explorer, decisions(run)[0], 0)  # imports
-            taken = [seconds(explorer, decision, place) for place, decision in enumerate(decisions(run))]
+            seconds(explorer, asked[0], 0)  # imports
+            taken = [seconds(explorer, decision, place) for place, decision in enumerate(asked)]
             table.add_row(
                 f"{run.info.context.label} {run.info.method}", name, f"{len(taken)}",
                 f"{statistics.median(taken):.3f}", f"{sum(taken):.2f}", f"{sum(taken) / trained:.1%}",

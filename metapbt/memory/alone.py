@@ -33,7 +33,9 @@ def expert_alone(own: Samples, own_scale: HistoryScale, now: int, scale: SourceS
         start = own_scale.start(np.full(len(x), now), None, scale.unscaled(x[:, 1]))
         return np.concatenate([start, x[:, first : first + own.points.shape[1]]], axis=1)
 
-    return Expert(model, columns, _unit(scale) * float(np.median(scale.steepness(own.returns_after))))
+    unit = _unit(scale) * float(np.median(scale.steepness(own.returns_after)))
+    # Where nothing has changed differently yet, nobody knows here by how much it may: by as much as in the sources.
+    return Expert(model, columns, unit if np.ptp(rows.changes) > 0 else 1.0)
 
 
 def errors_alone(own: Samples, scale: SourceScale) -> Array:

@@ -71,8 +71,8 @@ class Expert:
         return drawn
 
     def with_pending(self, x: Array) -> Expert:
-        """Count points that are being tried (``p x d``) in the variance, but not in the mean."""
-        return replace(self, pending=x)
+        """Count more points that are being tried (``p x d``) in the variance, but not in the mean."""
+        return replace(self, pending=x if self.pending is None else np.concatenate([self.pending, x]))
 
     # The posterior is computed here from the model's kernel: BoTorch's is of all points jointly, which costs ten times
     # as much where only their variances are asked for.
@@ -136,7 +136,7 @@ class Experts(Protocol):
         """Functions drawn, so many from each of them, at ``x`` (``n x d``)."""
 
     def with_pending(self, x: Array) -> Experts:
-        """Count points that are being tried (``p x d``) in the variances, but not in the means."""
+        """Count more points that are being tried (``p x d``) in the variances, but not in the means."""
 
 
 @dataclass(frozen=True)
@@ -160,7 +160,7 @@ class Ensemble:
         return np.concatenate([each.draws(x, asked, rng) for each, asked in parts])
 
     def with_pending(self, x: Array) -> Ensemble:
-        """Count points that are being tried (``p x d``) in every expert's variance, but not in its mean."""
+        """Count more points that are being tried (``p x d``) in every expert's variance, but not in its mean."""
         if len(x) == 0:
             return self
         return Ensemble(tuple(each.with_pending(x) for each in self.experts))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cached_property
 
 import torch
@@ -119,12 +119,13 @@ class Seen:
         """Inputs ``n x d``."""
         return cls(warp(x), *stage(x))
 
-    def __len__(self) -> int:
-        return len(self.noise)
+    def __getitem__(self, which: slice) -> Seen:
+        return Seen(self.features[which], self.deviation[which], self.noise[which])
 
     def and_then(self, others: Seen) -> Seen:
         """These points, and after them others."""
-        return Seen(*(torch.cat([getattr(self, part.name), getattr(others, part.name)]) for part in fields(self)))
+        pairs = ((self.features, others.features), (self.deviation, others.deviation), (self.noise, others.noise))
+        return Seen(*map(torch.cat, pairs))
 
     @cached_property
     def halves(self) -> Tensor:

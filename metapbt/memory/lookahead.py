@@ -29,7 +29,6 @@ AROUND, RADIUS = 32, 0.1  # and those near the best of them
 BEST = 8  # around which these lie
 RETURNS = 7  # where the value of the end of an interval is tabulated: from
 LOWEST, HIGHEST = -0.5, 1.5  # the least to the most of these, on memory's scale
-AHEAD_ROWS = 600  # of the sources, from which several stages are forecast at once
 MOST_LINES = 200  # of one context, to tell how far ahead it can be forecast
 
 

@@ -12,8 +12,8 @@ import numpy as np
 
 from metapbt.memory.candidates import distinct
 from metapbt.memory.encoder import Array, Description, Encoder, Rows, Samples, Which
-from metapbt.memory.lookahead import AHEAD_ROWS, Columns, Lookahead
-from metapbt.memory.nearest import Nearest
+from metapbt.memory.lookahead import Columns, Lookahead
+from metapbt.memory.nearest import SOURCE_ROWS, Nearest
 from metapbt.memory.scales import HistoryScale, SourceScale
 from metapbt.memory.source_runs import Memory
 from metapbt.memory.tasks import MAX_ROWS, Tasks
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from metapbt.memory.quality import Quality
     from metapbt.memory.training import Cache, Learned
 
-SOURCE_ROWS = 200  # of the sources, those that a suggestion is conditioned on
 PUBLISHED_ROWS = 1000  # an exact GP's cost grows with their cube
 TUNINGS = 8  # models tuned to the target's rows that are kept: those of earlier rows serve every later decision
 HINTS = 32  # configurations that did well at this stage elsewhere, looked at beside those that fill the space
@@ -236,8 +235,8 @@ class MetaSurrogate:
             experts.append(replace(fitted, weight=float(alone[0])))
         return Ensemble(tuple(experts))
 
-    def lookahead(self, own: Own | None, weights: Array, given: Array, lengths: Sequence[float]) -> Lookahead:
-        """The values of agents that begin an interval with about these columns.
+    def lookahead(self, own: Own | None, weights: Array, given: Array, lengths: Sequence[float]) -> Lookahead | None:
+        """The values of agents that begin an interval with about these columns; None where no memory is heard.
 
         Only memory's experts look ahead, each with its weight: PB2's own knows nothing of later times. As far as they
         lose trust nothing is expected to change after the coming interval, and so the best is what is best in it.
@@ -248,13 +247,15 @@ class MetaSurrogate:
             given: of a typical agent, ``g``.
             lengths: environment steps of the coming interval, and of those after it that are looked at.
         """
+        related, _ = _heard(weights)
+        if not related.any():
+            return None
         rows, model = self._of(own)
         time, value = float(given[0]), float(given[1])
         times = np.minimum(time + np.cumsum([0.0, *lengths[:-1]]) / self.scale.longest, 1.0)
         # What happened elsewhere at these times, from the return of now to the highest usual one.
         anchors = np.array([[t, r, *given[2:]] for t in times for r in np.linspace(value, max(value, 1.0), 3)])
-        source = self.tasks.rows[self._nearest(anchors, AHEAD_ROWS)]
-        related, _ = _heard(weights)
+        source = self.tasks.rows[self._nearest(anchors, SOURCE_ROWS)]
         return Lookahead(
             model.related(source, rows, related).mean,
             Columns(self.encoder, self.scale, given[2:]),

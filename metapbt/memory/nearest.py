@@ -8,6 +8,8 @@ from scipy.spatial import cKDTree
 
 from metapbt.memory.encoder import Array
 
+SOURCE_ROWS = 600  # of the sources, that a forecast is conditioned on: of fewer, too few are of any one stage
+
 
 class Nearest:
     """Finds the rows nearest to any of several places, each column weighing as much as a kernel says.

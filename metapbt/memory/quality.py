@@ -12,6 +12,7 @@ import numpy as np
 
 from metapbt.history import Context
 from metapbt.memory.encoder import Array, Description, Encoder, Rows, Samples, less_their_means
+from metapbt.memory.nearest import SOURCE_ROWS
 from metapbt.memory.scales import HistoryScale, SourceScale
 from metapbt.memory.tasks import Tasks
 from metapbt.surrogates.thinning import evenly
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from metapbt.memory.training import Cache
 
 KNOWN = 1 / 3  # of a context's training, what is known of it; the rest is to be predicted
-MOST_ROWS = 200  # known, predicted, or conditioned on
+MOST_ROWS = 200  # known or predicted
 
 
 @dataclass(frozen=True)
@@ -175,7 +176,7 @@ def _remembered(model: MetaModel, others: Rows, known: Rows, asked: Rows) -> Pre
     from metapbt.memory.trust import PRIOR, evidence, prior, shares
 
     given = np.concatenate([known.inputs, asked.inputs])[:, : model.given]
-    source = model.nearest(others, given, MOST_ROWS)
+    source = model.nearest(others, given, SOURCE_ROWS)
     errors, noise = model.forecasts(source, known)
     weights = shares(prior(PRIOR), [evidence(each, known.times, noise) for each in errors])
     mean, variance = Ensemble((model.related(source, known, weights),)).moments(asked.inputs)

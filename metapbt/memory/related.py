@@ -87,12 +87,16 @@ class Related:
     @torch.no_grad()
     def moments(self, x: Array) -> tuple[Array, Array]:
         """What each expert says of the function at ``x`` (``n x d``): means and variances, each ``experts x n``."""
-        asked = self.see(x)
-        means, variances = [], []
-        for mean, explained in self._predictions(asked):
-            means.append(mean.numpy())
-            variances.append((asked.deviation.square() - explained.square().sum(dim=0)).clamp_min(0.0).numpy())
-        return np.array(means).reshape(-1, len(x)), np.array(variances).reshape(-1, len(x))
+        asked, shape = self.see(x), (len(self.relatedness), len(x))
+        means, variances = np.empty(shape), np.empty(shape)
+        prior = asked.deviation.square()
+        source, predicted = self._predictions(asked)
+        told = source.square().sum(dim=0)
+        for place, (degree, (mean, explained)) in enumerate(zip(self.relatedness, predicted, strict=True)):
+            means[place] = mean.numpy()
+            left = prior - degree**2 * told - explained.square().sum(dim=0)
+            variances[place] = left.clamp_min(0.0).numpy()
+        return means, variances
 
     @one_thread()
     @torch.no_grad()
@@ -100,11 +104,13 @@ class Related:
         """Functions drawn from each expert's posterior, as many as are asked of it, at ``x`` (``n x d``)."""
         asked = self.see(x)
         prior = asked.covariance(asked) + JITTER * asked.deviation.square().mean() * torch.eye(len(x)).double()
+        source, predicted = self._predictions(asked)
         drawn = [np.empty((0, len(x)))]
-        for count, (mean, explained) in zip(counts, self._predictions(asked), strict=True):
-            root = torch.linalg.cholesky(prior - explained.T @ explained)
-            normal = torch.as_tensor(rng.standard_normal((int(count), len(x))))
-            drawn.append((mean + normal @ root.T).numpy())
+        for count, degree, (mean, explained) in zip(counts, self.relatedness, predicted, strict=True):
+            if count:
+                root = torch.linalg.cholesky(prior - degree**2 * source.T @ source - explained.T @ explained)
+                normal = torch.as_tensor(rng.standard_normal((int(count), len(x))))
+                drawn.append((mean + normal @ root.T).numpy())
         return np.concatenate(drawn)
 
     @one_thread()
@@ -114,34 +120,37 @@ class Related:
         known, weights = self._sums
         return np.asarray(self.see(x).sums(known, weights).numpy(), dtype=np.float64)
 
+    @one_thread()
+    @torch.no_grad()
     def with_pending(self, x: Array) -> Related:
-        """Count points that are being tried (``p x d``) in every expert's variance, but not in its mean."""
-        with one_thread(), torch.no_grad():
-            tried = self.see(x)
-            between = torch.linalg.solve_triangular(self.factor, self.source.covariance(tried), upper=False)
-            return replace(self, target=self.target.and_then(tried), between=torch.cat([self.between, between], dim=1))
+        """Count more points that are being tried (``p x d``) in every expert's variance, but not in its mean."""
+        tried = self.see(x)
+        between = torch.linalg.solve_triangular(self.factor, self.source.covariance(tried), upper=False)
+        return replace(self, target=self.target.and_then(tried), between=torch.cat([self.between, between], dim=1))
 
+    @one_thread()
+    @torch.no_grad()
     def forecast_errors(self, times: NDArray[np.int_]) -> Array:
         """What `metapbt.memory.trust.forecast_errors` says of the target's last rows: ``experts x len(times)``."""
-        found = []
-        with torch.no_grad():
-            for degree, covariance in zip(self.relatedness, self._covariances, strict=True):
-                residual = self.changes - degree * (self.between.T @ self.scaled)
-                found.append(forecast_errors(covariance, residual, times))
-        return np.array(found).reshape(-1, len(times))
+        count, found = len(self.changes), np.empty((len(self.relatedness), len(times)))
+        explained = self.between.T @ self.scaled
+        for place, (degree, covariance) in enumerate(self._covariances()):
+            residual = self.changes - degree * explained[:count]
+            found[place] = forecast_errors(covariance[:count, :count], residual, times)
+        return found
 
-    @cached_property
-    def _covariances(self) -> list[Tensor]:
-        """Of the target's rows and the points that are being tried, given the sources' rows: S of each expert."""
+    def _covariances(self) -> Iterator[tuple[float, Tensor]]:
+        """Of each expert: its relatedness, and S with the points that are being tried."""
         covariance, explained = self.target.observed(), self.between.T @ self.between
-        return [covariance - degree**2 * explained for degree in self.relatedness]
+        for degree in self.relatedness:
+            yield degree, covariance - degree**2 * explained
 
     @cached_property
     def _solved(self) -> list[tuple[Tensor, Tensor, Tensor]]:
         """Of each expert: the factor of S, z less what the target's rows explain of it, and these rows' weights."""
         count, parts = len(self.changes), []
         known = self.between[:, :count]
-        for degree, covariance in zip(self.relatedness, self._covariances, strict=True):
+        for degree, covariance in self._covariances():
             factor = torch.linalg.cholesky(covariance)
             residual = self.changes - degree * (known.T @ self.scaled)
             weights = torch.cholesky_solve(residual.unsqueeze(-1), factor[:count, :count]).squeeze(-1)
@@ -156,15 +165,22 @@ class Related:
             scaled += weight * degree * left
             own += weight * weights
         source = torch.linalg.solve_triangular(self.factor.T, scaled.unsqueeze(-1), upper=True).squeeze(-1)
-        rows = Seen(self.target.features[: len(own)], self.target.deviation[: len(own)], self.target.noise[: len(own)])
-        return self.source.and_then(rows), torch.cat([source, own])
+        return self.source.and_then(self.target[: len(own)]), torch.cat([source, own])
 
-    def _predictions(self, asked: Seen) -> Iterator[tuple[Tensor, Tensor]]:
-        """Of each expert: the mean at points, ``n``, and what explains the variance there, ``known x n``."""
+    def _predictions(self, asked: Seen) -> tuple[Tensor, Iterator[tuple[Tensor, Tensor]]]:
+        r"""What is known of points, ``n``.
+
+        Returns:
+            $L^{-1} K_{s \cdot}$, by which the sources' rows explain the variance there if relatedness is 1, and of each
+            expert the mean, ``n``, and what explains more of the variance, ``known x n``.
+        """
         source = torch.linalg.solve_triangular(self.factor, self.source.covariance(asked), upper=False)
         target, count = self.target.covariance(asked), len(self.changes)
         between = self.between.T @ source
-        for degree, (factor, left, weights) in zip(self.relatedness, self._solved, strict=True):
-            mean = degree * (left @ source) + weights @ target[:count]
-            explained = torch.linalg.solve_triangular(factor, target - degree**2 * between, upper=False)
-            yield mean, torch.cat([degree * source, explained])
+
+        def each() -> Iterator[tuple[Tensor, Tensor]]:
+            for degree, (factor, left, weights) in zip(self.relatedness, self._solved, strict=True):
+                mean = degree * (left @ source) + weights @ target[:count]
+                yield mean, torch.linalg.solve_triangular(factor, target - degree**2 * between, upper=False)
+
+        return source, each()

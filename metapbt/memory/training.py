@@ -13,18 +13,18 @@ from numpy.typing import NDArray
 
 from metapbt.log import LOGGER, counted
 from metapbt.memory.encoder import Array, Rows, less_their_means
-from metapbt.memory.lookahead import AHEAD_ROWS, Lines
+from metapbt.memory.lookahead import Lines
 from metapbt.memory.model import CHECK_EVERY, DEEP, PLAIN, MetaModel, Phase, Weights
+from metapbt.memory.nearest import SOURCE_ROWS
 from metapbt.memory.trust import PRIOR, evidence, prior, shares
 from metapbt.surrogates.thinning import evenly
 
 #: Of what is trained here and judged in `quality`; to be raised with every change, so that nothing older is reused.
-VERSION = 8
+VERSION = 9
 
 MOST_CONTEXTS = 10  # held out in turn, spread evenly over all of them
 
-JUDGED_ROWS = 100  # of a context that is held out to see how far memory deserves trust, and
-KNOWN_ROWS = 200  # of the others
+JUDGED_ROWS = 100  # of a context that is held out to see how far memory deserves trust
 
 FARTHEST = 8  # intervals ahead: who looks as far, and again at each decision, sees far enough
 TELLING = 0.2  # a correlation that is worth acting on,
@@ -122,7 +122,7 @@ class Learned:
         for context, model in self.without.items():
             own, others = self.tasks.held_out(context)
             own = own[evenly(len(own), JUDGED_ROWS)]
-            known = model.nearest(others, own.inputs[:, : model.given], KNOWN_ROWS)
+            known = model.nearest(others, own.inputs[:, : model.given], SOURCE_ROWS)
             errors, noise = model.forecasts(known, own)
             weights = shares(prior(PRIOR), [evidence(each, own.times, noise) for each in errors])
             trusts.append(1 - weights[0])
@@ -143,7 +143,7 @@ class Learned:
                 return intervals - 1
         return FARTHEST
 
-    def foresight(self, rows: int = AHEAD_ROWS) -> list[list[float]]:
+    def foresight(self, rows: int = SOURCE_ROWS) -> list[list[float]]:
         """How forecast changes correlate with the real ones over 1 to ``FARTHEST`` intervals, in each held-out context.
 
         Contexts with fewer than ``LEAST_FREE`` degrees of freedom at that length are left out.

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -82,3 +84,15 @@ def test_pb2s_model_answers_in_memorys_columns_and_units():
     slopes = expert.model.posterior(torch.as_tensor(asked)).mean.detach().squeeze(-1).numpy()
     steepness = np.median(SCALE.steepness(own.returns_after))
     np.testing.assert_allclose(mean[0], slopes * steepness * SCALE.interval / SCALE.unit, rtol=1e-6)
+
+
+@pytest.mark.parametrize("rows", [1, 12])
+def test_where_nothing_has_changed_pb2s_model_expects_changes_as_large_as_the_sources(rows):
+    """A run that has found no reward yet: its own changes have no deviation to standardise by."""
+    own = samples(0.0, 0)[:rows]
+    own = replace(own, returns_before=np.full(rows, -200.0), returns_after=np.full(rows, -200.0))
+    expert = expert_alone(own, HistoryScale.of(own.returns_before), 10, SCALE)
+    x = np.concatenate([SCALE.start(0, np.full(5, 100), np.full(5, -200.0)), own.points[[0] * 5] + 0.3], axis=1)
+    mean, variance = expert.moments(x)
+    np.testing.assert_allclose(mean, 0.0, atol=1e-9)
+    assert np.sqrt(variance).max() < 3

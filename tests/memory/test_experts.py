@@ -22,7 +22,7 @@ def itself(x):
 def test_an_expert_answers_as_botorch_does_with_points_pending(model):
     rng = np.random.default_rng(1)
     asked, pending = rng.random((7, 3)), rng.random((4, 3))
-    mean, variance = Expert(model, itself, unit=2.0, pending=pending).moments(asked)
+    mean, variance = Expert(model, itself, unit=2.0).with_pending(pending[:1]).with_pending(pending[1:]).moments(asked)
     posterior = with_pending(model, torch.as_tensor(pending)).posterior(torch.as_tensor(asked))
     np.testing.assert_allclose(mean[0], 2 * posterior.mean.detach().squeeze(-1), rtol=1e-6)
     np.testing.assert_allclose(variance[0], 4 * posterior.variance.detach().squeeze(-1), rtol=1e-4, atol=1e-8)
@@ -45,3 +45,11 @@ def test_an_ensemble_is_uncertain_where_its_experts_disagree(model):
     ((m,),), ((v,),) = plain.moments(x)
     assert mean[0] == pytest.approx(1.5 * m)
     assert variance[0] == pytest.approx(2.5 * v + 0.25 * m**2)
+
+
+def test_each_expert_draws_its_share(model):
+    x = np.array([[0.5, 0.5, 0.5]])
+    small, large = Expert(model, itself, unit=1.0, weight=9.0), Expert(model, itself, unit=100.0, weight=1.0)
+    drawn = Ensemble((small, large)).draws(x, 1000, np.random.default_rng(0))
+    assert drawn.shape == (1000, 1)
+    assert 0.05 < np.mean(np.abs(drawn) > 50) < 0.15

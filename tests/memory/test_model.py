@@ -60,6 +60,17 @@ def test_memory_of_like_contexts_is_believed_and_that_of_opposite_ones_is_not():
     assert memory.trust() > 0.5
 
 
+def test_the_noise_that_is_expected_of_each_row_is_that_of_its_stage():
+    data = rows()
+    model = learned(Given(data), deep=False).model
+    torch.nn.init.normal_(model.stage.last.weight, generator=torch.Generator().manual_seed(0))
+    own, others = data[data.contexts == 1], data[data.contexts != 1]
+    for tuned in (None, lambda _: model):  # all rows at once, or in parts
+        noise = model.forecasts(others, own, tuned)[1]
+        np.testing.assert_allclose(noise, model.noise(own.inputs))
+    assert np.ptp(noise) > 0.01
+
+
 def test_large_early_and_small_late_changes_are_learned_as_such():
     data = rows(contexts=8)
     late = data.inputs[:, 0] >= 0.4

@@ -67,8 +67,12 @@ def test_points_being_tried_count_in_the_variance_with_their_noise_but_not_in_th
     source, own, asked = rows(12, seed=1), rows(7, seed=2), rows(6, seed=3).inputs
     tried = rows(3, seed=4).inputs
     plain = model.related(source, own)
-    means, variances = plain.with_pending(tried[:1]).with_pending(tried[1:]).moments(asked)
+    waiting = plain.with_pending(tried[:1]).with_pending(tried[1:])
+    means, variances = waiting.moments(asked)
     np.testing.assert_allclose(means, plain.moments(asked)[0], rtol=1e-10)
+    np.testing.assert_allclose(waiting.mean(asked), plain.mean(asked), rtol=1e-10)
+    np.testing.assert_allclose(waiting.forecast_errors(own.times[2:]), plain.forecast_errors(own.times[2:]))
+    assert waiting.moments(asked[:0])[1].shape == (4, 0)
     whatever = Rows(np.concatenate([own.inputs, tried]), np.zeros(10), np.zeros(10, dtype=int), np.zeros(10, dtype=int))
     for degree, variance in zip(RELATEDNESS, variances, strict=True):
         covariance = posterior(model, source, whatever, asked, degree)[1]

@@ -394,3 +394,29 @@ def test_what_is_said_of_its_quality_is_of_the_models_that_it_has(settings):
     explorer.start(4, np.random.default_rng(0))
     assert set(kept) == before  # nothing else is trained for the run itself
     assert MetaPB2Explorer(SPACE, memory(), kernel="published").meta.quality() == []
+
+
+@pytest.mark.parametrize(
+    ("weights", "heard"),
+    [
+        ([0.1, 0.2, 0.3, 0.25, 0.15], [0.1, 0.2, 0.3, 0.25, 0.15]),
+        ([0.3, 0.4, 0.0, 0.295, 0.005], [0.3, 0.4, 0.295]),  # what is negligible is not asked
+        ([0.001, 0.001, 0.001, 0.001, 0.996], [0.996]),
+        ([0.004, 0.99, 0.002, 0.002, 0.002], [0.99]),
+    ],
+)
+def test_experts_are_heard_with_their_weights(weights, heard, cache):
+    explorer, past = MetaPB2Explorer(SPACE, memory(), cache=cache), history((0.5, 0.8), generations=4)
+    parents = [past.leader()]
+    own = explorer.known(parents, parents, past).own
+    ensemble = explorer.meta.ensemble(own.source, own, np.array(weights))
+    np.testing.assert_allclose(np.concatenate([each.weights for each in ensemble.experts]), heard)
+
+
+def test_without_related_experts_nothing_is_looked_ahead_for(cache):
+    explorer, past = MetaPB2Explorer(SPACE, memory(), cache=cache), history((0.5, 0.8), generations=4)
+    parents = [past.leader()]
+    own = explorer.known(parents, parents, past).own
+    alone, related = np.array([0.0, 0.0, 0.0, 0.0, 1.0]), np.array([0.1, 0.2, 0.3, 0.2, 0.2])
+    assert explorer.meta.lookahead(own, alone, own.now[0], [10.0, 10.0]) is None
+    assert explorer.meta.lookahead(own, related, own.now[0], [10.0, 10.0]) is not None
