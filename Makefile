@@ -4,7 +4,7 @@ PYTHON ?= python3
 ENV ?= lunar_lander
 BIN := .venv/bin
 
-.PHONY: demo test test-all test-slow fuzz test-wheel test-brax test-procgen test-ray test-loggers test-slurm lint bench docs clean
+.PHONY: demo test test-all test-slow fuzz test-wheel test-brax test-procgen test-ray test-loggers test-slurm lint bench docs chaos clean
 
 demo: .venv/ready
 	PATH="$(CURDIR)/$(BIN):$$PATH" ./demo.sh $(ENV)
@@ -110,8 +110,8 @@ bench: .venv/ready
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[docs]"
 	touch $@
 
-# Fifty SIGKILLs of each kind: runs, workers, a study, a Ray node. A quarter of an hour; writes its table into the docs.
-chaos: .venv/ready
+# Fifty SIGKILLs of each kind: runs, workers, a study, a Ray node. More than an hour; writes its table into the docs.
+chaos: .venv/ray
 	OMP_NUM_THREADS=1 $(BIN)/python -W ignore benchmarks/chaos.py
 
 clean:

@@ -157,7 +157,7 @@ submit() {
     esac
     shift
   done
-  command -v sbatch >/dev/null || fail "no sbatch on this machine; --local runs the scripts here"
+  command -v sbatch >/dev/null || fail "no sbatch on this machine; to train here: a study without cluster=slurm, scripts of contexts with --local"
   mkdir -p -- {{ log_directory | quote }}
   read_queue
   while ((first < ${#runs[@]})); do

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ _STATES = "running", "pending", "failed", "stopped", "unknown", "missing"
 class Missing:
     """A run that its neighbours suggest: another context or seed of the same environment has this method."""
 
+    folder: Path
     env: str
     context: str
     method: str
@@ -41,17 +43,18 @@ class _Entry:
 def missing_runs(runs: Sequence[RunInfo]) -> list[Missing]:
     """Find the gaps: seeds that a context and method lack while another context has them for the same method.
 
-    Contexts whose runs are only what others learned from lack nothing.
+    Groups of a study, each in a folder of its own, have nothing to do with each other. Contexts whose runs are only
+    what others learned from lack nothing.
     """
     gaps = []
-    for env in sorted({run.env for run in runs}):
-        here = [run for run in runs if run.env == env]
+    for folder, env in sorted({(_folder(run.path), run.env) for run in runs}):
+        here = [run for run in runs if (_folder(run.path), run.env) == (folder, env)]
         sources = frozenset[Context]().union(*(run.ancestry for run in here))
         sources -= {run.context for run in here if run.ancestry}
         present = {(run.context.label, run.name, run.seed) for run in here if run.context not in sources}
         for context, method in sorted({(context, method) for context, method, _ in present}):
             seeds = sorted({seed for _, other, seed in present if other == method})
-            gaps += [Missing(env, context, method, s) for s in seeds if (context, method, s) not in present]
+            gaps += [Missing(folder, env, context, method, s) for s in seeds if (context, method, s) not in present]
     return gaps
 
 
@@ -78,11 +81,14 @@ def print_status(results: Path, failed: bool = False, rerun: bool = False) -> in
     runs, queue = find_runs(results, problems.append), queued_runs(results)
     if not runs and not queue and not problems:
         raise no_runs(results)
-    console, table = new_console(), new_table("env", "context", "method", "done", "not done")
-    table.columns[3].no_wrap = True
-    for (env, context, method), entries in sorted(_entries(runs, queue).items()):
+    rows = sorted(_entries(runs, queue).items())
+    grouped = ["in"] if len({folder for (folder, *_), _ in rows}) > 1 else []
+    console, table = new_console(), new_table(*grouped, "env", "context", "method", "done", "not done")
+    table.columns[-2].no_wrap = True
+    for (folder, env, context, method), entries in rows:
         done = sum(entry.state == "done" for entry in entries)
         table.add_row(
+            *(os.path.relpath(folder, results.resolve()) for _ in grouped),
             *(env, context.replace(",", ", "), method),  # a space is where a narrow terminal may break a line
             f"{done} of {counted(len(entries), 'seed')}",
             "; ".join(filter(None, (_those(entries, state) for state in _STATES))),
@@ -120,10 +126,15 @@ def _print_failed(results: Path, rerun: bool) -> int:
     return tell(problems)
 
 
-def _entries(runs: Sequence[RunInfo], queue: Sequence[Queued]) -> dict[tuple[str, str, str], list[_Entry]]:
-    """The runs of each environment, context and method; one of them may be there twice, in two studies."""
+def _folder(run: Path) -> Path:
+    """Where a run's environment, context, method and seed have their folders: that of a group, in a study."""
+    return run.resolve().parents[3]
+
+
+def _entries(runs: Sequence[RunInfo], queue: Sequence[Queued]) -> dict[tuple[Path, str, str, str], list[_Entry]]:
+    """The runs of each folder, environment, context and method."""
     jobs = {run.path: run for run in queue}
-    found: dict[tuple[str, str, str], list[_Entry]] = defaultdict(list)
+    found: dict[tuple[Path, str, str, str], list[_Entry]] = defaultdict(list)
     names = {}  # as they stand in paths -> in full
     for run in runs:
         key = run.env, run.context.label, run.name
@@ -131,13 +142,14 @@ def _entries(runs: Sequence[RunInfo], queue: Sequence[Queued]) -> dict[tuple[str
         job = jobs.pop(run.path.resolve(), None)
         # A job that has just begun, or waits, may belong to a run that failed before.
         seen = job is not None and run.state != "done"
-        found[key].append(_Entry(run.seed, _state(job), job) if job and seen else _Entry(run.seed, run.state))
+        entry = _Entry(run.seed, _state(job), job) if job and seen else _Entry(run.seed, run.state)
+        found[_folder(run.path), *key].append(entry)
     for job in jobs.values():
         env, context, method = (folder.name for folder in reversed(job.path.parents[:3]))
         key = names.get((env, context, method), (env, context, method))
-        found[key].append(_Entry(int(job.path.name.removeprefix("seed_")), _state(job), job))
+        found[_folder(job.path), *key].append(_Entry(int(job.path.name.removeprefix("seed_")), _state(job), job))
     for gap in missing_runs(runs):
-        mine = found[gap.env, gap.context, gap.method]
+        mine = found[gap.folder, gap.env, gap.context, gap.method]
         if all(entry.seed != gap.seed for entry in mine):
             mine.append(_Entry(gap.seed, "missing"))
     return found

@@ -74,7 +74,7 @@ class Lock:
             self._lock.acquire(timeout=_PATIENCE)
             self._taken, file = self._lock, self._file
         except Timeout as error:
-            raise MetapbtError(f"{self._folder} is being worked on by {self._holder()}") from error
+            raise MetapbtError(f"{self._folder} is being worked on by {self.holder}") from error
         except OSError as error:
             if error.errno not in _NO_LOCKS:
                 raise
@@ -152,25 +152,28 @@ class Lock:
                 self._lease.acquire(timeout=0)
                 return
             except Timeout as error:
-                found = self._sign_of_life()
+                found = self.sign_of_life
                 if seen is None:
                     seen = found
                     LOGGER.warning(
                         "%s: its file system has no locks; whether %s still works there shows within %.0f s",
-                        *(self._folder, self._holder(), LEASE_SECONDS),
+                        *(self._folder, self.holder, LEASE_SECONDS),
                     )
                 elif found not in (None, seen) or time.monotonic() > until:
-                    raise MetapbtError(f"{self._folder} is being worked on by {self._holder()}") from error
+                    raise MetapbtError(f"{self._folder} is being worked on by {self.holder}") from error
             time.sleep(_POLL_SECONDS)
 
-    def _sign_of_life(self) -> tuple[int, int] | None:
+    @property
+    def sign_of_life(self) -> tuple[int, int] | None:
+        """Changes at least every ``LEASE_SECONDS`` while a lease is held; None where there is none."""
         try:
             found = self._lease_file.stat(follow_symlinks=False)
         except OSError:
             return None
         return found.st_ino, found.st_mtime_ns
 
-    def _holder(self) -> str:
+    @property
+    def holder(self) -> str:
         """Who has it, as far as that is known."""
         owner = self._lease.owner if os.path.lexists(self._lease_file) else None
         if owner is not None:

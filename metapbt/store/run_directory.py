@@ -6,7 +6,7 @@ import os
 import re
 import shutil
 import zlib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Hashable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -165,6 +165,16 @@ class RunDirectory:
     def busy(self) -> bool | None:
         """Whether a process works on it; None where that cannot be known. Nothing is written."""
         return self._lock.busy
+
+    @property
+    def worker(self) -> str:
+        """Which process works on it, as far as that is known."""
+        return self._lock.holder
+
+    @property
+    def sign_of_life(self) -> Hashable:
+        """As of `metapbt.store.lock.Lock`."""
+        return self._lock.sign_of_life
 
     def config(self) -> dict[str, Any]:
         """All that was asked.

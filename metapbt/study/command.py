@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from metapbt.errors import MetapbtError
+from metapbt.log import counted
 
 if TYPE_CHECKING:
     from metapbt.study.study import Study, StudyRun
@@ -101,6 +102,9 @@ def run_and_tell(study: Study, command: Sequence[str], jobs: int | None, only_fa
     wrong = train(study, shlex.join(command), jobs, only_failed)
     done = sum(run not in wrong and run.state == "done" for run in study.runs)
     print(f"{done} of {len(study.runs)} runs are done, in {study.results_dir}", flush=True)
+    left = len(study.runs) - done - len(wrong)
+    if only_failed and left:
+        print(f"{counted(left, 'run')} did not fail, and will be trained without --failed", flush=True)
     if not wrong:
         return 0
     for run, error in wrong.items():

@@ -10,13 +10,14 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from multiprocessing.connection import wait
 from typing import Any
 
 from metapbt.errors import Interrupted, MetapbtError
 from metapbt.log import counted
+from metapbt.store.lock import LEASE_SECONDS
 from metapbt.store.run_directory import RunDirectory
 from metapbt.study.expected import Expected, share_trained
 from metapbt.study.progress import Progress
@@ -115,6 +116,7 @@ class _LocalStudy:
             group.name: [run for run in group.runs if run in todo] for group in study.groups
         }
         self._elsewhere: list[StudyRun] = []
+        self._signs: dict[StudyRun, tuple[Hashable, float]] = {}  # of life, of a machine far away, and when they came
         self._looked = 0.0
         self._training: list[_Training] = []
         self._free: list[Runner] = []
@@ -215,7 +217,7 @@ class _LocalStudy:
             if run.cores is not None and run.cores > free and self._training and not self._more_than_cores:
                 return  # it is its turn: those behind it do not overtake it for ever
             self._waiting[run.group].remove(run)
-            if run.state == "running":
+            if self._is_trained(run):
                 self._trained_elsewhere(run)
                 continue
             beside = 1 + min(len(ready), self._jobs - len(self._training) - 1)
@@ -260,7 +262,7 @@ class _LocalStudy:
             if each.share is None and "seconds" in found:
                 self._expected.learn(run, found["seconds"] * each.cores)
             self._finished(run, found.get("seconds"))
-        elif state == "running":  # somebody else was quicker
+        elif self._is_trained(run):  # somebody else was quicker
             self._trained_elsewhere(run)
         elif self._stopping and "failed" not in found:
             self._progress.stopped(run)
@@ -282,15 +284,28 @@ class _LocalStudy:
         self._elsewhere.append(run)
         self._progress.elsewhere(run)
 
+    def _is_trained(self, run: StudyRun) -> bool:
+        """Whether a process trains it.
+
+        Of another machine, on a file system without locks, that is so for as long as signs of life come.
+        """
+        state = run.state
+        if state != "unknown":
+            return state == "running"
+        sign, now = RunDirectory(run.path).sign_of_life, time.monotonic()
+        if run not in self._signs or self._signs[run][0] != sign:
+            self._signs[run] = sign, now
+        return sign is not None and now < self._signs[run][1] + LEASE_SECONDS
+
     def _look_elsewhere(self) -> None:
         """Whether runs that other processes train have ended."""
         if time.monotonic() < self._looked + _LOOK:
             return
         self._looked = time.monotonic()
         for run in list(self._elsewhere):
-            state = run.state
-            if state == "running":
+            if self._is_trained(run):
                 continue
+            state = run.state
             self._elsewhere.remove(run)
             if state == "done":
                 self._finished(run, None)

@@ -25,7 +25,10 @@ def train_sweep(arguments: Sequence[str]) -> int:
 
     parser = _parser()
     jobs_argument(parser)
-    found = parser.parse_intermixed_args(arguments)
+    try:
+        found = parser.parse_intermixed_args(arguments)
+    except argparse.ArgumentError as error:
+        raise MetapbtError(str(error)) from error
     if not found.multirun:
         raise MetapbtError("--jobs N trains N runs of a sweep at a time: add --multirun")
     study = read_sweep(found.overrides, found.config_dir)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from contextlib import suppress
 from types import TracebackType
@@ -14,6 +15,8 @@ from metapbt.callbacks.log import duration
 from metapbt.log import counted
 from metapbt.store.run_directory import RunDirectory
 from metapbt.study.study import Study, StudyRun
+
+_SHORTEST = 24  # columns for the name of a run
 
 
 class Progress:
@@ -48,10 +51,16 @@ class Progress:
     ) -> None:
         self._bar.stop()
 
-    def say(self, line: str) -> None:
-        """A line of its own."""
+    def say(self, said: str, run: StudyRun | None = None, then: str = "") -> None:
+        """A line of its own, of a run or not; on a terminal it is cut to be one, the run's name in its middle."""
+        before = f"[{self._done:{len(str(self._total))}}/{self._total}] {said}"
+        title, width = "" if run is None else f" {run.title}", shutil.get_terminal_size().columns
+        if sys.stdout.isatty() and len(before + title + then) > width:
+            room = max(width - len(before + then), _SHORTEST) - 1
+            if len(title) > room:
+                title = f"{title[: room - room // 2]}…{title[len(title) - room // 2 :]}"
         with suppress(BrokenPipeError):  # who reads no further ends no study
-            print(f"[{self._done:{len(str(self._total))}}/{self._total}] {line}", flush=True)
+            print(f"{before}{title}{then}"[: width if sys.stdout.isatty() else None], flush=True)
 
     def update(self, running: int, elsewhere: int, left: float | None) -> None:
         """How many runs train, here and elsewhere, and for how many seconds it goes on."""
@@ -63,7 +72,7 @@ class Progress:
     def started(self, run: StudyRun, cores: int, share: float | None) -> None:
         """A run begins, or goes on."""
         on = "" if cores == 1 else f" on {counted(cores, 'core')}"
-        self.say(f"start   {run.title}{on}" if not share else f"goes on {run.title} from {share:.0%}{on}")
+        self.say("goes on" if share else "start  ", run, (f" from {share:.0%}" if share else "") + on)
 
     def finished(self, run: StudyRun, seconds: float | None, left: float | None) -> None:
         """A run is done."""
@@ -72,17 +81,17 @@ class Progress:
         worth = "" if done is None or done.test_return is None else f": test return {done.test_return:.2f}"
         took = "" if seconds is None else f" in {duration(seconds)}"
         rest = f"; {duration(left)} left" if left and self._bar.disable else ""  # else the bar says it
-        self.say(f"done    {run.title}{worth}{took}{rest}")
+        self.say("done   ", run, f"{worth}{took}{rest}")
 
     def failed(self, run: StudyRun, error: str) -> None:
         """A run has failed."""
         self._wrong += 1
-        self.say(f"failed  {run.title}: {error}")
+        self.say("failed ", run, f": {error}")
 
     def stopped(self, run: StudyRun) -> None:
         """A run was told to stop, and is saved."""
-        self.say(f"saved   {run.title}")
+        self.say("saved  ", run)
 
     def elsewhere(self, run: StudyRun) -> None:
         """A run is trained by another process."""
-        self.say(f"waits   {run.title}: another process trains it")
+        self.say("waits  ", run, f": {RunDirectory(run.path).worker} trains it")

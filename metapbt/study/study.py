@@ -66,7 +66,10 @@ class StudyRun:
 
     @property
     def state(self) -> str:
-        """``done``, ``running``, ``failed``, ``stopped`` (it goes on where it was), or ``waiting`` (not begun)."""
+        """``done``, ``running``, ``failed``, ``stopped`` (it goes on where it was), or ``waiting`` (not begun).
+
+        ``unknown`` is whether another machine works on it, where the file system has no locks.
+        """
         from metapbt.store.results import describe
         from metapbt.store.run_directory import RunDirectory
 
@@ -74,10 +77,9 @@ class StudyRun:
         if not directory.exists:
             return "running" if directory.busy else "waiting"
         try:
-            state = describe(directory).state
+            return describe(directory).state
         except MetapbtError:  # what is wrong is for the run to say, when it is to go on
             return "stopped"
-        return "stopped" if state == "unknown" else state
 
     def check_same(self) -> None:
         """Refuse where a run that nobody trains was begun here with another configuration.

@@ -63,6 +63,20 @@ def test_status_counts_seeds_and_tells_those_that_are_not_done(study: Path, caps
     assert "A stopped run goes on" in printed
 
 
+def test_groups_of_a_study_have_rows_of_their_own_and_lack_nothing_of_each_other(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As a study has them whose sources have one seed and whose targets have three."""
+    sources = [make_run("pb2", 0, folder="sources"), make_run("pb2", 0, changed=LONG, folder="sources")]
+    targets = [make_run("pb2", seed, changed={"pole_length": 1.1}, folder="targets") for seed in range(3)]
+    print_status(store_runs(tmp_path / "results", [*sources, *targets]))
+    assert cells(capsys.readouterr().out) == [
+        ["sources", "cart_pole", "default", "pb2", "1 of 1 seed", ""],
+        ["sources", "cart_pole", "pole_length=0.8", "pb2", "1 of 1 seed", ""],
+        ["targets", "cart_pole", "pole_length=1.1", "pb2", "3 of 3 seeds", ""],
+    ]
+
+
 def test_runs_in_the_queue_are_told_with_their_jobs(
     study: Path, queue: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -80,7 +80,7 @@ def queue(*fields: str) -> list[list[str]]:
 
 def status() -> list[list[str]]:
     """Of each context and method: how many are done, and what became of the others."""
-    rows = [line.split("│")[2:-1] for line in output("metapbt", "status", "results/shifts").splitlines() if "│" in line]
+    rows = [line.split("│")[3:-1] for line in output("metapbt", "status", "results/shifts").splitlines() if "│" in line]
     return [[cell.strip() for cell in row] for row in rows]
 
 

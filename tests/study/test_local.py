@@ -1,6 +1,9 @@
 """A study as a user meets it: what fails, what is killed, what another process trains; and it ends complete."""
 
+import os
+import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -167,15 +170,39 @@ def test_a_second_signal_ends_at_once_what_does_not_heed_the_first() -> None:
     assert records("results/mine") == records_of_an_undisturbed_study()
 
 
+#: Found by every process that is started: a machine of a name of its own, on a file system without locks.
+WITHOUT_LOCKS = """
+import errno, fcntl, os, socket
+
+def refuse(*_):
+    raise OSError(errno.ENOLCK, "no locks here")
+
+if "NODE" in os.environ:
+    fcntl.flock = refuse
+    socket.gethostname = lambda: os.environ["NODE"]
+"""
+
+
 @pytest.mark.slow
-def test_what_another_study_trains_is_waited_for() -> None:
+@pytest.mark.parametrize("nodes", [(), ("node1", "node2")], ids=["locks", "leases"])
+def test_what_another_study_trains_is_waited_for(nodes: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("sitecustomize.py").write_text(WITHOUT_LOCKS)
+    monkeypatch.setenv("PYTHONPATH", f"{Path.cwd()}{os.pathsep}{Path(metapbt.__file__).parents[1]}")
+
+    def on(place: int) -> subprocess.Popen[str]:
+        if nodes:
+            monkeypatch.setenv("NODE", nodes[place])
+        return started("study", "mine.yaml", "--jobs", "1")
+
     Path("shift_0.2").write_text("hold")
-    first = started("study", "mine.yaml", "--jobs", "1")
+    first = on(0)
     until(lambda: any(shift == "0.2" for shift, *_ in trained()))
-    second = started("study", "mine.yaml", "--jobs", "1")
+    second = on(1)
     assert second.stdout is not None
     lines = iter(second.stdout.readline, "")
-    assert any("waits   sources optimum_shift=0.2 pbt seed 0: another process trains it" in line for line in lines)
+    where = nodes[0] if nodes else socket.gethostname()
+    waits = rf"waits   sources optimum_shift=0\.2 pbt seed 0: process \d+ on {where} trains it"
+    assert any(re.search(waits, line) for line in lines)
     Path("shift_0.2").unlink()
     assert [process.wait(timeout=300) for process in (first, second)] == [0, 0]
 

@@ -120,7 +120,7 @@ submit() {
     esac
     shift
   done
-  command -v sbatch >/dev/null || fail "no sbatch on this machine; --local runs the scripts here"
+  command -v sbatch >/dev/null || fail "no sbatch on this machine; to train here: a study without cluster=slurm, scripts of contexts with --local"
   mkdir -p -- logs/cart_pole/pole_length
   read_queue
   while ((first < ${#runs[@]})); do
