@@ -58,7 +58,8 @@ def print_outline(
         time = "expected time: known once the first run like these has finished"
     else:
         where = f"of {counted(expected.count, 'finished run')} in or beside {study.results_dir}"
-        time = f"expected time: about {duration(left)} on {counted(cores, 'core')}, from the times {where}"
+        some = f"about {duration(left)} of training on {counted(cores, 'core')}"
+        time = f"expected time: {some}, from the times {where}"
     console.print(time, markup=False, highlight=False)
 
 
