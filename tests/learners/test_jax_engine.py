@@ -429,8 +429,9 @@ def test_the_learning_rate_falls_with_every_rollout():
 
 
 def test_it_learns():
-    one = made(PPOLearner, "cart_pole", {"engine": "jax"}, budget=40_000, length=40_000)
-    training = train(one, None, {"n_epochs": 4}, 40_000, evaluation_seed=2**30, episodes=20)
+    steps = 80_000  # after half as many processors differ: on some 400 are not reached yet
+    one = made(PPOLearner, "cart_pole", {"engine": "jax"}, budget=steps, length=steps)
+    training = train(one, None, {"n_epochs": 4}, steps, evaluation_seed=2**30, episodes=20)
     assert training.eval_return > 400
 
 

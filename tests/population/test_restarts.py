@@ -9,6 +9,7 @@ import pytest
 from metapbt import Restart, Tuner
 from metapbt.errors import MetapbtError
 from metapbt.history import Budget, Ref, Restarts
+from metapbt.population.selection.base import ranking
 from metapbt.population.stagnation import curve, stagnates
 
 RULE = Restarts(patience=3)
@@ -90,7 +91,7 @@ def test_two_for_each_member_begin_half_with_the_weights_of_the_best_and_as_many
     tuner = make()
     assert len(tuner.start()) == 8
     _, decisions = until_restart(tuner)
-    best = max(tuner.history.latest, key=lambda record: record.train_return)
+    best = ranking(tuner.history)[0]
     assert {type(decision) for decision in decisions} == {Restart}
     assert [decision.shrunk for decision in decisions].count(None) == 4
     assert {decision.shrunk for decision in decisions} == {None, best.ref}  # one is the best quarter of four
