@@ -80,8 +80,8 @@ def queue(*fields: str) -> list[list[str]]:
 
 def status() -> list[list[str]]:
     """Of each context and method: how many are done, and what became of the others."""
-    rows = [line.split("│")[3:-1] for line in output("metapbt", "status", "results/shifts").splitlines() if "│" in line]
-    return [[cell.strip() for cell in row] for row in rows]
+    lines = output("metapbt", "status", "results/shifts").splitlines()
+    return [[cell.strip() for cell in line.split("│")[-5:-1]] for line in lines if "│" in line]
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
