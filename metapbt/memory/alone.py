@@ -13,7 +13,8 @@ from metapbt.memory.experts import Expert
 from metapbt.memory.scales import HistoryScale, SourceScale
 from metapbt.memory.trust import refits
 from metapbt.surrogates.acquisition import conditioned
-from metapbt.surrogates.time_varying import fit_time_varying_gp
+from metapbt.surrogates.thinning import evenly
+from metapbt.surrogates.time_varying import FIT_ROWS, fit_time_varying_gp
 
 
 def expert_alone(own: Samples, own_scale: HistoryScale, now: int, scale: SourceScale) -> Expert:
@@ -34,8 +35,10 @@ def expert_alone(own: Samples, own_scale: HistoryScale, now: int, scale: SourceS
         return np.concatenate([start, x[:, first : first + own.points.shape[1]]], axis=1)
 
     unit = _unit(scale) * float(np.median(scale.steepness(own.returns_after)))
-    # Where nothing has changed differently yet, nobody knows here by how much it may: by as much as in the sources.
-    return Expert(model, columns, unit if np.ptp(rows.changes) > 0 else 1.0)
+    # Where no row that it was fitted to has changed differently, nobody knows here by how much it may: by as much as in
+    # the sources.
+    fitted = rows.changes[evenly(len(rows), FIT_ROWS)]
+    return Expert(model, columns, unit if np.ptp(fitted) > 0 else 1.0)
 
 
 def errors_alone(own: Samples, scale: SourceScale) -> Array:

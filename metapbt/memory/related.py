@@ -133,26 +133,24 @@ class Related:
     def forecast_errors(self, times: NDArray[np.int_]) -> Array:
         """What `metapbt.memory.trust.forecast_errors` says of the target's last rows: ``experts x len(times)``."""
         count, found = len(self.changes), np.empty((len(self.relatedness), len(times)))
-        explained = self.between.T @ self.scaled
-        for place, (degree, covariance) in enumerate(self._covariances()):
-            residual = self.changes - degree * explained[:count]
+        for place, (_, residual, covariance) in enumerate(self._given_sources()):
             found[place] = forecast_errors(covariance[:count, :count], residual, times)
         return found
 
-    def _covariances(self) -> Iterator[tuple[float, Tensor]]:
-        """Of each expert: its relatedness, and S with the points that are being tried."""
+    def _given_sources(self) -> Iterator[tuple[float, Tensor, Tensor]]:
+        """Of each expert: its relatedness, the target's changes less their mean, and S with what is being tried."""
+        mean = (self.between.T @ self.scaled)[: len(self.changes)]
         covariance, explained = self.target.observed(), self.between.T @ self.between
         for degree in self.relatedness:
-            yield degree, covariance - degree**2 * explained
+            yield degree, self.changes - degree * mean, covariance - degree**2 * explained
 
     @cached_property
     def _solved(self) -> list[tuple[Tensor, Tensor, Tensor]]:
         """Of each expert: the factor of S, z less what the target's rows explain of it, and these rows' weights."""
         count, parts = len(self.changes), []
         known = self.between[:, :count]
-        for degree, covariance in self._covariances():
+        for degree, residual, covariance in self._given_sources():
             factor = torch.linalg.cholesky(covariance)
-            residual = self.changes - degree * (known.T @ self.scaled)
             weights = torch.cholesky_solve(residual.unsqueeze(-1), factor[:count, :count]).squeeze(-1)
             parts.append((factor, self.scaled - degree * (known @ weights), weights))
         return parts

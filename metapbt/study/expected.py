@@ -12,6 +12,8 @@ from metapbt.store.run_directory import RunDirectory
 from metapbt.study.study import Group, Study, StudyRun
 
 _ENOUGH = 10  # finished runs of a kind
+#: States of runs of which a share may be trained, and that nobody is known to train.
+BEGUN = ("stopped", "failed", "unknown")
 _LEAST = 0.02  # of a run's time that is left while it has not ended
 
 #: What tells runs apart that take differently long, the finest first.

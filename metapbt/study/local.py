@@ -19,7 +19,7 @@ from metapbt.errors import Interrupted, MetapbtError
 from metapbt.log import counted
 from metapbt.store.lock import LEASE_SECONDS
 from metapbt.store.run_directory import RunDirectory
-from metapbt.study.expected import Expected, share_trained
+from metapbt.study.expected import BEGUN, Expected, share_trained
 from metapbt.study.progress import Progress
 from metapbt.study.runner import Runner
 from metapbt.study.study import Group, Study, StudyRun
@@ -111,7 +111,7 @@ class _LocalStudy:
         todo = chosen(study, states, only_failed)
         for run in study.runs:
             run.check_same()
-        self._shares = {run: share_trained(run) for run in todo if states[run] in ("stopped", "failed")}
+        self._shares = {run: share_trained(run) for run in todo if states[run] in BEGUN}
         self._waiting: dict[str, list[StudyRun]] = {
             group.name: [run for run in group.runs if run in todo] for group in study.groups
         }
@@ -217,7 +217,7 @@ class _LocalStudy:
             if run.cores is not None and run.cores > free and self._training and not self._more_than_cores:
                 return  # it is its turn: those behind it do not overtake it for ever
             self._waiting[run.group].remove(run)
-            if self._is_trained(run):
+            if self._is_trained(run, run.state):
                 self._trained_elsewhere(run)
                 continue
             beside = 1 + min(len(ready), self._jobs - len(self._training) - 1)
@@ -262,7 +262,7 @@ class _LocalStudy:
             if each.share is None and "seconds" in found:
                 self._expected.learn(run, found["seconds"] * each.cores)
             self._finished(run, found.get("seconds"))
-        elif self._is_trained(run):  # somebody else was quicker
+        elif self._is_trained(run, state):  # somebody else was quicker
             self._trained_elsewhere(run)
         elif self._stopping and "failed" not in found:
             self._progress.stopped(run)
@@ -284,12 +284,11 @@ class _LocalStudy:
         self._elsewhere.append(run)
         self._progress.elsewhere(run)
 
-    def _is_trained(self, run: StudyRun) -> bool:
-        """Whether a process trains it.
+    def _is_trained(self, run: StudyRun, state: str) -> bool:
+        """Whether a process trains a run of this state.
 
         Of another machine, on a file system without locks, that is so for as long as signs of life come.
         """
-        state = run.state
         if state != "unknown":
             return state == "running"
         sign, now = RunDirectory(run.path).sign_of_life, time.monotonic()
@@ -303,9 +302,9 @@ class _LocalStudy:
             return
         self._looked = time.monotonic()
         for run in list(self._elsewhere):
-            if self._is_trained(run):
-                continue
             state = run.state
+            if self._is_trained(run, state):
+                continue
             self._elsewhere.remove(run)
             if state == "done":
                 self._finished(run, None)

@@ -11,10 +11,10 @@ from rich.table import Table
 
 from metapbt.callbacks.log import duration
 from metapbt.log import counted
-from metapbt.study.expected import Expected, share_trained
+from metapbt.study.expected import BEGUN, Expected, share_trained
 from metapbt.study.study import Group, Study, StudyRun
 
-_STATES = ("done", "running", "stopped", "failed", "waiting")
+_STATES = ("done", "running", "stopped", "failed", "unknown", "waiting")
 
 
 def print_outline(
@@ -31,7 +31,7 @@ def print_outline(
     """
     expected = Expected()
     expected.look_into(study)
-    shares = {run: share_trained(run) if states[run] in ("stopped", "failed") else 0.0 for run in todo}
+    shares = {run: share_trained(run) if states[run] in BEGUN else 0.0 for run in todo}
     at_once = cores if jobs is None else jobs
     # A redirected table has room.
     console = Console() if Console().is_terminal else Console(width=120)

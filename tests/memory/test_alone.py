@@ -10,7 +10,8 @@ from metapbt.memory.experts import Expert
 from metapbt.memory.scales import HistoryScale, SourceScale
 from metapbt.memory.trust import evidence
 from metapbt.surrogates.acquisition import conditioned
-from metapbt.surrogates.time_varying import fit_time_varying_gp
+from metapbt.surrogates.thinning import evenly
+from metapbt.surrogates.time_varying import FIT_ROWS, fit_time_varying_gp
 
 SCALE = SourceScale(span=10.0, longest=100.0, interval=10.0, unit=0.1)
 
@@ -90,9 +91,18 @@ def test_pb2s_model_answers_in_memorys_columns_and_units():
 def test_where_nothing_has_changed_pb2s_model_expects_changes_as_large_as_the_sources(rows):
     """A run that has found no reward yet: its own changes have no deviation to standardise by."""
     own = samples(0.0, 0)[:rows]
-    own = replace(own, returns_before=np.full(rows, -200.0), returns_after=np.full(rows, -200.0))
-    expert = expert_alone(own, HistoryScale.of(own.returns_before), 10, SCALE)
-    x = np.concatenate([SCALE.start(0, np.full(5, 100), np.full(5, -200.0)), own.points[[0] * 5] + 0.3], axis=1)
+    own = replace(own, returns_before=np.full(rows, 5.0), returns_after=np.full(rows, 5.0))
+    expert = expert_alone(own, HistoryScale.of(own.returns_before), 1000, SCALE)
+    x = np.concatenate([SCALE.start(0, np.full(5, 100), np.full(5, 5.0)), own.points[[0] * 5] + 0.3], axis=1)
     mean, variance = expert.moments(x)
     np.testing.assert_allclose(mean, 0.0, atol=1e-9)
-    assert np.sqrt(variance).max() < 3
+    assert np.sqrt(variance).max() < 1
+
+
+def test_where_the_rows_that_it_is_fitted_to_have_not_changed_it_expects_no_more_either():
+    """Eighty of two hundred rows are fitted to; the few that changed may be among the others."""
+    own = samples(0.0, 0, generations=50)
+    after = np.full(200, 5.0)
+    after[np.setdiff1d(np.arange(200), evenly(200, FIT_ROWS))[:3]] = 5.5
+    own = replace(own, returns_before=np.full(200, 5.0), returns_after=after)
+    assert expert_alone(own, HistoryScale.of(own.returns_before), 60, SCALE).unit == 1.0
