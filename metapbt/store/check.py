@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from collections.abc import Mapping
+from typing import Any
 
 import pyarrow as pa
 
@@ -18,12 +18,11 @@ from metapbt.store.done import Done
 from metapbt.store.journal import Content, read_journal
 from metapbt.store.memory_table import read_memory
 from metapbt.store.plausible import implausible
-from metapbt.store.reading import Absent
-from metapbt.store.results import RunInfo, describe, undisturbed
+from metapbt.store.reading import Absent, Removed, if_there
+from metapbt.store.results import RunInfo, described, undisturbed
 from metapbt.store.run_directory import RunDirectory
 from metapbt.store.table import contexts_in, differing_column, read_table, to_records, to_table
 
-_Read = TypeVar("_Read")
 _PLAUSIBLE = 5.0  # how far from the records' returns a test return may lie, in units of their range or size
 
 
@@ -39,9 +38,11 @@ def problem(run: RunInfo) -> str | None:
 def problem_in(directory: RunDirectory) -> str | None:
     """What is wrong with the files of a run that may not even tell what it is."""
     try:
-        undisturbed(directory, lambda: _check(directory, describe(directory)))
+        undisturbed(directory, lambda: _check(directory, described(directory)))
+    except Removed:
+        return None
     except MetapbtError as error:
-        return str(error) if directory.exists else None  # removed meanwhile
+        return str(error)
     return None
 
 
@@ -49,8 +50,8 @@ def _check(directory: RunDirectory, run: RunInfo) -> None:
     # In the order that is the reverse of writing: what is read later may be longer, but not shorter.
     if run.state == "done" and directory.failure is not None:
         raise MetapbtError("there are both DONE and FAILED")
-    table = _if_there(lambda: read_table(directory.records))
-    content = _if_there(lambda: read_journal(directory.journal.path))
+    table = if_there(lambda: read_table(directory.records))
+    content = if_there(lambda: read_journal(directory.journal.path))
     config = directory.config()
     if run.state == "done" and table is None and content is None:
         raise MetapbtError("DONE, but there are no records")
@@ -197,7 +198,7 @@ def _check_checkpoints(directory: RunDirectory, run: RunInfo, history: History) 
 
 
 def _check_memory(directory: RunDirectory, run: RunInfo, config: Mapping[str, Any]) -> None:
-    found = _if_there(lambda: read_memory(directory.memory))
+    found = if_there(lambda: read_memory(directory.memory))
     if found is None:
         if run.ancestry or ("meta" in config and run.state == "done"):
             raise Absent(directory.memory)
@@ -219,10 +220,3 @@ def _check_leftovers(directory: RunDirectory) -> None:
     for folder in (directory.path, directory.path / "checkpoints"):
         for path in leftovers(folder):
             raise MetapbtError(f"{path} is left over from a writer that was stopped")
-
-
-def _if_there(read: Callable[[], _Read]) -> _Read | None:
-    try:
-        return read()
-    except Absent:
-        return None

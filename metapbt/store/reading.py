@@ -6,16 +6,17 @@ import json
 import os
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 import yaml
 
 from metapbt.errors import MetapbtError, one_line
 from metapbt.files import open_regular
 
+_Read = TypeVar("_Read")
 _DEPTH = 40  # of YAML; libyaml's composer overflows the stack on what is nested deeper than some thousands
 _NODES = 100_000
 _CHECKSUM = b', "crc32": "'
@@ -39,6 +40,21 @@ class Absent(Unreadable):
 
     def __init__(self, path: Path) -> None:
         super().__init__(path, "cannot be read: there is no such file")
+
+
+class Removed(Unreadable):
+    """A run that is not there, or was removed while it was read."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, "is no run directory: it has neither config.yaml nor journal")
+
+
+def if_there(read: Callable[[], _Read]) -> _Read | None:
+    """What is read; None where there is no such file."""
+    try:
+        return read()
+    except Absent:
+        return None
 
 
 def read_file(path: Path, most_bytes: int) -> bytes | None:

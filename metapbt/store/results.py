@@ -7,9 +7,9 @@ import math
 import os
 import stat
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -21,9 +21,9 @@ from metapbt.log import LOGGER
 from metapbt.store.concatenate import concatenated
 from metapbt.store.description import Description
 from metapbt.store.done import Done
-from metapbt.store.journal import Content, Journal, read_journal
+from metapbt.store.journal import read_journal
 from metapbt.store.parquet import check_ends, row_count
-from metapbt.store.reading import Absent, Unreadable
+from metapbt.store.reading import Absent, Removed, Unreadable, if_there
 from metapbt.store.run_directory import RunDirectory, run_id
 from metapbt.store.table import (
     AS_JSON,
@@ -46,6 +46,7 @@ _Read = TypeVar("_Read")
 #: A file in a folder of results that ships with metapbt: it says which version of these it is.
 SHIPPED = "SHIPPED"
 _TRIES = 30  # of reading a run whose files are replaced again and again
+_PAUSE = 0.01  # seconds before a file that was not there is looked for again
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,18 +108,19 @@ def find_run(directory: RunDirectory, on_problem: OnProblem = warn) -> RunInfo |
         on_problem: as of `find_runs`.
     """
     found = None
-    for again in reversed(range(_TRIES)):
-        try:
-            found = describe(directory)
-            for file in (directory.records, directory.memory):
-                undisturbed(directory, partial(check_ends, file))
-            break
-        except MetapbtError as error:
-            if not directory.exists:  # it has been removed meanwhile
-                break
-            if not (again and isinstance(error, Absent)):  # it was removed, and another has begun in its place
-                on_problem(error)
-                break
+
+    def look() -> None:
+        nonlocal found
+        found = described(directory)
+        for file in (directory.records, directory.memory):
+            check_ends(file)
+
+    try:
+        undisturbed(directory, look)
+    except Removed:
+        pass
+    except MetapbtError as error:
+        on_problem(error)
     return found
 
 
@@ -196,8 +198,10 @@ def _table(run: RunInfo) -> pa.Table | None:
     if run.state != "done" and directory.journal.exists:
         return None
     try:
-        table = undisturbed(directory, lambda: read_table(directory.records))
-    except Absent:
+        table = undisturbed(directory, lambda: if_there(lambda: read_table(directory.records)))
+    except Removed:
+        return None
+    if table is None:
         return None
     count = run.done.records if run.done else None
     # A run may have been begun anew in the place of the one that was found: then its journal is the truth.
@@ -206,15 +210,11 @@ def _table(run: RunInfo) -> pa.Table | None:
 
 def _journalled(run: RunInfo) -> History:
     directory = RunDirectory(run.path)
-    records = undisturbed(directory, lambda: _content(directory.journal)).records
-    return History(records, run.metric, run.size)
-
-
-def _content(journal: Journal) -> Content:
     try:
-        return read_journal(journal.path)
-    except Absent:
-        return Content()
+        content = undisturbed(directory, lambda: if_there(lambda: read_journal(directory.journal.path)))
+    except Removed:
+        content = None
+    return History(content.records if content is not None else (), run.metric, run.size)
 
 
 def read_records(runs: Iterable[RunInfo], on_problem: OnProblem = warn) -> pd.DataFrame:
@@ -318,27 +318,34 @@ def describe(directory: RunDirectory) -> RunInfo:
     Raises:
         MetapbtError: its configuration, or what tells how far it came, is damaged.
     """
-    return undisturbed(directory, lambda: _described(directory))
+    return undisturbed(directory, lambda: described(directory))
 
 
 def undisturbed(directory: RunDirectory, read: Callable[[], _Read]) -> _Read:
-    """Read files of a run; again, where that fails while one of them is put in another's place.
+    """Read files of a run; again, where that fails while they are replaced, or removed for another run to begin.
 
     Raises:
+        Removed: no run is there (any more).
         MetapbtError: as ``read`` does, though nothing was replaced.
     """
     before = None
     for _ in range(_TRIES):
         try:
             return read()
-        except MetapbtError:
-            if directory.stamp == before:
+        except MetapbtError as error:
+            if not directory.exists:
+                raise Removed(directory.path) from error
+            now = directory.stamp
+            if isinstance(error, Absent):  # it is being removed, or another has begun in its place, or it is lost
+                time.sleep(_PAUSE)
+            elif now == before:
                 raise
-            before = directory.stamp
+            before = now
     return read()
 
 
-def _described(directory: RunDirectory) -> RunInfo:
+def described(directory: RunDirectory) -> RunInfo:
+    """As `describe`, by one look, which a writer may disturb."""
     busy: bool | None = False
     done = directory.finished()
     if done is None:

@@ -70,6 +70,7 @@ class StudyRun:
 
         ``unknown`` is whether another machine works on it, where the file system has no locks.
         """
+        from metapbt.store.reading import Removed
         from metapbt.store.results import describe
         from metapbt.store.run_directory import RunDirectory
 
@@ -78,6 +79,8 @@ class StudyRun:
             return "running" if directory.busy else "waiting"
         try:
             return describe(directory).state
+        except Removed:
+            return "waiting"
         except MetapbtError:  # what is wrong is for the run to say, when it is to go on
             return "stopped"
 

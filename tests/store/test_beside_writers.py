@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from multiprocessing.synchronize import Event
 from pathlib import Path
 
@@ -24,11 +24,11 @@ from metapbt.errors import MetapbtError
 from metapbt.history import History, Record
 from metapbt.report.groups import load_groups
 from metapbt.store import find_runs, read_history
-from metapbt.store.check import problem
+from metapbt.store.check import problem, problem_in
 from metapbt.store.checkpoint import Outcome, save_checkpoint
 from metapbt.store.done import Done
 from metapbt.store.memory_table import read_ancestry, read_memory, write_memory
-from metapbt.store.results import describe, read_run
+from metapbt.store.results import describe, find_run, read_run
 from metapbt.store.run_directory import RunDirectory, run_directory
 from metapbt.store.table import Identity, to_table, write_table
 
@@ -142,6 +142,38 @@ def test_twenty_runs_begun_written_replaced_and_deleted_disturb_nobody(
 
 def _refuse(error: MetapbtError) -> None:
     raise AssertionError(str(error))
+
+
+@pytest.mark.parametrize("asked", [1, 5])
+@pytest.mark.parametrize("lost", [("config.yaml",), ("config.yaml", "journal"), ("records.parquet",)])
+def test_a_run_begun_anew_between_two_looks_is_no_damage(
+    tmp_path: Path, lost: tuple[str, ...], asked: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody removes the run that is read, file by file, and begins another in its place, slower than one reads."""
+    write_a_run(tmp_path, 0, random.Random(0))
+    (path,) = (run.path for run in find_runs(tmp_path))
+    aside = tmp_path / ".aside"
+    aside.mkdir()
+    for look in (lambda: problem_in(RunDirectory(path)), lambda: find_run(RunDirectory(path), _refuse) and None):
+        for name in lost:
+            (path / name).rename(aside / name)
+        waiting = iter(range(asked - 1) if lost != ("config.yaml", "journal") else ())
+
+        def exists(directory: RunDirectory, waiting: Iterator[int] = waiting) -> bool:
+            if next(waiting, None) is None:  # the reader has seen enough, and only now the other run is there
+                for file in aside.iterdir():
+                    file.rename(path / file.name)
+            return os.path.lexists(directory.path / "journal")
+
+        with monkeypatch.context() as patched:
+            patched.setattr(RunDirectory, "exists", property(exists))
+            assert look() is None
+        for file in aside.iterdir():  # what nobody missed
+            file.rename(path / file.name)
+    (path / "config.yaml").unlink()  # for good
+    assert "config.yaml cannot be read: there is no such file" in str(problem_in(RunDirectory(path)))
+    (path / "journal").unlink()
+    assert problem_in(RunDirectory(path)) is None, "nothing is there"
 
 
 def test_real_runs_are_watched_from_their_first_moment_to_their_last(
