@@ -274,8 +274,7 @@ class History:
             return None
         start = origin.env_steps if origin else 0
         steps = record.env_steps - start
-        previous = origin.hyperparameters if origin else None
-        return Transition(record.generation, start, steps, before, record.reached, record.hyperparameters, previous)
+        return Transition(record.generation, start, steps, before, record.reached, record.hyperparameters, origin)
 
     @cached_property
     def untrained(self) -> float:

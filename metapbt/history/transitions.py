@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # contexts are read where nothing is tuned
+    from metapbt.history.record import Record
     from metapbt.space import Hyperparameters
 
 
@@ -20,7 +21,7 @@ class Transition:
         return_before: the return that the member started from.
         return_after: the return that it ended with.
         hyperparameters: those trained with.
-        previous: those that the agent had trained with before; None of a new agent.
+        origin: the record that the agent went on from; None of a new agent.
     """
 
     generation: int
@@ -29,7 +30,7 @@ class Transition:
     return_before: float
     return_after: float
     hyperparameters: Hyperparameters
-    previous: Hyperparameters | None = None
+    origin: Record | None = None
 
     @property
     def slope(self) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +12,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from metapbt.history.record import HUGE
-from metapbt.memory.encoder import Array
+from metapbt.memory.encoder import Array, lately
 
 Whole = NDArray[np.int64]
 
@@ -25,6 +26,7 @@ class Transitions:
     Attributes:
         rows: positions of their records in the table.
         origins: positions of the records that they went on from; -1 for new agents.
+        places: of their records among the columns.
         runs: which run each is of, as `Columns.runs` counts them.
         generations: counted from 0.
         steps_before: environment steps before the interval.
@@ -35,6 +37,7 @@ class Transitions:
 
     rows: Whole
     origins: Whole
+    places: Whole
     runs: Whole
     generations: Array
     steps_before: Array
@@ -109,6 +112,29 @@ class Columns:
         """What the record had that each went on from."""
         return np.where(self.origins < 0, otherwise, values[self.origins]) if len(self) else values
 
+    def recent(self, points: Array, half_life: float, categories: Iterable[int]) -> Array:
+        """What each agent had trained with lately (`lately`) when its interval began; a new agent, its own: ``n x d``.
+
+        Args:
+            points: what each trained with, ``n x d``; NaN where that is not to be compared, so that it counts as
+                nothing: who goes on from there is as good as new.
+            half_life: environment steps.
+            categories: columns of ``points``, counted from 0, that are a category's.
+        """
+        shares = (self.env_steps - self.at_origin(self.env_steps, 0)) / half_life
+        before, after = points.copy(), points.copy()
+        done = (self.origins < 0) | np.isnan(points[self.origins]).any(axis=1)
+        waiting = np.flatnonzero(~done)
+        while len(waiting):
+            ready = done[self.origins[waiting]]
+            these, waiting = waiting[ready], waiting[~ready]
+            if not len(these):  # records of no run may go round in a circle
+                break
+            before[these] = after[self.origins[these]]
+            after[these] = lately(before[these], points[these], shares[these], categories)
+            done[these] = True
+        return before
+
     def transitions(self) -> Transitions:
         """What every interval did that trained something, where its returns are known."""
         lowest = np.full(len(self.run_ids), np.nan)
@@ -122,6 +148,7 @@ class Columns:
         return Transitions(
             self.rows[kept],
             self.at_origin(self.rows, -1)[kept],
+            kept,
             self.runs[kept],
             *(part[kept].astype(np.float64) for part in (self.generations, steps_before, steps, before, self.reached)),
         )

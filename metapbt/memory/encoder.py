@@ -5,19 +5,21 @@ What differs between surrogates is the scale that is handed in: PB2 scales by it
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from metapbt.history import Transition
+from metapbt.history import Record, Transition
 from metapbt.space import Hyperparameters
 
 Array = NDArray[np.float64]
 #: What tells contexts apart, as numbers by name: their features, or what a policy experiences there.
 Description = Mapping[str, float]
+#: What agents that go on from a record had trained with lately, as columns, ``d``.
+Recent = Callable[[Record], Array]
 #: A configuration as columns, ``d``.
 Columns = Callable[[Hyperparameters], Sequence[float] | Array]
 Which = NDArray[np.int_] | NDArray[np.bool_] | slice
@@ -34,7 +36,7 @@ class Samples:
         returns_before: ``n``.
         returns_after: ``n``.
         points: the configurations' columns, ``n x d``.
-        previous: those of what the agents had trained with before, ``n x d``; a new agent's are its own.
+        recent: those of what the agents had trained with lately (`lately`), ``n x d``; a new agent's are its own.
         contexts: which context each is of, counted from 0, ``n``.
     """
 
@@ -44,24 +46,24 @@ class Samples:
     returns_before: Array
     returns_after: Array
     points: Array
-    previous: Array
+    recent: Array
     contexts: NDArray[np.int_]
 
     @classmethod
-    def of(cls, rows: Sequence[Transition], columns: Columns) -> Samples:
-        """Of transitions of one context."""
+    def of(cls, rows: Sequence[Transition], columns: Columns, recent: Recent | None = None) -> Samples:
+        """Of transitions of one context; without ``recent`` as if all agents had trained with nothing else."""
         numbers = np.array(
             [(r.generation, r.steps_before, r.steps, r.return_before, r.return_after) for r in rows], dtype=np.float64
         )
         generations, steps_before, steps, before, after = numbers.reshape(len(rows), 5).T
         points = [columns(row.hyperparameters) for row in rows]
-        previous = [
-            point if row.previous is None or row.previous == row.hyperparameters else columns(row.previous)
+        earlier = [
+            point if row.origin is None or recent is None else recent(row.origin)
             for row, point in zip(rows, points, strict=True)
         ]
         width = len(points[0]) if points else 0
-        own, earlier = (np.array(each, dtype=np.float64).reshape(len(rows), width) for each in (points, previous))
-        return cls(generations, steps_before, steps, before, after, own, earlier, np.zeros(len(rows), dtype=int))
+        own, lately = (np.array(each, dtype=np.float64).reshape(len(rows), width) for each in (points, earlier))
+        return cls(generations, steps_before, steps, before, after, own, lately, np.zeros(len(rows), dtype=int))
 
     def __len__(self) -> int:
         return len(self.contexts)
@@ -117,6 +119,25 @@ class Rows:
         return Rows(*(getattr(self, part.name)[which] for part in fields(self)))
 
 
+def lately(recent: Array, points: Array, share: float | Array, categories: Iterable[int] = ()) -> Array:
+    """What agents have trained with lately after one more interval: the exponential moving average of configurations.
+
+    Its half-life is a usual interval of the sources, in environment steps: what an agent did two of these ago counts
+    half as much as what it did in the last. Of a category it is the last choice: choices have no average.
+
+    Args:
+        recent: before the interval, ``n x d``.
+        points: what they train with in it, ``n x d``.
+        share: its length in usual intervals, one for all or ``n``.
+        categories: columns, counted from 0, that are a category's.
+    """
+    kept = np.reshape(0.5 ** np.asarray(share), (-1, 1))
+    found = points + kept * (recent - points)
+    columns = list(categories)
+    found[..., columns] = points[..., columns]
+    return np.asarray(found)
+
+
 def less_their_means(values: Array, times: NDArray[np.int_]) -> Array:
     """Values (``n``), each less the mean of those of its time: what tells apart who trained at the same time."""
     _, when, counts = np.unique(times, return_inverse=True, return_counts=True)
@@ -143,7 +164,7 @@ class Encoder:
     Attributes:
         scale: of all columns but the configuration's, and of the changes.
         contexts: the descriptions of the samples' contexts, as they count them.
-        changed: whether rows say by how much each hyperparameter differs from what the agent had trained with before;
+        changed: whether rows say by how much each hyperparameter differs from what the agent had trained with lately;
             of a category's they say only whether, for its choices have no order.
         categories: of each column of a configuration, counted from 0, that is a category's: how many choices it has.
     """
@@ -158,7 +179,7 @@ class Encoder:
         starts = self.scale.start(samples.generations, samples.steps_before, samples.returns_before)
         described = np.array([self.scale.context(description) for description in self.contexts], dtype=np.float64)
         described = described.reshape(len(self.contexts), -1)[samples.contexts]
-        inputs = np.concatenate([starts, described, self.own(samples.points, samples.previous)], axis=1)
+        inputs = np.concatenate([starts, described, self.own(samples.points, samples.recent)], axis=1)
         return Rows(inputs, self.scale.changes(samples), samples.contexts, samples.times)
 
     def given(self, generation: int, env_steps: float, value: float, context: int = 0) -> list[float]:
@@ -166,12 +187,12 @@ class Encoder:
         start = self.scale.start(generation, env_steps, value)
         return [*(float(column) for column in start), *self.scale.context(self.contexts[context])]
 
-    def own(self, points: Array, previous: Array) -> Array:
-        """The columns of configurations (``n x d``), where agents had trained with ``previous`` (of like shape)."""
+    def own(self, points: Array, recent: Array) -> Array:
+        """The columns of configurations (``n x d``) of agents that had trained with ``recent`` lately (``n x d``)."""
         if not self.changed:
             return points
-        difference = points - previous
+        difference = points - recent
         for column, choices in self.categories.items():
-            now, before = (np.floor(each[..., column] * choices).clip(0, choices - 1) for each in (points, previous))
+            now, before = (np.floor(each[..., column] * choices).clip(0, choices - 1) for each in (points, recent))
             difference[..., column] = now != before
         return np.concatenate([points, difference], axis=-1)

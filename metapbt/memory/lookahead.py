@@ -3,7 +3,7 @@
 Whoever asks of each interval only what it brings by its own end is greedy: it drops a large learning rate as soon as
 that pays, though others would have learned more with it. Runs on related contexts show what came later. Their model
 is asked again and again, each time at the return that an agent has come to by then. An agent's state is its return and
-what it trained with last: one that learns fast and noisily looks worse than it is, and the model knows by how much
+what it trained with lately: one that learns fast and noisily looks worse than it is, and the model knows by how much
 from what it saw where others stopped.
 """
 
@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metapbt.memory.candidates import distinct, filling
-from metapbt.memory.encoder import Array, Encoder, Rows
+from metapbt.memory.encoder import Array, Encoder, Rows, lately
 from metapbt.memory.scales import SourceScale
 from metapbt.surrogates.thinning import evenly
 
@@ -46,19 +46,19 @@ class Columns:
     scale: SourceScale
     described: Array
 
-    def inputs(self, time: float, returns: Array, points: Array, previous: Array) -> Array:
+    def inputs(self, time: float, returns: Array, points: Array, recent: Array) -> Array:
         """A surrogate's inputs for agents at a time, with returns ``n``: ``n x d``.
 
         Args:
             time: on memory's scale.
             returns: on memory's scale.
             points: configurations of the interval that begins, of a shape like ``n x d``.
-            previous: those of the interval before.
+            recent: what the agents had trained with lately.
         """
         given = np.column_stack(
             [np.full(len(returns), time), returns, np.broadcast_to(self.described, (len(returns), len(self.described)))]
         )
-        return np.concatenate([given, self.encoder.own(points, previous)], axis=1)
+        return np.concatenate([given, self.encoder.own(points, recent)], axis=1)
 
 
 @dataclass(frozen=True)
@@ -69,25 +69,28 @@ class _Ahead:
         time: when it begins, on memory's scale.
         share: its length in usual intervals.
         actions: what can be trained with in it, ``m x d``.
-        growth: by how much a return still grows after it, for each of the actions trained with in it and each of the
-            tabulated returns at its end: ``m x RETURNS``.
+        growth: by how much a return still grows after it, for each of the actions, by agents who had trained with
+            nothing else lately, and each of the tabulated returns at its end: ``m x RETURNS``.
+        slopes: by how much more, for each unit that what they had trained with lately differs: ``m x RETURNS x d``.
     """
 
     time: float
     share: float
     actions: Array
     growth: Array
+    slopes: Array
 
 
 class Lookahead:
     r"""The values of agents over the coming intervals, by dynamic programming on the mean of memory's model.
 
-    $$V_j(r, h) = \max_{a \in A_j} V_{j+1}\bigl(r + \Delta_j(r, a, h), a\bigr), \qquad V_{n+1}(r, h) = r$$
+    $$V_j(r, h) = \max_{a \in A_j} V_{j+1}\bigl(r + \Delta_j(r, a, h), \tfrac12 (h + a)\bigr), \quad V_{n+1}(r, h) = r$$
 
-    with r the return that interval j begins with, h what the agent trained with before it, and $\Delta_j$ the forecast
-    change. Each interval has its own few actions: those with the best value at the return of the fastest agents, for
-    agents that trained with them before and for agents that come from what grows fastest. Between tabulated returns
-    values are linear.
+    with r the return that interval j begins with, h what the agent trained with lately, an exponential moving average
+    (`lately`; a half is its weight after an interval of the usual length), and $\Delta_j$ the forecast change. Each
+    interval has its own few actions: those with the best value at the return of the fastest agents, for agents that
+    trained with them lately and for agents that come from what grows fastest. Between tabulated returns values are
+    linear, and so they are in h, around agents that trained with nothing but a.
 
     Source: Bertsekas (2005), approximate dynamic programming with a rolling horizon; Gonzalez et al. (2016) and Jiang
     et al. (2020) on non-myopic Bayesian optimisation.
@@ -134,51 +137,85 @@ class Lookahead:
         for place in reversed(range(len(times))):
             pool, when, share = pools[place], times[place], shares[place]
             chosen: list[int] = []
-            for previous in (pool, np.broadcast_to(fastest[max(place - 1, 0)], pool.shape)):
-                after = self._after(when, share, np.full(len(pool), values[place]), pool, previous)
-                order = np.argsort(-self._value(after, pool, 0), kind="stable").tolist()
+            for recent in (pool, np.broadcast_to(fastest[max(place - 1, 0)], pool.shape)):
+                after = self._after(when, share, np.full(len(pool), values[place]), pool, recent)
+                order = np.argsort(-self._value(after, self._lately(recent, pool, share), 0), kind="stable").tolist()
                 chosen += [each for each in order if each not in chosen][: ACTIONS // 2]
             actions = pool[chosen]
             returns = np.tile(np.linspace(LOWEST, HIGHEST, RETURNS), len(actions))
-            growth = self._value(returns, np.repeat(actions, RETURNS, axis=0), 0) - returns
-            self._ahead.insert(0, _Ahead(when, share, actions, growth.reshape(len(actions), RETURNS)))
+            growth, slopes = self._tabulated(returns, np.repeat(actions, RETURNS, axis=0))
+            shape = (len(actions), RETURNS)
+            self._ahead.insert(0, _Ahead(when, share, actions, growth.reshape(shape), slopes.reshape(*shape, width)))
 
-    def before(self, returns: Array, previous: Array) -> Array:
+    def before(self, returns: Array, recent: Array) -> Array:
         """The values of agents that are about to begin the coming interval: ``n``, as returns on memory's scale.
 
         Args:
             returns: theirs, on memory's scale, ``n``.
-            previous: what they trained with last, ``n x width``.
+            recent: what they trained with lately, ``n x width``.
         """
-        return self._value(returns, previous, 0)
+        return self._value(returns, recent, 0)
 
-    def after(self, value: float, change: Array, points: Array) -> Array:
+    def after(self, value: float, change: Array, points: Array, recent: Array) -> Array:
         """The values of agents that begin the coming interval with one return, if it brings them what is said: ``n``.
 
         Args:
             value: the return that it begins with, on memory's scale.
             change: what it brings, as the model says it: for an interval of the usual length, in its units; ``n``.
             points: what they train with in it, ``n x width``.
+            recent: what they trained with lately before it, of a shape like it.
         """
-        return self._value(value + self._gain(change, self._ahead[0].share), points, 1)
+        share = self._ahead[0].share
+        return self._value(value + self._gain(change, share), self._lately(recent, points, share), 1)
 
-    def _value(self, returns: Array, previous: Array, place: int) -> Array:
-        if place >= len(self._ahead):
-            return returns
+    def _value(self, returns: Array, recent: Array, place: int) -> Array:
+        """The values of agents that begin an interval, with the best of its actions: ``n``."""
+        return returns if place >= len(self._ahead) else self._values(returns, recent, place).max(axis=1)
+
+    def _values(self, returns: Array, recent: Array, place: int) -> Array:
+        """The same with each of its actions: ``n x m``."""
+        count = len(self._ahead[place].actions)
+        each, which = np.repeat(np.arange(len(returns)), count), np.tile(np.arange(count), len(returns))
+        return self._with(returns[each], recent[each], place, which).reshape(len(returns), count)
+
+    def _with(self, returns: Array, recent: Array, place: int, which: NDArray[np.int_]) -> Array:
+        """The values of agents that train with one of an interval's actions each, whose number is said: ``n``."""
         ahead = self._ahead[place]
-        count = len(ahead.actions)
-        actions = np.tile(ahead.actions, (len(returns), 1))
-        after = self._after(
-            ahead.time, ahead.share, np.repeat(returns, count), actions, np.repeat(previous, count, axis=0)
-        ).reshape(len(returns), count)
+        actions = ahead.actions[which]
+        after = self._after(ahead.time, ahead.share, returns, actions, recent)
         where = np.clip((after - LOWEST) / (HIGHEST - LOWEST), 0.0, 1.0) * (RETURNS - 1)
-        low, which = np.minimum(where.astype(int), RETURNS - 2), np.arange(count)
-        left, right = ahead.growth[which, low], ahead.growth[which, low + 1]
-        return np.asarray((after + left + (where - low) * (right - left)).max(axis=1))
+        low = np.minimum(where.astype(int), RETURNS - 2)
+        apart = self._lately(recent, actions, ahead.share) - actions
+        left, right = (
+            ahead.growth[which, each] + np.einsum("nd,nd->n", ahead.slopes[which, each], apart)
+            for each in (low, low + 1)
+        )
+        return np.asarray(after + left + (where - low) * (right - left))
 
-    def _after(self, time: float, share: float, returns: Array, points: Array, previous: Array) -> Array:
+    def _tabulated(self, returns: Array, points: Array) -> tuple[Array, Array]:
+        """How much returns (``n``) still grow if agents trained with nothing but ``points`` lately, ``n``, and by how
+        much more for each unit that a number of these differs, ``n x d``: a secant over a quarter of the cube, with the
+        same best action."""
+        slopes = np.zeros(points.shape)
+        if not self._ahead:
+            return np.zeros(len(returns)), slopes
+        values = self._values(returns, points, 0)
+        which = values.argmax(axis=1)
+        value = values.max(axis=1)
+        for column in range(points.shape[1]):
+            if column not in self._columns.encoder.categories:
+                moved = np.where(points[:, column] > 0.5, -0.25, 0.25)
+                recent = points.copy()
+                recent[:, column] += moved
+                slopes[:, column] = (self._with(returns, recent, 0, which) - value) / moved
+        return value - returns, slopes
+
+    def _lately(self, recent: Array, points: Array, share: float) -> Array:
+        return lately(recent, points, share, self._columns.encoder.categories)
+
+    def _after(self, time: float, share: float, returns: Array, points: Array, recent: Array) -> Array:
         """The returns that an interval ends with."""
-        return returns + self._gain(self._mean(self._columns.inputs(time, returns, points, previous)), share)
+        return returns + self._gain(self._mean(self._columns.inputs(time, returns, points, recent)), share)
 
     def _gain(self, change: Array, share: float) -> Array:
         """What an interval of this length brings where one of the usual length would change the return so."""

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from metapbt.history import History, Record, Ref
 from metapbt.memory.candidates import distinct
-from metapbt.memory.encoder import Array, Description, Encoder, Rows, Samples, Which
+from metapbt.memory.encoder import Array, Description, Encoder, Rows, Samples, Which, lately
 from metapbt.memory.lookahead import Columns, Lookahead
 from metapbt.memory.nearest import SOURCE_ROWS, Nearest
 from metapbt.memory.scales import HistoryScale, SourceScale
@@ -82,6 +83,7 @@ class MetaSurrogate:
         self.fine_tuning, self.max_rows, self.cache = fine_tuning, max_rows, cache
         self._most_ahead = 0 if kernel == "published" else lookahead
         self._tunings: dict[bytes, MetaModel] = {}
+        self._recents: dict[Ref, tuple[Record, Array]] = {}
 
     @cached_property
     def tasks(self) -> Tasks:
@@ -156,15 +158,32 @@ class MetaSurrogate:
         """The columns of an interval that are not to be chosen, ``g``: when, from which return, and where."""
         return np.array(self.encoder.given(0, env_steps, value))
 
-    def inputs(self, given: Array, points: Array, previous: Array) -> Array:
-        """The ensemble's inputs ``n x d`` for configurations of agents that had trained with ``previous``.
+    def recent(self, history: History, record: Record) -> Array:
+        """What an agent that goes on from a record had trained with lately, ``width``; see `encoder.lately`."""
+        line, last = [], record
+        while self._recents.get(last.ref, (None,))[0] is not last:
+            line.append(last)
+            origin = history.before(last)
+            if origin is None:
+                break
+            last = origin
+        for each in reversed(line):
+            found, origin = np.array([self.space.to_unit(each.hyperparameters)]), history.before(each)
+            if origin is not None:
+                share = (each.env_steps - origin.env_steps) / self.scale.interval
+                found = lately(self._recents[origin.ref][1], found, share, self.tasks.categories)
+            self._recents[each.ref] = each, found
+        return self._recents[record.ref][1][0]
+
+    def inputs(self, given: Array, points: Array, recent: Array) -> Array:
+        """The ensemble's inputs ``n x d`` for configurations of agents that had trained with ``recent`` lately.
 
         Args:
             given: ``g``, or ``n x g``.
             points: in the unit cube, ``n x width``.
-            previous: of a shape like it.
+            recent: of a shape like it.
         """
-        own = self.encoder.own(points, np.broadcast_to(previous, points.shape))
+        own = self.encoder.own(points, np.broadcast_to(recent, points.shape))
         return np.concatenate([np.broadcast_to(given, (len(points), np.shape(given)[-1])), own], axis=1)
 
     def own(self, now: Array, generation: int, scale: HistoryScale, samples: Samples) -> Own:

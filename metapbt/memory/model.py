@@ -80,7 +80,7 @@ class MetaModel:
             features: columns of the context.
             chosen: columns of hyperparameters.
             categories: of each of these that is a category's, counted from 0, how many choices share it.
-            changed: whether as many columns follow, by how much these differ from what was trained with before.
+            changed: whether as many columns follow, by how much these differ from what was trained with lately.
             seed: of the networks' first weights.
         """
         self.given = given + features

@@ -81,7 +81,8 @@ class Tasks:
             max_rows: of the samples; more are thinned evenly.
             changed: whether rows say by how much configurations differ from those before.
         """
-        found = Columns.of(memory.table).transitions()
+        columns = Columns.of(memory.table)
+        found = columns.transitions()
         everything = points_of(memory.table, space)
         points = everything[found.rows]
         kept = np.flatnonzero(~np.isnan(points).any(axis=1))
@@ -92,9 +93,9 @@ class Tasks:
             places.setdefault(memory.contexts[run], len(places))
         numbers = np.array([places.get(context, -1) for context in memory.contexts], dtype=int)
         kept = kept[numbers[found.runs[kept]] >= 0]  # of contexts that have a row
-        # A new agent had trained with nothing else, and what is of another space has no place in this one.
-        new = (found.origins < 0) | np.isnan(everything[found.origins]).any(axis=1)
-        previous = np.where(new[:, None], points, everything[found.origins])
+        categories = {place: len(p.choices) for place, p in enumerate(space.parameters) if p.choices}
+        usual = float(np.median(found.steps[fewer])) if len(fewer) else 1.0
+        recent = columns.recent(everything[columns.rows], usual, categories)[found.places]
         places_of = np.full(len(memory.table) + 1, -1)
         places_of[found.rows[kept]] = np.arange(len(kept))
         whole = Samples(
@@ -104,10 +105,9 @@ class Tasks:
             found.returns_before[kept],
             found.returns_after[kept],
             points[kept],
-            previous[kept],
+            recent[kept],
             numbers[found.runs[kept]],
         )
-        categories = {place: len(p.choices) for place, p in enumerate(space.parameters) if p.choices}
         described = [memory.descriptions[context] if with_features else {} for context in places]
         origins = places_of[found.origins[kept]]  # of -1 the last, which is no sample
         samples = whole[np.searchsorted(kept, fewer)]
@@ -174,6 +174,6 @@ class Tasks:
         if self.categories:
             digest.update(repr(sorted(self.categories.items())).encode())
         for name, part in vars(self.samples).items():
-            rounded = part.astype(np.float32) if name in ("points", "previous") else part
+            rounded = part.astype(np.float32) if name in ("points", "recent") else part
             digest.update(np.ascontiguousarray(rounded).tobytes())
         return digest.hexdigest()

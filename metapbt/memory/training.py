@@ -20,14 +20,14 @@ from metapbt.memory.trust import PRIOR, evidence, prior, shares
 from metapbt.surrogates.thinning import evenly
 
 #: Of what is trained here and judged in `quality`; to be raised with every change, so that nothing older is reused.
-VERSION = 9
+VERSION = 11
 
 MOST_CONTEXTS = 10  # held out in turn, spread evenly over all of them
 
 JUDGED_ROWS = 100  # of a context that is held out to see how far memory deserves trust
 
 FARTHEST = 8  # intervals ahead: who looks as far, and again at each decision, sees far enough
-TELLING = 0.2  # a correlation that is worth acting on,
+TELLING = 0.1  # a correlation that is worth acting on,
 ERRORS = 2.0  # and by how many standard errors, over contexts, it must be above 0
 LEAST_FREE = 20  # degrees of freedom from which a context says something
 
@@ -165,6 +165,11 @@ class Learned:
                     correlations.append(correlation)
         return found
 
+    def sight(self) -> float:
+        """The mean of these correlations: over contexts, and over the lengths of which one says something, if any."""
+        told = [float(np.mean(found)) for found in self.foresight() if found]
+        return float(np.mean(told)) if told else 0.0
+
     def weights(self) -> Weights:
         """All that was learned."""
         return {f"{name}/{key}": value for name, model in self._named.items() for key, value in model.weights().items()}
@@ -210,7 +215,8 @@ def learned(
 
     Args:
         tasks: the sources, with at least one row.
-        deep: whether the kernel has a network; it departs from the plain kernel, which is trained first.
+        deep: whether the kernel has a network; it departs from the plain kernel, which is trained first, and stays it
+            where held-out contexts are forecast worse with the network.
         cache: keeps models; None keeps none.
         step: called once each of its models, those without a context and the one of all, has been trained.
     """
@@ -228,8 +234,14 @@ def learned(
         "deep" if deep else "plain", counted(len(np.unique(tasks.rows.contexts)), "context"), len(found.without),
     )  # fmt: skip
     if deep:
-        found.load(learned(tasks, False, cache).weights())
-    found.train(DEEP if deep else PLAIN, step)
+        plain = learned(tasks, False, cache)
+        found.load(plain.weights())
+        found.train(DEEP, step)
+        if found.sight() < plain.sight():
+            LOGGER.info("memory: the network is left out: without it held-out contexts are forecast better")
+            found.load(plain.weights())
+    else:
+        found.train(PLAIN, step)
     if cache is not None:
         cache.put(key, found.weights())
     return found

@@ -109,7 +109,7 @@ def test_memory_and_the_target_encode_what_changed_alike():
     )
     memory = Memory(Context({"a": 0.5}), [SourceRun(Context({"a": float(a)}), run) for a in (0, 1)])
     meta = MetaSurrogate(SPACE, memory, lookahead=8)
-    own = meta.encoder.rows(Samples.of(run.transitions(), SPACE.to_unit))
+    own = meta.encoder.rows(Samples.of(run.transitions(), SPACE.to_unit, lambda record: meta.recent(run, record)))
     theirs = meta.tasks.rows[meta.tasks.rows.contexts == 0]
     np.testing.assert_allclose(own.inputs[:, -4:], theirs.inputs[:, -4:])
     assert set(own.inputs[:, -1]) == {0.0, 1.0}

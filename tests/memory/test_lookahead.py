@@ -13,8 +13,8 @@ from metapbt.memory.lookahead import Columns, Lines, Lookahead
 from metapbt.memory.scales import SourceScale
 
 INTERVALS = 6
-#: Heat is the temperature: an agent's state is its return and the temperature that it trained with last.
-TEMPERATURE = Temperature(speed=3.0, cold=0.1, deception=0.5, cooling=0.0)
+#: An interval leaves half of the heat that it found: heat is the mean of the temperatures that an agent had lately.
+TEMPERATURE = Temperature(speed=3.0, cold=0.1, deception=0.5, cooling=1 / (INTERVALS * np.log(2)))
 SCALE = SourceScale(longest=INTERVALS * 10.0, interval=10.0, unit=0.25)
 COLUMNS = Columns(Encoder(SCALE, ({},), changed=True), SCALE, np.empty(0))
 
@@ -22,9 +22,11 @@ COLUMNS = Columns(Encoder(SCALE, ({},), changed=True), SCALE, np.empty(0))
 def change(inputs: np.ndarray) -> np.ndarray:
     """What an interval does to the return, by the problem's formulas; in units of the scale."""
     _, before, now, changed = inputs.T
-    progress = -np.log(np.maximum(1 - before - TEMPERATURE.deception * (now - changed), 1e-9))
+    heat = now - changed
+    progress = -np.log(np.maximum(1 - before - TEMPERATURE.deception * heat, 1e-9))
     progress = progress + TEMPERATURE.speed / INTERVALS * TEMPERATURE.rate(now)
-    return (1 - np.exp(-progress) - TEMPERATURE.deception * now - before) / SCALE.unit
+    after = TEMPERATURE.heat(heat, now, 1 / INTERVALS)
+    return (1 - np.exp(-progress) - TEMPERATURE.deception * after - before) / SCALE.unit
 
 
 def ahead(intervals: int, begun: int = 0, share: float = 1.0) -> Lookahead:
@@ -50,31 +52,32 @@ def test_following_it_is_the_best_schedule_and_following_the_coming_interval_alo
             seen = ahead(min(horizon, INTERVALS - begun), begun)
             inputs = COLUMNS.inputs(begun / INTERVALS, np.full(101, value), points, np.full((101, 1), last))
             changes = change(inputs)
-            chosen = int(np.argmax(seen.after(value, changes, points)))
-            value, last = value + float(changes[chosen]) * SCALE.unit, float(points[chosen, 0])
-            schedule.append(last)
+            chosen = int(np.argmax(seen.after(value, changes, points, np.full((101, 1), last))))
+            value, now = value + float(changes[chosen]) * SCALE.unit, float(points[chosen, 0])
+            last = (last + now) / 2
+            schedule.append(now)
         reached, known = (float(TEMPERATURE.final_return(np.array(each))) for each in (schedule, expected))
         assert reached == pytest.approx(known, abs=0.01)
 
 
 def test_values_are_those_of_the_best_of_all_ways_to_go_on() -> None:
     """The same by trying every sequence of a few temperatures, for agents with several returns and pasts."""
-    returns, previous = np.array([-0.3, 0.0, 0.2]), np.array([[1.0], [0.5], [0.0]])
+    returns, recent = np.array([-0.3, 0.0, 0.2]), np.array([[1.0], [0.5], [0.0]])
     best = np.full(3, -np.inf)
     for sequence in itertools.product(np.linspace(0, 1, 5), repeat=3):
-        value, last = returns, previous
+        value, last = returns, recent
         for place, temperature in enumerate(sequence):
             now = np.full((3, 1), temperature)
             value = value + change(COLUMNS.inputs(place / INTERVALS, value, now, last)) * SCALE.unit
-            last = now
+            last = (last + now) / 2
         best = np.maximum(best, value)
-    found = ahead(3).before(returns, previous)
+    found = ahead(3).before(returns, recent)
     assert (found >= best - 0.03).all()
     assert (found <= best + 0.05).all()  # which may use temperatures between these
 
 
 def test_with_one_interval_to_go_a_value_after_it_is_the_return() -> None:
-    found = ahead(1).after(0.1, np.array([0.0, 6.0]), np.zeros((2, 1)))
+    found = ahead(1).after(0.1, np.array([0.0, 6.0]), np.zeros((2, 1)), np.ones((2, 1)))
     np.testing.assert_allclose(found, [0.1, 0.1 + 6.0 * SCALE.unit])
 
 
@@ -82,11 +85,12 @@ def test_a_coming_interval_brings_what_its_length_allows() -> None:
     """As scored by whoever forecasts the coming interval otherwise, and as looked ahead from before it."""
     for share in (1.0, 0.5, 0.1):
         found = ahead(3, share=share)
-        actions, previous = found._ahead[0].actions, np.array([[0.5]])
-        before = np.tile(previous, (len(actions), 1))
+        actions, recent = found._ahead[0].actions, np.array([[0.5]])
+        before = np.tile(recent, (len(actions), 1))
         forecast = change(COLUMNS.inputs(0.0, np.full(len(actions), 0.1), actions, before))
-        best = found.after(0.1, forecast, actions).max()
-        np.testing.assert_allclose(best, found.before(np.array([0.1]), previous)[0])
+        best = found.after(0.1, forecast, actions, before).max()
+        # The former knows what agents had trained with lately, the latter between tabulated ones.
+        np.testing.assert_allclose(best, found.before(np.array([0.1]), recent)[0], atol=0.015)
 
 
 def test_lines_of_descent_are_forecast_from_their_first_return_alone() -> None:

@@ -6,7 +6,7 @@ import torch
 
 from metapbt.memory.encoder import Rows
 from metapbt.memory.lookahead import Lines
-from metapbt.memory.model import MetaModel
+from metapbt.memory.model import DEEP, PLAIN, MetaModel
 from metapbt.memory.training import Learned, learned
 from metapbt.memory.trust import PRIOR, evidence, shares
 
@@ -155,13 +155,14 @@ def test_memory_does_not_look_ahead_by_what_a_few_lines_say():
 def test_a_horizon_has_no_gaps():
     class Told(Learned):
         def foresight(self):
-            return [[0.9, 0.9], [0.5, 0.4], [0.1, 0.1], [0.9, 0.9], [], [], [], []]
+            return [[0.9, 0.9], [0.5, 0.4], [0.05, 0.05], [0.9, 0.9], [], [], [], []]
 
     assert Told(None, None, {}).horizon() == 2
 
 
 @pytest.mark.parametrize(
-    ("told", "expected"), [([0.9], 1), ([0.6, -0.1], 1), ([0.3, 0.2], 8), ([0.19, 0.19], 1), ([0.6, -0.1] * 8, 8)]
+    ("told", "expected"),
+    [([0.9], 1), ([0.6, -0.1], 1), ([0.3, 0.2], 8), ([0.09, 0.09], 1), ([0.11, 0.11], 8), ([0.6, -0.1] * 8, 8)],
 )
 def test_a_horizon_is_what_contexts_agree_on(told, expected):
     class Told(Learned):
@@ -169,3 +170,26 @@ def test_a_horizon_is_what_contexts_agree_on(told, expected):
             return [[0.0, 0.0], *[told] * 7]
 
     assert Told(None, None, {}).horizon() == expected
+
+
+def test_a_network_is_kept_only_where_held_out_contexts_are_forecast_no_worse_with_it(monkeypatch):
+    tasks = lines(3, lambda x, rng: 2 * np.sin(3 * x))
+    plain = learned(tasks, deep=False).weights()
+    sights = iter([0.3, 0.4])  # with a network, and without
+    monkeypatch.setattr(Learned, "sight", lambda self: next(sights))
+    worse = learned(tasks, deep=True).weights()
+    assert all((worse[name] == plain[name]).all() for name in plain)
+    sights = iter([0.4, 0.4])
+    trained = []
+    monkeypatch.setattr(Learned, "train", lambda self, phase, step: trained.append(phase))
+    learned(tasks, deep=True)
+    assert trained == [PLAIN, DEEP]
+
+
+def test_sight_is_the_mean_of_what_anything_says():
+    class Told(Learned):
+        def foresight(self):
+            return [[0.9, 0.7], [0.5, 0.3], [], [], [], [], [], []]
+
+    assert Told(None, None, {}).sight() == pytest.approx(0.6)
+    assert learned(lines(1, lambda x, rng: 2 * np.sin(3 * x)), deep=False).sight() == 0.0

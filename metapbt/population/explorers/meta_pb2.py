@@ -104,8 +104,8 @@ class MetaPB2Explorer(PB2Explorer):
                 member, unless 0.
             steering: whether memory takes part in exploits.
             schedule: whether what good members of the sources did at this stage is looked at as such.
-            kernel: ``deep``, ``plain`` (no network), or ``published`` (one exact deep-kernel GP over all rows, no
-                other experts, which never looks ahead).
+            kernel: ``deep`` (a network, where held-out contexts are forecast no worse with it), ``plain`` (none), or
+                ``published`` (one exact deep-kernel GP over all rows, no other experts, which never looks ahead).
             features: whether the context enters the surrogate.
             trust: whether weights follow from the target's rows; else they stay what they were at the start.
             lookahead: over how many intervals, the coming one included, values are forecast at most; with 0 only the
@@ -172,7 +172,7 @@ class MetaPB2Explorer(PB2Explorer):
         def worth(points: Array) -> Array:
             if ahead is None:
                 return added_up(ensemble, meta.encoder, meta.scale, given, points, AREA_INTERVALS) / meta.scale.unit
-            return self._values(ahead, given, points, ensemble.moments(meta.inputs(given, points, points))[0])
+            return self._values(ahead, given, points, points, ensemble.moments(meta.inputs(given, points, points))[0])
 
         noise = 0.0 if meta.kernel == "published" else float(meta.model.noise(given[None])[0])
         points = promising(
@@ -211,19 +211,22 @@ class MetaPB2Explorer(PB2Explorer):
         beta = self.beta_after(len(history.transitions()))
         steps = max(parent.env_steps for parent in parents)
         waiting = np.array(
-            [self._inputs(meta.given(steps, p.return_before), p.hyperparameters, p.hyperparameters)
-             for p in pending if math.isfinite(p.return_before)]
-        ).reshape(-1, own.source.inputs.shape[1])  # fmt: skip
+            [
+                self._inputs(meta.given(steps, each.return_before), each.hyperparameters)
+                for each in pending
+                if math.isfinite(each.return_before)
+            ]
+        ).reshape(-1, own.source.inputs.shape[1])
         ahead = self._foreseen(known, steps)
         suggestions = []
         for parent in parents:
             given = meta.given(parent.env_steps, parent.reached)
-            trained = np.array(self.columns(parent.hyperparameters))
-            hints = np.concatenate([meta.hints(own.source, given), trained[None]])
+            recent = meta.recent(history, parent)
+            hints = np.concatenate([meta.hints(own.source, given), [self.columns(parent.hyperparameters)]])
             bounds = self.within(parent, history)
-            found = self._best_point(ensemble.with_pending(waiting), ahead, given, trained, beta, hints, bounds, rng)
+            found = self._best_point(ensemble.with_pending(waiting), ahead, given, recent, beta, hints, bounds, rng)
             suggestions.append(Suggestion(self.space.from_unit(found), "memory"))
-            asked = self._inputs(given, suggestions[-1].hyperparameters, parent.hyperparameters)
+            asked = self._inputs(given, suggestions[-1].hyperparameters, recent)
             waiting = np.concatenate([waiting, asked[None]])
         return suggestions
 
@@ -248,9 +251,9 @@ class MetaPB2Explorer(PB2Explorer):
         ahead = self._foreseen(known, max(member.env_steps for member in members))
         if ahead is None:
             return {}
-        trained = np.array([self.columns(member.hyperparameters) for member in members])
+        recent = np.array([meta.recent(history, member) for member in members])
         reached = meta.scale.scaled([member.reached for member in members])
-        values = ahead.before(reached, trained)
+        values = ahead.before(reached, recent)
         told = meta.scale.unscaled(values - (values - reached).mean())
         return {member.member: float(value) for member, value in zip(members, told, strict=True)}
 
@@ -266,7 +269,8 @@ class MetaPB2Explorer(PB2Explorer):
 
         def forecast(parent: Record, configurations: Sequence[Hyperparameters]) -> tuple[Array, Array]:
             given = meta.given(parent.env_steps, parent.reached)
-            asked = [self._inputs(given, each, parent.hyperparameters) for each in configurations]
+            recent = meta.recent(history, parent)
+            asked = [self._inputs(given, each, recent) for each in configurations]
             mean, variance = ensemble.moments(np.array(asked))
             slope = meta.scale.slope(parent.reached)
             return mean * slope, np.sqrt(variance) * slope
@@ -280,7 +284,7 @@ class MetaPB2Explorer(PB2Explorer):
             members = [record for record in history.latest if math.isfinite(record.reached)] or parents
             now = np.array([self.meta.given(member.env_steps, member.reached) for member in members])
             situation = Situation.of(history, children, members)
-            samples = Samples.of(situation.rows, self.columns)
+            samples = Samples.of(situation.rows, self.columns, lambda record: self.meta.recent(history, record))
             own = self.meta.own(now, situation.now, situation.scale, samples)
             last = self._last_known = Known(history, generation, own, self.meta.weights(own))
         return last
@@ -298,9 +302,9 @@ class MetaPB2Explorer(PB2Explorer):
             return growing_beta(min(len(self.tasks), PUBLISHED_ROWS) + seen)
         return growing_beta(seen)
 
-    def _inputs(self, given: Array, configuration: Hyperparameters, previous: Hyperparameters) -> Array:
-        points, trained = (np.array([self.columns(each)]) for each in (configuration, previous))
-        return np.asarray(self.meta.inputs(given, points, trained)[0])
+    def _inputs(self, given: Array, configuration: Hyperparameters, recent: Array | None = None) -> Array:
+        points = np.array([self.columns(configuration)])
+        return np.asarray(self.meta.inputs(given, points, points if recent is None else recent)[0])
 
     def _foreseen(self, known: Known, steps: int) -> Lookahead | None:
         """The values of agents that have trained for so many steps, worked out once."""
@@ -322,16 +326,17 @@ class MetaPB2Explorer(PB2Explorer):
         lengths = np.diff(np.minimum([steps, *ends], end))
         return meta.lookahead(own, weights, given, lengths[lengths > 0].tolist())
 
-    def _values(self, ahead: Lookahead, given: Array, points: Array, change: Array) -> Array:
+    def _values(self, ahead: Lookahead, given: Array, points: Array, recent: Array, change: Array) -> Array:
         """What the coming interval and those after it bring, in units of the ensemble, if it forecasts such changes."""
-        return np.asarray((ahead.after(given[1], change, points) - given[1]) / self.meta.scale.unit)
+        after = ahead.after(given[1], change, points, np.broadcast_to(recent, points.shape))
+        return np.asarray((after - given[1]) / self.meta.scale.unit)
 
     def _best_point(
         self,
         ensemble: Ensemble,
         ahead: Lookahead | None,
         given: Array,
-        trained: Array,
+        recent: Array,
         beta: float,
         hints: Array,
         bounds: Bounds | None,
@@ -341,9 +346,9 @@ class MetaPB2Explorer(PB2Explorer):
         from metapbt.memory.candidates import search
 
         def score(points: Array) -> Array:
-            mean, variance = ensemble.moments(self.meta.inputs(given, points, trained))
+            mean, variance = ensemble.moments(self.meta.inputs(given, points, recent))
             change = np.asarray(mean + math.sqrt(beta) * np.sqrt(variance))
             # Optimism is about what the interval ends with: what it is worth then, one value function says for all.
-            return change if ahead is None else self._values(ahead, given, points, change)
+            return change if ahead is None else self._values(ahead, given, points, recent, change)
 
         return search(score, len(self.space), hints, rng, bounds=bounds)
