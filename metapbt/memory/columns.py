@@ -123,16 +123,16 @@ class Columns:
         """
         shares = (self.env_steps - self.at_origin(self.env_steps, 0)) / half_life
         before, after = points.copy(), points.copy()
-        done = (self.origins < 0) | np.isnan(points[self.origins]).any(axis=1)
-        waiting = np.flatnonzero(~done)
-        while len(waiting):
-            ready = done[self.origins[waiting]]
-            these, waiting = waiting[ready], waiting[~ready]
-            if not len(these):  # records of no run may go round in a circle
-                break
-            before[these] = after[self.origins[these]]
-            after[these] = lately(before[these], points[these], shares[these], categories)
-            done[these] = True
+        new = (self.origins < 0) | np.isnan(points[self.origins]).any(axis=1)
+        order = np.argsort(self.origins, kind="stable")
+        ordered, level = self.origins[order], np.flatnonzero(new)
+        while len(level):  # who goes on from them; records of no run that go round in a circle are never reached
+            starts, ends = (np.searchsorted(ordered, level, side=side) for side in ("left", "right"))
+            counts = ends - starts
+            level = order[np.repeat(starts + counts - np.cumsum(counts), counts) + np.arange(counts.sum())]
+            level = level[~new[level]]
+            before[level] = after[self.origins[level]]
+            after[level] = lately(before[level], points[level], shares[level], categories)
         return before
 
     def transitions(self) -> Transitions:

@@ -36,7 +36,8 @@ class Samples:
         returns_before: ``n``.
         returns_after: ``n``.
         points: the configurations' columns, ``n x d``.
-        recent: those of what the agents had trained with lately (`lately`), ``n x d``; a new agent's are its own.
+        recent: those of what the agents had trained with lately (`lately`), ``n x d``; a new agent's are
+            its own, and weights that were shrunk keep their past.
         contexts: which context each is of, counted from 0, ``n``.
     """
 
@@ -131,7 +132,7 @@ def lately(recent: Array, points: Array, share: float | Array, categories: Itera
         share: its length in usual intervals, one for all or ``n``.
         categories: columns, counted from 0, that are a category's.
     """
-    kept = np.reshape(0.5 ** np.asarray(share), (-1, 1))
+    kept = np.reshape(0.5 ** np.maximum(share, 0.0), (-1, 1))  # damaged records may go back in time
     found = points + kept * (recent - points)
     columns = list(categories)
     found[..., columns] = points[..., columns]

@@ -29,6 +29,7 @@ AROUND, RADIUS = 32, 0.1  # and those near the best of them
 BEST = 8  # around which these lie
 RETURNS = 7  # where the value of the end of an interval is tabulated: from
 LOWEST, HIGHEST = -0.5, 1.5  # the least to the most of these, on memory's scale
+SECANT = 0.25  # of the cube's edge: by how much what agents trained with lately differs where its effect is tabulated
 MOST_LINES = 200  # of one context, to tell how far ahead it can be forecast
 
 
@@ -71,7 +72,8 @@ class _Ahead:
         actions: what can be trained with in it, ``m x d``.
         growth: by how much a return still grows after it, for each of the actions, by agents who had trained with
             nothing else lately, and each of the tabulated returns at its end: ``m x RETURNS``.
-        slopes: by how much more, for each unit that what they had trained with lately differs: ``m x RETURNS x d``.
+        slopes: by how much more, for each unit that a number of what they had trained with lately is larger, and
+            smaller: ``2 x m x RETURNS x d``.
     """
 
     time: float
@@ -145,7 +147,7 @@ class Lookahead:
             returns = np.tile(np.linspace(LOWEST, HIGHEST, RETURNS), len(actions))
             growth, slopes = self._tabulated(returns, np.repeat(actions, RETURNS, axis=0))
             shape = (len(actions), RETURNS)
-            self._ahead.insert(0, _Ahead(when, share, actions, growth.reshape(shape), slopes.reshape(*shape, width)))
+            self._ahead.insert(0, _Ahead(when, share, actions, growth.reshape(shape), slopes.reshape(2, *shape, width)))
 
     def before(self, returns: Array, recent: Array) -> Array:
         """The values of agents that are about to begin the coming interval: ``n``, as returns on memory's scale.
@@ -186,28 +188,33 @@ class Lookahead:
         where = np.clip((after - LOWEST) / (HIGHEST - LOWEST), 0.0, 1.0) * (RETURNS - 1)
         low = np.minimum(where.astype(int), RETURNS - 2)
         apart = self._lately(recent, actions, ahead.share) - actions
+        up, down = np.maximum(apart, 0.0), np.minimum(apart, 0.0)
         left, right = (
-            ahead.growth[which, each] + np.einsum("nd,nd->n", ahead.slopes[which, each], apart)
+            ahead.growth[which, each] + (ahead.slopes[0, which, each] * up + ahead.slopes[1, which, each] * down).sum(1)
             for each in (low, low + 1)
         )
         return np.asarray(after + left + (where - low) * (right - left))
 
     def _tabulated(self, returns: Array, points: Array) -> tuple[Array, Array]:
         """How much returns (``n``) still grow if agents trained with nothing but ``points`` lately, ``n``, and by how
-        much more for each unit that a number of these differs, ``n x d``: a secant over a quarter of the cube, with the
-        same best action."""
-        slopes = np.zeros(points.shape)
+        much more for each unit that a number of these is larger, and smaller, ``2 x n x d``: secants over a quarter of
+        the cube, with the same best action; that of the other side where there is not so much of it on one."""
+        slopes = np.zeros((2, *points.shape))
         if not self._ahead:
             return np.zeros(len(returns)), slopes
         values = self._values(returns, points, 0)
-        which = values.argmax(axis=1)
-        value = values.max(axis=1)
+        best, value = values.argmax(axis=1), values.max(axis=1)
         for column in range(points.shape[1]):
-            if column not in self._columns.encoder.categories:
-                moved = np.where(points[:, column] > 0.5, -0.25, 0.25)
+            if column in self._columns.encoder.categories:
+                continue
+            for side, step in enumerate((SECANT, -SECANT)):
                 recent = points.copy()
-                recent[:, column] += moved
-                slopes[:, column] = (self._with(returns, recent, 0, which) - value) / moved
+                recent[:, column] += step
+                inside = np.flatnonzero((recent[:, column] >= 0) & (recent[:, column] <= 1))
+                moved = self._with(returns[inside], recent[inside], 0, best[inside])
+                slopes[side, inside, column] = (moved - value[inside]) / step
+            low, high = points[:, column] < SECANT, points[:, column] > 1 - SECANT
+            slopes[1, low, column], slopes[0, high, column] = slopes[0, low, column], slopes[1, high, column]
         return value - returns, slopes
 
     def _lately(self, recent: Array, points: Array, share: float) -> Array:

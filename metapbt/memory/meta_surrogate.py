@@ -160,19 +160,20 @@ class MetaSurrogate:
 
     def recent(self, history: History, record: Record) -> Array:
         """What an agent that goes on from a record had trained with lately, ``width``; see `encoder.lately`."""
-        line, last = [], record
-        while self._recents.get(last.ref, (None,))[0] is not last:
+        line: list[Record] = []
+        last: Record | None = record
+        # Records that somebody else made may go round in a circle.
+        while last is not None and self._recents.get(last.ref, (None,))[0] is not last and len(line) < len(history):
             line.append(last)
-            origin = history.before(last)
-            if origin is None:
-                break
-            last = origin
-        for each in reversed(line):
-            found, origin = np.array([self.space.to_unit(each.hyperparameters)]), history.before(each)
-            if origin is not None:
-                share = (each.env_steps - origin.env_steps) / self.scale.interval
-                found = lately(self._recents[origin.ref][1], found, share, self.tasks.categories)
+            last = history.before(last)
+        while line:
+            each = line.pop()
+            found = np.array([self.space.to_unit(each.hyperparameters)])
+            if last is not None and last.ref in self._recents:
+                share = (each.env_steps - last.env_steps) / self.scale.interval
+                found = lately(self._recents[last.ref][1], found, share, self.tasks.categories)
             self._recents[each.ref] = each, found
+            last = each
         return self._recents[record.ref][1][0]
 
     def inputs(self, given: Array, points: Array, recent: Array) -> Array:

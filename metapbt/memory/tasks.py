@@ -37,7 +37,7 @@ class Tasks:
         chosen: how many columns are hyperparameters.
         categories: of each of these, counted from 0, that is a category's: how many choices it has.
         runs: which run of the memory each sample is of, as `Memory.contexts` counts them; ``n``.
-        changed: whether rows say by how much configurations differ from those before.
+        changed: whether rows say by how much configurations differ from what agents trained with lately.
         whole: the samples before any were left out, which lines of descent are made of; ``m``.
         origins: which of these each went on from; -1 of a new agent, or where that is not among them; ``m``.
     """
@@ -79,7 +79,7 @@ class Tasks:
             space: rows with hyperparameters of another space are left out.
             with_features: whether contexts are described.
             max_rows: of the samples; more are thinned evenly.
-            changed: whether rows say by how much configurations differ from those before.
+            changed: whether rows say by how much configurations differ from what agents trained with lately.
         """
         columns = Columns.of(memory.table)
         found = columns.transitions()
@@ -95,7 +95,7 @@ class Tasks:
         kept = kept[numbers[found.runs[kept]] >= 0]  # of contexts that have a row
         categories = {place: len(p.choices) for place, p in enumerate(space.parameters) if p.choices}
         usual = float(np.median(found.steps[fewer])) if len(fewer) else 1.0
-        recent = columns.recent(everything[columns.rows], usual, categories)[found.places]
+        recent = columns.recent(everything[columns.rows], usual, categories)[found.places] if changed else points
         places_of = np.full(len(memory.table) + 1, -1)
         places_of[found.rows[kept]] = np.arange(len(kept))
         whole = Samples(
@@ -173,7 +173,9 @@ class Tasks:
         digest.update(repr((self.samples.points.shape, self.changed)).encode())
         if self.categories:
             digest.update(repr(sorted(self.categories.items())).encode())
-        for name, part in vars(self.samples).items():
-            rounded = part.astype(np.float32) if name in ("points", "recent") else part
-            digest.update(np.ascontiguousarray(rounded).tobytes())
+        for samples in (self.samples, self.whole)[: 1 if self.whole is self.samples else 2]:
+            for name, part in vars(samples).items():
+                rounded = part.astype(np.float32) if name in ("points", "recent") else part
+                digest.update(np.ascontiguousarray(rounded).tobytes())
+        digest.update(self.origins.tobytes())
         return digest.hexdigest()

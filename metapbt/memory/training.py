@@ -20,7 +20,7 @@ from metapbt.memory.trust import PRIOR, evidence, prior, shares
 from metapbt.surrogates.thinning import evenly
 
 #: Of what is trained here and judged in `quality`; to be raised with every change, so that nothing older is reused.
-VERSION = 11
+VERSION = 12
 
 MOST_CONTEXTS = 10  # held out in turn, spread evenly over all of them
 
@@ -165,10 +165,11 @@ class Learned:
                     correlations.append(correlation)
         return found
 
-    def sight(self) -> float:
-        """The mean of these correlations: over contexts, and over the lengths of which one says something, if any."""
-        told = [float(np.mean(found)) for found in self.foresight() if found]
-        return float(np.mean(told)) if told else 0.0
+    def sight(self) -> tuple[int, float]:
+        """How well these models forecast held-out contexts: the horizon, and the mean correlation as far as it goes."""
+        horizon = self.horizon()
+        told = [float(np.mean(found)) for found in self.foresight()[:horizon] if found]
+        return horizon, float(np.mean(told)) if told else 0.0
 
     def weights(self) -> Weights:
         """All that was learned."""
@@ -216,7 +217,7 @@ def learned(
     Args:
         tasks: the sources, with at least one row.
         deep: whether the kernel has a network; it departs from the plain kernel, which is trained first, and stays it
-            where held-out contexts are forecast worse with the network.
+            where `Learned.sight` is worse with the network.
         cache: keeps models; None keeps none.
         step: called once each of its models, those without a context and the one of all, has been trained.
     """

@@ -6,7 +6,7 @@ import torch
 
 from metapbt.memory.encoder import Rows
 from metapbt.memory.lookahead import Lines
-from metapbt.memory.model import DEEP, PLAIN, MetaModel
+from metapbt.memory.model import DEEP, MetaModel
 from metapbt.memory.training import Learned, learned
 from metapbt.memory.trust import PRIOR, evidence, shares
 
@@ -174,22 +174,24 @@ def test_a_horizon_is_what_contexts_agree_on(told, expected):
 
 def test_a_network_is_kept_only_where_held_out_contexts_are_forecast_no_worse_with_it(monkeypatch):
     tasks = lines(3, lambda x, rng: 2 * np.sin(3 * x))
-    plain = learned(tasks, deep=False).weights()
-    sights = iter([0.3, 0.4])  # with a network, and without
-    monkeypatch.setattr(Learned, "sight", lambda self: next(sights))
-    worse = learned(tasks, deep=True).weights()
-    assert all((worse[name] == plain[name]).all() for name in plain)
-    sights = iter([0.4, 0.4])
-    trained = []
-    monkeypatch.setattr(Learned, "train", lambda self, phase, step: trained.append(phase))
-    learned(tasks, deep=True)
-    assert trained == [PLAIN, DEEP]
+    plain, train = learned(tasks, deep=False).weights(), Learned.train
+
+    def marked(self, phase, step):
+        train(self, phase, step)
+        self.model.load({name: value + (phase == DEEP) for name, value in self.model.weights().items()})
+
+    monkeypatch.setattr(Learned, "train", marked)
+    for *both, kept in (((8, 0.3), (8, 0.4), False), ((8, 0.4), (8, 0.4), True), ((4, 0.9), (5, 0.1), False)):
+        sights = iter(both)
+        monkeypatch.setattr(Learned, "sight", lambda self, sights=sights: next(sights))
+        found = learned(tasks, deep=True).weights()
+        assert any((found[name] != plain[name]).any() for name in plain) == kept
 
 
-def test_sight_is_the_mean_of_what_anything_says():
+def test_sight_is_the_horizon_and_what_is_said_up_to_it():
     class Told(Learned):
         def foresight(self):
             return [[0.9, 0.7], [0.5, 0.3], [], [], [], [], [], []]
 
-    assert Told(None, None, {}).sight() == pytest.approx(0.6)
-    assert learned(lines(1, lambda x, rng: 2 * np.sin(3 * x)), deep=False).sight() == 0.0
+    assert Told(None, None, {}).sight() == pytest.approx((2, 0.6))
+    assert learned(lines(1, lambda x, rng: 2 * np.sin(3 * x)), deep=False).sight() == (1, 0.0)
