@@ -187,7 +187,8 @@ class MetaPB2Explorer(PB2Explorer):
 
     def share(self, size: int) -> int:
         """How many of so many newcomers memory chooses, where it chooses any."""
-        return max(1, round(self.first_generation * self.meta.prior_trust * size))
+        # Rounded up: of four members one or two is much, and by how much memory is trusted is known to a tenth or so.
+        return max(1, math.ceil(round(self.first_generation * self.meta.prior_trust * size, 6)))
 
     def propose(
         self,
