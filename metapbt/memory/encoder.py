@@ -63,8 +63,8 @@ class Samples:
             for row, point in zip(rows, points, strict=True)
         ]
         width = len(points[0]) if points else 0
-        own, lately = (np.array(each, dtype=np.float64).reshape(len(rows), width) for each in (points, earlier))
-        return cls(generations, steps_before, steps, before, after, own, lately, np.zeros(len(rows), dtype=int))
+        own, past = (np.array(each, dtype=np.float64).reshape(len(rows), width) for each in (points, earlier))
+        return cls(generations, steps_before, steps, before, after, own, past, np.zeros(len(rows), dtype=int))
 
     def __len__(self) -> int:
         return len(self.contexts)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Protocol
@@ -135,13 +135,7 @@ class Learned:
         of descent correlate with the real ones, each less the mean of its time, in the mean over contexts: by at least
         ``TELLING``, and ``ERRORS`` standard errors. Where nothing says how far, as with a single context, it is 1.
         """
-        for intervals, found in enumerate(self.foresight()[1:], 2):
-            if len(found) < 2:
-                return intervals - 1
-            error = float(np.std(found, ddof=1)) / math.sqrt(len(found))
-            if float(np.mean(found)) < max(TELLING, ERRORS * error):
-                return intervals - 1
-        return FARTHEST
+        return _horizon(self.foresight())
 
     def foresight(self, rows: int = SOURCE_ROWS) -> list[list[float]]:
         """How forecast changes correlate with the real ones over 1 to ``FARTHEST`` intervals, in each held-out context.
@@ -167,8 +161,9 @@ class Learned:
 
     def sight(self) -> tuple[int, float]:
         """How well these models forecast held-out contexts: the horizon, and the mean correlation as far as it goes."""
-        horizon = self.horizon()
-        told = [float(np.mean(found)) for found in self.foresight()[:horizon] if found]
+        foresight = self.foresight()
+        horizon = _horizon(foresight)
+        told = [float(np.mean(found)) for found in foresight[:horizon] if found]
         return horizon, float(np.mean(told)) if told else 0.0
 
     def weights(self) -> Weights:
@@ -195,6 +190,17 @@ class Learned:
     @property
     def _named(self) -> dict[str, MetaModel]:
         return {"all": self.model, **{str(context): model for context, model in self.without.items()}}
+
+
+def _horizon(foresight: Sequence[Sequence[float]]) -> int:
+    """See `Learned.horizon`."""
+    for intervals, found in enumerate(foresight[1:], 2):
+        if len(found) < 2:
+            return intervals - 1
+        error = float(np.std(found, ddof=1)) / math.sqrt(len(found))
+        if float(np.mean(found)) < max(TELLING, ERRORS * error):
+            return intervals - 1
+    return FARTHEST
 
 
 def _correlation(one: Array, other: Array, times: NDArray[np.int_]) -> float:
