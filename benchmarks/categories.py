@@ -96,7 +96,7 @@ def main() -> None:
             ]
             study = f"{members} x {generations}, {seeds} seeds"
             table.add_row(study, name, f"{value:.3f} [{low:.3f}, {high:.3f}]", f"{np.mean(right):.0%}")
-    Console().print(table)
+    Console(width=160).print(table)
 
 
 if __name__ == "__main__":

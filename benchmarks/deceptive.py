@@ -15,7 +15,7 @@ final return: interquartile means with 95% intervals over seeds, each instance a
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -69,8 +69,14 @@ class Played:
 class Grid:
     """The grid, its runs, and where they are kept."""
 
-    def __init__(self, results: Path, workers: int, intervals: Sequence[int] | None) -> None:
-        self.results, self.workers = results, workers
+    def __init__(
+        self,
+        results: Path,
+        workers: int,
+        intervals: Sequence[int] | None = None,
+        variants: Mapping[str, Sequence[str]] = VARIANTS,
+    ) -> None:
+        self.results, self.workers, self.variants = results, workers, variants
         grid = OmegaConf.to_container(OmegaConf.load(Path(__file__).with_suffix(".yaml")))
         assert isinstance(grid, dict)
         self.grid: dict[Any, Any] = grid
@@ -157,7 +163,7 @@ class Grid:
     def _overrides(self, deception: float, played: Played, seed: int) -> Iterator[str]:
         instance = self._instance(seed)
         yield from self._common({**self.grid["target"], "deception": deception}, instance, played.interval)
-        yield from VARIANTS[played.variant]
+        yield from self.variants[played.variant]
         if played.family:
             yield f"meta.results_dir={self._sources(deception, played.family, instance)}"
 

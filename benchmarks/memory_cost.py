@@ -162,7 +162,7 @@ def main() -> None:
         size = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         shown = (reading, training, judging + first, statistics.median(decisions))
         table.add_row(f"{rows:,}", *(f"{seconds:.2f}" for seconds in shown), f"{size:,.0f}")
-    Console().print(table)
+    Console(width=120).print(table)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,6 @@
-"""What memory is worth on synthetic problems: related sources, misleading ones, and which part of meta_pb2 does it.
+"""What memory is worth on synthetic problems: related sources and misleading ones.
 
     python benchmarks/memory_synthetic.py                                   # 100 seeds; instances 200 to 209
-    python benchmarks/memory_synthetic.py --ablations --seeds 40
     python benchmarks/memory_synthetic.py --generations 20 --kinds related --seeds 40
 
 Each seed is one population of 4 members, noise 0.02; seed s plays instance 200 + s mod 10. The sources are four pb2
@@ -38,18 +37,6 @@ from metapbt.space import Space
 NOISE = 0.02
 SPREAD = "pb2 spread"  # its first members fill the space evenly (Sobol), where PB2's are drawn independently
 KINDS = ("related", "misleading", "unannounced")
-ABLATIONS: dict[str, dict[str, Any]] = {
-    "random first generation": {"first_generation": 0.0},
-    "memory for the first only": {"steering": False},
-    "greedy": {"lookahead": 0},
-    "selection by returns": {"rank_by_value": False},
-    "no schedule": {"schedule": False},
-    "plain GP": {"kernel": "plain"},
-    "no context inputs": {"features": False},
-    "no trust weighting": {"trust": False},
-    "no fine-tuning": {"fine_tuning": 0},
-    "published": {"kernel": "published", "first_generation": 0.0},
-}
 
 
 def prepare() -> None:
@@ -120,7 +107,6 @@ def main() -> None:
         "--generations", type=int, default=10, help="of 10 steps; the drift is the same over all of them"
     )
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
-    parser.add_argument("--ablations", action="store_true")
     parser.add_argument("--first-instance", type=int, default=200, help="of the ten that are played (200)")
     arguments = parser.parse_args()
     os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"))
@@ -160,8 +146,6 @@ def main() -> None:
             memory = sources_of(pool, kind, instances, arguments.generations)
             cache = {"cache": ModelCache(Path(folder))}
             compare(f"{kind}: meta_pb2", "meta_pb2", memory, cache, pb2)
-            for name, settings in ABLATIONS.items() if arguments.ablations else ():
-                compare(f"{kind}: {name}", "meta_pb2", memory, {**cache, **settings}, pb2)
 
 
 if __name__ == "__main__":

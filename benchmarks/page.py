@@ -53,7 +53,7 @@ def main() -> None:
     table.add_column("", justify="right")
     for row in rows:
         table.add_row(*row)
-    Console().print(table)
+    Console(width=160).print(table)
 
 
 def page(results: Path) -> list[tuple[str, str]]:

@@ -11,6 +11,7 @@ features at once: where the optimum is turned to, and how far it lies from the m
 from __future__ import annotations
 
 import itertools
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from bg_pbt_runs import Task, arguments_of, play_all, study
@@ -44,30 +45,29 @@ def sources(instance: int, results: Path, workers: int) -> Path:
     return folder
 
 
+def targets(first: int, seeds: int, variants: Mapping[str, Sequence[str]], results: Path, workers: int) -> list[Task]:
+    """The runs to compare, on ten instances from ``first`` on, once their sources are trained."""
+    instances = [first + seed % INSTANCES for seed in range(seeds)]
+    memory = {instance: sources(instance, results, workers) for instance in sorted(set(instances))}
+    return [
+        Task(
+            variant,
+            seed,
+            f"instance {instance}",
+            (*COMMON, *TARGET, f"learner.instance={instance}", f"meta.results_dir={memory[instance]}", *overrides),
+        )
+        for seed, instance in enumerate(instances)
+        for variant, overrides in variants.items()
+    ]
+
+
 def main() -> None:
     parser = arguments_of(__doc__, 20, VARIANTS, "results/source_contexts")
     parser.add_argument("--first-instance", type=int, default=2000, help="of the ten that are played (2000)")
     arguments = parser.parse_args()
     results = Path(arguments.results)
-    instances = [arguments.first_instance + seed % INSTANCES for seed in range(arguments.seeds)]
-    memory = {instance: sources(instance, results, arguments.workers) for instance in sorted(set(instances))}
-    tasks = [
-        Task(
-            variant,
-            seed,
-            f"instance {instance}",
-            (
-                *COMMON,
-                *TARGET,
-                f"learner.instance={instance}",
-                f"meta.results_dir={memory[instance]}",
-                *VARIANTS[variant],
-                *arguments.also,
-            ),
-        )
-        for seed, instance in enumerate(instances)
-        for variant in arguments.variants
-    ]
+    variants = {variant: (*VARIANTS[variant], *arguments.also) for variant in arguments.variants}
+    tasks = targets(arguments.first_instance, arguments.seeds, variants, results, arguments.workers)
     arguments.results = str(results / "targets")
     baseline = "meta_pb2_all" if "meta_pb2_all" in arguments.variants else arguments.variants[0]
     study(tasks, arguments, baseline, f"{len(SHIFTS) * len(MISLEADS)} source contexts, 4 members", 3)

@@ -126,7 +126,7 @@ def main() -> None:
         )
         shown = (f"{peer:.2f}", f"{peer / plain:.0f}x") if peer else ("-", "-")
         table.add_row(f"{rows:,}", f"{plain:.3f}", *shown, f"{trained:.2f}", f"{suggested:.3f}")
-    Console().print(table)
+    Console(width=160).print(table)
     Console().print(beside_pb2())
 
 

@@ -257,7 +257,7 @@ def main() -> None:
     parser.add_argument("--methods", nargs="+", choices=choices, metavar="METHOD", help=" ".join(known))
     arguments = parser.parse_args()
     os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"))
-    console = Console()
+    console = Console(width=160)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     spawn = multiprocessing.get_context("spawn")  # a fork would inherit torch's threads
     with (

@@ -82,7 +82,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             peer = seconds(["-W", "ignore", "-c", RAYS], Path(folder))
         table.add_row("Ray Tune", f"{peer:.1f}", f"{peer / ours:.0f}")
-    Console().print(table)
+    Console(width=160).print(table)
 
 
 if __name__ == "__main__":

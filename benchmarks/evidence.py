@@ -1,0 +1,119 @@
+"""What runs of a study came to, a line for each, kept from one session to the next and compared in pairs.
+
+    metapbt study benchmarks/evidence_mountain_car.yaml 'seed=range(0,4)'
+    python benchmarks/evidence.py results/evidence_mountain_car benchmarks/records/evidence_mountain_car.csv
+    python benchmarks/evidence.py --of meta_pb2 benchmarks/records/evidence_mountain_car.csv   # the tables alone
+
+Finished runs below the folder take the place of the lines of the same method, context and seed; all others stay.
+``area`` and ``first_fifth`` are means over the run, and over its first fifth, of the best member's training return
+after each interval, ``members`` is the mean of all members' evaluations over the last three intervals. Differences are
+of runs on the same context with the same seed, means with 95% intervals over seeds (`metapbt.report.statistics`).
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from bg_pbt_runs import differences
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from metapbt.report.statistics import mean_of_means, stratified_estimate
+
+KEYS = ["method", "context", "seed"]
+QUANTITIES = ("test_return", "area", "first_fifth", "members")
+LATE = 3  # intervals
+
+
+def lines(results: Path) -> pd.DataFrame:
+    """A line for each finished run below a folder."""
+    import metapbt
+    from metapbt.store.results import find_runs
+
+    found = []
+    for each in find_runs(results):
+        run = metapbt.load(each.path)
+        if run.test_return is None:
+            continue
+        records = run.records
+        best = records.groupby("env_steps")["train_return"].max()
+        late = records[records["generation"] > records["generation"].max() - LATE]
+        name = run.path.parent.name
+        found.append(
+            {
+                "method": name,
+                "context": run.path.parent.parent.name,
+                "seed": int(run.path.name.removeprefix("seed_")),
+                "test_return": run.test_return,
+                "area": best.mean(),
+                "first_fifth": best[best.index <= best.index.max() / 5].mean(),
+                "members": late["eval_return"].mean(),
+            }
+        )
+    return pd.DataFrame(found, columns=[*KEYS, *QUANTITIES])
+
+
+def merged(old: pd.DataFrame, new: pd.DataFrame) -> pd.DataFrame:
+    """Both, in order; new lines take the place of old ones of the same run."""
+    both = pd.concat([old, new]).drop_duplicates(KEYS, keep="last")
+    return both.sort_values(KEYS, ignore_index=True)
+
+
+def means(runs: pd.DataFrame) -> Table:
+    """Means of each method, every context with the same weight."""
+    table = Table(box=box.MARKDOWN)
+    for column in ("method", "runs", *QUANTITIES):
+        table.add_column(column, no_wrap=True)
+    for method, own in runs.groupby("method"):
+        values = [f"{mean_of_means(strata(own, quantity)):.1f}" for quantity in QUANTITIES]
+        table.add_row(str(method), str(len(own)), *values)
+    return table
+
+
+def compared(runs: pd.DataFrame, method: str) -> Table:
+    """By how much a method is ahead of each of the others, in pairs."""
+    table = Table(box=box.MARKDOWN)
+    for column in (f"{method} less", "pairs", *QUANTITIES):
+        table.add_column(column, no_wrap=True)
+    named = runs.rename(columns={"method": "variant", "context": "stratum"})
+    for other in sorted(set(runs["method"]) - {method}):
+        cells = []
+        for quantity in QUANTITIES:
+            gaps = [gap[~np.isnan(gap)] for gap in differences(named, other, method, quantity)]
+            gaps = [gap for gap in gaps if len(gap)]
+            if not gaps:
+                cells.append("")
+                continue
+            value, low, high = stratified_estimate(gaps, mean_of_means)
+            cells.append(f"{value:+.1f} [{low:+.1f}, {high:+.1f}]")
+        pairs = sum(map(len, differences(named, other, method)))
+        table.add_row(other, str(pairs), *cells)
+    return table
+
+
+def strata(runs: pd.DataFrame, quantity: str) -> list[np.ndarray]:
+    """A quantity's values on each context."""
+    return [own[quantity].to_numpy(dtype=np.float64) for _, own in runs.groupby("context")]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("results", nargs="*", type=Path, help="folders of finished runs")
+    parser.add_argument("lines", type=Path, help="the CSV file of a line for each run")
+    parser.add_argument("--of", default="meta_pb2", metavar="METHOD", help="who is compared with all others (meta_pb2)")
+    arguments = parser.parse_args()
+    runs = pd.read_csv(arguments.lines) if arguments.lines.exists() else pd.DataFrame(columns=[*KEYS, *QUANTITIES])
+    if arguments.results:
+        runs = merged(runs, pd.concat([lines(results) for results in arguments.results]))
+        runs.round(4).to_csv(arguments.lines, index=False)
+    console = Console(width=200)
+    console.print(means(runs))
+    console.print(compared(runs, arguments.of))
+
+
+if __name__ == "__main__":
+    main()
