@@ -228,7 +228,7 @@ class MetaSurrogate:
         if self.trust:
             related, noise = self.model.forecasts(own.source, own.rows, self._tuned if self.fine_tuning else None)
             errors = [*related, errors_alone(own.samples, self.scale)]
-            weights = shares(weights, [evidence(each, own.rows.times, noise) for each in errors])
+            weights = shares(weights, [evidence(each, own.rows.changes, own.rows.times, noise) for each in errors])
         return weights
 
     def ensemble(self, source: Rows, own: Own | None, weights: Array) -> Ensemble:

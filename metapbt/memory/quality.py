@@ -178,7 +178,7 @@ def _remembered(model: MetaModel, others: Rows, known: Rows, asked: Rows) -> Pre
     given = np.concatenate([known.inputs, asked.inputs])[:, : model.given]
     source = model.nearest(others, given, SOURCE_ROWS)
     errors, noise = model.forecasts(source, known)
-    weights = shares(prior(PRIOR), [evidence(each, known.times, noise) for each in errors])
+    weights = shares(prior(PRIOR), [evidence(each, known.changes, known.times, noise) for each in errors])
     mean, variance = Ensemble((model.related(source, known, weights),)).moments(asked.inputs)
     return _judged(asked, mean, variance + model.noise(asked.inputs))
 

@@ -124,7 +124,7 @@ class Learned:
             own = own[evenly(len(own), JUDGED_ROWS)]
             known = model.nearest(others, own.inputs[:, : model.given], SOURCE_ROWS)
             errors, noise = model.forecasts(known, own)
-            weights = shares(prior(PRIOR), [evidence(each, own.times, noise) for each in errors])
+            weights = shares(prior(PRIOR), [evidence(each, own.changes, own.times, noise) for each in errors])
             trusts.append(1 - weights[0])
         return float(np.mean(trusts)) if trusts else PRIOR
 

@@ -15,7 +15,6 @@ from metapbt.memory.encoder import Array
 #: How alike sources and target may be: the experts that memory has. The first uses the sources' kernel alone.
 RELATEDNESS = (0.0, 0.5, 0.8, 0.95)
 PRIOR = 0.8  # trust in a memory while nothing speaks for it or against it
-FLOOR = 1e-3  # of the mean squared error, in units of the outcomes' variance: nobody predicts better than that
 FIRST_FIT = 10  # rows from which an expert is fitted for the first time: five parameters of fewer would fit noise
 REFIT = 2  # as many times the rows of the fit before, and they are fitted again
 
@@ -75,31 +74,40 @@ def forecast_errors(covariance: Tensor, residual: Tensor, times: NDArray[np.int_
     return errors
 
 
-def evidence(errors: Array, times: NDArray[np.int_], noise: Array) -> float:
-    r"""Log likelihood of an expert from what it was wrong by, its noise known up to a factor.
+def evidence(errors: Array, changes: Array, times: NDArray[np.int_], noise: Array) -> float:
+    r"""Log likelihood of an expert from what it was wrong by, whose noise is at least what was expected.
 
-    $$-\frac{n - g}{2} \log \frac{1}{n - g} \sum_i \frac{(e_i - \bar e_{t(i)})^2}{v_i}$$
+    $$-\frac{n - g}{2} \log \left( 1 + \frac{1}{n - g} \sum_i \frac{(e_i - \bar e_{t(i)})^2}{v_i} \right)$$
 
     An error that all rows of one time share says nothing about hyperparameters, so each time's mean (weighted by 1/v)
     is taken off and costs one degree of freedom (g times). Neighbouring times with a single row each go together in
-    pairs: what they share is taken off too, as far as it drifts slowly. The factor is integrated out under Jeffreys'
-    prior: experts are compared by what they predict, not by how well they guess the noise. Where noise is large an
-    error counts little, so that a few early rows do not decide everything.
+    pairs: what they share is taken off too, as far as it drifts slowly. Nor does a time say anything at which all
+    changed alike: on a plateau, where nothing is learned yet or no more, who expects nothing is always right, and who
+    knows what will end it is wrong until then.
+
+    With $S$ the sum, errors within the noise cost $S / 2$, as where the noise is known, and so hardly anything. Larger
+    ones cost $(n - g) / 2 \cdot \log S$, as where the noise is known up to a factor that is integrated out under
+    Jeffreys' prior: experts are compared by what they predict then, not by how well they guess the noise. Where noise
+    is large an error counts little, so that a few early rows do not decide everything.
 
     Args:
-        errors: of `forecast_errors`, ``n``, in units in which the outcomes have about unit variance.
+        errors: of `forecast_errors`, ``n``.
+        changes: what happened, ``n``.
         times: when each row was trained, ``n``.
-        noise: variance of the noise of each row, the same for all experts that are compared, ``n``; its geometric mean
-            does not matter.
+        noise: variance of the noise that is expected of each row, the same for all experts that are compared, ``n``.
     """
     when = _together(times)
+    low, high = np.full(when.max(initial=-1) + 1, np.inf), np.full(when.max(initial=-1) + 1, -np.inf)
+    np.minimum.at(low, when, changes)
+    np.maximum.at(high, when, changes)
+    told = (high > low)[when]
+    errors, noise, when = errors[told], noise[told], np.unique(when[told], return_inverse=True)[1]
     counts = np.bincount(when)
     free = len(errors) - len(counts)
     if free <= 0:
         return 0.0
-    precision = np.exp(np.mean(np.log(noise)) - np.log(noise))
-    means = np.bincount(when, precision * errors) / np.bincount(when, precision)
-    return -free / 2 * math.log(float(precision @ (errors - means[when]) ** 2) / free + FLOOR)
+    means = np.bincount(when, errors / noise) / np.bincount(when, 1 / noise)
+    return -free / 2 * math.log1p(float(((errors - means[when]) ** 2 / noise).sum()) / free)
 
 
 def _together(times: NDArray[np.int_]) -> NDArray[np.int_]:

@@ -53,8 +53,9 @@ def test_memory_of_like_contexts_is_believed_and_that_of_opposite_ones_is_not():
     weights = []
     for sign in (1, -1):
         times = np.zeros(len(own), dtype=int)
-        errors, noise = model.forecasts(others, Rows(own.inputs, sign * own.changes, own.contexts, times))
-        weights.append(shares([1, 1], [evidence(errors[place], times, noise) for place in (0, -1)])[1])
+        here = Rows(own.inputs, sign * own.changes, own.contexts, times)
+        errors, noise = model.forecasts(others, here)
+        weights.append(shares([1, 1], [evidence(errors[place], here.changes, times, noise) for place in (0, -1)])[1])
     assert weights[0] > 0.6
     assert weights[1] < 0.1
     assert memory.trust() > 0.5

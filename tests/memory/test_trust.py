@@ -32,11 +32,39 @@ def test_forecast_errors_are_those_of_predicting_each_time_from_what_was_before(
 
 
 def test_evidence_overlooks_what_a_whole_generation_shares():
-    times, noise = np.repeat([0.0, 1.0, 2.0], 4), np.ones(12)
+    times, noise, changes = np.repeat([0, 1, 2], 4), np.full(12, 0.01), np.arange(12.0)
     errors = np.random.default_rng(0).standard_normal(12)
-    assert evidence(errors + 100 * times, times, noise) == pytest.approx(evidence(errors, times, noise))
-    assert evidence(0.1 * errors, times, noise) > evidence(errors, times, noise) + 5
-    assert evidence(errors[:1], times[:1], noise[:1]) == 0.0
+    known = evidence(errors, changes, times, noise)
+    assert evidence(errors + 100 * times, changes, times, noise) == pytest.approx(known)
+    assert evidence(0.1 * errors, changes, times, noise) > known + 5
+    assert evidence(errors[:1], changes[:1], times[:1], noise[:1]) == 0.0
+    assert evidence(errors[:0], changes[:0], times[:0], noise[:0]) == 0.0
+
+
+def test_evidence_counts_no_time_at_which_all_changed_alike():
+    times, noise = np.repeat([0, 1, 2, 3], 4), np.full(16, 0.01)
+    changes = np.where((times == 1) | (times == 2), 0.0, np.arange(16.0))
+    errors = np.random.default_rng(0).standard_normal(16)
+    rest = (times == 0) | (times == 3)
+    expected = evidence(errors[rest], changes[rest], times[rest], noise[rest])
+    assert evidence(errors, changes, times, noise) == pytest.approx(expected)
+    assert evidence(errors, np.zeros(16), times, noise) == 0.0
+    # Of members that report one by one, too.
+    alone = np.arange(4)
+    assert evidence(errors[:4], np.zeros(4), alone, noise[:4]) == 0.0
+    assert evidence(errors[:4], np.array([0.0, 1.0, 0.0, 0.0]), alone, noise[:4]) == pytest.approx(
+        evidence(errors[:2], np.array([0.0, 1.0]), alone[:2], noise[:2])
+    )
+
+
+def test_evidence_hardly_counts_errors_that_are_within_the_noise():
+    times, noise, changes = np.repeat(np.arange(10), 4), np.ones(40), np.arange(40.0)
+    errors = np.random.default_rng(0).standard_normal(40)
+    lost = [
+        evidence(0 * errors, changes, times, noise) - evidence(k * errors, changes, times, noise) for k in (0.1, 10)
+    ]
+    assert lost[0] < 0.3
+    assert lost[1] > 50
 
 
 def test_evidence_forgives_errors_where_noise_is_large():
@@ -44,9 +72,12 @@ def test_evidence_forgives_errors_where_noise_is_large():
     wild = np.where(times == 0, 100.0, 1.0)
     noisy = np.sqrt(wild) * errors
     worse = np.where(times == 1, 2.0, 1.0) * noisy  # bad where it would be easy to be good
-    lost = evidence(noisy, times, wild) - evidence(worse, times, wild)
-    assert lost > 10 > evidence(noisy, times, np.ones(40)) - evidence(worse, times, np.ones(40))
-    assert evidence(noisy, times, 7 * wild) == pytest.approx(evidence(noisy, times, wild))
+    changes, even = np.arange(40.0), np.ones(40)
+    lost = evidence(noisy, changes, times, 0.01 * wild) - evidence(worse, changes, times, 0.01 * wild)
+    assert lost > 10 > evidence(noisy, changes, times, 0.01 * even) - evidence(worse, changes, times, 0.01 * even)
+    # Nor does it move what the others are judged by.
+    wild = np.array([1e6, 0.01, 0.01, 0.01])
+    assert evidence(np.array([100.0, 0.1, -0.1, 0.2]), np.arange(4.0), np.zeros(4, dtype=int), wild) > -2
 
 
 def test_shares_are_prior_times_likelihood():
@@ -72,15 +103,16 @@ def test_a_bad_expert_loses_whatever_the_times(times):
     for _ in range(50):
         noise, drift = rng.standard_normal(24), 0.3 * np.cumsum(rng.standard_normal(13))[times // 2]
         wrong = 2 * rng.standard_normal(24)
-        lost.append(evidence(noise + drift, times, np.ones(24)) - evidence(noise + drift + wrong, times, np.ones(24)))
+        given = rng.standard_normal(24), times, np.full(24, 0.1)
+        lost.append(evidence(noise + drift, *given) - evidence(noise + drift + wrong, *given))
     assert np.mean(lost) > 3
     assert np.mean(np.array(lost) > 0) > 0.9
 
 
 def test_a_row_that_is_alone_at_its_time_is_not_judged_by_another_time():
-    times, noise = np.array([0, 0, 0, 1, 2, 2, 2]), np.ones(7)
+    given = np.arange(7.0), (times := np.array([0, 0, 0, 1, 2, 2, 2])), np.full(7, 0.01)
     errors = np.array([0.1, -0.2, 0.3, 0.0, 0.2, 0.0, -0.1])
-    assert evidence(errors + 100 * (times == 1), times, noise) == pytest.approx(evidence(errors, times, noise))
+    assert evidence(errors + 100 * (times == 1), *given) == pytest.approx(evidence(errors, *given))
 
 
 def test_every_row_is_judged_once_by_parameters_fitted_to_rows_of_earlier_times():

@@ -143,9 +143,9 @@ def test_misleading_memory_loses_its_say_within_a_few_generations(cache, caplog)
 def test_every_expert_is_judged_by_the_same_rows_however_long_the_run(cache, monkeypatch):
     judged, original = [], trust.evidence
 
-    def spy(errors, times, noise):
+    def spy(errors, changes, times, noise):
         judged.append((len(errors), sorted(times)))
-        return original(errors, times, noise)
+        return original(errors, changes, times, noise)
 
     explorer = MetaPB2Explorer(SPACE, memory(), cache=cache)
     here = history((0.5, 0.8), generations=40)
