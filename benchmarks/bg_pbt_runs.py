@@ -86,6 +86,7 @@ def outcome(task: Task, path: Path) -> dict[str, Any]:
         "stratum": task.stratum,
         "test_return": run.test_return,
         "train_return": history.best().train_return,
+        "area_so_far": float(reached.mean()),  # under the curve of the best return so far
         "spent_steps": int(spent.iloc[-1]),
         "env_steps": max(record.env_steps for record in history.latest),
         "generations": history.generations,

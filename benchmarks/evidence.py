@@ -40,7 +40,8 @@ def lines(results: Path) -> pd.DataFrame:
         if run.test_return is None:
             continue
         records = run.records
-        best = records.groupby("env_steps")["train_return"].max()
+        generations = records.groupby("generation")
+        best, steps = generations["train_return"].max(), generations["env_steps"].max()
         late = records[records["generation"] > records["generation"].max() - LATE]
         name = run.path.parent.name
         found.append(
@@ -50,7 +51,7 @@ def lines(results: Path) -> pd.DataFrame:
                 "seed": int(run.path.name.removeprefix("seed_")),
                 "test_return": run.test_return,
                 "area": best.mean(),
-                "first_fifth": best[best.index <= best.index.max() / 5].mean(),
+                "first_fifth": best[steps <= steps.max() / 5].mean(),
                 "members": late["eval_return"].mean(),
             }
         )

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import lru_cache
 
 import numpy as np
 import torch
 from botorch.models import SingleTaskGP
+from numpy.typing import NDArray
 
 from metapbt.memory.encoder import Array, Encoder, Samples
 from metapbt.memory.experts import Expert
 from metapbt.memory.scales import HistoryScale, SourceScale
-from metapbt.memory.trust import refits
 from metapbt.surrogates.acquisition import conditioned
 from metapbt.surrogates.thinning import evenly
 from metapbt.surrogates.time_varying import FIT_ROWS, fit_time_varying_gp
+
+FIRST_FIT = 10  # rows from which it is fitted for the first time: five parameters of fewer would fit noise
+REFIT = 2  # as many times the rows of the fit before, and it is fitted again
 
 
 def expert_alone(own: Samples, own_scale: HistoryScale, now: int, scale: SourceScale) -> Expert:
@@ -60,6 +64,30 @@ def errors_alone(own: Samples, scale: SourceScale) -> Array:
             model = conditioned(model, torch.as_tensor(asked.inputs), torch.as_tensor(asked.changes)[:, None])
             errors[judged] = Expert(model, _unchanged).forecast_errors(times[judged]) * units[judged]
     return errors
+
+
+def refits(times: NDArray[np.int_]) -> Iterator[tuple[NDArray[np.int_], NDArray[np.int_]]]:
+    """Divide a run's rows into those that PB2's model is fitted to and those that it is judged by.
+
+    Whoever forecasts a row must not have been fitted to it, nor to another of its time. Fitting anew at every time
+    would cost too much, so it is done each time that there are ``REFIT`` times as many rows. All rows are judged once.
+
+    Args:
+        times: of the rows, ``n``.
+
+    Yields:
+        Positions of the rows before (at first none: nothing is fitted) and of those judged, both in their order.
+    """
+    bounds, wanted, known = [0], FIRST_FIT, 0
+    unique, counts = np.unique(times, return_counts=True)
+    for place, count in enumerate(counts):
+        if known >= wanted:
+            bounds.append(place)
+            wanted = REFIT * known
+        known += int(count)
+    when = np.searchsorted(unique, times)
+    for begin, end in zip(bounds, [*bounds[1:], len(unique)], strict=True):
+        yield np.flatnonzero(when < begin), np.flatnonzero((begin <= when) & (when < end))
 
 
 @lru_cache(maxsize=16)

@@ -17,7 +17,7 @@ from metapbt.memory.lookahead import Columns, Lookahead
 from metapbt.memory.nearest import SOURCE_ROWS, Nearest
 from metapbt.memory.scales import HistoryScale, SourceScale
 from metapbt.memory.source_runs import Memory
-from metapbt.memory.tasks import MAX_ROWS, Tasks
+from metapbt.memory.tasks import Tasks
 from metapbt.space import Space
 from metapbt.surrogates.thinning import evenly
 
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from metapbt.memory.training import Cache, Learned
 
 PUBLISHED_ROWS = 1000  # an exact GP's cost grows with their cube
-TUNINGS = 8  # models tuned to the target's rows that are kept: those of earlier rows serve every later decision
 HINTS = 32  # configurations that did well at this stage elsewhere, looked at beside those that fill the space
 
 NEGLIGIBLE = 0.01  # weight of an expert up to which asking it is not worth the time
@@ -72,23 +71,20 @@ class MetaSurrogate:
         schedule: bool = True,
         features: bool = True,
         trust: bool = True,
-        fine_tuning: int = 10,
-        max_rows: int = MAX_ROWS,
         lookahead: int = 0,
         cache: Cache | None = None,
     ) -> None:
         """Take the memory; the arguments are those of `metapbt.population.explorers.meta_pb2.MetaPB2Explorer`."""
         self.space, self.memory, self.kernel = space, memory, kernel
         self.schedule, self.features, self.trust = schedule, features, trust
-        self.fine_tuning, self.max_rows, self.cache = fine_tuning, max_rows, cache
+        self.cache = cache
         self._most_ahead = 0 if kernel == "published" else lookahead
-        self._tunings: dict[bytes, MetaModel] = {}
         self._recents: dict[Ref, tuple[Record, Array]] = {}
 
     @cached_property
     def tasks(self) -> Tasks:
         """What memory is made of: the sources' rows."""
-        return Tasks.of(self.memory, self.space, self.features, self.max_rows, self._most_ahead > 0)
+        return Tasks.of(self.memory, self.space, self.features, changed=self._most_ahead > 0)
 
     @property
     def scale(self) -> SourceScale:
@@ -226,7 +222,7 @@ class MetaSurrogate:
             return np.array(self.prior)
         weights = np.array([*(weight * (1 - ALONE) for weight in self.prior), ALONE])
         if self.trust:
-            related, noise = self.model.forecasts(own.source, own.rows, self._tuned if self.fine_tuning else None)
+            related, noise = self.model.forecasts(own.source, own.rows)
             errors = [*related, errors_alone(own.samples, self.scale)]
             weights = shares(weights, [evidence(each, own.rows.changes, own.rows.times, noise) for each in errors])
         return weights
@@ -246,10 +242,9 @@ class MetaSurrogate:
                 published = conditioned(published, x, y[:, None])
             return Ensemble((Expert(published, _unchanged),))
         related, alone = _heard(weights)
-        rows, model = self._of(own)
         experts: list[Experts] = []
         if related.any():
-            experts.append(model.related(source, rows, related))
+            experts.append(self.model.related(source, self._rows(own), related))
         if own is not None and alone.any():  # to fit it costs as much as all others
             fitted = expert_alone(own.samples, own.scale, own.generation, self.scale)
             experts.append(replace(fitted, weight=float(alone[0])))
@@ -270,14 +265,13 @@ class MetaSurrogate:
         related, _ = _heard(weights)
         if not related.any():
             return None
-        rows, model = self._of(own)
         time, value = float(given[0]), float(given[1])
         times = np.minimum(time + np.cumsum([0.0, *lengths[:-1]]) / self.scale.longest, 1.0)
         # What happened elsewhere at these times, from the return of now to the highest usual one.
         anchors = np.array([[t, r, *given[2:]] for t in times for r in np.linspace(value, max(value, 1.0), 3)])
         source = self.tasks.rows[self._nearest(anchors, SOURCE_ROWS)]
         return Lookahead(
-            model.related(source, rows, related).mean,
+            self.model.related(source, self._rows(own), related).mean,
             Columns(self.encoder, self.scale, given[2:]),
             time,
             value,
@@ -286,19 +280,9 @@ class MetaSurrogate:
             lambda when, reached: self.hints(source, np.array([when, reached, *given[2:]])),
         )
 
-    def _of(self, own: Own | None) -> tuple[Rows, MetaModel]:
-        """The rows of the target, and the model that was tuned on them; none, and as it was, before there are any."""
-        return (self.tasks.rows[:0], self.model) if own is None else (own.rows, self._tuned(own.rows))
-
-    def _tuned(self, rows: Rows) -> MetaModel:
-        """The model after a few steps on rows of the target; those used last are kept, for the same rows come again."""
-        rows = rows[np.lexsort([rows.changes, *rows.inputs.T])]  # in one order, whichever matter most now
-        key = rows.inputs.tobytes() + rows.changes.tobytes()
-        model = self._tunings.pop(key) if key in self._tunings else self.model.tuned(rows, self.fine_tuning)
-        self._tunings[key] = model
-        if len(self._tunings) > TUNINGS:
-            del self._tunings[next(iter(self._tunings))]
-        return model
+    def _rows(self, own: Own | None) -> Rows:
+        """The rows of the target; none before there are any."""
+        return self.tasks.rows[:0] if own is None else own.rows
 
     @cached_property
     def _nearest(self) -> Nearest:

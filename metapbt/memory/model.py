@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import copy
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +16,7 @@ from metapbt.memory.encoder import Rows
 from metapbt.memory.kernel import Seen, Stage, Warp
 from metapbt.memory.nearest import Nearest
 from metapbt.memory.related import Related, one_thread
-from metapbt.memory.trust import RELATEDNESS, refits
+from metapbt.memory.trust import RELATEDNESS
 from metapbt.surrogates.thinning import evenly
 
 Array = NDArray[np.float64]
@@ -27,8 +26,6 @@ QUERY = 64  # rows of one context in a batch, to be predicted
 SUPPORT = 96  # rows of the others in it, from which
 CHECK_EVERY = 25  # steps between two looks at how well other rows are forecast
 LOOK_AT = 200  # rows at most, forecast or given, in one such look
-TUNED = ("log_scales", "level")  # what the target's own rows may change
-TUNING_RATE = 0.02
 LARGEST_WEIGHT = 100.0  # no training gets there, and where it is a lengthscale's logarithm, numbers end soon after
 EQUAL = (1.0,) * len(RELATEDNESS)
 CHANGES = 1.5  # initial lengthscale of a change of one hyperparameter: what it does is to be shown by the records
@@ -215,24 +212,6 @@ class MetaModel:
         """The ``count`` of the ``rows`` nearest to ``anchors`` (``k x g``) in the first g columns, in their order."""
         return rows[Nearest(rows.inputs, self.relevance[: anchors.shape[1]])(anchors, count)]
 
-    def tuned(self, own: Rows, steps: int) -> MetaModel:
-        """This model after a few steps on the target's own rows: lengthscales, variance and noise, not the networks."""
-        if steps == 0:
-            return self
-        model = copy.deepcopy(self)
-        parameters = [p for name, p in model._trained.items() if name.endswith(TUNED)]
-        for parameter in parameters:
-            parameter.requires_grad_(True)
-        x, y = torch.as_tensor(own.inputs), torch.as_tensor(own.changes)
-        optimiser = torch.optim.Adam(parameters, lr=TUNING_RATE)
-        for _ in range(steps):
-            optimiser.zero_grad()
-            loss = -model._density(x, y) / len(x)
-            loss.backward()
-            optimiser.step()
-        model._freeze()
-        return model
-
     def related(self, source: Rows, own: Rows, weights: Sequence[float] | Array = EQUAL) -> Related:
         """The experts of every degree of ``RELATEDNESS``, who know the sources' rows and the target's.
 
@@ -243,27 +222,18 @@ class MetaModel:
         """
         return Related.of(self.seen, source, own, weights)
 
-    def forecasts(
-        self, source: Rows, own: Rows, tuned: Callable[[Rows], MetaModel] | None = None
-    ) -> tuple[Array, Array]:
+    def forecasts(self, source: Rows, own: Rows) -> tuple[Array, Array]:
         """How far the target's rows are from what each of the related experts forecast before it knew them.
 
         Args:
             source: rows of the sources.
             own: rows of the target, ``n``.
-            tuned: tunes this model on rows of the target: whoever forecasts was tuned on earlier ones only. None
-                leaves it as it is.
 
         Returns:
             The errors, ``len(RELATEDNESS) x n``, and the variance of the noise that was expected, ``n``.
         """
-        errors, noise = np.empty((len(RELATEDNESS), len(own))), np.empty(len(own))
-        for known, judged in refits(own.times) if tuned else [(np.arange(0), np.arange(len(own)))]:
-            model = tuned(own[known]) if tuned and len(known) else self
-            found = model.related(source, own[np.concatenate([known, judged])])
-            errors[:, judged] = found.forecast_errors(own.times[judged])
-            noise[judged] = found.target.noise[len(known) :].numpy()
-        return errors, noise
+        found = self.related(source, own)
+        return found.forecast_errors(own.times), np.asarray(found.target.noise.numpy())
 
 
 def _by_context(contexts: NDArray[np.int_]) -> list[NDArray[np.int_]]:

@@ -131,7 +131,7 @@ class Related:
     @one_thread()
     @torch.no_grad()
     def forecast_errors(self, times: NDArray[np.int_]) -> Array:
-        """What `metapbt.memory.trust.forecast_errors` says of the target's last rows: ``experts x len(times)``."""
+        """What `metapbt.memory.trust.forecast_errors` says of the target's rows: ``experts x n``."""
         count, found = len(self.changes), np.empty((len(self.relatedness), len(times)))
         for place, (_, residual, covariance) in enumerate(self._given_sources()):
             found[place] = forecast_errors(covariance[:count, :count], residual, times)

@@ -20,7 +20,7 @@ from metapbt.memory.trust import PRIOR, evidence, prior, shares
 from metapbt.surrogates.thinning import evenly
 
 #: Of what is trained here and judged in `quality`; to be raised with every change, so that nothing older is reused.
-VERSION = 12
+VERSION = 13
 
 MOST_CONTEXTS = 10  # held out in turn, spread evenly over all of them
 

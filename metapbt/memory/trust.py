@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -15,32 +15,7 @@ from metapbt.memory.encoder import Array
 #: How alike sources and target may be: the experts that memory has. The first uses the sources' kernel alone.
 RELATEDNESS = (0.0, 0.5, 0.8, 0.95)
 PRIOR = 0.8  # trust in a memory while nothing speaks for it or against it
-FIRST_FIT = 10  # rows from which an expert is fitted for the first time: five parameters of fewer would fit noise
-REFIT = 2  # as many times the rows of the fit before, and they are fitted again
-
-
-def refits(times: NDArray[np.int_]) -> Iterator[tuple[NDArray[np.int_], NDArray[np.int_]]]:
-    """Divide a run's rows into those that an expert's parameters are fitted to and those that it is judged by.
-
-    Whoever forecasts a row must not have been fitted to it, nor to another of its time. Fitting anew at every time
-    would cost too much, so it is done each time that there are ``REFIT`` times as many rows. All rows are judged once.
-
-    Args:
-        times: of the rows, ``n``.
-
-    Yields:
-        Positions of the rows before (at first none: nothing is fitted) and of those judged, both in their order.
-    """
-    bounds, wanted, known = [0], FIRST_FIT, 0
-    unique, counts = np.unique(times, return_counts=True)
-    for place, count in enumerate(counts):
-        if known >= wanted:
-            bounds.append(place)
-            wanted = REFIT * known
-        known += int(count)
-    when = np.searchsorted(unique, times)
-    for begin, end in zip(bounds, [*bounds[1:], len(unique)], strict=True):
-        yield np.flatnonzero(when < begin), np.flatnonzero((begin <= when) & (when < end))
+ALIKE = 0.1  # deviations of the noise: changes that differ by less are alike
 
 
 def forecast_errors(covariance: Tensor, residual: Tensor, times: NDArray[np.int_]) -> Array:
@@ -81,14 +56,16 @@ def evidence(errors: Array, changes: Array, times: NDArray[np.int_], noise: Arra
 
     An error that all rows of one time share says nothing about hyperparameters, so each time's mean (weighted by 1/v)
     is taken off and costs one degree of freedom (g times). Neighbouring times with a single row each go together in
-    pairs: what they share is taken off too, as far as it drifts slowly. Nor does a time say anything at which all
-    changed alike: on a plateau, where nothing is learned yet or no more, who expects nothing is always right, and who
-    knows what will end it is wrong until then.
+    pairs: what they share is taken off too, as far as it drifts slowly.
 
-    With $S$ the sum, errors within the noise cost $S / 2$, as where the noise is known, and so hardly anything. Larger
-    ones cost $(n - g) / 2 \cdot \log S$, as where the noise is known up to a factor that is integrated out under
-    Jeffreys' prior: experts are compared by what they predict then, not by how well they guess the noise. Where noise
-    is large an error counts little, so that a few early rows do not decide everything.
+    Nor does a time say anything at which all changed alike, by less than ``ALIKE`` deviations of the noise more or less
+    than each other; its rows are left out. On a plateau, where nothing is learned yet or no more, who expects nothing
+    is always right, and who knows what will end it is wrong until then.
+
+    With $S$ the sum, errors far below the noise cost $S / 2$, as where the noise is known. Those far above it cost
+    $(n - g) / 2 \cdot \log S$, as where the noise is known up to a factor that is integrated out under Jeffreys' prior:
+    experts are compared by what they predict then, not by how well they guess the noise. Where noise is large an error
+    counts little, so that a few early rows do not decide everything.
 
     Args:
         errors: of `forecast_errors`, ``n``.
@@ -96,11 +73,14 @@ def evidence(errors: Array, changes: Array, times: NDArray[np.int_], noise: Arra
         times: when each row was trained, ``n``.
         noise: variance of the noise that is expected of each row, the same for all experts that are compared, ``n``.
     """
+    if not len(errors):
+        return 0.0
     when = _together(times)
-    low, high = np.full(when.max(initial=-1) + 1, np.inf), np.full(when.max(initial=-1) + 1, -np.inf)
+    low, high = np.full(when.max() + 1, np.inf), np.full(when.max() + 1, -np.inf)
     np.minimum.at(low, when, changes)
     np.maximum.at(high, when, changes)
-    told = (high > low)[when]
+    deviation = np.sqrt(np.bincount(when, noise) / np.bincount(when))
+    told = (high - low > ALIKE * deviation)[when]
     errors, noise, when = errors[told], noise[told], np.unique(when[told], return_inverse=True)[1]
     counts = np.bincount(when)
     free = len(errors) - len(counts)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from metapbt.memory.alone import errors_alone, expert_alone
+from metapbt.memory.alone import errors_alone, expert_alone, refits
 from metapbt.memory.encoder import Encoder, Samples
 from metapbt.memory.experts import Expert
 from metapbt.memory.scales import HistoryScale, SourceScale
@@ -106,3 +106,16 @@ def test_where_the_rows_that_it_is_fitted_to_have_not_changed_it_expects_no_more
     after[np.setdiff1d(np.arange(200), evenly(200, FIT_ROWS))[:3]] = 5.5
     own = replace(own, returns_before=np.full(200, 5.0), returns_after=after)
     assert expert_alone(own, HistoryScale.of(own.returns_before), 60, SCALE).unit == 1.0
+
+
+def test_every_row_is_judged_once_by_parameters_fitted_to_rows_of_earlier_times():
+    for times in (np.repeat(np.arange(20), 4), np.arange(30)[::-1], np.array([3]), np.zeros(5, dtype=int)):
+        judged = []
+        for known, now in refits(times):
+            assert len(now) > 0
+            assert times[known].max(initial=-1) < times[now].min()
+            assert len(known) == (times < times[now].min()).sum()  # and to all of them
+            judged += list(now)
+        assert sorted(judged) == list(range(len(times)))
+    first = [len(known) for known, _ in refits(np.repeat(np.arange(20), 4))]
+    assert first == [0, 12, 24, 48]

@@ -49,7 +49,12 @@ def begun(config):
     asked.tuner(**nothing_remembered(asked) if asked.remembers else {}).start()
 
 
-@pytest.mark.parametrize("base", BASES)
+AT_LENGTH = ("meta_bg_pbt", "synthetic", "ipbt")  # what they have of their own are few keys
+
+
+@pytest.mark.parametrize(
+    "base", [pytest.param(base, marks=[pytest.mark.slow] if base in AT_LENGTH else []) for base in BASES]
+)
 def test_every_key_with_every_absurd_value_is_one_line_or_begins(base, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     config = OmegaConf.to_container(compose(BASES[base]), resolve=False)

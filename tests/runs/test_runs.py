@@ -106,7 +106,9 @@ def test_another_seed_gives_other_records(space):
 
 # Calls 1 to 4 are the first generation, 5 to 8 the second; 4 and 8 are in the midst of a generation's last member.
 @pytest.mark.parametrize(("executor", "calls"), [("inline", [1, 5]), ("processes", [3, 4])])
-@pytest.mark.parametrize("signal_name", ["SIGKILL", "SIGTERM", pytest.param("SIGINT", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "signal_name", ["SIGKILL", *(pytest.param(name, marks=pytest.mark.slow) for name in ("SIGTERM", "SIGINT"))]
+)
 def test_a_run_that_is_stopped_again_and_again_ends_with_the_records_of_one_that_was_not(
     space, tmp_path, executor, calls, signal_name
 ):

@@ -15,7 +15,7 @@ from metapbt.history import Budget, History, Record
 from metapbt.log import LOGGER, counted
 from metapbt.memory.encoder import Samples
 from metapbt.memory.meta_surrogate import PUBLISHED_ROWS, MetaSurrogate, Own
-from metapbt.memory.tasks import MAX_ROWS, Tasks
+from metapbt.memory.tasks import Tasks
 from metapbt.population.explorers.base import Pending, Suggestion, Surrogate
 from metapbt.population.explorers.pb2 import PB2Explorer, Situation
 from metapbt.space import Hyperparameters, Space
@@ -88,8 +88,6 @@ class MetaPB2Explorer(PB2Explorer):
         trust: bool = True,
         lookahead: int = 8,
         rank_by_value: bool = True,
-        fine_tuning: int = 10,
-        max_rows: int = MAX_ROWS,
         cache: Cache | None = None,
         trust_region: bool = False,
         length: float = 0.4,
@@ -111,8 +109,6 @@ class MetaPB2Explorer(PB2Explorer):
             lookahead: over how many intervals, the coming one included, values are forecast at most; with 0 only the
                 coming one counts, as in PB2, and what agents trained with before does not.
             rank_by_value: whether selection ranks members by these values; else by their returns.
-            fine_tuning: steps on the target's own rows before each exploit.
-            max_rows: of the sources; more are thinned evenly.
             cache: keeps trained models for other runs; None keeps none.
             trust_region: as of `PB2Explorer`.
             length: as of `PB2Explorer`.
@@ -126,13 +122,8 @@ class MetaPB2Explorer(PB2Explorer):
             raise unknown_name("method.kernel", kernel, KERNELS)
         if not 0 <= first_generation <= 1:
             raise MetapbtError(f"method.first_generation must be in [0, 1], got {first_generation}")
-        for key, value, lowest in (
-            ("lookahead", lookahead, 0),
-            ("fine_tuning", fine_tuning, 0),
-            ("max_rows", max_rows, 1),
-        ):
-            if value < lowest:
-                raise MetapbtError(f"method.{key} must be >= {lowest}, got {value}")
+        if lookahead < 0:
+            raise MetapbtError(f"method.lookahead must be >= 0, got {lookahead}")
         self.memory = memory
         self.first_generation = first_generation
         self.steering = steering
@@ -140,9 +131,7 @@ class MetaPB2Explorer(PB2Explorer):
         self.budget = budget
         self._last_known: Known | None = None
         #: What it forecasts with.
-        self.meta = MetaSurrogate(
-            space, memory, kernel, schedule, features, trust, fine_tuning, max_rows, lookahead, cache
-        )
+        self.meta = MetaSurrogate(space, memory, kernel, schedule, features, trust, lookahead, cache)
 
     @property
     def tasks(self) -> Tasks:
