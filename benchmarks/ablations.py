@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pandas as pd
 import source_contexts
-from bg_pbt_runs import differences, estimate, play_all, to_frame
+from bg_pbt_runs import differences, estimate, play_all, strata, to_frame
 from deceptive import Grid, Played
 from rich import box
 from rich.console import Console
@@ -64,7 +64,7 @@ def compared(runs: pd.DataFrame, problem: str) -> Table:
     for part, own in runs.groupby("variant", sort=False):
         cells = []
         for quantity in QUANTITIES:
-            value, _, _ = estimate([rows[quantity].to_numpy() for _, rows in own.groupby("stratum")])
+            value, _, _ = estimate(strata(own, quantity))
             gap, low, high = estimate(differences(runs, str(part), WHOLE, quantity))
             cells += [f"{value:.3f}", "" if part == WHOLE else f"{gap:+.3f} [{low:+.3f}, {high:+.3f}]"]
         table.add_row(str(part), str(len(own)), *cells)

@@ -119,6 +119,11 @@ def estimate(strata: Sequence[np.ndarray]) -> Estimate:
     return stratified_estimate(strata, iqm if len(strata) >= FEWEST_STRATA_OF_IQM else mean_of_means)
 
 
+def strata(runs: pd.DataFrame, quantity: str = "test_return") -> list[np.ndarray]:
+    """A quantity of the runs on each stratum."""
+    return [own[quantity].to_numpy(dtype=np.float64) for _, own in runs.groupby("stratum")]
+
+
 def differences(runs: pd.DataFrame, variant: str, baseline: str, quantity: str = "test_return") -> list[np.ndarray]:
     """Of each stratum, the baseline's returns minus the variant's, over the seeds that both have."""
     both = runs[runs["variant"] == baseline].merge(
@@ -136,7 +141,7 @@ def compare(runs: pd.DataFrame, baseline: str) -> pd.DataFrame:
     rows = []
     for variant in dict.fromkeys(runs["variant"]):
         own = runs[runs["variant"] == variant]
-        value = estimate([r["test_return"].to_numpy(dtype=np.float64) for _, r in own.groupby("stratum")])
+        value = estimate(strata(own))
         gaps = differences(runs, variant, baseline) if variant != baseline else []
         ahead = estimate(gaps) if gaps else (math.nan, math.nan, math.nan)
         rows.append(

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from bg_pbt_runs import Task, estimate, play_all, to_frame
+from bg_pbt_runs import Task, estimate, play_all, strata, to_frame
 from omegaconf import OmegaConf
 from rich import box
 from rich.console import Console
@@ -170,8 +170,7 @@ class Grid:
 
 def scored(runs: pd.DataFrame, name: str) -> Any:
     """A variant's score with its interval."""
-    own = runs[runs["variant"] == name]
-    return estimate([rows["score"].to_numpy(dtype=np.float64) for _, rows in own.groupby("stratum")])
+    return estimate(strata(runs[runs["variant"] == name], "score"))
 
 
 def report(grid: Grid, arguments: argparse.Namespace) -> Table:

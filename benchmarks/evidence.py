@@ -13,11 +13,12 @@ of runs on the same context with the same seed, means with 95% intervals over se
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from bg_pbt_runs import differences
+from bg_pbt_runs import differences, strata
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -43,10 +44,9 @@ def lines(results: Path) -> pd.DataFrame:
         generations = records.groupby("generation")
         best, steps = generations["train_return"].max(), generations["env_steps"].max()
         late = records[records["generation"] > records["generation"].max() - LATE]
-        name = run.path.parent.name
         found.append(
             {
-                "method": name,
+                "method": run.path.parent.name,
                 "context": run.path.parent.parent.name,
                 "seed": int(run.path.name.removeprefix("seed_")),
                 "test_return": run.test_return,
@@ -69,7 +69,7 @@ def means(runs: pd.DataFrame) -> Table:
     table = Table(box=box.MARKDOWN)
     for column in ("method", "runs", *QUANTITIES):
         table.add_column(column, no_wrap=True)
-    for method, own in runs.groupby("method"):
+    for method, own in runs.groupby("variant"):
         values = [f"{mean_of_means(strata(own, quantity)):.1f}" for quantity in QUANTITIES]
         table.add_row(str(method), str(len(own)), *values)
     return table
@@ -80,25 +80,21 @@ def compared(runs: pd.DataFrame, method: str) -> Table:
     table = Table(box=box.MARKDOWN)
     for column in (f"{method} less", "pairs", *QUANTITIES):
         table.add_column(column, no_wrap=True)
-    named = runs.rename(columns={"method": "variant", "context": "stratum"})
-    for other in sorted(set(runs["method"]) - {method}):
-        cells = []
-        for quantity in QUANTITIES:
-            gaps = [gap[~np.isnan(gap)] for gap in differences(named, other, method, quantity)]
-            gaps = [gap for gap in gaps if len(gap)]
-            if not gaps:
-                cells.append("")
-                continue
-            value, low, high = stratified_estimate(gaps, mean_of_means)
-            cells.append(f"{value:+.1f} [{low:+.1f}, {high:+.1f}]")
-        pairs = sum(map(len, differences(named, other, method)))
-        table.add_row(other, str(pairs), *cells)
+    for other in sorted(set(runs["variant"]) - {method}):
+        gaps = {quantity: differences(runs, other, method, quantity) for quantity in QUANTITIES}
+        pairs = sum(map(len, gaps["test_return"]))
+        table.add_row(other, str(pairs), *map(interval, gaps.values()))
     return table
 
 
-def strata(runs: pd.DataFrame, quantity: str) -> list[np.ndarray]:
-    """A quantity's values on each context."""
-    return [own[quantity].to_numpy(dtype=np.float64) for _, own in runs.groupby("context")]
+def interval(gaps: Sequence[np.ndarray]) -> str:
+    """The mean of differences on each context with its interval; nothing where none is known."""
+    known = [gap[~np.isnan(gap)] for gap in gaps]
+    known = [gap for gap in known if len(gap)]
+    if not known:
+        return ""
+    value, low, high = stratified_estimate(known, mean_of_means)
+    return f"{value:+.1f} [{low:+.1f}, {high:+.1f}]"
 
 
 def main() -> None:
@@ -111,6 +107,7 @@ def main() -> None:
     if arguments.results:
         runs = merged(runs, pd.concat([lines(results) for results in arguments.results]))
         runs.round(4).to_csv(arguments.lines, index=False)
+    runs = runs.rename(columns={"method": "variant", "context": "stratum"})
     console = Console(width=200)
     console.print(means(runs))
     console.print(compared(runs, arguments.of))

@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from bg_pbt_runs import Task, arguments_of, differences, play_all, to_frame
+from bg_pbt_runs import Task, arguments_of, differences, play_all, strata, to_frame
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -134,8 +134,8 @@ def compare(runs: pd.DataFrame, baseline: str) -> pd.DataFrame:
     for variant, own in runs.groupby("variant", sort=False):
         row: dict[str, object] = {"variant": variant, "runs": len(own)}
         for name in (*RETURNS, "gap"):
-            strata = [of_game[name].to_numpy(dtype=np.float64) for _, of_game in own.groupby("stratum")]
-            row |= dict(zip((name, f"{name}_low", f"{name}_high"), bootstrapped(strata, iqm), strict=True))
+            found = bootstrapped(strata(own, name), iqm)
+            row |= dict(zip((name, f"{name}_low", f"{name}_high"), found, strict=True))
         for name in RETURNS:
             pairs = [] if variant == baseline else differences(runs, baseline, str(variant), name)
             ahead = stratified_estimate(pairs, mean_of_means) if pairs else (math.nan,) * 3

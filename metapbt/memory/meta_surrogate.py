@@ -214,7 +214,7 @@ class MetaSurrogate:
         them. None of ``published``, which has one expert.
         """
         from metapbt.memory.alone import errors_alone
-        from metapbt.memory.trust import evidence, shares
+        from metapbt.memory.trust import posterior
 
         if self.kernel == "published":
             return np.ones(1)
@@ -224,7 +224,7 @@ class MetaSurrogate:
         if self.trust:
             related, noise = self.model.forecasts(own.source, own.rows)
             errors = [*related, errors_alone(own.samples, self.scale)]
-            weights = shares(weights, [evidence(each, own.rows.changes, own.rows.times, noise) for each in errors])
+            weights = posterior(weights, errors, own.rows, noise)
         return weights
 
     def ensemble(self, source: Rows, own: Own | None, weights: Array) -> Ensemble:

@@ -173,12 +173,12 @@ def summary(qualities: Sequence[Quality]) -> str:
 
 def _remembered(model: MetaModel, others: Rows, known: Rows, asked: Rows) -> Predictions:
     from metapbt.memory.experts import Ensemble
-    from metapbt.memory.trust import PRIOR, evidence, prior, shares
+    from metapbt.memory.trust import PRIOR, posterior, prior
 
     given = np.concatenate([known.inputs, asked.inputs])[:, : model.given]
     source = model.nearest(others, given, SOURCE_ROWS)
     errors, noise = model.forecasts(source, known)
-    weights = shares(prior(PRIOR), [evidence(each, known.changes, known.times, noise) for each in errors])
+    weights = posterior(prior(PRIOR), errors, known, noise)
     mean, variance = Ensemble((model.related(source, known, weights),)).moments(asked.inputs)
     return _judged(asked, mean, variance + model.noise(asked.inputs))
 

@@ -16,7 +16,7 @@ from metapbt.memory.encoder import Array, Rows, less_their_means
 from metapbt.memory.lookahead import Lines
 from metapbt.memory.model import CHECK_EVERY, DEEP, PLAIN, MetaModel, Phase, Weights
 from metapbt.memory.nearest import SOURCE_ROWS
-from metapbt.memory.trust import PRIOR, evidence, prior, shares
+from metapbt.memory.trust import PRIOR, posterior, prior
 from metapbt.surrogates.thinning import evenly
 
 #: Of what is trained here and judged in `quality`; to be raised with every change, so that nothing older is reused.
@@ -124,8 +124,7 @@ class Learned:
             own = own[evenly(len(own), JUDGED_ROWS)]
             known = model.nearest(others, own.inputs[:, : model.given], SOURCE_ROWS)
             errors, noise = model.forecasts(known, own)
-            weights = shares(prior(PRIOR), [evidence(each, own.changes, own.times, noise) for each in errors])
-            trusts.append(1 - weights[0])
+            trusts.append(1 - posterior(prior(PRIOR), errors, own, noise)[0])
         return float(np.mean(trusts)) if trusts else PRIOR
 
     def horizon(self) -> int:

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from metapbt.memory.encoder import Array
+from metapbt.memory.encoder import Array, Rows
 
 #: How alike sources and target may be: the experts that memory has. The first uses the sources' kernel alone.
 RELATEDNESS = (0.0, 0.5, 0.8, 0.95)
@@ -118,6 +118,18 @@ def shares(before: Sequence[float] | Array, log_likelihoods: Sequence[float]) ->
     logs = np.log(np.maximum(before, 1e-12)) + np.asarray(log_likelihoods)
     weights = np.exp(logs - logs.max())
     return np.asarray(weights / weights.sum(), dtype=np.float64)
+
+
+def posterior(before: Sequence[float] | Array, errors: Sequence[Array] | Array, rows: Rows, noise: Array) -> Array:
+    """Weights of experts, summing to 1, after what each forecast of the same rows.
+
+    Args:
+        before: their weights before that.
+        errors: what each was wrong by, ``experts x n``.
+        rows: what was forecast, ``n``.
+        noise: as of `evidence`.
+    """
+    return shares(before, [evidence(each, rows.changes, rows.times, noise) for each in errors])
 
 
 def origins(weights: Sequence[float] | Array) -> Array:

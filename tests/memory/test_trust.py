@@ -113,7 +113,8 @@ def test_a_bad_expert_loses_whatever_the_times(times):
 
 
 def test_a_row_that_is_alone_at_its_time_is_not_judged_by_another_time():
-    given = np.arange(7.0), (times := np.array([0, 0, 0, 1, 2, 2, 2])), np.full(7, 0.01)
+    times = np.array([0, 0, 0, 1, 2, 2, 2])
+    given = np.arange(7.0), times, np.full(7, 0.01)
     errors = np.array([0.1, -0.2, 0.3, 0.0, 0.2, 0.0, -0.1])
     assert evidence(errors + 100 * (times == 1), *given) == pytest.approx(evidence(errors, *given))
 

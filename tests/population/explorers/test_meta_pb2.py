@@ -381,11 +381,16 @@ def test_it_is_greedy_where_architectures_are_searched(cache):
         assert explorer.ranks_by_value == (expected > 1 and len(explorer.tasks) > 0)
 
 
-@pytest.mark.parametrize("settings", [{"kernel": "plain"}, {"features": False}, {"lookahead": 0}])
+@pytest.mark.parametrize("settings", [{"kernel": "plain"}, {"features": False}, {"lookahead": 0}, "thinned"])
 @pytest.mark.usefixtures("briefly_trained")
 def test_what_is_said_of_its_quality_is_of_the_models_that_it_has(settings):
     kept = {}
-    explorer = MetaPB2Explorer(SPACE, memory(), cache=SimpleNamespace(get=kept.get, put=kept.__setitem__), **settings)
+    thinned = settings == "thinned"
+    explorer = MetaPB2Explorer(
+        SPACE, memory(), cache=SimpleNamespace(get=kept.get, put=kept.__setitem__), **({} if thinned else settings)
+    )
+    if thinned:
+        explorer.meta.__dict__["tasks"] = Tasks.of(memory(), SPACE, max_rows=60)
     qualities = explorer.meta.quality()
     assert len(qualities) == 4
     assert ("deep kernel" in summary(qualities)) == (explorer.meta.kernel == "deep")
