@@ -26,7 +26,12 @@ Constants = tuple[tuple[str, float], ...]
 
 
 def build_box2d(
-    module: str, class_name: str, constants: Constants, gravity: tuple[float, float], render_mode: str | None
+    module: str,
+    class_name: str,
+    constants: Constants,
+    gravity: tuple[float, float],
+    render_mode: str | None,
+    **options: Any,
 ) -> gymnasium.Env[Any, Any]:
     """Build ``class_name`` of a private copy of Gymnasium's ``module``.
 
@@ -36,11 +41,13 @@ def build_box2d(
         constants: from ``changed_constants``.
         gravity: horizontal and vertical, in m/s².
         render_mode: as in Gymnasium.
+        options: more arguments of the class.
 
     Raises:
         MetapbtError: the installed Gymnasium has no such constant.
     """
-    environment: gymnasium.Env[Any, Any] = _contextual_class(module, class_name, constants)(gravity, render_mode)
+    contextual = _contextual_class(module, class_name, constants)
+    environment: gymnasium.Env[Any, Any] = contextual(gravity, render_mode, **options)
     return environment
 
 
@@ -63,9 +70,9 @@ def _contextual_class(module: str, class_name: str, constants: Constants) -> typ
         #: What Gymnasium's module calls its numbers, with those of the context.
         constants: dict[str, Any] = base.reset.__globals__
 
-        def __init__(self, gravity: tuple[float, float], render_mode: str | None) -> None:
-            self._gravity = gravity
-            super().__init__(render_mode=render_mode)
+        def __init__(self, gravity: tuple[float, float], render_mode: str | None, **options: Any) -> None:
+            self._gravity, self._options = gravity, options
+            super().__init__(render_mode=render_mode, **options)
             # The lander keeps its vertical gravity here; its constructor would refuse any below -12.
             self.gravity = gravity[1]
 
@@ -90,7 +97,8 @@ def _contextual_class(module: str, class_name: str, constants: Constants) -> typ
 
         def __reduce__(self) -> tuple[Any, ...]:
             # As Gymnasium's own, pickles into a fresh environment; by arguments, as the class has no home.
-            return build_box2d, (module, class_name, constants, self._gravity, self.render_mode)
+            arguments = module, class_name, constants, self._gravity, self.render_mode
+            return functools.partial(build_box2d, **self._options), arguments
 
     Contextual.__name__ = Contextual.__qualname__ = class_name
     return Contextual

@@ -29,7 +29,7 @@ Policy = Callable[[NDArray[np.float32], np.random.Generator], Actions]
 #: test_procgen_env.py has the batch of pictures.
 VECTORS = [name for name in BATCHES if name not in metapbt.envs.PICTURES]
 
-CHANGED: dict[str, Sequence[Mapping[str, float]]] = {
+CHANGED: dict[str, Sequence[Mapping[str, Any]]] = {
     "cart_pole": [
         {"pole_length": 1.3, "pole_mass": 0.37},
         {"cart_mass": 3.3, "gravity": 17.1},
@@ -50,8 +50,8 @@ CHANGED: dict[str, Sequence[Mapping[str, float]]] = {
 }
 
 
-def at_random(name: str) -> Policy:
-    space = make_env(name).action_space
+def at_random(name: str, **context: Any) -> Policy:
+    space = make_env(name, **context).action_space
     if isinstance(space, gymnasium.spaces.Discrete):
         count = int(space.n)
         return lambda observations, rng: rng.integers(count, size=len(observations))
@@ -83,7 +83,7 @@ def seeded(seed: int) -> Seeds:
 class Reference:
     """What a batch promises, written with make_env and Gymnasium's own words for an episode's end."""
 
-    def __init__(self, name: str, contexts: Sequence[Mapping[str, float]], seeds: Seeds) -> None:
+    def __init__(self, name: str, contexts: Sequence[Mapping[str, Any]], seeds: Seeds) -> None:
         self.envs = [make_env(name, render_mode=None, **context) for context in contexts]
         self.seeds = seeds
         self.begun = [0] * len(self.envs)
@@ -107,7 +107,7 @@ class Reference:
 
 
 def compare(
-    name: str, contexts: Sequence[Mapping[str, float]], count: int, policy: Policy, seed: int = 0
+    name: str, contexts: Sequence[Mapping[str, Any]], count: int, policy: Policy, seed: int = 0
 ) -> list[tuple[NDArray[Any], ...]]:
     """Step a batch and its reference; return what the reference said."""
     rng = np.random.default_rng(seed)
@@ -183,6 +183,32 @@ def test_good_policies_reach_the_goal_and_the_time_limit() -> None:
     assert terminated >= 6
     steps = compare("lunar_lander", [{}, {}, {"leg_height": 14.4}], 900, landing)
     assert sum(int((step[1] == 100).sum()) for step in steps) >= 3  # came to rest
+
+
+def throttling(observations: NDArray[np.float32], rng: np.random.Generator) -> Actions:
+    from gymnasium.envs.box2d.lunar_lander import heuristic
+
+    lander: Any = make_env("lunar_lander", actions="continuous").unwrapped
+    chosen = np.array([heuristic(lander, observation) for observation in observations])
+    return (chosen + rng.normal(0.0, 0.1, chosen.shape)).clip(-1, 1).astype(np.float32)
+
+
+@pytest.mark.parametrize("policy", [at_random("lunar_lander", actions="continuous"), throttling])
+def test_landers_with_two_throttles(policy: Policy) -> None:
+    contexts = [{}, {}, *CHANGED["lunar_lander"]]
+    terminated, _ = ends(compare("lunar_lander", [{**c, "actions": "continuous"} for c in contexts], 600, policy))
+    assert terminated >= 6
+
+
+def test_throttles_at_their_edges() -> None:
+    """Both engines off, at half power and at full power, where Gymnasium's comparisons are strict and where not."""
+    zero, half, one = np.float32(0), np.float32(0.5), np.float32(1)
+    edges = np.array([zero, np.nextafter(zero, one), half, np.nextafter(half, one), one])
+
+    def at_edges(observations: NDArray[np.float32], rng: np.random.Generator) -> Actions:
+        return rng.choice(np.concatenate([edges, -edges]), (len(observations), 2))
+
+    compare("lunar_lander", [{"actions": "continuous", "side_engine_power": 2.1}] * 3, 300, at_edges)
 
 
 @pytest.mark.parametrize("name", VECTORS)
@@ -275,6 +301,10 @@ def test_an_environment_of_ones_own_is_stepped_in_a_loop() -> None:
         (("cart_pole", {"pole_lenght": 1.0}, 2), "did you mean 'pole_length'"),
         (("cart_pole", {"gravity": 99.0}, 2), r"cart_pole.gravity must be in \[0.5, 50\]"),
         (("cart_pole", [{}, {}], 3), "3 environments need as many contexts, got 2"),
+        (
+            ("lunar_lander", [{}, {"actions": "continuous"}], 2),
+            r"needs the same actions in all contexts, got Discrete\(4\) and",
+        ),
         (("cart_pole", {}, 0), "num_envs must be at least 1, got 0"),
         (("quadratic", {}, 2), "toy without a Gymnasium environment"),
         (("cart_pole", {}, 2, "pyhton"), "unknown engine 'pyhton'; did you mean 'python'"),

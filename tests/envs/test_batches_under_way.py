@@ -21,15 +21,20 @@ from metapbt.seeding import episode_seed
 
 PLACES = 3
 GOING_ON = [name for name in BATCHES if name not in ANEW]
-CONTEXTS: dict[str, dict[str, float]] = {
+CONTEXTS: dict[str, dict[str, Any]] = {
     "cart_pole": {"pole_length": 0.8},
     "mountain_car": {"force": 0.002},
     "lunar_lander": {"leg_height": 3.2},
     "bipedal_walker": {"leg_height": 0.9},
 }
+PLAYED = {
+    **{name: (name, CONTEXTS[name]) for name in GOING_ON},
+    "lunar_lander with throttles": ("lunar_lander", {"actions": "continuous"}),
+}
+LOOP = " in a loop"
 KINDS: dict[str, Callable[[], EnvBatch]] = {
-    **{name: partial(make_batch, name, CONTEXTS[name], PLACES) for name in GOING_ON},
-    **{f"{name} in a loop": partial(GenericBatch, name, [CONTEXTS[name]] * PLACES) for name in GOING_ON},
+    **{kind: partial(make_batch, *which, PLACES) for kind, which in PLAYED.items()},
+    **{f"{kind}{LOOP}": partial(GenericBatch, name, [context] * PLACES) for kind, (name, context) in PLAYED.items()},
 }
 
 
@@ -90,13 +95,13 @@ def test_an_episode_is_its_seed_and_its_actions(kind: str) -> None:
                 begun[place] += 1
                 history[place] = []
     saved = batch.under_way()
-    name = kind.split()[0]
+    name, context = PLAYED[kind.removesuffix(LOOP)]
     for place in range(PLACES):
         assert saved["seed"][place] == episode_seed(7, place, begun[place])
         assert saved["age"][place] == len(history[place])
         if "actions" in saved:
             assert np.array_equal(played(saved, place), np.array(history[place]).reshape(played(saved, place).shape))
-        env = make_env(name, render_mode=None, **CONTEXTS[name])
+        env = make_env(name, render_mode=None, **context)
         observation, _ = env.reset(seed=int(saved["seed"][place]))
         for action in history[place]:
             observation, *_ = env.step(action)

@@ -16,7 +16,7 @@ from metapbt.envs import (
     make_context,
     make_env,
 )
-from metapbt.envs.base import Feature
+from metapbt.envs.base import Category, Feature
 from metapbt.errors import MetapbtError
 
 FEATURES = [(name, feature) for name in ENVIRONMENTS for feature in get_environment(name).features]
@@ -35,10 +35,17 @@ def test_table_in_the_docstring_is_what_the_environment_declares(name: str) -> N
     lines = [line for line in (module.__doc__ or "").splitlines() if line.startswith("|")]
     header, _, *rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
     assert header == ["feature", "unit", "default", "legal range", "Gymnasium", "what it is"]
-    assert rows == [
-        [f.name, f.unit, f"{f.default:.4g}", f"[{f.low:g}, {f.high:g}]", f.constant or "-", f.description]
-        for f in get_environment(name).features
-    ]
+    assert rows == [[f.name, f.unit, *numbers_or_words(f), f.description] for f in get_environment(name).features]
+
+
+def numbers_or_words(feature: Feature | Category) -> list[str]:
+    if isinstance(feature, Category):
+        return [feature.default, ", ".join(feature.choices), "-"]
+    return [f"{feature.default:.4g}", f"[{feature.low:g}, {feature.high:g}]", feature.constant or "-"]
+
+
+def ends(feature: Feature | Category) -> list[float | str]:
+    return list(feature.choices) if isinstance(feature, Category) else [feature.low, feature.high]
 
 
 @pytest.mark.parametrize(("name", "feature"), [(n, f) for n, features in STUDIED.items() for f in features])
@@ -50,12 +57,17 @@ def test_study_features_admit_a_tenth_to_more_than_twice_their_default(name: str
     assert env.step(env.action_space.sample())
 
 
-@pytest.mark.parametrize("end", ["low", "high"])
 @pytest.mark.parametrize(
-    ("name", "feature"), [pytest.param(n, f, id=f"{n}-{f.name}") for n, f in FEATURES if n in GYMNASIUM_IDS]
+    ("name", "feature", "value"),
+    [
+        pytest.param(n, f.name, value, id=f"{n}-{f.name}-{value}")
+        for n, f in FEATURES
+        if n in GYMNASIUM_IDS
+        for value in ends(f)
+    ],
 )
-def test_environment_works_at_both_ends_of_every_range(name: str, feature: object, end: str) -> None:
-    env = make_env(name, **{feature.name: getattr(feature, end)})  # type: ignore[attr-defined]
+def test_environment_works_at_both_ends_of_every_range(name: str, feature: str, value: float | str) -> None:
+    env = make_env(name, **{feature: value})
     env.action_space.seed(0)
     observation, _ = env.reset(seed=0)
     episodes = 1

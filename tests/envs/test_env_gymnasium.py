@@ -7,6 +7,7 @@ import subprocess
 import sys
 import warnings
 from pathlib import Path
+from typing import Any
 
 import gymnasium
 import numpy as np
@@ -25,7 +26,10 @@ CHANGED = {
     "lunar_lander": {"leg_height": 3.2, "gravity_y": -22.0, "viewport_height": 180.5},
     "bipedal_walker": {"terrain_step": 0.3, "leg_height": 0.8},
 }
-CONTEXTS = [(name, context) for name in CHANGED for context in ({}, CHANGED[name])]
+CONTEXTS: list[tuple[str, dict[str, Any]]] = [
+    *((name, context) for name in CHANGED for context in ({}, CHANGED[name])),
+    ("lunar_lander", {"leg_height": 3.2, "actions": "continuous"}),
+]
 
 
 @pytest.mark.parametrize("name", GYMNASIUM_IDS)

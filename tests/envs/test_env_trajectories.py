@@ -19,6 +19,7 @@ from Box2D.b2 import fixtureDef, polygonShape
 from env_trajectories import GYMNASIUM_IDS, gymnasiums, steps, trajectory
 
 from metapbt.envs import get_environment, make_env
+from metapbt.envs.base import Feature
 
 LANDER = importlib.import_module("gymnasium.envs.box2d.lunar_lander")
 WALKER = importlib.import_module("gymnasium.envs.box2d.bipedal_walker")
@@ -70,6 +71,13 @@ def test_lander_is_gymnasiums_with_the_constant_replaced(
 def test_lander_gravity_is_gymnasiums_argument(gravity_y: float) -> None:
     theirs = gymnasium.make("LunarLander-v3", gravity=gravity_y)
     assert trajectory(make_env("lunar_lander", gravity_y=gravity_y), 0) == trajectory(theirs, 0)
+
+
+def test_lander_with_continuous_actions_is_gymnasiums() -> None:
+    theirs = gymnasium.make("LunarLander-v3", continuous=True)
+    ours = make_env("lunar_lander", actions="continuous")
+    assert ours.action_space == theirs.action_space
+    assert trajectory(ours, 0) == trajectory(theirs, 0)
 
 
 @pytest.mark.parametrize(("gravity_x", "gravity_y"), [(0.0, -22.0), (3.0, -10.0), (-6.0, -4.0)])
@@ -211,6 +219,7 @@ def test_gymnasiums_own_modules_stay_as_they_are(module: Any) -> None:
     before = dict(vars(module))
     # Values that no other test uses, so that this context is certainly built here.
     for name in ("lunar_lander", "bipedal_walker"):
-        everything = {feature.name: 1.0625 * feature.default for feature in get_environment(name).features}
+        numbers = [feature for feature in get_environment(name).features if isinstance(feature, Feature)]
+        everything = {feature.name: 1.0625 * feature.default for feature in numbers}
         make_env(name, **everything).reset(seed=0)
     assert vars(module) == before

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+from metapbt.errors import MetapbtError
 
 if TYPE_CHECKING:
     import gymnasium
@@ -99,3 +101,24 @@ class EnvBatch(Protocol):
 
     def close(self) -> None:
         """Let go of what the environments hold."""
+
+
+def shared_action_space(
+    name: str, envs: Sequence[gymnasium.Env[Any, Any]]
+) -> gymnasium.spaces.Discrete | gymnasium.spaces.Box:
+    """The action space of all of ``envs``, contexts of the environment ``name``.
+
+    Raises:
+        MetapbtError: it is neither discrete nor a box, or not the same in all of them.
+    """
+    from gymnasium import spaces
+
+    shared: Any = envs[0].action_space
+    if not isinstance(shared, spaces.Discrete | spaces.Box):
+        raise MetapbtError(f"a batch of env '{name}' needs Discrete or Box actions, got {shared}")
+    for env in envs:
+        if env.action_space != shared:
+            raise MetapbtError(
+                f"a batch of env '{name}' needs the same actions in all contexts, got {shared} and {env.action_space}"
+            )
+    return shared

@@ -24,7 +24,7 @@ from gymnasium.utils import seeding
 from numpy.typing import NDArray
 
 from metapbt.envs import get_environment, make_env
-from metapbt.envs.batches.base import BatchStep, Episodes, Seeds
+from metapbt.envs.batches.base import BatchStep, Episodes, Seeds, shared_action_space
 from metapbt.envs.batches.episodes import packed, played, same_episodes
 
 #: The next observation, the reward, and whether the episode terminated.
@@ -38,13 +38,16 @@ class Box2DBatch:
         name: of the environment.
         contexts: the changed features of each environment.
         make: makes one environment from Gymnasium's own.
+
+    Raises:
+        MetapbtError: as for ``make_env`` and ``shared_action_space``.
     """
 
     def __init__(self, name: str, contexts: Sequence[Mapping[str, Any]], make: Callable[[Any], Any]) -> None:
         self.num_envs = len(contexts)
         originals: list[Any] = [make_env(name, render_mode=None, **context).unwrapped for context in contexts]
         self.observation_space: spaces.Box = originals[0].observation_space
-        self.action_space: spaces.Discrete | spaces.Box = originals[0].action_space
+        self.action_space = shared_action_space(name, originals)
         self._envs = [make(original) for original in originals]
         self._step_each: list[Callable[[Any], Outcome]] = [env.step for env in self._envs]
         limit = get_environment(name).max_episode_steps
@@ -179,8 +182,19 @@ def _uniforms(seed: int) -> Iterator[float]:
         yield from random.random(128).tolist()
 
 
+#: How strongly the main engine fires, and a side engine (the left one below 0), where an action names one of them.
+_ENGINES = [(0.0, 0.0), (0.0, -1.0), (1.0, 0.0), (0.0, 1.0)]
+
+
+def _throttles(action: Sequence[float]) -> tuple[float, float]:
+    """How strongly the engines fire at the continuous ``action``: not at all, or at half of their power or more."""
+    up, side = action
+    main = (min(up, 1.0) + 1.0) * 0.5 if up > 0.0 else 0.0
+    return main, math.copysign(min(abs(side), 1.0), side) if abs(side) > 0.5 else 0.0
+
+
 class _LunarLander:
-    """One lander of Gymnasium's, discrete and without wind; ``original`` says in which context."""
+    """One lander of Gymnasium's, without wind; ``original`` says in which context."""
 
     def __init__(self, original: Any) -> None:
         constants = original.constants
@@ -237,6 +251,10 @@ class _LunarLander:
         ]
         self._contacts = _Contacts(self)
         self._uniforms: Iterator[float] = iter(())
+        self._powers: Callable[[Any], tuple[float, float]] = _ENGINES.__getitem__
+        self._nothing: Any = 0
+        if original.continuous:
+            self._powers, self._nothing = _throttles, (0.0, 0.0)
 
     def begin(self, seed: int) -> list[float]:
         """Begin an episode."""
@@ -252,7 +270,7 @@ class _LunarLander:
         self.feet = [self._make_leg(world, *definitions) for definitions in self._legs]
         self._advance = world.Step
         self._position, self._velocity = self.hull.position, self.hull.linearVelocity
-        return self.step(0)[0]
+        return self.step(self._nothing)[0]
 
     def _push(self) -> float:
         return -self._initial_random + 2 * self._initial_random * next(self._uniforms)
@@ -276,30 +294,29 @@ class _LunarLander:
         world.CreateJoint(joint)
         return leg
 
-    def step(self, action: int) -> Outcome:
-        """Fire the engine ``action`` (0 none, 1 left, 2 main, 3 right) and let the world go on by one step."""
+    def step(self, action: Any) -> Outcome:
+        """Fire engines (0 none, 1 left, 2 main, 3 right; or two throttles), and let the world go on by one step."""
         hull, position, velocity = self.hull, self._position, self._velocity
         uniforms, scale = self._uniforms, self._scale
         # Gymnasium draws these for every action.
         dispersion_0 = (2.0 * next(uniforms) - 1.0) / scale
         dispersion_1 = (2.0 * next(uniforms) - 1.0) / scale
-        fuel = 0.0
-        if action == 2:
-            fuel = 0.30
+        main, side = self._powers(action)
+        if main:
             sin, cos, power = math.sin(hull.angle), math.cos(hull.angle), self._main_power
             along = self._main_y + 2 * dispersion_0
             x = sin * along - cos * dispersion_1
             y = -cos * along - sin * dispersion_1
-            hull.ApplyLinearImpulse((-x * power, -y * power), (position.x + x, position.y + y), True)
-        elif action:
-            fuel = 0.03
+            hull.ApplyLinearImpulse((-x * power * main, -y * power * main), (position.x + x, position.y + y), True)
+        if side:
             sin, cos, power = math.sin(hull.angle), math.cos(hull.angle), self._side_power
-            across = 3 * dispersion_1 + (action - 2) * self._side_away
+            across = 3 * dispersion_1 + math.copysign(self._side_away, side)
             x = sin * dispersion_0 - cos * across
             y = -cos * dispersion_0 - sin * across
             # Gymnasium writes 17 where its SIDE_ENGINE_HEIGHT is meant.
             point = position.x + x - sin * 17 / scale, position.y + y + cos * self._side_height / scale
-            hull.ApplyLinearImpulse((-x * power, -y * power), point, True)
+            side = abs(side)
+            hull.ApplyLinearImpulse((-x * power * side, -y * power * side), point, True)
 
         self._advance(1.0 / self._fps, 180, 60)
 
@@ -316,7 +333,8 @@ class _LunarLander:
         reward = 0.0 if self._shaping is None else shaping - self._shaping
         self._shaping = shaping
         terminated = False
-        reward -= fuel
+        reward -= main * 0.30
+        reward -= side * 0.03
         if self.crashed or abs(x) >= 1.0:
             terminated, reward = True, -100.0
         if not hull.awake:

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from metapbt.envs import make_context, make_env
 from metapbt.envs.batches.base import BatchStep, Episodes, Seeds
 from metapbt.envs.envpool import load_envpool
-from metapbt.errors import MetapbtError
+from metapbt.errors import MetapbtError, shown
 
 IDS = {
     "bipedal_walker": "BipedalWalker-v3",
@@ -51,7 +51,9 @@ class EnvPoolBatch:
             raise MetapbtError(f"engine=envpool has no env '{name}' (known: {', '.join(IDS)}); take engine=python")
         for context in contexts:
             for feature, value in make_context(name, context).changed.items():
-                raise MetapbtError(f"engine=envpool cannot change {name}.{feature} to {value:g}; take engine=python")
+                raise MetapbtError(
+                    f"engine=envpool cannot change {name}.{feature} to {shown(value)}; take engine=python"
+                )
         self._make: Any = load_envpool("engine=envpool", "envpool").make
         env = make_env(name)
         assert isinstance(env.observation_space, spaces.Box)

@@ -11,7 +11,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from metapbt.envs import make_env
-from metapbt.envs.batches.base import BatchStep, Episodes, Observations, Seeds
+from metapbt.envs.batches.base import BatchStep, Episodes, Observations, Seeds, shared_action_space
 from metapbt.envs.batches.episodes import SeededEpisodes, resume, same_episodes, under_way
 from metapbt.errors import MetapbtError
 
@@ -24,19 +24,17 @@ class GenericBatch:
         contexts: the changed features of each environment.
 
     Raises:
-        MetapbtError: as for ``make_env``; or observations are no box, or actions neither discrete nor a box.
+        MetapbtError: as for ``make_env`` and ``shared_action_space``; or observations are no box.
     """
 
     def __init__(self, name: str, contexts: Sequence[Mapping[str, Any]]) -> None:
         self.num_envs = len(contexts)
         envs = [make_env(name, render_mode=None, **context) for context in contexts]
         self._envs = [SeededEpisodes(env, lambda count: count) for env in envs]  # each reset brings its seeds
-        observation_space, action_space = self._envs[0].observation_space, self._envs[0].action_space
+        observation_space = self._envs[0].observation_space
         if not isinstance(observation_space, spaces.Box):
             raise MetapbtError(f"a batch of env '{name}' needs Box observations, got {observation_space}")
-        if not isinstance(action_space, spaces.Discrete | spaces.Box):
-            raise MetapbtError(f"a batch of env '{name}' needs Discrete or Box actions, got {action_space}")
-        self.observation_space, self.action_space = observation_space, action_space
+        self.observation_space, self.action_space = observation_space, shared_action_space(name, envs)
         shape = (self.num_envs, *observation_space.shape)
         dtype = np.uint8 if observation_space.dtype == np.uint8 else np.float32
         self._resting = np.zeros(self.num_envs, np.bool_)
