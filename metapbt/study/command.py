@@ -21,7 +21,7 @@ examples:
   metapbt study demo --dry-run                   # which groups, how many runs, how long
   metapbt study demo                             # started again, it goes on where it stopped
   metapbt study demo --failed                    # only what failed
-  metapbt study leg_height_study seed=0,1,2 results_dir=results/mine --jobs 8
+  metapbt study published_study seed=0,1,2 results_dir=results/mine --jobs 8
   metapbt study my_study.yaml cluster=slurm      # on a cluster
   metapbt study my_study.yaml cluster=ray        # on all nodes of a Ray cluster
 
