@@ -1,7 +1,7 @@
 """What happened in a run: its records, what they say together, and the rows that surrogates learn from."""
 
 from metapbt.history.budget import Budget
-from metapbt.history.context import Context, FeatureValue
+from metapbt.history.context import Context, FeatureValue, with_newer
 from metapbt.history.eras import Eras, Rung
 from metapbt.history.history import History
 from metapbt.history.interval import Interval, Ref
@@ -21,4 +21,5 @@ __all__ = [
     "Restarts",
     "Rung",
     "Transition",
+    "with_newer",
 ]

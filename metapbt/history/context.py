@@ -6,6 +6,15 @@ from collections.abc import Iterator, Mapping
 
 FeatureValue = float | str
 
+#: Of environments that have more features than they had once, the newer ones with the values that they had all the
+#: same: contexts that were written down before lack them.
+NEWER: Mapping[str, Mapping[str, FeatureValue]] = {"lunar_lander": {"actions": "discrete"}}
+
+
+def with_newer(env: object, features: Mapping[str, FeatureValue]) -> dict[str, FeatureValue]:
+    """A context as it was written down, with the features that its environment had not then."""
+    return {**features, **{name: value for name, value in NEWER.get(str(env), {}).items() if name not in features}}
+
 
 class Context(Mapping[str, FeatureValue]):
     """One context of an environment: the value of every feature, in the order in which the environment declares them.

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 
 from metapbt import seeding
-from metapbt.envs import make_context
+from metapbt.envs import make_context, make_env
 from metapbt.errors import MetapbtError, named, unknown_name
 from metapbt.execution.outcomes import mean, plain_number
-from metapbt.history import FeatureValue, History, Record
+from metapbt.history import Context, FeatureValue, History, Record
 from metapbt.learners import LearnerSpec
 from metapbt.learners.base import Policy, State
 from metapbt.learners.contained import Left, contained
@@ -123,8 +123,8 @@ class Agent:
                 holds no levels out.
 
         Raises:
-            MetapbtError: there is no record, the configuration is damaged, a feature is unknown or illegal, or there
-                are no such levels.
+            MetapbtError: there is no record, the configuration is damaged, a feature is unknown or illegal, actions
+                are others in that context, or there are no such levels.
         """
         if levels not in LEVELS:
             raise unknown_name("levels", levels, LEVELS)
@@ -141,7 +141,10 @@ class Agent:
         except (KeyError, TypeError, AttributeError) as error:
             raise MetapbtError(f"{info.path}/config.yaml is no configuration of a run: {error!r}") from error
         of_levels = {"test": learner.test_context, "validation": learner.evaluation_context}.get(levels)
-        context = make_context(info.env, {**(of_levels or learner.context).changed, **(changed or {})})
+        there = of_levels or learner.context
+        context = make_context(info.env, {**there.changed, **(changed or {})})
+        if any(isinstance(value, str) and value != there.get(name) for name, value in context.items()):
+            _check_same_actions(info.env, there, context)
         return cls(
             path=info.path,
             run_id=info.identity.run_id,
@@ -208,6 +211,15 @@ class Agent:
 
     def __str__(self) -> str:
         return f"{self.path} ({self.who}) in {self.where}"
+
+
+def _check_same_actions(env: str, there: Context, here: Context) -> None:
+    """Refuse to let an agent act where actions are others than where it learned; only words make them so."""
+    learned, asked = (make_env(env, **context.changed).action_space for context in (there, here))
+    if learned != asked:
+        raise MetapbtError(
+            f"an agent of {env} {there.label} cannot act in {here.label}: its actions are {learned}, not {asked}"
+        )
 
 
 def refuse_code_of_others(file: Path, config: Mapping[str, Any], records: Sequence[Record]) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from metapbt.errors import MetapbtError
-from metapbt.history import Budget, Context, Eras
+from metapbt.history import Budget, Context, Eras, with_newer
 from metapbt.store.reading import Unreadable
 
 #: What the configuration of a run says whose members a loop of the user's own trained, told to a tuner.
@@ -57,7 +57,7 @@ class Description:
             eras = Eras.of_config(config)
             found = cls(
                 env=config["env"],
-                context=_context(config["features"], config["context"]),
+                context=_context(config["env"], config["features"], config["context"]),
                 method=method,
                 name=config.get("name") or method,
                 learner=config["learner"]["name"],
@@ -84,7 +84,7 @@ class Description:
         """
         try:
             plain = {name: data[name] for name in cls.__dataclass_fields__ if name != "context"}
-            return cls(context=_context(data["features"], data["changed"]), **plain)._checked()
+            return cls(context=_context(data["env"], data["features"], data["changed"]), **plain)._checked()
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise Unreadable(path, f"does not say what run it is of: {error!r}") from error
 
@@ -116,8 +116,8 @@ def check_trained_by_a_run(config: Mapping[str, Any], path: Path) -> None:
         )
 
 
-def _context(features: Mapping[str, Any], changed: Any) -> Context:
+def _context(env: Any, features: Mapping[str, Any], changed: Any) -> Context:
     for name, value in features.items():
         if not isinstance(name, str) or not isinstance(value, str | float | int) or isinstance(value, bool):
             raise TypeError(f"the context has {name!r:.50}: {value!r:.50}")
-    return Context(features, changed)
+    return Context(with_newer(env, features), changed)

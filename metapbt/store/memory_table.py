@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from metapbt.errors import MetapbtError
-from metapbt.history import Context
+from metapbt.history import Context, with_newer
 from metapbt.store.parquet import read_metadata
 from metapbt.store.reading import Absent
 from metapbt.store.table import contexts_in, read_table, write_table
@@ -41,20 +41,25 @@ def read_memory(path: Path) -> tuple[pa.Table, frozenset[Context]]:
         MetapbtError: the file is no Parquet, not of this schema, or its ancestry is damaged.
     """
     table = read_table(path)  # opened once: both are of one version
-    contexts, sources = _behind(path, table)
-    return table, contexts | _ancestry(sources, {_place(path)})
+    env = str(table["env"][0]) if len(table) else ""
+    contexts, sources = _behind(path, table, env)
+    return table, contexts | _ancestry(sources, {_place(path)}, env)
 
 
-def read_ancestry(path: Path) -> frozenset[Context]:
+def read_ancestry(path: Path, env: str) -> frozenset[Context]:
     """The contexts that a run's memory is made of, over any number of hops; none where there is no such file.
 
     A memory written before ancestries were kept counts its sources' contexts, and the ancestry of each source run that
     is still where it was.
 
+    Args:
+        path: ``memory.parquet`` of the run.
+        env: the environment of all of them.
+
     Raises:
         MetapbtError: a file cannot be read, or its ancestry is damaged.
     """
-    return _ancestry([path], set())
+    return _ancestry([path], set(), env)
 
 
 def ancestry_to_plain(ancestry: Iterable[Context]) -> list[dict[str, Any]]:
@@ -62,8 +67,8 @@ def ancestry_to_plain(ancestry: Iterable[Context]) -> list[dict[str, Any]]:
     return sorted((dict(sorted(context.items())) for context in ancestry), key=repr)
 
 
-def ancestry_of_plain(contexts: Any, path: Path) -> frozenset[Context]:
-    """The contexts that `ancestry_to_plain` wrote down.
+def ancestry_of_plain(contexts: Any, path: Path, env: str) -> frozenset[Context]:
+    """The contexts of the environment ``env`` that `ancestry_to_plain` wrote down.
 
     Raises:
         MetapbtError: they are damaged; ``path`` is the file that holds them.
@@ -72,7 +77,7 @@ def ancestry_of_plain(contexts: Any, path: Path) -> frozenset[Context]:
         isinstance(context, dict) and all(map(_is_feature, context.values())) for context in contexts
     ):
         raise MetapbtError(f"{path}: the ancestry in its metadata is damaged; it must be a JSON list of contexts")
-    return frozenset(Context(context) for context in contexts)
+    return frozenset(Context(with_newer(env, context)) for context in contexts)
 
 
 def _is_feature(value: object) -> bool:
@@ -82,7 +87,7 @@ def _is_feature(value: object) -> bool:
         return False
 
 
-def _ancestry(waiting: list[Path], seen: set[str]) -> frozenset[Context]:
+def _ancestry(waiting: list[Path], seen: set[str], env: str) -> frozenset[Context]:
     """What is behind memories, over any number of hops; one that is not there has nothing behind it."""
     found: frozenset[Context] = frozenset()
     while waiting:
@@ -93,27 +98,29 @@ def _ancestry(waiting: list[Path], seen: set[str]) -> frozenset[Context]:
         metadata = read_metadata(path) or {}
         with suppress(Absent):
             contexts, sources = (
-                (_parsed(metadata[ANCESTRY], path), []) if ANCESTRY in metadata else _behind(path, read_table(path))
+                (_parsed(metadata[ANCESTRY], path, env), [])
+                if ANCESTRY in metadata
+                else _behind(path, read_table(path), env)
             )
             found |= contexts
             waiting += sources
     return found
 
 
-def _behind(path: Path, table: pa.Table) -> tuple[frozenset[Context], list[Path]]:
+def _behind(path: Path, table: pa.Table, env: str) -> tuple[frozenset[Context], list[Path]]:
     """The contexts behind a memory, and the memories whose own are yet to be added."""
     metadata = table.schema.metadata or {}
     if ANCESTRY in metadata:
-        return _parsed(metadata[ANCESTRY], path), []
+        return _parsed(metadata[ANCESTRY], path, env), []
     return frozenset(contexts_in(table)), [Path(run) / path.name for run in pc.unique(table["run_id"]).to_pylist()]
 
 
-def _parsed(text: bytes, path: Path) -> frozenset[Context]:
+def _parsed(text: bytes, path: Path, env: str) -> frozenset[Context]:
     try:
         contexts = json.loads(text)
     except (ValueError, RecursionError):
         contexts = None
-    return ancestry_of_plain(contexts, path)
+    return ancestry_of_plain(contexts, path, env)
 
 
 def _place(path: Path) -> str:

@@ -16,7 +16,7 @@ import yaml
 
 from metapbt.errors import MetapbtError, one_line, shown
 from metapbt.files import Held, make_folder, remove_leftovers, write_text_atomically
-from metapbt.history import Context, History, Ref
+from metapbt.history import Context, History, Ref, with_newer
 from metapbt.store.description import Description
 from metapbt.store.done import Done, failure_text, read_failure
 from metapbt.store.journal import Journal
@@ -213,8 +213,10 @@ class RunDirectory:
         data = self.config_bytes(head)
         if "run" in head:
             path = self.journal.path
-            return Description.from_dict(head["run"], path), ancestry_of_plain(head.get("ancestry", []), path)
-        return Description.of_config(parse_yaml(data, self._config), self._config), read_ancestry(self.memory)
+            said = Description.from_dict(head["run"], path)
+            return said, ancestry_of_plain(head.get("ancestry", []), path, said.env)
+        said = Description.of_config(parse_yaml(data, self._config), self._config)
+        return said, read_ancestry(self.memory, said.env)
 
     def _said_of_itself(self) -> dict[str, Any]:
         """What the journal's first entry says of the run; nothing of a replay, which has no configuration."""
@@ -390,6 +392,8 @@ def _relevant(config: Mapping[str, Any]) -> dict[str, Any]:
                 flat[f"{prefix}{key}"] = value
 
     walk({key: value for key, value in config.items() if key not in _IRRELEVANT}, "")
+    if isinstance(config.get("features"), Mapping):
+        walk(with_newer(config.get("env"), config["features"]), "features.")
     # Where memory was looked for does not matter once it was found: memory.parquet holds it. And earlier versions did
     # not have the keys of sampled evaluation, which say then what was done.
     added = "evaluation.sampled", "learner.sampled_evaluation"

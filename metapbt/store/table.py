@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 
 from metapbt.errors import one_line
 from metapbt.history import Context, History, Record
+from metapbt.history.context import NEWER
 from metapbt.history.record import MOST
 from metapbt.store.parquet import read_parquet, write_parquet
 from metapbt.store.reading import Absent, Unreadable
@@ -140,7 +141,7 @@ def read_table(path: Path) -> pa.Table:
     wrong = _wrong(table)
     if wrong:
         raise Unreadable(path, f"is no table of records: {wrong}")
-    return table
+    return _with_newer_features(table)
 
 
 def to_records(table: pa.Table) -> list[tuple[Identity, Record]]:
@@ -257,6 +258,19 @@ def _record(row: Mapping[str, Any], encoded: Collection[str]) -> Record:
         if name.startswith(HYPERPARAMETER) and value is not None
     }
     return Record(hyperparameters=hyperparameters, **{name: row[name] for name in _RECORD_COLUMNS})
+
+
+def _with_newer_features(table: pa.Table) -> pa.Table:
+    """A table with the features that its environment had not when it was written (`metapbt.history.context.NEWER`)."""
+    for env in NEWER.keys() & set(pc.unique(table["env"]).to_pylist()):
+        for name, value in NEWER[env].items():
+            column = f"{CONTEXT}{name}"
+            if column not in table.column_names:
+                table = table.append_column(column, pa.nulls(len(table), pa.scalar(value).type))
+            lacking = pc.and_(pc.equal(table["env"], env), pc.is_null(table[column]))
+            filled = pc.if_else(lacking, value, table[column])
+            table = table.set_column(table.column_names.index(column), column, filled)
+    return table
 
 
 def _upgraded(table: pa.Table) -> pa.Table:

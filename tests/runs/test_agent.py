@@ -194,3 +194,16 @@ def test_an_augmentation_that_another_users_run_names_is_not_imported(command, t
     assert main([command, str(next(tmp_path.glob("results/**/seed_0")))]) == 1
     assert "is another user's and names code (augmenting:same), which is not imported" in capsys.readouterr().err
     assert "augmenting" not in sys.modules
+
+
+def test_no_agent_acts_where_actions_are_others(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    quick = [each for each in QUICK if not each.startswith(("env=", "context."))]
+    run = metapbt.run(["env=lunar_lander", "context.actions=continuous", *quick])
+    assert np.isfinite(run.agent({"gravity_y": -5.0}).evaluate(2).mean)
+    assert run.policy().act(np.zeros(8, np.float32)).shape == (2,)
+    assert main(["evaluate", str(run.path), "context.actions=discrete"]) == 1
+    message = (
+        "agent of lunar_lander actions=continuous cannot act in default: its actions are Box(-1.0, 1.0, (2,), float32)"
+    )
+    assert message in capsys.readouterr().err

@@ -65,7 +65,8 @@ def make_batch(
 
     Raises:
         MetapbtError: the environment, a feature or the engine is unknown or illegal; there are not as many
-            contexts as environments; or EnvPool is not installed or has no such environment or context.
+            contexts as environments, or their actions are not the same; or EnvPool is not installed or has no such
+            environment or context.
     """
     each = [contexts] * num_envs if isinstance(contexts, Mapping) else list(contexts)
     if num_envs < 1:
