@@ -138,7 +138,8 @@ class Environment:
 
     Args:
         name: how messages call it.
-        features: what a context may change, in the order in which contexts are written.
+        features: what a context may change, in the order in which contexts are written. One that comes later, when
+            runs have been trained without it, stands last and in `metapbt.history.context.NEWER`.
         gym_id: its id in Gymnasium; None where it needs none.
         build: makes one context. None with a ``gym_id``: the environment of that id, as Gymnasium makes it; None
             without: a synthetic problem that only its own learner knows.

@@ -29,6 +29,13 @@ def test_newer_features_are_the_last_with_their_defaults(env):
     assert {feature.name: feature.default for feature in newest} == NEWER[env]
 
 
+@pytest.mark.parametrize("env", sorted(path.name for path in shipped_dir().iterdir() if (path / path.name).is_dir()))
+def test_a_feature_that_shipped_runs_have_not_is_among_the_newer(env):
+    run = next((shipped_dir() / env).rglob("DONE")).parent
+    written = RunDirectory(run).config()["features"].keys()
+    assert {feature.name for feature in get_environment(env).features} == written | NEWER.get(env, {}).keys()
+
+
 def test_the_runs_here_are_old_enough():
     assert "actions" not in RunDirectory(OLD).config()["features"]
 
