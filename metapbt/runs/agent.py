@@ -215,7 +215,8 @@ class Agent:
 
 def _check_same_actions(env: str, there: Context, here: Context) -> None:
     """Refuse to let an agent act where actions are others than where it learned; only words make them so."""
-    learned, asked = (make_env(env, **context.changed).action_space for context in (there, here))
+    changed: list[dict[str, Any]] = [there.changed, here.changed]
+    learned, asked = (make_env(env, **features).action_space for features in changed)
     if learned != asked:
         raise MetapbtError(
             f"an agent of {env} {there.label} cannot act in {here.label}: its actions are {learned}, not {asked}"

@@ -391,10 +391,10 @@ def _relevant(config: Mapping[str, Any]) -> dict[str, Any]:
             else:
                 flat[f"{prefix}{key}"] = value
 
-    walk({key: value for key, value in config.items() if key not in _IRRELEVANT}, "")
-    if isinstance(config.get("features"), Mapping):
-        walk(with_newer(config.get("env"), config["features"]), "features.")
-    # Where memory was looked for does not matter once it was found: memory.parquet holds it. And earlier versions did
-    # not have the keys of sampled evaluation, which say then what was done.
+    relevant = {key: value for key, value in config.items() if key not in _IRRELEVANT}
+    if isinstance(relevant.get("features"), Mapping):
+        relevant["features"] = with_newer(relevant.get("env"), relevant["features"])
+    walk(relevant, "")
+    # Where memory was found does not matter, memory.parquet holds it. Earlier versions lack the keys of ``added``.
     added = "evaluation.sampled", "learner.sampled_evaluation"
     return {k: v for k, v in flat.items() if k != "meta.results_dir" and not (k in added and v is False)}

@@ -78,7 +78,7 @@ def test_memory_of_old_runs_knows_little_of_other_actions():
     assert trust == {"discrete": 1.0, "continuous": UNSEEN}
 
 
-def test_a_report_takes_old_and_new_seeds_for_one_context(tmp_path):
+def test_a_report_shows_an_old_run_on_its_context_of_today(tmp_path):
     run = tmp_path / "results" / "lunar_lander" / OLD.parent.parent.name / "pb2" / "seed_0"
     shutil.copytree(OLD, run)
     (group,) = load_groups(tmp_path / "results")
