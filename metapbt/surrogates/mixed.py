@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from botorch.fit import fit_gpytorch_mll
 from botorch.models import SingleTaskGP
 from botorch.models.kernels.categorical import CategoricalKernel
 from botorch.models.transforms.input import InputTransform
@@ -16,11 +15,11 @@ from botorch.settings import validate_input_scaling
 from botorch.utils.constraints import LogTransformedInterval, NonTransformedInterval
 from gpytorch.kernels import Kernel, MaternKernel, ScaleKernel
 from gpytorch.likelihoods import GaussianLikelihood
-from gpytorch.mlls import ExactMarginalLogLikelihood
 from torch import Tensor
 
 from metapbt.surrogates.acquisition import conditioned
 from metapbt.surrogates.copula import gaussian_copula
+from metapbt.surrogates.fitting import fit
 from metapbt.surrogates.kernels import MixKernel, TimeDecayKernel
 
 NOISE = (1e-6, 0.1)  # bounds of the noise's variance, in units of the copula's
@@ -122,9 +121,7 @@ def fit_mixed(
             outcome_transform=None,
             input_transform=conditions,
         )
-    fit_gpytorch_mll(
-        ExactMarginalLogLikelihood(likelihood, model), optimizer_kwargs={"options": {"maxiter": MAX_ITERATIONS}}
-    )
+    fit(model, MAX_ITERATIONS)
     return model
 
 

@@ -7,17 +7,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from botorch.fit import fit_gpytorch_mll
 from botorch.models import SingleTaskGP
 from botorch.models.transforms.outcome import Standardize
 from botorch.settings import validate_input_scaling
 from gpytorch.constraints import Interval
 from gpytorch.kernels import Kernel, RBFKernel, ScaleKernel
 from gpytorch.likelihoods import GaussianLikelihood
-from gpytorch.mlls import ExactMarginalLogLikelihood
 from numpy.typing import NDArray
 from torch import Tensor
 
+from metapbt.surrogates.fitting import fit
 from metapbt.surrogates.kernels import MixKernel, OverlapKernel, TimeDecayKernel
 from metapbt.surrogates.thinning import evenly
 
@@ -96,9 +95,7 @@ def _fit(x: Tensor, y: Tensor, kernel: Kernel) -> SingleTaskGP:
             covar_module=kernel,
             outcome_transform=Standardize(m=1, min_stdv=SMALLEST),
         )
-    fit_gpytorch_mll(
-        ExactMarginalLogLikelihood(likelihood, model), optimizer_kwargs={"options": {"maxiter": MAX_ITERATIONS}}
-    )
+    fit(model, MAX_ITERATIONS)
     if len(x) > len(some):
         everything: Any = model
         targets, _ = everything.outcome_transform(y)

@@ -8,7 +8,7 @@ from metapbt.surrogates.time_varying import FIT_ROWS, fit_mixed_gp, fit_time_var
 @pytest.mark.parametrize("fit", [fit_time_varying_gp, lambda x, y: fit_mixed_gp(x, y, categories=1)])
 def test_one_row_more_never_means_fewer_rows_fitted(fit, monkeypatch):
     fitted = []
-    monkeypatch.setattr(time_varying, "fit_gpytorch_mll", lambda mll, **_: fitted.append(len(mll.model.train_targets)))
+    monkeypatch.setattr(time_varying, "fit", lambda model, _: fitted.append(len(model.train_targets)))
     counts = [1, 2, FIT_ROWS - 1, FIT_ROWS, FIT_ROWS + 1, 2 * FIT_ROWS, 2 * FIT_ROWS + 1, 200]
     for count in counts:
         x = torch.linspace(0, 1, 4 * count, dtype=torch.float64).reshape(count, 4)
