@@ -17,14 +17,12 @@ LASTING = 3  # intervals for which first members keep what they begin with, more
 DRAWS = 256  # of functions, by which the first generation is judged
 
 
-#: The return, on memory's scale, that configurations ``n x d`` are forecast to bring: ``n``.
+#: What configurations ``n x d`` are forecast to bring, in units of the ensemble's changes: ``n``.
 Worth = Callable[[Array], Array]
 
 
-def added_up(
-    ensemble: Ensemble, encoder: Encoder, scale: SourceScale, given: Array, points: Array, horizon: int
-) -> Array:
-    """The mean return over ``horizon`` intervals with each of ``points``, on memory's scale: ``n``.
+def added_up(ensemble: Ensemble, encoder: Encoder, scale: SourceScale, given: Array, points: Array) -> Array:
+    """The mean gain over ``LASTING`` intervals with each of ``points``, on memory's scale: ``n``.
 
     Args:
         ensemble: asked for changes.
@@ -32,16 +30,15 @@ def added_up(
         scale: of these.
         given: the columns of the first interval that are not to be chosen.
         points: configurations in the unit cube, ``n x d``.
-        horizon: at least 1.
     """
     x = np.concatenate([np.tile(given, (len(points), 1)), encoder.own(points, points)], axis=1)
     total = np.zeros(len(points))
-    for left in range(horizon, 0, -1):
+    for left in range(LASTING, 0, -1):
         gain = ensemble.moments(x)[0] * scale.unit
         total += left * gain
         x[:, 0] = np.minimum(x[:, 0] + scale.interval / scale.longest, 1.0)
         x[:, 1] += gain
-    return total / horizon
+    return total / LASTING
 
 
 def promising(

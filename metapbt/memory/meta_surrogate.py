@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from metapbt.memory.quality import Quality
     from metapbt.memory.training import Cache, Learned
 
+A_LITTLE_LONGER = 1.25  # times the sources' usual interval
 PUBLISHED_ROWS = 1000  # an exact GP's cost grows with their cube
 HINTS = 32  # configurations that did well at this stage elsewhere, looked at beside those that fill the space
 
@@ -146,9 +147,11 @@ class MetaSurrogate:
     def ahead(self, interval: float) -> int:
         """How many intervals lie within the horizon if the coming one has so many environment steps.
 
-        Those after a shorter one are counted as usual ones: how shorter ones add up nobody has seen.
+        Those after a shorter one are counted as usual ones: how shorter ones add up nobody has seen. One that is a
+        little longer is a usual one, too: it is as long as it is asked to be, the sources' are whole rollouts.
         """
-        return max(int(self.horizon * min(self.scale.interval / interval, 1.0)), 1)
+        longer = interval / self.scale.interval
+        return self.horizon if longer <= A_LITTLE_LONGER else max(int(self.horizon / longer), 1)
 
     def given(self, env_steps: float, value: float) -> Array:
         """The columns of an interval that are not to be chosen, ``g``: when, from which return, and where."""

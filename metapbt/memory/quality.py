@@ -64,10 +64,11 @@ class Quality:
 def held_out_quality(
     tasks: Tasks, deep: bool = True, cache: Cache | None = None, told: Callable[[int, int], None] = lambda *_: None
 ) -> list[Quality]:
-    """Hold out each source context in turn and predict the last two thirds of its training from the first.
+    """Hold out each source context in turn and predict the last two thirds of a training from the first.
 
-    The first third stands for what a run on it would have seen by then; all scales are the others'. A context whose
-    rows all lie in one third is passed over, and so is the whole where there are fewer than two contexts.
+    A training is as long as the others' longest; its first third stands for what a run would have seen by then. All
+    scales are the others', but for the half-life of what agents trained with lately, which all share. A context whose
+    rows all lie on one side is passed over, and so is the whole where there are fewer than two contexts.
 
     Args:
         tasks: of at least two source contexts, else there is nothing to learn from.

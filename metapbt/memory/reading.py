@@ -9,10 +9,11 @@ import numpy as np
 import pyarrow as pa
 
 from metapbt.errors import MetapbtError, one_line
-from metapbt.history import FeatureValue
+from metapbt.history import Context, FeatureValue
 from metapbt.log import LOGGER
 from metapbt.memory.columns import Columns
 from metapbt.store.concatenate import concatenated
+from metapbt.store.memory_table import with_ancestry
 from metapbt.store.parquet import MOST_CELLS
 from metapbt.store.results import RunInfo, read_run
 from metapbt.store.table import CONTEXT, HYPERPARAMETER, SCHEMA, SCHEMA_VERSION, Identity
@@ -33,7 +34,7 @@ def read_sources(runs: Sequence[RunInfo]) -> pa.Table:
 
     What all records of a run share is what its configuration says, whatever stands in its records. A run whose records
     cannot be read, or are none that a run writes, is passed over with a warning. Of more records than a memory may hold
-    whole runs are left out, evenly over all of them.
+    whole runs are left out, evenly over all of them. What is behind all of these goes with the table (`with_ancestry`).
     """
     parts = []
     for run in runs:
@@ -58,7 +59,12 @@ def read_sources(runs: Sequence[RunInfo]) -> pa.Table:
         )
         parts = [parts[place] for place in kept]
         table = joined(parts)
-    return table
+    return with_ancestry(table, ancestry_of(runs))
+
+
+def ancestry_of(runs: Sequence[RunInfo]) -> frozenset[Context]:
+    """The contexts behind a memory of these runs: their own, and those that their memories are made of."""
+    return frozenset(context for run in runs for context in (run.context, *run.ancestry))
 
 
 def pass_over(what: object, why: object) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -150,4 +151,9 @@ def _quantiles(values: Array, weights: Array, shares: Sequence[float]) -> list[f
 
 def _varying(descriptions: Sequence[Description]) -> tuple[tuple[str, float, float], ...]:
     values = {name: np.array([each[name] for each in descriptions]) for name in descriptions[0]}
-    return tuple((name, float(v.mean()), float(v.std())) for name, v in values.items() if np.ptp(v) > 0)
+    return tuple((name, float(v.mean()), float(v.std())) for name, v in values.items() if differ(v.min(), v.max()))
+
+
+def differ(one: float, other: float) -> bool:
+    """Whether two numbers of contexts differ by more than the last bits."""
+    return not math.isclose(one, other, rel_tol=1e-9)

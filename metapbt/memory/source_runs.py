@@ -13,6 +13,7 @@ from metapbt.history import Context, History
 from metapbt.memory.describe import Describe, by_features
 from metapbt.memory.encoder import Description
 from metapbt.memory.reading import joined, own_columns
+from metapbt.store.memory_table import ancestry_in
 from metapbt.store.table import CONTEXT, Identity, context_of, to_table
 
 
@@ -57,6 +58,11 @@ class Memory:
         first = np.unique(encoded.indices.to_numpy(), return_index=True)[1]
         names = [name for name in self.table.column_names if name.startswith(CONTEXT)]
         return tuple(context_of(row) for row in self.table.select(names).take(first).to_pylist())
+
+    @property
+    def ancestry(self) -> frozenset[Context]:
+        """The contexts of the sources, of their own sources as far as `read_sources` has read these, and so on."""
+        return ancestry_in(self.table)
 
     @cached_property
     def descriptions(self) -> dict[Context, Description]:

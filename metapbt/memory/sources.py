@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ from metapbt.log import counted
 from metapbt.memory.describe import Describe, by_features
 from metapbt.memory.encoder import Description
 from metapbt.memory.reading import UNREADABLE, pass_over, read_sources
+from metapbt.memory.scales import differ
 from metapbt.memory.source_runs import Memory
 from metapbt.plain import whole_number
 from metapbt.space import Space
@@ -105,11 +105,6 @@ def choose_sources(
         points, here = standardised(describe([*contexts, target]))
     chosen = {contexts[index] for index in _CHOICES[sources](points, here, num_contexts)}
     return [run for run in runs if run.context in chosen]
-
-
-def ancestry_of(runs: Sequence[RunInfo]) -> frozenset[Context]:
-    """The contexts behind a memory of these runs: their own, and those that their memories are made of."""
-    return frozenset(context for run in runs for context in (run.context, *run.ancestry))
 
 
 def describe_contexts(runs: Sequence[RunInfo]) -> str:
@@ -206,7 +201,7 @@ class _Kin:
 def _equal(one: FeatureValue, other: FeatureValue) -> bool:
     if isinstance(one, str) or isinstance(other, str):
         return one == other
-    return math.isclose(one, other, rel_tol=1e-9)
+    return not differ(one, other)
 
 
 def _is_sound(run: RunInfo) -> bool:

@@ -15,7 +15,7 @@ from metapbt.memory.columns import Columns
 from metapbt.memory.encoder import Description, Encoder, Rows, Samples
 from metapbt.memory.lookahead import Lines
 from metapbt.memory.points import points_of
-from metapbt.memory.scales import SourceScale
+from metapbt.memory.scales import SourceScale, differ
 from metapbt.space import Space
 from metapbt.surrogates.thinning import evenly
 
@@ -131,7 +131,10 @@ class Tasks:
         return SourceScale.of(self.samples[self.samples.contexts != context], self.descriptions)
 
     def held_out(self, context: int) -> tuple[Rows, Rows]:
-        """The rows of one context, and those of the others, on the scale of the others."""
+        """The rows of one context, and those of the others, on the scale of the others.
+
+        What agents trained with lately is averaged alike in all: its half-life is the usual interval of all contexts.
+        """
         own = self.samples.contexts == context
         encoder = self._encoder(self.scale_without(context))
         return encoder.rows(self.samples[own]), encoder.rows(self.samples[~own])
@@ -159,9 +162,9 @@ class Tasks:
         for name, here in target.items():
             values = [description[name] for description in self.descriptions if name in description]
             low, high = min(values, default=here), max(values, default=here)
-            beyond = max(low - here, here - high, 0.0)
-            if beyond > 0:
-                outside = max(outside, beyond / (high - low) if high > low else np.inf)
+            nearest = min(max(here, low), high)
+            if differ(here, nearest):
+                outside = max(outside, abs(here - nearest) / (high - low) if differ(low, high) else np.inf)
         return max(float(np.exp(-outside)), UNSEEN)
 
     def digest(self) -> str:

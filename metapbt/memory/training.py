@@ -92,7 +92,7 @@ class Learned:
     def train(self, phase: Phase, step: Callable[[], None] = lambda: None) -> None:
         """Train every model, with as many steps as forecast held-out contexts best.
 
-        For a model without one of them the others decide: it knows nothing of the context that it is judged by.
+        For a model without one of them the others decide: it was not trained on the context that it is judged by.
 
         Args:
             phase: how.

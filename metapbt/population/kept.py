@@ -166,7 +166,7 @@ class Kept:
         for column in ("env", "learner"):
             mine = pa.array([getattr(self._identity, column)] * len(table), pa.string())
             table = table.set_column(table.column_names.index(column), column, mine)
-        write_memory(self._directory.memory, table, memory.contexts)
+        write_memory(self._directory.memory, table, memory.ancestry)
 
 
 def as_config(

@@ -17,7 +17,7 @@ from metapbt.memory.quality import summary
 from metapbt.memory.reading import pass_over, read_sources
 from metapbt.memory.shipped import SHIPPED, memory_dirs, shipped_dir, shipped_version
 from metapbt.memory.source_runs import Memory
-from metapbt.memory.sources import ancestry_of, choose_sources, describe_contexts
+from metapbt.memory.sources import choose_sources, describe_contexts
 from metapbt.population.explorers import explorer_class
 from metapbt.population.explorers.base import Explorer
 from metapbt.runs.plan import RunPlan
@@ -42,7 +42,7 @@ class Remembered:
             self._sources = _kept(directory)
         else:
             runs = _chosen(run, describe)
-            self._sources, self._ancestry = read_sources(runs), ancestry_of(runs)
+            self._sources = read_sources(runs)
             for place in runs_outside(self._sources, run.space):
                 pass_over(place, "its hyperparameters are not of this run's space")
         self._memory = Memory(run.plan.identity.context, self._sources, describe)
@@ -61,7 +61,7 @@ class Remembered:
 
             if isinstance(explorer, MetaPB2Explorer) and explorer.meta.kernel != "published":
                 LOGGER.info("%s", summary(explorer.meta.quality()))
-        write_memory(self._directory.memory, self._sources, self._ancestry)
+        write_memory(self._directory.memory, self._sources, self._memory.ancestry)
 
     @property
     def _cache(self) -> ModelCache | None:

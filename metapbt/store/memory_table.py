@@ -30,8 +30,19 @@ def write_memory(path: Path, table: pa.Table, ancestry: Iterable[Context]) -> No
         table: records of the source runs; its ``run_id`` says where each run is.
         ancestry: contexts of the source runs, of their own sources, and so on.
     """
+    write_table(path, with_ancestry(table, ancestry))
+
+
+def with_ancestry(table: pa.Table, ancestry: Iterable[Context]) -> pa.Table:
+    """The records of source runs, with what is behind them in the schema's metadata."""
     metadata = {**(table.schema.metadata or {}), ANCESTRY: json.dumps(ancestry_to_plain(ancestry)).encode()}
-    write_table(path, table.replace_schema_metadata(metadata))
+    return table.replace_schema_metadata(metadata)
+
+
+def ancestry_in(table: pa.Table) -> frozenset[Context]:
+    """What `with_ancestry` wrote into a table; where it has not, the contexts of the table's own records."""
+    env = str(table["env"][0]) if len(table) else ""
+    return _behind(Path("memory"), table, env)[0]
 
 
 def read_memory(path: Path) -> tuple[pa.Table, frozenset[Context]]:

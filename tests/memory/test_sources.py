@@ -8,9 +8,9 @@ import yaml
 from metapbt.envs import make_context
 from metapbt.errors import MetapbtError
 from metapbt.history import Context, History, Record
-from metapbt.memory.reading import read_sources
+from metapbt.memory.reading import ancestry_of, read_sources
 from metapbt.memory.source_runs import Memory
-from metapbt.memory.sources import MOST_NAMED, _spread, ancestry_of, choose_sources, describe_contexts
+from metapbt.memory.sources import MOST_NAMED, _spread, choose_sources, describe_contexts
 from metapbt.space import Space
 from metapbt.store import find_runs, run_directory
 from metapbt.store.memory_table import ANCESTRY, read_memory, write_memory
@@ -160,7 +160,7 @@ def remember(results, length, *sources, old=False, method="meta_pb2"):
     context = make_context("cart_pole", {"pole_length": length})
     path = run_directory(results, "cart_pole", context, method, 0) / "memory.parquet"
     if old:
-        write_table(path, table)
+        write_table(path, table.replace_schema_metadata(None))
     else:
         write_memory(path, table, ancestry_of(runs))
 

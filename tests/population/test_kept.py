@@ -15,6 +15,7 @@ from metapbt.errors import MetapbtError
 from metapbt.history import Context
 from metapbt.memory.reading import read_sources
 from metapbt.memory.source_runs import Memory
+from metapbt.memory.sources import choose_sources
 from metapbt.store.check import problem
 from metapbt.store.results import find_runs
 
@@ -132,6 +133,23 @@ def test_another_task_remembers_it():
     assert problem(run.info) is None
     with tuner(method="meta_pb2", memory=memory) as again:
         assert again.history == ours.history
+
+
+@pytest.mark.usefixtures("briefly_trained")
+def test_what_lies_behind_a_memory_is_known_over_any_number_of_hops():
+    def learned(noise, method, place, sources=(), **more):
+        memory = Memory(Context({"noise": noise}), read_sources(sources))
+        with tuner(place, method=method, context={"noise": noise}, memory=memory, **more) as ours:
+            tell(ours, 6)
+        return metapbt.load(ours.path).info
+
+    first = learned(0.5, "meta_pb2", "first")
+    second = learned(0.2, "meta_pb2", "second", [first])
+    third = learned(0.9, "pb2", "third", [second], start="transfer")
+    assert [each.ancestry for each in (first, second)] == [frozenset(), {Context({"noise": 0.5})}]
+    assert third.ancestry == {Context({"noise": 0.2}), Context({"noise": 0.5})}
+    assert choose_sources(Path("third"), "net", third.learner, Context({"noise": 0.5}), "all", 1) == []
+    assert problem(third) is None
 
 
 @pytest.mark.parametrize("asynchronous", [False, pytest.param(True, marks=pytest.mark.slow)])

@@ -17,7 +17,7 @@ from metapbt.memory.encoder import Samples
 from metapbt.memory.meta_surrogate import PUBLISHED_ROWS, MetaSurrogate, Own
 from metapbt.memory.tasks import Tasks
 from metapbt.population.explorers.base import Pending, Suggestion, Surrogate
-from metapbt.population.explorers.pb2 import PB2Explorer, Situation
+from metapbt.population.explorers.pb2 import MAX_PENDING, PB2Explorer, Situation
 from metapbt.space import Hyperparameters, Space
 
 if TYPE_CHECKING:
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 Array = NDArray[np.float64]
 
 KERNELS = ("deep", "plain", "published")
-AREA_INTERVALS = 3  # over which first members are judged where memory does not look ahead
 
 
 @dataclass(frozen=True)
@@ -103,7 +102,7 @@ class MetaPB2Explorer(PB2Explorer):
             steering: whether memory takes part in exploits.
             schedule: whether what good members of the sources did at this stage is looked at as such.
             kernel: ``deep`` (a network, where held-out contexts are forecast no worse with it), ``plain`` (none), or
-                ``published`` (one exact deep-kernel GP over all rows, no other experts, which never looks ahead).
+                ``published`` (one exact deep-kernel GP over at most 1,000 rows, no other experts, no looking ahead).
             features: whether the context enters the surrogate.
             trust: whether weights follow from the target's rows; else they stay what they were at the start.
             lookahead: over how many intervals, the coming one included, values are forecast at most; with 0 only the
@@ -160,7 +159,7 @@ class MetaPB2Explorer(PB2Explorer):
 
         def worth(points: Array) -> Array:
             if ahead is None:
-                return added_up(ensemble, meta.encoder, meta.scale, given, points, AREA_INTERVALS) / meta.scale.unit
+                return added_up(ensemble, meta.encoder, meta.scale, given, points) / meta.scale.unit
             return self._values(ahead, given, points, points, ensemble.moments(meta.inputs(given, points, points))[0])
 
         noise = 0.0 if meta.kernel == "published" else float(meta.model.noise(given[None])[0])
@@ -214,7 +213,9 @@ class MetaPB2Explorer(PB2Explorer):
             recent = meta.recent(history, parent)
             hints = np.concatenate([meta.hints(own.source, given), [self.columns(parent.hyperparameters)]])
             bounds = self.within(parent, history)
-            found = self._best_point(ensemble.with_pending(waiting), ahead, given, recent, beta, hints, bounds, rng)
+            found = self._best_point(
+                ensemble.with_pending(waiting[-MAX_PENDING:]), ahead, given, recent, beta, hints, bounds, rng
+            )
             suggestions.append(Suggestion(self.space.from_unit(found), "memory"))
             asked = self._inputs(given, suggestions[-1].hyperparameters, recent)
             waiting = np.concatenate([waiting, asked[None]])
@@ -228,9 +229,7 @@ class MetaPB2Explorer(PB2Explorer):
     @property
     def _shortest(self) -> float:
         """Environment steps of the shortest interval."""
-        if self.budget is None:
-            return self.meta.scale.interval
-        return min(self.budget.interval_at(steps) for steps in (0, self.budget.steps))
+        return self.meta.scale.interval if self.budget is None else self.budget.shortest
 
     def values(self, history: History) -> Mapping[int, float]:
         """The returns that members are forecast to reach, less what all of them are forecast to gain on average."""
@@ -299,7 +298,9 @@ class MetaPB2Explorer(PB2Explorer):
     def _foreseen(self, known: Known, steps: int) -> Lookahead | None:
         """The values of agents that have trained for so many steps, worked out once."""
         if steps not in known.foreseen:
-            known.foreseen[steps] = self.ahead(known.own, known.weights, known.own.now.mean(axis=0), steps)
+            usual = known.own.now.mean(axis=0)
+            usual[0] = self.meta.given(steps, 0.0)[0]
+            known.foreseen[steps] = self.ahead(known.own, known.weights, usual, steps)
         return known.foreseen[steps]
 
     def ahead(self, own: Own | None, weights: Array, given: Array, steps: int) -> Lookahead | None:

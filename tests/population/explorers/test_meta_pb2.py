@@ -9,12 +9,13 @@ import pytest
 from metapbt.errors import MetapbtError
 from metapbt.history import Budget, Context, History, Record
 from metapbt.memory import trust
+from metapbt.memory.experts import Ensemble
 from metapbt.memory.quality import summary
 from metapbt.memory.source_runs import Memory, SourceRun
 from metapbt.memory.tasks import UNSEEN, Tasks
 from metapbt.population.explorers.base import Pending
 from metapbt.population.explorers.meta_pb2 import MetaPB2Explorer
-from metapbt.population.explorers.pb2 import PB2Explorer
+from metapbt.population.explorers.pb2 import MAX_PENDING, PB2Explorer
 from metapbt.population.tuner import Tuner
 from metapbt.space import Space
 
@@ -117,6 +118,17 @@ def test_memory_chooses_but_one_member_where_the_target_differs_in_what_the_sour
     explorer = MetaPB2Explorer(SPACE, memory(other=6.0), cache=cache)
     assert [s.source for s in explorer.start(4, np.random.default_rng(0))] == ["hedge"] * 3 + ["memory"]
     assert explorer.tasks.coverage(explorer.meta.described) == UNSEEN
+
+
+def test_last_bits_of_a_feature_are_no_difference(cache):
+    """0.1 + 0.2 is no number that the sources never had, and no range for another to lie far outside of."""
+    same, summed = (
+        MetaPB2Explorer(SPACE, memory(other=other), cache=cache) for other in (5.0, 5.0 * (0.1 + 0.2) / 0.3)
+    )
+    assert summed.tasks.coverage(summed.meta.described) == same.tasks.coverage(same.meta.described) == 1.0
+    sources = [SourceRun(Context({"shift": shift}), history((0.5, 0.8), seed=1)) for shift in (0.3, 0.1 + 0.2)]
+    assert 0.1 + 0.2 != 0.3
+    assert Tasks.of(Memory(Context({"shift": 0.31}), sources), SPACE).scale.features == ()
 
 
 def test_related_memory_is_trusted_and_finds_the_optimum_at_once(cache, caplog):
@@ -311,6 +323,9 @@ def test_it_looks_no_farther_than_was_validated_however_long_intervals_are(cache
     assert lengths(15) == [[15, 15]]
     assert lengths(21) == []  # 42 steps are more than 40: greedy
     assert lengths(10, horizon=1) == []
+    # The sources' are whole rollouts, and so not quite as long as they and this run are asked to be.
+    assert lengths(11) == [[11] * 4]
+    assert lengths(12, horizon=2) == [[12, 12]]
 
 
 def test_a_decision_is_worked_out_once_and_is_the_same_whoever_asks_first(cache, monkeypatch):
@@ -354,6 +369,33 @@ def test_it_looks_ahead_from_where_copies_go_on_and_never_past_the_end(cache, mo
     monkeypatch.setattr(explorer.meta, "lookahead", lambda *given: asked.append(given[-1]) or lookahead(*given))
     explorer.propose([child], [parent], run, [], np.random.default_rng(0))
     assert asked == [[10]]
+
+
+@pytest.mark.parametrize("parent", [1, 5, 8])
+def test_it_looks_ahead_from_the_time_of_the_agents_that_are_copied(cache, monkeypatch, parent):
+    run = history((0.5, 0.8), generations=9, seed=3)
+    explorer = MetaPB2Explorer(SPACE, memory(), budget=Budget(100, 10), cache=cache)
+    explorer.meta.__dict__["horizon"] = 3
+    lookahead, asked = explorer.meta.lookahead, []
+    monkeypatch.setattr(explorer.meta, "lookahead", lambda *given: asked.append(given[2][0]) or lookahead(*given))
+    (before,) = [record for record in run.generation(parent) if record.member == 0]
+    explorer.propose([run.last(3)], [before], run, [], np.random.default_rng(0))
+    assert asked == [explorer.meta.given(before.env_steps, 0.0)[0]]
+
+
+def test_only_the_last_of_the_points_being_tried_count(cache, monkeypatch):
+    run = history((0.5, 0.8), generations=8, seed=3)
+    explorer = MetaPB2Explorer(SPACE, memory(), cache=cache)
+    seen = []
+    monkeypatch.setattr(Ensemble, "with_pending", lambda self, waiting: seen.append(waiting) or self)
+    tried = [Pending(1.0, {"x": place / 300, "y": 0.5}) for place in range(300)]
+    explorer.propose([run.last(3)], [run.last(0)], run, tried, np.random.default_rng(0))
+    (waiting,) = seen
+    columns = explorer.columns({"x": 299 / 300, "y": 0.5})
+    assert len(waiting) == MAX_PENDING
+    width = len(columns)
+    start = len(explorer.meta.given(0, 0.0))
+    assert waiting[-1, start : start + width].tolist() == pytest.approx(columns)
 
 
 def counting(counted, name, function):
