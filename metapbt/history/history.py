@@ -5,8 +5,8 @@ from __future__ import annotations
 import bisect
 import itertools
 import math
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from metapbt.errors import MetapbtError
@@ -27,11 +27,14 @@ class History:
         records: in the order in which members reported; those of one member by generation.
         metric: the return that selection looks at, ``train_return`` or ``eval_return``.
         size: members of the population; None where there are neither candidates nor students, so that everybody is one.
+        values: what selection ranks records by instead, where a method says that (`Explorer.values`). Which agent is
+            the best that there ever was, or of a generation, remains a matter of the metric.
     """
 
     records: tuple[Record, ...] = ()
     metric: str = "train_return"
     size: int | None = None
+    values: Mapping[Ref, float] = field(default_factory=dict, hash=False)
 
     @cached_property
     def _by_ref(self) -> dict[Ref, Record]:
@@ -173,8 +176,8 @@ class History:
         return int(self.spent_steps[before - 1] // self.size) if before else 0  # type: ignore[operator]
 
     def value(self, record: Record) -> float:
-        """The return of a record that selection looks at."""
-        return record.value(self.metric)
+        """What selection ranks a record by: its return."""
+        return self.values.get(record.ref, record.value(self.metric))
 
     def best(self) -> Record:
         """The best agent that the run ever had: the record with the highest finite value, the earliest on ties."""
@@ -201,7 +204,7 @@ class History:
     def _best(self, records: Sequence[Record]) -> Record:
         if not records:
             raise MetapbtError("no generation has finished yet")
-        return max(records, key=lambda r: (not r.failed, _comparable(self.value(r)), -r.generation, -r.member))
+        return max(records, key=lambda r: (not r.failed, _comparable(r.value(self.metric)), -r.generation, -r.member))
 
     def before(self, record: Record) -> Record | None:
         """The record that ``record`` went on from: its parent's or its own one before."""

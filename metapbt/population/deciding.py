@@ -147,7 +147,8 @@ class Decider:
                 with told.answering(self.method, ":" in self.method):
                     values = self.explorer.values(history)
             with told.answering(self.exploiting, ":" in self.exploiting):
-                chosen = self.selection.select(_ranked_by(history, values), reported, rng)
+                known = {record.ref: values[record.member] for record in history.latest if record.member in values}
+                chosen = self.selection.select(replace(history, values=known), reported, rng)
             exploits = told.checked_exploits(self.exploiting, chosen, history, reported)
             exploits = _without_failed(exploits, history, reported)
         exploring = [member for member in sorted(exploits) if exploits[member].hyperparameters_of is None]
@@ -281,22 +282,6 @@ def _without_failed(exploits: Mapping[int, Exploit], history: History, reported:
     instead = Exploit(None if leader.failed else leader.ref)
     failed = [member for member in reported if history.last(member).failed]
     return {**dict.fromkeys(failed, instead), **sound}
-
-
-def _ranked_by(history: History, values: Mapping[int, float]) -> History:
-    """The history as if members' last records had these returns."""
-    if not values:
-        return history
-    last = {record.ref: values[record.member] for record in history.latest if record.member in values}
-
-    def ranked(record: Record) -> Record:
-        if record.ref not in last:
-            return record
-        value = last[record.ref]
-        return replace(record, train_return=value) if trained else replace(record, eval_return=value)
-
-    trained = history.metric == "train_return"
-    return History(tuple(map(ranked, history)), history.metric, history.size)
 
 
 def _pending(history: History, coming: Mapping[int, Assignment]) -> list[Pending]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 from typing import Any
 
@@ -110,7 +110,7 @@ def without(history: History, members: Collection[int]) -> History:
     """The history as if some members had not been there: a selection that sees it selects among the others."""
     if not members:
         return history
-    return History(tuple(r for r in history if r.member not in members), history.metric, history.size)
+    return replace(history, records=tuple(r for r in history if r.member not in members))
 
 
 def ranking(history: History) -> list[Record]:

@@ -63,7 +63,8 @@ class Lead(SelectionWrapper):
 
     def threshold(self, history: History) -> float:
         """By more than which another must be ahead."""
-        values = [_limited(value) for value in map(history.value, history) if math.isfinite(value)]
+        returns = [record.value(history.metric) for record in history]
+        values = [_limited(value) for value in returns if math.isfinite(value)]
         return max(self._deviations * float(np.std(values)) if values else 0.0, self._returns)
 
 
