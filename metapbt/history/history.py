@@ -176,7 +176,7 @@ class History:
         return int(self.spent_steps[before - 1] // self.size) if before else 0  # type: ignore[operator]
 
     def value(self, record: Record) -> float:
-        """What selection ranks a record by: its return."""
+        """What selection ranks a record by: its value where ``values`` has one, else its return."""
         return self.values.get(record.ref, record.value(self.metric))
 
     def best(self) -> Record:
