@@ -112,8 +112,16 @@ class Record:
         evaluation, as for a ``Tuner`` that is told one return only. Beyond ``HUGE`` it counts as that, for its square
         would be no number any more.
         """
-        value = self.value("eval_return")
-        return value if math.isnan(value) else min(max(value, -HUGE), HUGE)
+        return _contained(self.value("eval_return"))
+
+    @property
+    def performance(self) -> float:
+        """How good the agent is, by all that is known: the mean of its training return and its evaluation.
+
+        One of them stands for both where the other is not finite; NaN without any. Evaluations of few episodes are
+        noisy, and alike where all agents reach the highest return there is; training says then who reaches it surely.
+        """
+        return (_contained(self.value("train_return")) + self.reached) / 2
 
     def to_dict(self) -> dict[str, Any]:
         """This record as plain data."""
@@ -137,6 +145,10 @@ class Record:
                     raise MetapbtError(f"{name} must be {words}, got {shown(value)}")
                 known[name] = value
         return cls(**known)
+
+
+def _contained(value: float) -> float:
+    return value if math.isnan(value) else min(max(value, -HUGE), HUGE)
 
 
 _NEEDED = {"generation", "member", "source", "hyperparameters", "env_steps", "train_return"}

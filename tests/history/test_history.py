@@ -90,6 +90,15 @@ def test_a_record_whose_fields_are_of_other_kinds_is_refused(field, value, messa
     assert Record.from_dict({**plain, "of_a_later_version": value}) == Record.from_dict(plain)
 
 
+@pytest.mark.parametrize(
+    ("training", "evaluation", "performance"),
+    [(4.0, 10.0, 7.0), (4.0, math.nan, 4.0), (math.inf, 10.0, 10.0), (1e200, 1e200, 1e100)],
+)
+def test_how_good_an_agent_is_both_of_its_returns_say(training, evaluation, performance):
+    assert record(0, 0, training, evaluation=evaluation).performance == performance
+    assert math.isnan(record(0, 0, math.nan, evaluation=math.nan).performance)
+
+
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 def test_what_is_not_finite_is_as_if_it_were_not_there(bad):
     assert record(0, 0, bad, evaluation=5.0).value() == 5.0

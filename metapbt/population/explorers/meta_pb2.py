@@ -241,9 +241,9 @@ class MetaPB2Explorer(PB2Explorer):
         if ahead is None:
             return {}
         recent = np.array([meta.recent(history, member) for member in members])
-        reached = meta.scale.scaled([member.reached for member in members])
-        values = ahead.before(reached, recent)
-        told = meta.scale.unscaled(values - (values - reached).mean())
+        now = meta.scale.scaled([member.performance for member in members])
+        values = ahead.before(now, recent)
+        told = meta.scale.unscaled(values - (values - now).mean())
         return {member.member: float(value) for member, value in zip(members, told, strict=True)}
 
     def surrogate(

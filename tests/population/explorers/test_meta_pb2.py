@@ -355,6 +355,17 @@ def test_a_decision_is_worked_out_once_and_is_the_same_whoever_asks_first(cache,
     assert turned == both == told("earlier", "values", "propose")[0]  # nor does it matter what was asked before
 
 
+def test_whom_evaluations_do_not_tell_apart_training_does(cache):
+    run = history((0.5, 0.8), generations=8, seed=3)
+    hyperparameters = run.records[0].hyperparameters
+    alike = [replace(r, hyperparameters=hyperparameters, train_return=r.member / 4, eval_return=2.0) for r in run]
+    explorer = MetaPB2Explorer(SPACE, memory(), cache=cache)
+    explorer.meta.__dict__["horizon"] = 3
+    values = explorer.values(History(tuple(alike)))
+    assert sorted(values, key=values.__getitem__) == [0, 1, 2, 3]
+    assert len(set(values.values())) == 4
+
+
 @pytest.mark.parametrize(
     ("generation", "steps"),
     [(8, 80), (3, 40)],
