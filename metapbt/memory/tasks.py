@@ -170,9 +170,11 @@ class Tasks:
     def digest(self) -> str:
         """A hash of all that models are trained on.
 
-        Of coordinates the first seven digits count: the last depend on how a processor takes a logarithm.
+        Of coordinates the first seven digits count: the last depend on how a processor takes a logarithm. What contexts
+        do not differ in models never see, so a target that alone has another category, or number, asks for the same.
         """
-        digest = sha256(repr([sorted(description.items()) for description in self.descriptions]).encode())
+        names = [name for name, *_ in self.scale.features]
+        digest = sha256(repr([[(name, each[name]) for name in names] for each in self.descriptions]).encode())
         digest.update(repr((self.samples.points.shape, self.changed)).encode())
         if self.categories:
             digest.update(repr(sorted(self.categories.items())).encode())

@@ -86,11 +86,15 @@ def test_no_machine_is_named_in_it():
         assert not re.search(r"(?<![\w.])/\w+", path.read_text()), path
 
 
-@pytest.mark.parametrize("env", sorted({run.env for run in find_runs(shipped_dir())}))
-def test_what_is_trained_from_it_is_in_it(env, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("env", "context"),
+    [*((env, []) for env in sorted({run.env for run in find_runs(shipped_dir())})),
+     ("lunar_lander", ["context.actions=continuous"])],
+)  # fmt: skip
+def test_what_is_trained_from_it_is_in_it(env, context, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     small = ["budget.steps=1024", "budget.interval=1024", "evaluation.episodes=1", "evaluation.test_episodes=1"]
-    run = metapbt.run([f"env={env}", "method=meta_pb2", "executor=inline", *small])
+    run = metapbt.run([f"env={env}", *context, "method=meta_pb2", "executor=inline", *small])
     log = (run.path / "run.log").read_text()
     assert "the one that ships" in log
     assert "memory: training a" not in log
