@@ -5,9 +5,10 @@
     python benchmarks/evidence.py --of meta_pb2 benchmarks/records/evidence_mountain_car.csv   # the tables alone
 
 Finished runs below the folder take the place of the lines of the same method, context and seed; all others stay.
-``area`` and ``first_fifth`` are means over the run, and over its first fifth, of the best member's training return
-after each interval, ``members`` is the mean of all members' evaluations over the last three intervals. Differences are
-of runs on the same context with the same seed, means with 95% intervals over seeds (`metapbt.report.statistics`).
+``area`` and ``first_fifth`` are means over the steps of the run, and over the first fifth of them, of the best member's
+training return in each interval (all that was trained counts, also who was screened out), ``members`` is the mean of
+all members' evaluations over the last three intervals. Differences are of runs on the same context with the same seed,
+means with 95% intervals over seeds (`metapbt.report.statistics`).
 """
 
 from __future__ import annotations
@@ -42,7 +43,8 @@ def lines(results: Path) -> pd.DataFrame:
             continue
         records = run.records
         generations = records.groupby("generation")
-        best, steps = generations["train_return"].max(), generations["env_steps"].max()
+        best, ends = generations["train_return"].max(), generations["spent_steps"].max()
+        steps = ends.diff().fillna(ends)  # of each interval
         late = records[records["generation"] > records["generation"].max() - LATE]
         found.append(
             {
@@ -50,12 +52,17 @@ def lines(results: Path) -> pd.DataFrame:
                 "context": run.path.parent.parent.name,
                 "seed": int(run.path.name.removeprefix("seed_")),
                 "test_return": run.test_return,
-                "area": best.mean(),
-                "first_fifth": best[steps <= steps.max() / 5].mean(),
+                "area": _mean(best, steps),
+                "first_fifth": _mean(best[ends <= ends.max() / 5], steps),
                 "members": late["eval_return"].mean(),
             }
         )
     return pd.DataFrame(found, columns=[*KEYS, *QUANTITIES])
+
+
+def _mean(returns: pd.Series, weights: pd.Series) -> float:
+    known = returns.dropna()
+    return float(np.average(known, weights=weights[known.index])) if len(known) else np.nan
 
 
 def merged(old: pd.DataFrame, new: pd.DataFrame) -> pd.DataFrame:

@@ -62,6 +62,7 @@ class Columns:
         taught: whether it learned from a teacher.
         env_steps: of the line of descent, whole or not.
         reached: `metapbt.history.Record.reached`; NaN where that is no number.
+        performance: `metapbt.history.Record.performance`, likewise.
         origins: position, among these, of the record that each went on from; -1 where there is none.
     """
 
@@ -76,6 +77,7 @@ class Columns:
     taught: NDArray[np.bool_]
     env_steps: NDArray[Any]
     reached: Array
+    performance: Array
     origins: Whole
 
     @classmethod
@@ -97,13 +99,25 @@ class Columns:
         new = (parents < 0) & (restarts | (generations == 0))
         names = _names(runs, generations, members)
         origins = _places(names, np.where(new, -1, _names(runs, since, start))) if len(runs) else runs
-        train, evaluation = column("train_return", np.nan), column("eval_return", np.nan)
-        reached = np.where(np.isfinite(evaluation), evaluation, train)
-        reached = np.clip(np.where(np.isfinite(reached), reached, np.nan), -HUGE, HUGE)
-        steps = column("env_steps", 0)
-        run_ids = tuple(encoded.dictionary.to_pylist())
-        taught = column("teacher_generation", -1) >= 0
-        return cls(run_ids, rows, runs, generations, members, names, restarts, failed, taught, steps, reached, origins)
+        returns = np.array([column(name, np.nan) for name in ("train_return", "eval_return")])
+        train, evaluation = np.clip(np.where(np.isfinite(returns), returns, np.nan), -HUGE, HUGE)
+        reached = np.where(np.isnan(evaluation), train, evaluation)
+        performance = (np.where(np.isnan(train), reached, train) + reached) / 2
+        return cls(
+            tuple(encoded.dictionary.to_pylist()),
+            rows,
+            runs,
+            generations,
+            members,
+            names,
+            restarts,
+            failed,
+            taught=column("teacher_generation", -1) >= 0,
+            env_steps=column("env_steps", 0),
+            reached=reached,
+            performance=performance,
+            origins=origins,
+        )
 
     def __len__(self) -> int:
         return len(self.rows)

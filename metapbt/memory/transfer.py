@@ -32,7 +32,7 @@ class Line:
         method: by which its run is called.
         seed: of its run.
         steps: environment steps that it trained with them there.
-        reached: the highest return that its last agent, or any that descended from it, ever reached.
+        performance: the highest that its last agent, or any that descended from it, ever had (`Record.performance`).
     """
 
     hyperparameters: Hyperparameters
@@ -40,7 +40,7 @@ class Line:
     method: str
     seed: int
     steps: float
-    reached: float
+    performance: float
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,13 @@ class _Found:
     place: int
     point: bytes
     steps: float
-    reached: float
+    performance: float
+    since: float  # environment steps after which an agent had that performance
+
+    @property
+    def rank(self) -> tuple[float, float]:
+        """Lower of better ones, and of equals of the one that was as good earlier."""
+        return -self.performance, self.since
 
 
 def early_lines(memory: Memory, space: Space, stage: float, budget: float = math.inf) -> list[Line]:
@@ -58,7 +64,8 @@ def early_lines(memory: Memory, space: Space, stage: float, budget: float = math
 
     The early stage of a run is the share ``stage`` of its environment steps. Of each line of descent that goes through
     it, the hyperparameters count that it trained with longest there, of those trained as long the first. A line is as
-    good as the highest return that came of it, however late: the best line is that of the run's best agent.
+    good as the best agent that came of it, however late, by the mean of its returns in training and evaluation; of
+    equals, as where many reach the highest return there is, the one that came to it after fewer steps is the better.
 
     - The better half of a run's lines counts, the best first; the runs of one context take turns, the best run first;
       the contexts take turns, the one nearest to the target first (by their descriptions, each number with unit
@@ -79,11 +86,11 @@ def early_lines(memory: Memory, space: Space, stage: float, budget: float = math
         by_run.setdefault(run, []).append(found)
     by_context: dict[Context, list[list[_Found]]] = {}
     for run, lines in by_run.items():
-        best_first = sorted(lines, key=lambda line: -line.reached)
+        best_first = sorted(lines, key=lambda line: line.rank)
         better_half = best_first[: (len(lines) + 1) // 2]  # the other is what selection gave up
         by_context.setdefault(memory.contexts[run], []).append(better_half)
     turns = [
-        _in_turns(sorted(by_context[context], key=lambda lines: -lines[0].reached))
+        _in_turns(sorted(by_context[context], key=lambda lines: lines[0].rank))
         for context in _nearest_first(memory, list(by_context))
     ]
     distinct: dict[bytes, _Found] = {}
@@ -98,7 +105,7 @@ def early_lines(memory: Memory, space: Space, stage: float, budget: float = math
             identity.name,
             identity.seed,
             line.steps,
-            line.reached,
+            line.performance,
         )
         for line, (identity, record) in zip(distinct.values(), records, strict=True)
     ]
@@ -114,10 +121,10 @@ def _lines(columns: Columns, points: Array, stage: float, budget: float) -> list
     early: NDArray[np.bool_] = np.greater(trained, 0)
     origins, lasts = columns.origins, early.copy()
     lasts[origins[early & (origins >= 0)]] = False
-    reached = _of_descendants(columns)
+    performance, since = _of_descendants(columns)
     legal: NDArray[np.bool_] = np.asarray(np.isfinite(points).all(axis=1))
     found = []
-    for last in np.flatnonzero(lasts & np.isfinite(reached)):
+    for last in np.flatnonzero(lasts & np.isfinite(performance)):
         steps: dict[bytes, float] = {}
         where: dict[bytes, int] = {}
         for place in _descent(origins, int(last)):
@@ -127,7 +134,7 @@ def _lines(columns: Columns, points: Array, stage: float, budget: float) -> list
                 where.setdefault(point, place)
         if steps:
             point = max(steps, key=lambda each: steps[each])
-            line = _Found(where[point], point, steps[point], float(reached[last]))
+            line = _Found(where[point], point, steps[point], float(performance[last]), float(since[last]))
             found.append((int(columns.runs[last]), line))
     return found
 
@@ -140,15 +147,17 @@ def _descent(origins: NDArray[np.int64], last: int) -> list[int]:
     return path[::-1]
 
 
-def _of_descendants(columns: Columns) -> Array:
-    """The highest return that each record, or any that descended from it, has; NaN where none has one."""
-    reached = columns.reached.tolist()
+def _of_descendants(columns: Columns) -> tuple[Array, Array]:
+    """The best performance of each record or any that descended from it, NaN without, and the steps when it was had."""
+    best, since = columns.performance.tolist(), columns.env_steps.tolist()
     # Who went on from a record stands behind it.
     for place in range(len(columns) - 1, -1, -1):
         origin = columns.origins[place]
-        if origin >= 0 and not reached[origin] >= reached[place] and not math.isnan(reached[place]):
-            reached[origin] = reached[place]
-    return np.array(reached)
+        if origin < 0 or math.isnan(best[place]):
+            continue
+        if math.isnan(best[origin]) or (best[place], -since[place]) > (best[origin], -since[origin]):
+            best[origin], since[origin] = best[place], since[place]
+    return np.array(best, dtype=float), np.array(since, dtype=float)
 
 
 def _nearest_first(memory: Memory, contexts: Sequence[Context]) -> list[Context]:

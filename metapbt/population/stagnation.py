@@ -15,13 +15,13 @@ FEWEST = 2  # points of a curve that can rise
 
 
 def curve(history: History) -> list[float]:
-    """The best return of each generation since the members began anew; but the first, that of who was screened.
+    """The best return of each generation since the members began anew, that of their screening included.
 
     Generations in which nobody had a finite return are left out.
     """
     last = max(record.generation for record in history.latest)
     best = (history.value(history.best_of(number)) for number in range(history.settled, last + 1))
-    return [value for value in best if math.isfinite(value)][1:]
+    return [value for value in best if math.isfinite(value)]
 
 
 def stagnates(values: Sequence[float], rule: Restarts) -> bool:
@@ -60,5 +60,5 @@ def _rises(values: Sequence[float]) -> bool:
 def _standardised(values: Sequence[float]) -> NDArray[np.float64]:
     array = np.clip(np.asarray(values, dtype=np.float64), -HUGE, HUGE)
     centred = array - array.mean()
-    deviation = float(centred.std())
+    deviation = float(centred.std(ddof=1)) if len(array) > 1 else 0.0
     return centred / deviation if deviation > 0 else np.zeros(len(array))

@@ -96,7 +96,7 @@ class Transfer(Start):
                 line.method,
                 line.seed,
                 line.steps,
-                line.reached,
+                line.performance,
                 ", ".join(f"{name} {rounded(value)}" for name, value in line.hyperparameters.items()),
             )
         if len(lines) < count:

@@ -46,7 +46,7 @@ def test_a_line_is_worth_what_came_of_it_and_stands_for_what_it_trained_with_lon
     assert xs([DESCENT], 0.25) == [0.1, 0.3]
     memory = Memory(Context({"shift": 0.5}), [DESCENT])
     first = early_lines(memory, SPACE, 0.75)[0]
-    assert (first.steps, first.reached, first.context["shift"]) == (20, 9.0, 0.4)
+    assert (first.steps, first.performance, first.context["shift"]) == (20, 9.0, 0.4)
 
 
 def test_the_early_stage_of_longer_runs_is_a_share_of_the_targets_budget():
@@ -67,6 +67,23 @@ def test_a_configuration_counts_once_and_one_without_a_return_not_at_all():
     assert xs(both) == [0.0]
     assert xs([standing(0.6, np.nan, 1.0, 2.0)]) == [0.2]
     assert xs([]) == []
+
+
+def test_lines_whose_evaluations_are_alike_are_told_apart_by_training_and_then_by_who_was_as_good_earlier():
+    """As where every agent reaches the highest return there is."""
+
+    def alike(*members):
+        made = [
+            Record(generation, member, None, "random", {"x": x}, 10 * (generation + 1), training, 9.0)
+            for member, (x, *trainings) in enumerate(members)
+            for generation, training in enumerate(trainings)
+        ]
+        return SourceRun(Context({"shift": 0.6}), History(tuple(made)))
+
+    assert xs([alike((0.1, 1.0, 7.0), (0.2, 2.0, 8.0), (0.3, 3.0, 3.0))]) == [0.2, 0.1]
+    assert xs([alike((0.1, 1.0, 9.0), (0.2, 1.0, 2.0), (0.3, 9.0, 8.0))]) == [0.3, 0.1]
+    # So are the runs of one context.
+    assert xs([alike((0.1, 1.0, 9.0)), alike((0.2, 9.0, 9.0)), alike((0.3, 8.0, 8.0))]) == [0.2, 0.1, 0.3]
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,10 @@ from test_runs import records, same, space  # noqa: F401 - space is a fixture
 
 import metapbt
 from metapbt.errors import MetapbtError
+from metapbt.population.explorers.ipbt import IPBTExplorer
 from metapbt.runs.lineage import lineage
 from metapbt.runs.replay import replay
+from metapbt.space import Space
 from metapbt.store import find_runs
 from metapbt.store.check import problem
 from metapbt.store.checkpoint import load_state
@@ -79,6 +81,10 @@ def test_the_published_constants_are_one_word_away():
         "patience": 3, "window": 15, "growth": 2, "random": 0.5, "fresh": 0.5, "shrink": 0.2, "perturb": 0.1,
     }  # fmt: skip
     assert (config.method.name, config.population.quantile) == ("ipbt", 0.25)
+    explorer = IPBTExplorer(Space(config.space))
+    assert (config.method.ard, config.method.min_rows) == (explorer.ard, explorer.min_rows) == (True, 1)
+    with pytest.raises(MetapbtError, match="lengthh"):
+        IPBTExplorer(Space(config.space), lengthh=0.4)
     assert compose(["env=cart_pole"]).restarts.patience is None
 
 

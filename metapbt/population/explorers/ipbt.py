@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -14,7 +15,8 @@ from metapbt.memory.scales import HistoryScale
 from metapbt.population.explorers.architectures import network_of
 from metapbt.population.explorers.base import Suggestion
 from metapbt.population.explorers.bg_pbt import BGPBTExplorer, box_lengthscales
-from metapbt.space import Hyperparameters
+from metapbt.registry import check_settings
+from metapbt.space import Hyperparameters, Space
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +52,8 @@ class IPBTExplorer(BGPBTExplorer):
     $$y = \frac{\text{best return of a beginner and its descendants in the era} - \text{return before}}
     {\text{steps of the era}}$$
 
-    of every beginner so far, with the same kernel (a lengthscale for each number), forgetting by eras once there are
-    two. The highest bound is taken in a box around what the best line of descent of the last era began with; each
+    of every beginner so far that was not screened out, with the same kernel, forgetting by eras once there are two. The
+    highest bound is taken in a box around what the best line of descent of the last era began with; each
     choice counts for the next as if it brought what is expected.
 
     The published code evaluates each agent before its first interval. Here nobody does: a new agent's return before is
@@ -60,6 +62,21 @@ class IPBTExplorer(BGPBTExplorer):
 
     When the population begins anew is `restarts.*`, whatever the method.
     """
+
+    def __init__(self, space: Space, min_rows: int = 1, ard: bool = True, **settings: Any) -> None:
+        """Check the settings; the defaults are those of the published code.
+
+        Args:
+            space: the search space.
+            min_rows: with fewer, copies and those who begin anew are drawn at random.
+            ard: whether every number has a lengthscale of its own, and the box an edge of its own.
+            settings: the others of `BGPBTExplorer`.
+
+        Raises:
+            MetapbtError: a setting is unknown, or out of its range.
+        """
+        check_settings("setting of method ipbt", BGPBTExplorer, settings)
+        super().__init__(space, min_rows=min_rows, ard=ard, **settings)
 
     def begin_anew(
         self, models: Sequence[Record | None], history: History, rng: np.random.Generator
@@ -113,10 +130,11 @@ class IPBTExplorer(BGPBTExplorer):
 
 
 def beginnings(history: History) -> list[Beginning]:
-    """What became of everybody with whom the population began so far, at first and anew, where returns are known.
+    """What became of all with whom the population began so far, at first and anew, where returns are known.
 
-    Whoever was screened out has come to what it had then, and no further.
+    Whoever was screened out is not among them, as published: it might have come to more.
     """
+    gone_on = {record.origin for record in history}
     roots: dict[Ref, Record] = {}
     reached: dict[Ref, float] = {}
     begins: dict[int, int] = {}
@@ -124,7 +142,8 @@ def beginnings(history: History) -> list[Beginning]:
         begins.setdefault(history.era(record), record.generation)
         new = record.restart or record.generation == 0
         root = record if new or record.origin is None else roots.get(record.origin)
-        if root is None:
+        screened_out = history.size is not None and record.member >= history.size and record.ref not in gone_on
+        if root is None or screened_out:
             continue
         roots[record.ref] = root
         if math.isfinite(record.reached):

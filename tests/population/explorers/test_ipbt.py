@@ -33,12 +33,12 @@ ERA = [
 
 def test_whoever_began_came_to_the_best_that_a_descendant_had_in_the_era():
     found = beginnings(history(*FIRST, *ERA))
-    assert [row.hyperparameters["x"] for row in found] == [0.0, 0.1, 0.2, 0.3]
-    # Member 0 copied member 1, who descends from the third; who was screened out came to what it had.
-    assert [row.reached for row in found] == [5.0, 1.0, 9.0, 2.0]
+    assert [row.hyperparameters["x"] for row in found] == [0.0, 0.2]  # of those who were not screened out
+    # Member 0 copied member 1, who descends from the third.
+    assert [row.reached for row in found] == [5.0, 9.0]
     assert {row.return_before for row in found} == {1.0}  # an untrained agent's
     assert {row.steps for row in found} == {(4 * 10 + 4 * 10) // 2}
-    assert found[2].slope == (9.0 - 1.0) / 40
+    assert found[1].slope == (9.0 - 1.0) / 40
 
 
 def test_a_later_era_has_rows_of_its_own_and_a_failed_one_none():
@@ -47,10 +47,10 @@ def test_a_later_era_has_rows_of_its_own_and_a_failed_one_none():
         record(4, 0, 12.0, 90, parent=(3, 7)), record(4, 1, float("nan"), 40, parent=(3, 6)),
     ]  # fmt: skip
     found = beginnings(history(*FIRST, *ERA, *anew))
-    assert [(row.era, row.return_before, row.reached) for row in found[4:]] == [(1, 1.0, 2.0), (1, 8.0, 12.0)]
-    assert [row.reached for row in found[:4]] == [5.0, 1.0, 9.0, 2.0]  # nothing of the next era
-    assert {row.steps for row in found[:4]} == {40}
-    assert {row.steps for row in found[4:]} == {(20 + 20 + 40 + 20) // 2}
+    assert [(row.era, row.return_before, row.reached) for row in found[2:]] == [(1, 1.0, 2.0), (1, 8.0, 12.0)]
+    assert [row.reached for row in found[:2]] == [5.0, 9.0]  # nothing of the next era
+    assert {row.steps for row in found[:2]} == {40}
+    assert {row.steps for row in found[2:]} == {(20 + 20 + 40 + 20) // 2}
 
 
 @pytest.fixture(scope="module")
@@ -96,5 +96,5 @@ def test_choices_are_a_function_of_the_history(tuner):
 
 def test_with_too_few_rows_they_are_drawn():
     few = history(*FIRST, *ERA)
-    found = IPBTExplorer(Space(SPACE)).begin_anew([None, few.leader()], few, np.random.default_rng(0))
+    found = IPBTExplorer(Space(SPACE), min_rows=3).begin_anew([None, few.leader()], few, np.random.default_rng(0))
     assert [suggestion.source for suggestion in found] == ["random", "random"]
