@@ -56,7 +56,7 @@ class History:
     @cached_property
     def _rungs(self) -> tuple[tuple[int, ...], ...]:
         """The generations in which candidates or students trained, those of one screening together."""
-        beyond = sorted({record.generation for record in self.records if self._is_beyond(record)})
+        beyond = sorted({record.generation for record in self.records if self.is_beyond(record)})
         found: list[list[int]] = []
         for number in beyond:
             if found and number == found[-1][-1] + 1:
@@ -65,7 +65,8 @@ class History:
                 found.append([number])
         return tuple(map(tuple, found))
 
-    def _is_beyond(self, record: Record) -> bool:
+    def is_beyond(self, record: Record) -> bool:
+        """Whether a record is of a candidate or a student, whose numbers are beyond the members'."""
         return self.size is not None and record.member >= self.size
 
     @property
@@ -75,7 +76,7 @@ class History:
     @property
     def screening(self) -> bool:
         """Whether the last records are of candidates or students, of which the best go on."""
-        return bool(self.records) and self._is_beyond(self.records[-1])
+        return bool(self.records) and self.is_beyond(self.records[-1])
 
     @property
     def rung(self) -> int:
@@ -110,8 +111,8 @@ class History:
     @cached_property
     def _last(self) -> dict[int, Record]:
         newest = self._newest_rung
-        members = {r.member: r for r in self.records if r.generation > newest and not self._is_beyond(r)}
-        return members or {r.member: r for r in self.records if r.generation == newest and self._is_beyond(r)}
+        members = {r.member: r for r in self.records if r.generation > newest and not self.is_beyond(r)}
+        return members or {r.member: r for r in self.records if r.generation == newest and self.is_beyond(r)}
 
     @property
     def members(self) -> Collection[int]:
@@ -152,7 +153,7 @@ class History:
         caches["_by_ref"] = self._by_ref | added._by_ref
         if more and self.records:
             caches["_best_ever"] = self._best([self.best(), added.best()])
-        if not any(map(self._is_beyond, more)):
+        if not any(map(self.is_beyond, more)):
             caches["_rungs"] = self._rungs
             if more and not self.screening:
                 caches["_last"] = {**self._last, **{record.member: record for record in more}}

@@ -45,18 +45,15 @@ class Line:
 
 @dataclass(frozen=True)
 class _Found:
-    """A line as positions among the columns: of the record with its hyperparameters, and what identifies these."""
+    """A line as positions among the columns: of the record with its hyperparameters, and what identifies these.
+
+    Its rank is less the best performance that came of it, and the steps after which it came: the lower, the better.
+    """
 
     place: int
     point: bytes
     steps: float
-    performance: float
-    since: float  # environment steps after which an agent had that performance
-
-    @property
-    def rank(self) -> tuple[float, float]:
-        """Lower of better ones, and of equals of the one that was as good earlier."""
-        return -self.performance, self.since
+    rank: tuple[float, float]
 
 
 def early_lines(memory: Memory, space: Space, stage: float, budget: float = math.inf) -> list[Line]:
@@ -105,7 +102,7 @@ def early_lines(memory: Memory, space: Space, stage: float, budget: float = math
             identity.name,
             identity.seed,
             line.steps,
-            line.performance,
+            -line.rank[0],
         )
         for line, (identity, record) in zip(distinct.values(), records, strict=True)
     ]
@@ -121,10 +118,12 @@ def _lines(columns: Columns, points: Array, stage: float, budget: float) -> list
     early: NDArray[np.bool_] = np.greater(trained, 0)
     origins, lasts = columns.origins, early.copy()
     lasts[origins[early & (origins >= 0)]] = False
-    performance, since = _of_descendants(columns)
+    ranks = _ranks(columns)
     legal: NDArray[np.bool_] = np.asarray(np.isfinite(points).all(axis=1))
     found = []
-    for last in np.flatnonzero(lasts & np.isfinite(performance)):
+    for last in np.flatnonzero(lasts):
+        if math.isinf(ranks[last][0]):
+            continue
         steps: dict[bytes, float] = {}
         where: dict[bytes, int] = {}
         for place in _descent(origins, int(last)):
@@ -134,7 +133,7 @@ def _lines(columns: Columns, points: Array, stage: float, budget: float) -> list
                 where.setdefault(point, place)
         if steps:
             point = max(steps, key=lambda each: steps[each])
-            line = _Found(where[point], point, steps[point], float(performance[last]), float(since[last]))
+            line = _Found(where[point], point, steps[point], ranks[last])
             found.append((int(columns.runs[last]), line))
     return found
 
@@ -147,17 +146,16 @@ def _descent(origins: NDArray[np.int64], last: int) -> list[int]:
     return path[::-1]
 
 
-def _of_descendants(columns: Columns) -> tuple[Array, Array]:
-    """The best performance of each record or any that descended from it, NaN without, and the steps when it was had."""
-    best, since = columns.performance.tolist(), columns.env_steps.tolist()
+def _ranks(columns: Columns) -> list[tuple[float, float]]:
+    """Of each record what `_Found.rank` says of it and all that descended from it; infinite where none has a return."""
+    less = -np.nan_to_num(columns.performance, nan=-np.inf)
+    ranks = list(zip(less.tolist(), columns.env_steps.tolist(), strict=True))
     # Who went on from a record stands behind it.
     for place in range(len(columns) - 1, -1, -1):
         origin = columns.origins[place]
-        if origin < 0 or math.isnan(best[place]):
-            continue
-        if math.isnan(best[origin]) or (best[place], -since[place]) > (best[origin], -since[origin]):
-            best[origin], since[origin] = best[place], since[place]
-    return np.array(best, dtype=float), np.array(since, dtype=float)
+        if origin >= 0:
+            ranks[origin] = min(ranks[origin], ranks[place])
+    return ranks
 
 
 def _nearest_first(memory: Memory, contexts: Sequence[Context]) -> list[Context]:

@@ -308,3 +308,11 @@ def test_records_that_no_run_writes_are_found(column, values, what):
     problems = Columns.of(joined(parts)).problems()
     assert list(problems) == (["bad"] if what else [])
     assert what is None or what in problems["bad"]
+
+
+def test_returns_of_columns_are_those_of_the_records():
+    odd = (2.0, -3.0, math.nan, math.inf, -math.inf, 1e200)
+    records = [Record(0, m, None, "random", {}, 10, *pair) for m, pair in enumerate((a, b) for a in odd for b in odd)]
+    found = Columns.of(Memory(Context({}), [SourceRun(Context({}), History(tuple(records)))]).table)
+    for name in ("reached", "performance"):
+        np.testing.assert_array_equal(getattr(found, name), [getattr(record, name) for record in records])

@@ -29,7 +29,8 @@ class GPBTPLExplorer(Explorer):
 
     - **Velocity** is not stored: it is the displacement of the member's last move, which the history knows, as far as
       that rule can have made it. So what was cut off at a bound is no velocity any more (published: it is, and keeps
-      a member at its bound), and neither drawing anew nor a constraint makes any. A new agent begins at rest.
+      a member at its bound), and of what was drawn anew or a constraint changed as much as could be a move. A new agent
+      begins at rest.
     - **Categories** have no way between them: a copy takes the winner's where $r_2 \\ge 1/2$ and keeps its own
       otherwise. Integers and steps are rounded.
     - **Conditions**: of what only one of the two has, the other one is taken to have the same.

@@ -142,7 +142,7 @@ def beginnings(history: History) -> list[Beginning]:
         begins.setdefault(history.era(record), record.generation)
         new = record.restart or record.generation == 0
         root = record if new or record.origin is None else roots.get(record.origin)
-        screened_out = history.size is not None and record.member >= history.size and record.ref not in gone_on
+        screened_out = history.is_beyond(record) and record.ref not in gone_on
         if root is None or screened_out:
             continue
         roots[record.ref] = root
