@@ -17,7 +17,8 @@ def best_together(draws: Array, given: Sequence[int], count: int) -> list[int]:
 
     Greedily: each is the one that raises the expected maximum most, which comes within 1 - 1/e of the best choice, for
     the expected maximum is submodular (Nemhauser et al., 1978). So points are promising, and unlike each other as
-    far as it is uncertain which will be good.
+    far as it is uncertain which will be good. Of those that raise it alike, as where it is certain which is best, the
+    one with the higher mean is taken.
 
     Args:
         draws: what functions drawn from the surrogate are at the points, ``draws x points``.
@@ -25,11 +26,12 @@ def best_together(draws: Array, given: Sequence[int], count: int) -> list[int]:
         count: how many more; no more than there are.
     """
     best = draws[:, list(given)].max(axis=1) if given else np.full(len(draws), draws.min())
+    means = draws.mean(axis=0)
     chosen: list[int] = []
     for _ in range(count):
         expected = np.maximum(draws, best[:, None]).mean(axis=0)
         expected[[*given, *chosen]] = -np.inf  # once is enough, even where nothing raises the maximum any more
-        chosen.append(int(np.argmax(expected)))
+        chosen.append(int(np.lexsort((means, expected))[-1]))
         best = np.maximum(best, draws[:, chosen[-1]])
     return chosen
 

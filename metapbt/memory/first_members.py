@@ -17,12 +17,15 @@ LASTING = 3  # intervals for which first members keep what they begin with, more
 DRAWS = 256  # of functions, by which the first generation is judged
 
 
-#: What configurations ``n x d`` are forecast to bring, in units of the ensemble's changes: ``n``.
-Worth = Callable[[Array], Array]
+#: What configurations ``n x d`` are forecast to bring if each of their changes comes out by so much higher than
+#: forecast, both in units of the ensemble's changes: ``n``.
+Worth = Callable[[Array, float], Array]
 
 
-def added_up(ensemble: Ensemble, encoder: Encoder, scale: SourceScale, given: Array, points: Array) -> Array:
-    """The mean gain over ``LASTING`` intervals with each of ``points``, on memory's scale: ``n``.
+def added_up(
+    ensemble: Ensemble, encoder: Encoder, scale: SourceScale, given: Array, points: Array, higher: float = 0.0
+) -> Array:
+    """The mean gain over ``LASTING`` intervals with each of ``points``, in units of the ensemble's changes: ``n``.
 
     Args:
         ensemble: asked for changes.
@@ -30,14 +33,15 @@ def added_up(ensemble: Ensemble, encoder: Encoder, scale: SourceScale, given: Ar
         scale: of these.
         given: the columns of the first interval that are not to be chosen.
         points: configurations in the unit cube, ``n x d``.
+        higher: by how much every change comes out higher than forecast, in the ensemble's units.
     """
     x = np.concatenate([np.tile(given, (len(points), 1)), encoder.own(points, points)], axis=1)
     total = np.zeros(len(points))
     for left in range(LASTING, 0, -1):
-        gain = ensemble.moments(x)[0] * scale.unit
+        gain = ensemble.moments(x)[0] + higher
         total += left * gain
         x[:, 0] = np.minimum(x[:, 0] + scale.interval / scale.longest, 1.0)
-        x[:, 1] += gain
+        x[:, 1] += gain * scale.unit
     return total / LASTING
 
 
@@ -52,8 +56,10 @@ def promising(
 ) -> Array:
     """The points, ``count x d``, of which the best is expected to be worth most.
 
+    What is uncertain is the coming change, and it counts by what it is worth: where all catch up, little.
+
     Args:
-        worth: what they are forecast to bring, in units of the ensemble's changes.
+        worth: what they are forecast to bring.
         ensemble: knows the sources' rows.
         noise: variance of a change.
         inputs: of the ensemble, for configurations.
@@ -64,14 +70,13 @@ def promising(
     width = hints.shape[1]
     points = np.concatenate([hints, filling(max(FILL, 4 * count), width, rng)])
     for radius in (0.1, 0.05):  # closer, where it looks good
-        best = points[np.argsort(-worth(points), kind="stable")[:8]]
+        best = points[np.argsort(-worth(points, 0.0), kind="stable")[:8]]
         near = np.clip(best[:, None] + radius * rng.standard_normal((len(best), 8, width)), 0, 1)
         points = np.concatenate([points, near.reshape(-1, width)])
         points = points[distinct(points)]
     x = inputs(points)
-    # A forecast that is wrong of the first interval is so of the next: LASTING of them, of which the mean counts.
-    draws = worth(points) + (ensemble.draws(x, DRAWS, rng) - ensemble.moments(x)[0]) * (LASTING + 1) / 2
-    # What a member reaches is noisy as well: two in a good region are more than one.
-    deviation = math.sqrt(noise * sum(left**2 for left in range(1, LASTING + 1))) / LASTING
-    draws = draws + deviation * rng.standard_normal(draws.shape)
-    return points[best_together(draws, (), count)]
+    wrong = ensemble.draws(x, DRAWS, rng) - ensemble.moments(x)[0]
+    # What a member reaches is noisy as well, the less the longer it lasts: two in a good region are more than one.
+    wrong += math.sqrt(noise / LASTING) * rng.standard_normal(wrong.shape)
+    slope = (worth(points, 1.0) - worth(points, -1.0)) / 2
+    return points[best_together(worth(points, 0.0) + slope * wrong, (), count)]

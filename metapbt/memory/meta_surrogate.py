@@ -134,6 +134,13 @@ class MetaSurrogate:
 
         return prior(self.prior_trust)
 
+    @property
+    def believed(self) -> Array:
+        """The weights of memory's experts if sources and target are as alike as it can think."""
+        from metapbt.memory.trust import RELATEDNESS
+
+        return np.eye(len(RELATEDNESS))[-1]
+
     @cached_property
     def horizon(self) -> int:
         """How many intervals of the usual length it looks ahead, the coming one included; 1 is greedy.

@@ -8,6 +8,7 @@ def test_the_best_together_are_good_and_unlike_each_other():
     assert best_together(draws, [], 2) == [1, 2]  # 0 and 1 are good in the same world
     assert best_together(draws, [2], 1) == [0]
     assert sorted(best_together(draws, [2], 3)) == [0, 1, 3]  # none twice
+    assert best_together(np.array([[1.0, 3.0, 2.0, 2.5]]), [], 3) == [1, 3, 2]  # nothing raises the maximum after 1
 
 
 def test_search_finds_the_top_between_the_points_that_fill_the_cube():

@@ -145,7 +145,8 @@ class MetaPB2Explorer(PB2Explorer):
         from metapbt.memory.first_members import added_up, promising
         from metapbt.memory.trust import explained
 
-        meta, weights = self.meta, self.meta.weights(None)
+        # Memory's are chosen as if it were right: the others are there in case it is not.
+        meta, weights = self.meta, self.meta.believed
         count = self.share(size)
         LOGGER.info(
             "memory: %d rows of the sources; trusted at the start: %s; it chooses %d of %d members, and looks %s ahead",
@@ -157,10 +158,11 @@ class MetaPB2Explorer(PB2Explorer):
         ensemble = meta.ensemble(source, None, weights)
         ahead = self.ahead(None, weights, given, 0)
 
-        def worth(points: Array) -> Array:
+        def worth(points: Array, higher: float) -> Array:
             if ahead is None:
-                return added_up(ensemble, meta.encoder, meta.scale, given, points) / meta.scale.unit
-            return self._values(ahead, given, points, points, ensemble.moments(meta.inputs(given, points, points))[0])
+                return added_up(ensemble, meta.encoder, meta.scale, given, points, higher)
+            change = ensemble.moments(meta.inputs(given, points, points))[0] + higher
+            return self._values(ahead, given, points, points, change)
 
         noise = 0.0 if meta.kernel == "published" else float(meta.model.noise(given[None])[0])
         points = promising(

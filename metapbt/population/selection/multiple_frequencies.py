@@ -19,7 +19,7 @@ class MultipleFrequencies(Selection):
     population is divided into as many equal sub-populations as there are periods. After every ``periods[i]``
     intervals sub-population i evolves. Ranked among themselves,
 
-    - its worst quantile copies its best one, the very worst the very best, and explores;
+    - its worst quantile copies its best one, each member of it another one, and explores;
     - the quantile above the worst compares itself, one by one, with the best members of all other sub-populations.
       Where such a migrant is better its weights are taken over. Its hyperparameters come along only from a
       sub-population that evolves less often: what a more frequent one found may be greedy, so a steadier
