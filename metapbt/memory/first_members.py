@@ -23,7 +23,7 @@ Worth = Callable[[Array, float], Array]
 
 
 def added_up(
-    ensemble: Ensemble, encoder: Encoder, scale: SourceScale, given: Array, points: Array, higher: float = 0.0
+    ensemble: Ensemble, encoder: Encoder, scale: SourceScale, given: Array, points: Array, higher: float
 ) -> Array:
     """The mean gain over ``LASTING`` intervals with each of ``points``, in units of the ensemble's changes: ``n``.
 

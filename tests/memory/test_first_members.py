@@ -35,4 +35,5 @@ def chosen(slope):
 def test_what_is_uncertain_counts_by_what_it_is_worth():
     """Where all catch up, a bad configuration does not become a good one by nobody knowing how bad it is at first."""
     assert chosen(slope=0.0).min(axis=0)[0] > 0.9
+    assert chosen(slope=0.0)[0, 0] >= chosen(slope=0.0)[1, 0]  # the best comes first
     assert chosen(slope=1.0).min(axis=0)[0] < 0.3
