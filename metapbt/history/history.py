@@ -29,12 +29,15 @@ class History:
         size: members of the population; None where there are neither candidates nor students, so that everybody is one.
         values: what selection ranks records by instead, where a method says that (`Explorer.values`). Which agent is
             the best that there ever was, or of a generation, remains a matter of the metric.
+        seed: of the population, on which lots between equals depend; no part of what happened, so histories that are
+            read from files do without.
     """
 
     records: tuple[Record, ...] = ()
     metric: str = "train_return"
     size: int | None = None
     values: Mapping[Ref, float] = field(default_factory=dict, hash=False)
+    seed: int = field(default=0, compare=False)
 
     @cached_property
     def _by_ref(self) -> dict[Ref, Record]:
@@ -146,7 +149,7 @@ class History:
     def extended(self, records: Iterable[Record]) -> History:
         """This history followed by more records."""
         more = tuple(records)
-        longer = History((*self.records, *more), self.metric, self.size)
+        longer = History((*self.records, *more), self.metric, self.size, seed=self.seed)
         # What follows from the records so far is not worked out anew: an asynchronous run asks after each report.
         added = History(more, self.metric, self.size)
         caches = longer.__dict__

@@ -68,8 +68,8 @@ def _record(where: str, data: Any) -> Record:
         raise MetapbtError(f"{where}: {error}") from error
 
 
-def _checked_history(space: Space, records: Sequence[Record], metric: str, size: int) -> History:
-    """A history that a population of ``size`` can have had, its configurations out of reach of whoever wrote it.
+def _checked_history(space: Space, records: Sequence[Record], begun: History, size: int) -> History:
+    """``begun`` with records that a population of ``size`` can have had, their configurations out of others' reach.
 
     Raises:
         MetapbtError: a record does not follow from those before it, or is of another space.
@@ -102,7 +102,7 @@ def _checked_history(space: Space, records: Sequence[Record], metric: str, size:
         kept.append(replace(record, hyperparameters=frozen(legal)))
         seen[record.ref] = kept[-1]
         order.add(record)
-    return History(tuple(kept), metric, size)
+    return replace(begun, records=tuple(kept))
 
 
 def _checked_assignment(space: Space, history: History, member: int, data: Mapping[str, Any]) -> Assignment:
@@ -169,7 +169,7 @@ def going_back(history: History, member: int) -> Assignment:
 
 def restored(
     space: Space,
-    metric: str,
+    begun: History,
     size: int,
     beginning: int,
     eras: Eras,
@@ -180,7 +180,7 @@ def restored(
 
     Args:
         space: the search space.
-        metric: the return that selection looks at.
+        begun: the history of the population before it had records.
         size: members.
         beginning: how many configurations begin.
         eras: when architectures change.
@@ -199,7 +199,7 @@ def restored(
         coming = coming or {member: data for member, data in decided.items() if member < size}
     if decided and not _fits(coming.keys(), size, beginning, eras, records):
         raise MetapbtError(f"this is of {len(decided)} members, the tuner has {size}")
-    history = _checked_history(space, records, metric, size)
+    history = _checked_history(space, records, begun, size)
     return history, {
         member: _checked_assignment(space, history, member, data) if data is not None else going_on(history, member)
         for member, data in sorted(coming.items())

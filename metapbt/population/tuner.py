@@ -130,7 +130,7 @@ class Tuner:
         self.population_size = population_size
         self.seed = seed
         self.mode = mode
-        self.history = History(metric=metric, size=population_size)
+        self.history = History(metric=metric, size=population_size, seed=seed)
         self._assignments: dict[int, Assignment] = {}
         self.initial = told.checked_configurations("initial", self.space, initial)
         self._eras = Eras.of(eras, population_size, budget, Restarts.of(restarts), candidates)
@@ -359,8 +359,9 @@ class Tuner:
             MetapbtError: it is of a population of another size or another space, or does not hang together; then
                 nothing is taken over.
         """
+        begun = replace(self.history, records=())
         self.history, self._assignments = restored(
-            self.space, self.history.metric, self.population_size, self._beginning, self._eras, records, decided
+            self.space, begun, self.population_size, self._beginning, self._eras, records, decided
         )
 
     def state(self) -> dict[str, Any]:

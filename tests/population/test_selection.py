@@ -69,6 +69,24 @@ def test_equals_are_ranked_by_lot_so_that_nobody_stays_the_worst():
         assert min(chosen.count(member) for member in range(4)) >= 3
 
 
+def test_lots_between_equals_are_each_seeds_own_and_stay_the_same_when_a_population_goes_on():
+    """With the same lots in every run one member, with what it began with, would be favoured in all of a study."""
+
+    def replaced(seed, again):
+        tuner = Tuner({"x": {"type": "float", "low": 0.0, "high": 1.0}}, "pbt", 4, seed=seed)
+        tuner.start()
+        if again:
+            other = Tuner({"x": {"type": "float", "low": 0.0, "high": 1.0}}, "pbt", 4, seed=seed)
+            other.load_state(tuner.state())
+            tuner = other
+        tuner.tell([1] * 4, [0.0] * 4)
+        return [member for member, assignment in tuner.assignments.items() if assignment.kind == "copy"]
+
+    copies = [replaced(seed, again=False) for seed in range(20)]
+    assert {tuple(each) for each in copies} == {(0,), (1,), (2,), (3,)}
+    assert [replaced(seed, again=True) for seed in range(20)] == copies
+
+
 def test_who_is_sure_to_go_on_among_equals_does():
     for generation in range(20):
         records = [Record(generation, member, None, "random", {}, 1, 7.0) for member in range(4)]

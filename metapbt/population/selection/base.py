@@ -116,14 +116,14 @@ def without(history: History, members: Collection[int]) -> History:
 def ranking(history: History) -> list[Record]:
     """The members' last records, best first; ties are broken by lot, anew in each generation.
 
-    Who has no finite return comes behind all others, and who failed behind these. The lots follow from generation and
-    member: whoever ranks the same records finds the same order. Without them, where nobody has found a reward yet, the
-    same members would stay the best and the worst for ever.
+    Who has no finite return comes behind all others, and who failed behind these. The lots follow from the population's
+    seed, the generation and the member: whoever ranks the same records finds the same order. Without them, where nobody
+    has found a reward yet, the same members would stay the best and the worst for ever.
     """
 
     def place(record: Record) -> tuple[bool, float, bytes, int]:
         value = history.value(record)
-        lot = blake2b(f"{record.generation} {record.member}".encode()).digest()
+        lot = blake2b(f"{history.seed} {record.generation} {record.member}".encode()).digest()
         return (record.failed, -value if math.isfinite(value) else math.inf, lot, record.member)
 
     return sorted(history.latest, key=place)
