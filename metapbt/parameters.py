@@ -194,6 +194,21 @@ class Parameter:
                 return value
         return self._legal_number(self._scaled(coordinate))
 
+    def nearest_legal(self, coordinates: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The coordinates of the legal values at many coordinates in [0, 1], ``n``: ``from_unit`` and back."""
+        if self.kind == "categorical":
+            count = len(self.choices)
+            return np.asarray((np.minimum(coordinates * count // 1, count - 1) + 0.5) / count)
+        if self.kind == "float" and self.step is None:
+            return coordinates
+        found = np.asarray(self._twin.to_value(1 - coordinates if self.complement else coordinates))
+        if self.factor is not None:
+            return np.asarray(self._twin.to_vector(found))
+        found = 1 - found / self._magnified if self.complement else found / self._magnified
+        grain = 1.0 if self.step is None else self.step
+        whole = np.floor((self.high - self.low) / grain + 1e-9)
+        return self._scaled_down(self.low + np.clip(np.round((found - self.low) / grain), 0, whole) * grain)
+
     @property
     def extremes(self) -> tuple[Value, ...]:
         """Every choice of a category; the lowest and the highest legal number."""

@@ -17,7 +17,9 @@ from numpy.typing import NDArray
 
 from metapbt.memory.candidates import distinct, filling
 from metapbt.memory.encoder import Array, Encoder, Rows, lately
+from metapbt.memory.points import legal_points
 from metapbt.memory.scales import SourceScale
+from metapbt.space import Space
 from metapbt.surrogates.thinning import evenly
 
 #: The mean change over a usual interval, at a surrogate's inputs ``n x d``: ``n``.
@@ -105,7 +107,7 @@ class Lookahead:
         time: float,
         value: float,
         steps: Sequence[float],
-        width: int,
+        space: Space,
         hints: Callable[[float, float], Array],
     ) -> None:
         """Work backwards through the intervals.
@@ -116,22 +118,22 @@ class Lookahead:
             time: when the coming interval begins, on memory's scale.
             value: the return of an agent like those that will be asked about, on memory's scale.
             steps: environment steps of the coming interval, and of each after it.
-            width: hyperparameters.
-            hints: configurations worth looking at, ``k x width``, at a time and a return.
+            space: of hyperparameters.
+            hints: configurations worth looking at, legal ones, ``k x width``, at a time and a return.
         """
         self._mean, self._columns = mean, columns
         self._ahead: list[_Ahead] = []
         scale, rng = columns.scale, np.random.default_rng(0)  # the same points at every decision
         shares = [each / scale.interval for each in steps]
         times = np.minimum(time + np.cumsum([0.0, *steps[:-1]]) / scale.longest, 1.0)
-        filled = filling(FILL, width, rng)
+        filled = legal_points(filling(FILL, len(space), rng), space)
         pools, fastest, values = [], [], []
         for when, share in zip(times, shares, strict=True):
             pool = np.concatenate([filled, hints(when, value)])
             after = self._after(when, share, np.full(len(pool), value), pool, pool)
             best = pool[np.argsort(-after, kind="stable")[:BEST]]
-            near = best[:, None] + RADIUS * rng.standard_normal((len(best), AROUND // BEST, width))
-            wider = np.concatenate([pool, np.clip(near, 0, 1).reshape(-1, width)])
+            near = best[:, None] + RADIUS * rng.standard_normal((len(best), AROUND // BEST, len(space)))
+            wider = np.concatenate([pool, legal_points(np.clip(near, 0, 1).reshape(-1, len(space)), space)])
             pools.append(wider[distinct(wider)])
             fastest.append(best[0])
             values.append(value)
@@ -147,7 +149,8 @@ class Lookahead:
             returns = np.tile(np.linspace(LOWEST, HIGHEST, RETURNS), len(actions))
             growth, slopes = self._tabulated(returns, np.repeat(actions, RETURNS, axis=0))
             shape = (len(actions), RETURNS)
-            self._ahead.insert(0, _Ahead(when, share, actions, growth.reshape(shape), slopes.reshape(2, *shape, width)))
+            growth, slopes = growth.reshape(shape), slopes.reshape(2, *shape, len(space))
+            self._ahead.insert(0, _Ahead(when, share, actions, growth, slopes))
 
     def before(self, returns: Array, recent: Array) -> Array:
         """The values of agents that are about to begin the coming interval: ``n``, as returns on memory's scale.

@@ -286,7 +286,7 @@ class MetaSurrogate:
             time,
             value,
             lengths,
-            len(self.space),
+            self.space,
             lambda when, reached: self.hints(source, np.array([when, reached, *given[2:]])),
         )
 

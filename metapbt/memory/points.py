@@ -38,6 +38,18 @@ def points_of(table: pa.Table, space: Space) -> Array:
     return points
 
 
+def legal_points(points: Array, space: Space) -> Array:
+    """The points that stand for the configurations at any points, both ``n x d``: `Space.from_unit` and `to_unit`.
+
+    So a model is asked about what will be trained, and configurations that are the same are so as points.
+    """
+    found = np.stack([p.nearest_legal(points[:, place]) for place, p in enumerate(space.parameters)], axis=1)
+    if any(space.conditions.values()):
+        defaults = np.array([parameter.to_unit(parameter.default) for parameter in space.parameters])
+        found = np.where(_existing(found, space), found, defaults)
+    return found
+
+
 def runs_outside(table: pa.Table, space: Space) -> list[str]:
     """The runs, by their ``run_id``, none of whose records belongs to the space."""
     belongs = ~np.isnan(points_of(table, space)).any(axis=1)

@@ -95,7 +95,9 @@ class Decider:
             reported: whose records came last.
         """
         if history.screening:
-            return screened(history, self.eras.rungs, self.size)
+            # The students of later eras, and who begins anew, have learned in ways that values are not of.
+            ranked = self._valued(history) if history.eras == 1 else history
+            return screened(ranked, self.eras.rungs, self.size)
         if self.eras.count > 1 and len(reported) == self.size:
             beginning = self._era(history)
             if beginning is not None:
@@ -142,13 +144,9 @@ class Decider:
         exploits: dict[int, Exploit] = {}
         if self.explorer.copies:
             rng = seeding.generator(self.seed, generation, drawer, "selection")
-            values: Mapping[int, float] = {}
-            if self.explorer.ranks_by_value:
-                with told.answering(self.method, ":" in self.method):
-                    values = self.explorer.values(history)
+            valued = self._valued(history)
             with told.answering(self.exploiting, ":" in self.exploiting):
-                known = {record.ref: values[record.member] for record in history.latest if record.member in values}
-                chosen = self.selection.select(replace(history, values=known), reported, rng)
+                chosen = self.selection.select(valued, reported, rng)
             exploits = told.checked_exploits(self.exploiting, chosen, history, reported)
             exploits = _without_failed(exploits, history, reported)
         exploring = [member for member in sorted(exploits) if exploits[member].hyperparameters_of is None]
@@ -160,6 +158,15 @@ class Decider:
             rng = seeding.generator(self.seed, generation, drawer, "explore")
             decided |= self._explored(history, exploring, exploits, {**assignments, **decided}, rng)
         return decided
+
+    def _valued(self, history: History) -> History:
+        """The history, members' last records ranked by what they are worth to the method, where it says that."""
+        if not self.explorer.ranks_by_value:
+            return history
+        with told.answering(self.method, ":" in self.method):
+            values = self.explorer.values(history)
+        known = {record.ref: values[record.member] for record in history.latest if record.member in values}
+        return replace(history, values=known)
 
     def _teacher(self, history: History) -> Record | None:
         if not self.eras.teacher:

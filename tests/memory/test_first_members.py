@@ -4,7 +4,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from metapbt.memory.first_members import promising
+from metapbt.memory.first_members import promising, unlike
+from metapbt.memory.points import legal_points
+from metapbt.space import Space
+
+SQUARE = Space({name: {"type": "float", "low": 0.0, "high": 1.0} for name in "xy"})
+#: Six configurations.
+SIX = Space({"x": {"type": "int", "low": 1, "high": 3}, "y": {"type": "categorical", "choices": ["a", "b"]}})
 
 
 @dataclass(frozen=True)
@@ -19,15 +25,16 @@ class Uncertain:
         return mean + np.sqrt(variance) * rng.standard_normal((count, len(x)))
 
 
-def chosen(slope):
-    """Two of the square's points, worth their first coordinate, and so much for each unit that they change by more."""
+def chosen(slope, space=SQUARE, count=2):
+    """Some of two numbers' points, worth their first coordinate, and so much for each unit that they change by more."""
     return promising(
+        space,
         lambda points, higher: points[:, 0] + slope * higher,
         Uncertain(),
         1.0,
         lambda points: points,
         np.empty((0, 2)),
-        2,
+        count,
         np.random.default_rng(0),
     )
 
@@ -37,3 +44,16 @@ def test_what_is_uncertain_counts_by_what_it_is_worth():
     assert chosen(slope=0.0).min(axis=0)[0] > 0.9
     assert chosen(slope=0.0)[0, 0] >= chosen(slope=0.0)[1, 0]  # the best comes first
     assert chosen(slope=1.0).min(axis=0)[0] < 0.3
+
+
+def test_where_there_are_few_configurations_each_comes_once_before_any_comes_again():
+    """Else half a population would train one configuration under other names."""
+    for slope in (0.0, 1.0):
+        points = chosen(slope, SIX, 4)
+        np.testing.assert_array_equal(points, legal_points(points, SIX))
+        others = unlike(SIX, points, 2, np.random.default_rng(0))
+        assert len(np.unique(np.concatenate([points, others]), axis=0)) == 6
+    many = chosen(0.0, SIX, 9)
+    assert sorted(np.unique(many, axis=0, return_counts=True)[1]) == [1, 1, 1, 2, 2, 2]
+    assert {tuple(point) for point in unlike(SIX, many, 3, np.random.default_rng(0))} <= {tuple(p) for p in many}
+    assert unlike(SIX, many, 0, np.random.default_rng(0)).shape == (0, 2)

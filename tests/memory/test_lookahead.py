@@ -11,11 +11,13 @@ from metapbt.learners.problems.temperature import Temperature
 from metapbt.memory.encoder import Encoder, Rows
 from metapbt.memory.lookahead import Columns, Lines, Lookahead
 from metapbt.memory.scales import SourceScale
+from metapbt.space import Space
 
 INTERVALS = 6
 #: An interval leaves half of the heat that it found: heat is the mean of the temperatures that an agent had lately.
 TEMPERATURE = Temperature(speed=3.0, cold=0.1, deception=0.5, cooling=1 / (INTERVALS * np.log(2)))
 SCALE = SourceScale(longest=INTERVALS * 10.0, interval=10.0, unit=0.25)
+LINE = Space({"heat": {"type": "float", "low": 0.0, "high": 1.0}})
 COLUMNS = Columns(Encoder(SCALE, ({},), changed=True), SCALE, np.empty(0))
 
 
@@ -33,7 +35,7 @@ def ahead(intervals: int, begun: int = 0, share: float = 1.0) -> Lookahead:
     def hints(time: float, value: float) -> np.ndarray:
         return np.array([[0.0], [1.0]])
 
-    return Lookahead(change, COLUMNS, begun / INTERVALS, 0.0, [10.0 * share, *[10.0] * (intervals - 1)], 1, hints)
+    return Lookahead(change, COLUMNS, begun / INTERVALS, 0.0, [10.0 * share, *[10.0] * (intervals - 1)], LINE, hints)
 
 
 def test_the_value_of_a_beginner_is_what_the_best_schedule_reaches() -> None:

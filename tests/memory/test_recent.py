@@ -19,6 +19,7 @@ from metapbt.memory.source_runs import Memory, SourceRun
 from metapbt.population.explorers.meta_pb2 import MetaPB2Explorer
 from metapbt.space import Space
 
+LINE = Space({"x": {"type": "float", "low": 0.0, "high": 1.0}})
 SPACE = Space({"x": {"type": "float", "low": 0.0, "high": 1.0}, "kind": {"type": "categorical", "choices": ["a", "b"]}})
 
 
@@ -122,7 +123,7 @@ def change(inputs: np.ndarray) -> np.ndarray:
 def test_what_comes_after_a_short_interval_knows_that_the_past_has_hardly_faded(share: float) -> None:
     scale = SourceScale(longest=40.0, interval=10.0, unit=0.25)
     columns = Inputs(Encoder(scale, ({},), changed=True), scale, np.empty(0))
-    ahead = Lookahead(change, columns, 0.0, 0.0, [10.0 * share, 10.0], 1, lambda *_: np.linspace(0, 1, 9)[:, None])
+    ahead = Lookahead(change, columns, 0.0, 0.0, [10.0 * share, 10.0], LINE, lambda *_: np.linspace(0, 1, 9)[:, None])
     for recent, point in itertools.product((0.0, 0.5, 1.0), (0.0, 1.0)):
         past = recent * 0.5**share + point * (1 - 0.5**share)
         then = np.linspace(0, 1, 101)
@@ -140,7 +141,7 @@ def test_what_was_tabulated_is_as_good_on_either_side() -> None:
 
     scale = SourceScale(longest=40.0, interval=10.0, unit=0.25)
     columns = Inputs(Encoder(scale, ({},), changed=True), scale, np.empty(0))
-    ahead = Lookahead(symmetric, columns, 0.0, 0.0, [10.0] * 4, 1, lambda *_: np.linspace(0, 1, 9)[:, None])
+    ahead = Lookahead(symmetric, columns, 0.0, 0.0, [10.0] * 4, LINE, lambda *_: np.linspace(0, 1, 9)[:, None])
     low, high = ahead.before(np.zeros(2), np.array([[0.0], [1.0]]))
     assert low == pytest.approx(high, abs=0.01)
 
@@ -153,7 +154,7 @@ def test_a_choice_that_was_left_is_left_in_what_is_looked_ahead_at() -> None:
     scale = SourceScale(longest=40.0, interval=10.0, unit=0.25)
     columns = Inputs(Encoder(scale, ({},), changed=True, categories={0: 2}), scale, np.empty(0))
     choices = np.array([[0.25], [0.75]])
-    ahead = Lookahead(staying_pays, columns, 0.0, 0.0, [10.0] * 3, 1, lambda *_: choices)
+    ahead = Lookahead(staying_pays, columns, 0.0, 0.0, [10.0] * 3, LINE, lambda *_: choices)
     found = ahead.after(0.0, np.zeros(1), choices[:1], choices[1:])  # the better one, after the worse
     assert found[0] == pytest.approx(2 * scale.unit)
 

@@ -56,6 +56,14 @@ def test_the_worst_copies_the_best_by_value(metric: str) -> None:
     assert [record.value(metric) for record in tuner.history.latest] == returns
 
 
+def test_candidates_of_the_first_generation_are_chosen_by_value() -> None:
+    tuner = Tuner(SPACE, f"{__name__}:Patient", 2, candidates=4)
+    tuner.start()
+    assert [*tuner.assignments] == [2, 3, 4, 5]  # numbers beyond the members'
+    tuner.tell([10] * 4, [9.0, 3.0, 1.0, 2.0])
+    assert [each.start for each in tuner.assignments.values()] == [Ref(0, 4), Ref(0, 5)]
+
+
 @pytest.mark.parametrize(
     ("returns", "best"),
     [

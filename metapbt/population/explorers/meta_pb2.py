@@ -141,8 +141,7 @@ class MetaPB2Explorer(PB2Explorer):
         """Choose part of the first generation from memory: promising for this context, and unlike each other."""
         if not len(self.tasks) or self.first_generation == 0:
             return super().start(size, rng)
-        from metapbt.memory.candidates import filling
-        from metapbt.memory.first_members import added_up, promising
+        from metapbt.memory.first_members import added_up, promising, unlike
         from metapbt.memory.trust import explained
 
         # Memory's are chosen as if it were right: the others are there in case it is not.
@@ -165,10 +164,9 @@ class MetaPB2Explorer(PB2Explorer):
             return self._values(ahead, given, points, points, change)
 
         noise = 0.0 if meta.kernel == "published" else float(meta.model.noise(given[None])[0])
-        points = promising(
-            worth, ensemble, noise, lambda p: meta.inputs(given, p, p), meta.hints(source, given), count, rng
-        )
-        others = filling(size - count, len(self.space), rng)
+        hints = meta.hints(source, given)
+        points = promising(self.space, worth, ensemble, noise, lambda p: meta.inputs(given, p, p), hints, count, rng)
+        others = unlike(self.space, points, size - count, rng)
         # The first give way to members that are given; the best stand last.
         return [
             *(Suggestion(self.space.from_unit(point), "hedge") for point in others),
@@ -337,8 +335,10 @@ class MetaPB2Explorer(PB2Explorer):
     ) -> Array:
         """The hyperparameters, in the unit cube, with the largest value, optimistic in the coming interval."""
         from metapbt.memory.candidates import search
+        from metapbt.memory.points import legal_points
 
         def score(points: Array) -> Array:
+            points = legal_points(points, self.space)
             mean, variance = ensemble.moments(self.meta.inputs(given, points, recent))
             change = np.asarray(mean + math.sqrt(beta) * np.sqrt(variance))
             # Optimism is about what the interval ends with: what it is worth then, one value function says for all.
