@@ -44,6 +44,24 @@ examples:
 metapbt COMMAND --help tells more."""
 
 
+_SCRIPTS_HELP = """\
+metapbt scripts writes one script for each context that differs in a feature, for Slurm or for here, and trains nothing.
+
+examples:
+  metapbt scripts env=lunar_lander scripts.feature=leg_height method=pb2
+  metapbt scripts env=cart_pole scripts.feature=pole_length 'scripts.multipliers=[0.5,1,2]' scripts.seeds=3
+  metapbt scripts env=lunar_lander scripts.feature=leg_height 'scripts.values=[3.2,6.4]' scripts.directory=mine
+
+keys:
+  scripts.feature=NAME         which feature the contexts differ in (required)
+  scripts.multipliers=[...]    of the feature's default (0.1, 0.2, ..., 2.2)
+  scripts.values=[...]         values instead of multipliers; without either all choices of a category
+  scripts.seeds=N or [...]     seeds 0 to N-1, or these (10)
+  scripts.directory=DIR        where the scripts are written (contexts)
+
+All other keys are those of metapbt run, and go into the scripts: metapbt run --help."""
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; return its exit status: 0, 1 after an error, 2 after a wrong call, 128 + n after signal n."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
@@ -171,6 +189,9 @@ def _run(arguments: Sequence[str]) -> int:
 
 
 def _scripts(arguments: Sequence[str]) -> int:
+    if {"--help", "-h"}.intersection(arguments):
+        print(_SCRIPTS_HELP)
+        return 0
     from hydra.core.hydra_config import HydraConfig
     from omegaconf import OmegaConf
 

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from omegaconf import OmegaConf
 
 from metapbt.cli import main
+from metapbt.config import shared_dir
 
 QUICK = ["env=quadratic", "budget.steps=8", "method=pbt"]
 
@@ -35,6 +37,15 @@ def test_help_names_every_command_with_examples(capsys):
     assert "metapbt run env=cart_pole method=pb2 seed=0" in text
     assert "metapbt run env=Pendulum-v1" in text
     assert "metapbt run env=my_envs:PENDULUM" in text
+
+
+@pytest.mark.parametrize("word", ["--help", "-h"])
+def test_the_help_of_scripts_is_of_scripts(word, capsys):
+    assert main(["scripts", "env=cart_pole", word]) == 0
+    text = capsys.readouterr().out
+    assert text.startswith("metapbt scripts writes")
+    for key in OmegaConf.load(shared_dir("conf") / "config.yaml").scripts:
+        assert f"scripts.{key}=" in text
 
 
 def test_help_and_import_load_nothing_heavy():

@@ -59,7 +59,8 @@ class Remembered:
         if self._cache is not None:
             from metapbt.population.explorers.meta_pb2 import MetaPB2Explorer
 
-            if isinstance(explorer, MetaPB2Explorer) and explorer.meta.kernel != "published":
+            known = bool(self._sources)
+            if known and isinstance(explorer, MetaPB2Explorer) and explorer.meta.kernel != "published":
                 LOGGER.info("%s", summary(explorer.meta.quality()))
         write_memory(self._directory.memory, self._sources, self._memory.ancestry)
 
