@@ -184,7 +184,11 @@ class History:
         return self.values.get(record.ref, record.value(self.metric))
 
     def best(self) -> Record:
-        """The best agent that the run ever had: the record with the highest finite value, the earliest on ties."""
+        """The best agent that the run ever had: the record with the highest finite value of the metric.
+
+        Of equals, as where many agents reach the highest return there is, the one whose two returns are better
+        (`Record.performance`), then the earliest.
+        """
         return self._best_ever
 
     @cached_property
@@ -208,7 +212,14 @@ class History:
     def _best(self, records: Sequence[Record]) -> Record:
         if not records:
             raise MetapbtError("no generation has finished yet")
-        return max(records, key=lambda r: (not r.failed, _comparable(r.value(self.metric)), -r.generation, -r.member))
+
+        def place(record: Record) -> tuple[bool, float, float, int, int]:
+            value, performance = record.value(self.metric), record.performance
+            return (
+                not record.failed, _comparable(value), _comparable(performance), -record.generation, -record.member
+            )  # fmt: skip
+
+        return max(records, key=place)
 
     def before(self, record: Record) -> Record | None:
         """The record that ``record`` went on from: its parent's or its own one before."""

@@ -116,6 +116,8 @@ def _chosen(run: RunPlan, describe: Describe) -> list[RunInfo]:
                 shipped_version(),
             )
             where = str(shipped_dir())
+        else:
+            where += ", nor in the memory that ships"
     if runs:
         LOGGER.info("memory: %s, from %s", describe_contexts(runs), where)
     else:

@@ -72,7 +72,7 @@ class Run:
 
     @property
     def best(self) -> Record:
-        """The best agent that the run ever had: the record with the highest ``population.metric``."""
+        """The best agent that the run ever had: the record with the highest ``population.metric`` (`History.best`)."""
         return self.history.best()
 
     @property

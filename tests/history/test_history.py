@@ -3,7 +3,7 @@ import math
 import pytest
 
 from metapbt.errors import MetapbtError
-from metapbt.history import History, Record
+from metapbt.history import History, Record, Ref
 
 
 def record(generation, member, value, parent=None, steps=None, evaluation=math.nan):
@@ -57,6 +57,26 @@ def test_the_best_member_is_that_with_the_best_train_return_whatever_its_evaluat
 
 def test_evaluation_speaks_for_a_member_that_ended_no_episode():
     assert record(0, 0, math.nan, evaluation=500.0).value() == 500.0
+
+
+@pytest.mark.parametrize("metric", ["train_return", "eval_return"])
+def test_of_equals_the_one_whose_other_return_is_better_is_the_best_and_then_the_earliest(metric):
+    """On a task with a highest return many have it in few episodes of training, and not all of them surely."""
+    other = "eval_return" if metric == "train_return" else "train_return"
+    others = [(310.0, 435.0), (math.nan, 500.0), (500.0, 490.0)]
+    records = [
+        Record(generation, member, None, "random", {}, generation + 1, **{metric: 500.0, other: value})
+        for generation, pair in enumerate(others)
+        for member, value in enumerate(pair)
+    ]
+    whole = History(tuple(records), metric, 2)
+    assert whole.best().ref == Ref(1, 0)  # nothing is known against it
+    assert whole.leader().ref == whole.best_of(2).ref == Ref(2, 0)
+    assert whole.best_of(0).ref == Ref(0, 1)
+    grown = History((), metric, 2)
+    for record in records:
+        grown = grown.extended([record])
+    assert grown.best() == whole.best()
 
 
 def test_a_history_without_generations_has_no_best():

@@ -62,6 +62,13 @@ def test_a_run_that_finds_no_others_learns_from_what_ships_and_says_so(box, spac
     assert list(Path("results").glob(".meta_models/*.npz"))
 
 
+def test_where_nothing_ships_either_the_log_says_so_and_judges_no_memory(space):  # noqa: F811
+    run = metapbt.run(command("results", method="meta_pb2"), space)
+    assert "no runs of quadratic on other contexts under results, nor in the memory that ships; meta_pb2" in log_of(run)
+    assert "held-out" not in log_of(run)
+    assert "too few source contexts" not in log_of(run)
+
+
 def test_the_same_by_name_and_killed_it_goes_on(box, space, writes):  # noqa: F811
     arguments = ["meta.results_dir=shipped", "budget.steps=20", "population.size=2"]
     metapbt.run(command("whole", *arguments, method="meta_pb2"), space)
