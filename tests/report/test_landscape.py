@@ -143,15 +143,15 @@ def test_it_sees_where_returns_grow(runs):
 
 def test_memory_stands_beside_the_plain_gp(runs):
     run = runs["meta_pb2"]
-    view = surrogate_view(run, 1, "lr", "x", 8)
+    view = surrogate_view(run, 2, "lr", "x", 8)
     own, plain = (view[view["model"] == model] for model in ("plain kernel, with memory", PLAIN_GP))
     assert len(own) == len(plain) == 64
     assert sum(view.attrs["weights"]) == pytest.approx(1)
     assert len(view.attrs["weights"]) == len(RELATEDNESS) + 1
-    # After two generations memory is less unsure than eight rows are.
+    # After three generations memory is less unsure than twelve rows are.
     assert own["deviation"].mean() < plain["deviation"].mean()
     # Both are in one unit: what returns really changed by lies within what either says.
-    changes = tried_points(run, 1)["change"].dropna()
+    changes = tried_points(run, 2)["change"].dropna()
     for model in (own, plain):
         low, high = (model["mean"] - 3 * model["deviation"]).min(), (model["mean"] + 3 * model["deviation"]).max()
         assert changes.between(low, high).all()
