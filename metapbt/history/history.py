@@ -214,10 +214,8 @@ class History:
             raise MetapbtError("no generation has finished yet")
 
         def place(record: Record) -> tuple[bool, float, float, int, int]:
-            value, performance = record.value(self.metric), record.performance
-            return (
-                not record.failed, _comparable(value), _comparable(performance), -record.generation, -record.member
-            )  # fmt: skip
+            value, performance = _comparable(record.value(self.metric)), _comparable(record.performance)
+            return not record.failed, value, performance, -record.generation, -record.member
 
         return max(records, key=place)
 

@@ -77,7 +77,7 @@ def promising(
     for radius in (0.1, 0.05):  # closer, where it looks good
         best = points[np.argsort(-worth(points, 0.0), kind="stable")[:8]]
         near = np.clip(best[:, None] + radius * rng.standard_normal((len(best), 8, width)), 0, 1)
-        points = legal_points(np.concatenate([points, near.reshape(-1, width)]), space)
+        points = np.concatenate([points, legal_points(near.reshape(-1, width), space)])
         points = points[distinct(points)]
     x = inputs(points)
     wrong = ensemble.draws(x, DRAWS, rng) - ensemble.moments(x)[0]

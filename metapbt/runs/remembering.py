@@ -56,11 +56,10 @@ class Remembered:
         """Keep the sources beside the records, once the run has begun; and say how well they predict each other."""
         if self._directory.remembers:
             return
-        if self._cache is not None:
+        if self._cache is not None and len(self._sources):
             from metapbt.population.explorers.meta_pb2 import MetaPB2Explorer
 
-            known = bool(self._sources)
-            if known and isinstance(explorer, MetaPB2Explorer) and explorer.meta.kernel != "published":
+            if isinstance(explorer, MetaPB2Explorer) and explorer.meta.kernel != "published":
                 LOGGER.info("%s", summary(explorer.meta.quality()))
         write_memory(self._directory.memory, self._sources, self._memory.ancestry)
 

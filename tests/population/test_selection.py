@@ -72,13 +72,15 @@ def test_equals_are_ranked_by_lot_so_that_nobody_stays_the_worst():
 def test_lots_between_equals_are_each_seeds_own_and_stay_the_same_when_a_population_goes_on():
     """With the same lots in every run one member, with what it began with, would be favoured in all of a study."""
 
+    def fresh(seed):
+        return Tuner({"x": {"type": "float", "low": 0.0, "high": 1.0}}, "pbt", 4, seed=seed)
+
     def replaced(seed, again):
-        tuner = Tuner({"x": {"type": "float", "low": 0.0, "high": 1.0}}, "pbt", 4, seed=seed)
+        tuner = fresh(seed)
         tuner.start()
         if again:
-            other = Tuner({"x": {"type": "float", "low": 0.0, "high": 1.0}}, "pbt", 4, seed=seed)
-            other.load_state(tuner.state())
-            tuner = other
+            begun, tuner = tuner.state(), fresh(seed)
+            tuner.load_state(begun)
         tuner.tell([1] * 4, [0.0] * 4)
         return [member for member, assignment in tuner.assignments.items() if assignment.kind == "copy"]
 

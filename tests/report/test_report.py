@@ -23,20 +23,24 @@ from metapbt.store import results
 DRAWN = {
     "cart_pole/pole_length": {
         "curves", "final", "area", "heatmap", "comparison", "thresholds", "profiles", "improvement", "efficiency",
-        "schedules",
     },
-    "lunar_lander/gravity_y,leg_height": {"curves", "final", "area", "schedules"},
-    "mountain_car/default": {"curves", "final", "area", "schedules"},
+    "lunar_lander/gravity_y,leg_height": {"curves", "final", "area"},
+    "mountain_car/default": {"curves", "final", "area"},
 }  # fmt: skip
-TABLES = DRAWN["cart_pole/pole_length"] | {"final_runs", "lineage"}
+TABLES = DRAWN["cart_pole/pole_length"] | {"final_runs", "lineage", "schedules"}
 
 
 def runs_of_the_report() -> list[SyntheticRun]:
     several = {"gravity_y": -5.0, "leg_height": 16.0}
-    return [
+    runs = [
         *realistic_runs(contexts=4, seeds=3, generations=4),
         make_run("pb2", env="lunar_lander", changed=several),
         make_run("<i>mine", env="mountain_car"),
+    ]
+    # The best agents are the first ones, so their schedules have nothing to show.
+    return [
+        (info, records.assign(train_return=records["train_return"] - records["generation"] / 1000))
+        for info, records in runs
     ]
 
 
@@ -122,7 +126,7 @@ def test_the_same_runs_give_the_same_bytes(report: Path, tmp_path: Path) -> None
     runs = [run for run in runs_of_the_report() if run[0].env == "cart_pole"]
     again = write_report(store_runs(tmp_path / "results", runs), tmp_path / "again").page.parent
     compared = [path for path in (report / "cart_pole").rglob("*") if path.is_file()]
-    assert len(compared) == 42
+    assert len(compared) == 39
     for path in compared:
         assert path.read_bytes() == (again / path.relative_to(report)).read_bytes(), path.name
 
