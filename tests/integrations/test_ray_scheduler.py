@@ -144,14 +144,16 @@ def test_nobody_waits_for_trials_that_fail_or_end_and_nan_is_never_copied(local_
     scheduler = a_scheduler(synch=synch, quantile=0.5)
     results = fit(tmp_path, a_class(), scheduler, trials=5, how=["fails", "ends", "nan", "well", "well"])
     assert len(results.errors) == 1
-    assert [result.metrics["training_iteration"] for result in results][1:] == [3, 6, 6, 6]
+    ends = [result.metrics["training_iteration"] for result in results][1:]
+    # Who waits for nobody may copy one that is at its end, and is beyond it with the next step.
+    assert ends == [3, 6, 6, 6] or (not synch and ends == [3, 7, 6, 6])
     history = scheduler.tuner.history
     assert not any(record.parent == 2 for record in history)
     assert [record.env_steps for record in history if record.member == 1 and not record.failed][:2] == [2, 3]
     later = [record for record in history if record.generation == 2]
     assert {record.member for record in later if record.failed} <= {0, 1}
     # Those who have gone take no place among the worst: of the three that are left, NaN's copies.
-    (last,) = [record for record in history if record.member == 2 and record.env_steps == 6]
+    (last,) = [record for record in history if record.member == 2 and record.env_steps >= 6]
     assert last.parent in ((3, 4) if synch else (0, 1, 3, 4))
 
 
