@@ -95,13 +95,13 @@ def compared(runs: pd.DataFrame, method: str) -> Table:
 
 
 def interval(gaps: Sequence[np.ndarray]) -> str:
-    """The mean of differences on each context with its interval; nothing where none is known."""
+    """The mean of differences on each context, with its interval where several seeds tell one."""
     known = [gap[~np.isnan(gap)] for gap in gaps]
     known = [gap for gap in known if len(gap)]
     if not known:
         return ""
     value, low, high = stratified_estimate(known, mean_of_means)
-    return f"{value:+.1f} [{low:+.1f}, {high:+.1f}]"
+    return f"{value:+.1f}" if np.isnan(low) else f"{value:+.1f} [{low:+.1f}, {high:+.1f}]"
 
 
 def main() -> None:
