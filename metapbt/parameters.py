@@ -87,8 +87,7 @@ class Parameter:
             return self.power(self.exponent(value))
         if self.step is None:
             return value
-        last = math.floor((self.high - self.low) / self.step + 1e-9)
-        count = min(max(round((value - self.low) / self.step), 0), last)
+        count = min(max(round((value - self.low) / self.step), 0), self._steps)
         # 0.005 + 3 * 0.0005 is 0.006500000000000001; nobody wrote that.
         rounded = float(f"{self.low + count * self.step:.12g}")
         return min(rounded, self.high) if count else self.low
@@ -194,6 +193,16 @@ class Parameter:
                 return value
         return self._legal_number(self._scaled(coordinate))
 
+    def spread(self, coordinate: float) -> Value:
+        """The legal value at a coordinate in [0, 1], where whole numbers and steps have equal shares of the range."""
+        if self.factor is not None:
+            return self.power(math.floor(coordinate * (self.last + 1)))
+        if self.kind == "int" and self.log:
+            return self._legal_number(math.floor(self.low * ((self.high + 1) / self.low) ** coordinate))
+        if self.kind == "int" or (self.step is not None and not self.log and not self.complement):
+            return self._legal_number(self.low + math.floor(coordinate * (self._steps + 1)) * self._grain)
+        return self.from_unit(coordinate)
+
     def nearest_legal(self, coordinates: NDArray[np.float64]) -> NDArray[np.float64]:
         """The coordinates of the legal values at many coordinates in [0, 1], ``n``: ``from_unit`` and back."""
         if self.kind == "categorical":
@@ -205,9 +214,18 @@ class Parameter:
         if self.factor is not None:
             return np.asarray(self._twin.to_vector(found))
         found = 1 - found / self._magnified if self.complement else found / self._magnified
-        grain = 1.0 if self.step is None else self.step
-        whole = np.floor((self.high - self.low) / grain + 1e-9)
-        return self._scaled_down(self.low + np.clip(np.round((found - self.low) / grain), 0, whole) * grain)
+        steps = np.clip(np.round((found - self.low) / self._grain), 0, self._steps)
+        return self._scaled_down(self.low + steps * self._grain)
+
+    @property
+    def _grain(self) -> float:
+        """The distance of two legal numbers, of an int or of a float with a step."""
+        return 1.0 if self.step is None else self.step
+
+    @cached_property
+    def _steps(self) -> int:
+        """How many times that distance the range has."""
+        return math.floor((self.high - self.low) / self._grain + 1e-9)
 
     @property
     def extremes(self) -> tuple[Value, ...]:

@@ -147,9 +147,13 @@ class Space:
             rng: the source of randomness.
             given: values that are not drawn.
         """
+        return self.active({**self.unconditional_sample(rng), **given})
+
+    def unconditional_sample(self, rng: np.random.Generator) -> Hyperparameters:
+        """A draw of every hyperparameter, whether it exists or not."""
         # NumPy's older generator, as in all earlier versions: the same seeds draw the same configurations.
         state = np.random.RandomState(rng.integers(2**32, dtype=np.uint32))  # noqa: NPY002
-        return self.active({**{p.name: p.sample(state) for p in self.parameters}, **given})
+        return {p.name: p.sample(state) for p in self.parameters}
 
     def with_architecture_of(
         self, hyperparameters: Mapping[str, Value], parent: Mapping[str, Value]
@@ -158,8 +162,12 @@ class Space:
 
         What exists only on that network has the parent's value where none was proposed.
         """
-        network = {name: parent[name] for name in self.architecture if name in parent}
+        network = self.network_of(parent)
         return self.active({**self.unconditional_default(), **parent, **hyperparameters, **network})
+
+    def network_of(self, hyperparameters: Mapping[str, Value]) -> Hyperparameters:
+        """The part of a configuration that is the network's architecture."""
+        return {name: hyperparameters[name] for name in self.architecture if name in hyperparameters}
 
     def to_unit(self, hyperparameters: Mapping[str, Value]) -> UnitVector:
         """Map a configuration to the unit cube (shape ``d``).
@@ -183,6 +191,16 @@ class Space:
         clipped = np.clip(np.asarray(vector, dtype=np.float64), 0.0, 1.0)
         found = {p.name: p.from_unit(float(u)) for p, u in zip(self.parameters, clipped, strict=True)}
         return self.active({**found, **given})
+
+    def spread(self, point: UnitVector) -> Hyperparameters:
+        """Map a point that was drawn evenly from the unit cube: what takes whole steps has equal shares of the range.
+
+        ``from_unit`` takes the nearest legal value instead, which leaves half a share to the lowest and the highest.
+
+        Args:
+            point: shape ``d``, in [0, 1].
+        """
+        return self.active({p.name: p.spread(float(u)) for p, u in zip(self.parameters, point, strict=True)})
 
     def checked(self, hyperparameters: Mapping[str, object]) -> Hyperparameters:
         """Return a copy of a configuration as plain data, each value of its hyperparameter's type.

@@ -1,3 +1,5 @@
+from collections import Counter
+
 import numpy as np
 import pytest
 
@@ -294,3 +296,19 @@ def test_a_factor_makes_integers_equally_likely_and_equally_far_apart():
 def test_a_factor_that_leads_nowhere_is_refused(entry):
     with pytest.raises(MetapbtError, match="space.n(.factor must be| )|key of space.n 'factor'"):
         Space({"n": {"type": "int", "low": 16, "high": 64, "factor": 2, **entry}})
+
+
+def test_points_that_are_spread_give_whole_numbers_and_steps_equal_shares():
+    space = Space(
+        {"n": {"type": "int", "low": 1, "high": 3}, "f": {"type": "int", "low": 64, "high": 1024, "factor": 2},
+         "s": {"type": "float", "low": 0.1, "high": 0.5, "step": 0.1}, "c": {"type": "categorical", "choices": [1, 2]},
+         "x": {"type": "float", "low": 0.0, "high": 1.0}}
+    )  # fmt: skip
+    grid = [space.spread(np.full(5, (place + 0.5) / 60)) for place in range(60)]
+    for name, values in (("n", 3), ("f", 5), ("s", 5), ("c", 2)):
+        assert Counter(found[name] for found in grid) == dict.fromkeys({f[name] for f in grid}, 60 // values)
+    assert [found["x"] for found in grid] == pytest.approx([(place + 0.5) / 60 for place in range(60)])
+    ends = [space.spread(np.full(5, end)) for end in (0.0, 1.0)]
+    assert [list(found.values()) for found in ends] == [[1, 64, 0.1, 1, 0.0], [3, 1024, 0.5, 2, 1.0]]
+    log = Space({"n": {"type": "int", "low": 1, "high": 4, "log": True}})
+    assert [log.spread(np.array([u]))["n"] for u in (0.0, 0.42, 0.44, 0.69, 0.87, 1.0)] == [1, 1, 2, 3, 4, 4]

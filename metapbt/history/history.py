@@ -155,7 +155,7 @@ class History:
         caches = longer.__dict__
         caches["_by_ref"] = self._by_ref | added._by_ref
         if more and self.records:
-            caches["_best_ever"] = self._best([self.best(), added.best()])
+            caches["_best_ever"] = self.best_among([self.best(), added.best()])
         if not any(map(self.is_beyond, more)):
             caches["_rungs"] = self._rungs
             if more and not self.screening:
@@ -193,23 +193,28 @@ class History:
 
     @cached_property
     def _best_ever(self) -> Record:
-        return self._best(self.records)
+        return self.best_among(self.records)
 
     def best_of_era(self) -> Record:
         """The best agent since the members are those of this era."""
         if self.settled == 0:
             return self.best()
-        return self._best([record for record in self.records if record.generation >= self.settled])
+        return self.best_among([record for record in self.records if record.generation >= self.settled])
 
     def leader(self) -> Record:
         """The best of the members' last records."""
-        return self._best(self.latest)
+        return self.best_among(self.latest)
 
     def best_of(self, number: int) -> Record:
         """The record of a generation with the best value."""
-        return self._best(self.generation(number))
+        return self.best_among(self.generation(number))
 
-    def _best(self, records: Sequence[Record]) -> Record:
+    def best_among(self, records: Sequence[Record]) -> Record:
+        """The best of some of its records, as `best` has it.
+
+        Raises:
+            MetapbtError: there are none.
+        """
         if not records:
             raise MetapbtError("no generation has finished yet")
 

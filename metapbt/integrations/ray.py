@@ -26,6 +26,7 @@ from metapbt.integrations.ray_space import configured, from_ray, values_in
 from metapbt.integrations.ray_trials import check_saved, lacking, trained_with
 from metapbt.log import LOGGER
 from metapbt.plain import number, whole_number
+from metapbt.population.explorers import explorer_class
 from metapbt.population.told import MODES
 from metapbt.population.tuner import Tuner
 from metapbt.space import Hyperparameters, Space
@@ -117,6 +118,10 @@ class Scheduler(TrialScheduler):
         for name in _NOT_FOR_TRIALS:
             if name in settings:
                 raise MetapbtError(f"{name} is not for Ray Tune's trials; metapbt.Tuner has it")
+        if explorer_class(method).begins_anew:
+            raise MetapbtError(
+                f"method '{method}' begins anew, which is not for Ray Tune's trials; metapbt.Tuner has it"
+            )
         if population_size is not None:
             population_size = whole_number("population_size", population_size, 1)
         self.space = space if isinstance(space, Space) else Space(from_ray(space))

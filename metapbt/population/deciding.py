@@ -255,13 +255,17 @@ class Decider:
     ) -> Assignment:
         hyperparameters = suggestion.hyperparameters
         kept: tuple[str, ...] = ()
+        parent = None
+        if history is not None and exploit is not None and exploit.start is not None:
+            kept, parent = self.space.architecture, _at(history, exploit.start).hyperparameters
+            hyperparameters = self.space.with_architecture_of(hyperparameters, parent)
         if self.constraint is not None:
+            # It is shown the network that will train, and changes all but that.
             with told.answering("the constraint"):
                 constrained = self.constraint(thawed(hyperparameters))
             hyperparameters = told.checked_configuration("the constraint", self.space, constrained)
-        if history is not None and exploit is not None and exploit.start is not None:
-            kept, parent = self.space.architecture, _at(history, exploit.start)
-            hyperparameters = self.space.with_architecture_of(hyperparameters, parent.hyperparameters)
+            if parent is not None:
+                hyperparameters = self.space.with_architecture_of(hyperparameters, parent)
         return Assignment(
             kind,
             exploit.start if exploit else None,

@@ -74,5 +74,4 @@ def beginners(
 
 
 def _drawn(space: Space, model: Record | None, rng: np.random.Generator) -> Hyperparameters:
-    drawn = space.sample(rng)
-    return drawn if model is None else space.with_architecture_of(drawn, model.hyperparameters)
+    return space.sample(rng, {} if model is None else space.network_of(model.hyperparameters))

@@ -47,7 +47,7 @@ class Sobol(Start):
 
         sequence = qmc.Sobol(len(space), rng=rng)
         points = sequence.random_base2(math.ceil(math.log2(count)))[:count] if count else ()
-        return [Suggestion(space.from_unit(point), "sobol") for point in points]
+        return [Suggestion(space.spread(point), "sobol") for point in points]
 
     @property
     def asked(self) -> dict[str, Any]:

@@ -12,7 +12,9 @@ import numpy as np
 
 from metapbt.errors import MetapbtError, named, shown, shown_word
 from metapbt.history import Budget, History, Ref
+from metapbt.log import LOGGER
 from metapbt.plain import frozen, number, plain, whole_number, written_number
+from metapbt.population.explorers import explorer_class
 from metapbt.population.explorers.base import Suggestion
 from metapbt.population.selection import Exploit
 from metapbt.space import Hyperparameters, Space
@@ -72,6 +74,12 @@ def check_parts(constraint: Any, selection: Any, budget: Any) -> None:
         raise MetapbtError(f"selection must be a name or a mapping with one, got {shown(selection)}")
     if budget is not None and not isinstance(budget, Budget):
         raise MetapbtError(f"budget must be a metapbt.history.Budget, got {shown(budget)}")
+
+
+def warn_of_no_restarts(method: str, restarts: Any) -> None:
+    """Say that a method is another one than is published where nothing begins anew."""
+    if restarts is None and explorer_class(method).begins_anew:
+        LOGGER.warning("method '%s' never begins anew without restarts={\"patience\": 3}", method)
 
 
 def numbers_told(env_steps: Any, returns: Any, count: int, who: str) -> list[tuple[Any, Any]]:

@@ -102,6 +102,7 @@ class Tuner:
             mode: ``max``, or ``min`` where what is told is a loss.
             eras: when and how architectures change, the keys of ``eras`` in ``conf/config.yaml``; steps are those told.
             restarts: when and how all begin anew, the keys of ``restarts`` there; ``eras.interval`` says for how long.
+                None for never, which ``ipbt`` warns of: it is published with ``{"patience": 3}``.
             budget: of each member, for both: nothing begins whose students would not become members before its end.
             results_dir: where the run is kept, in ``<env>/<feature>=<value>[,...]/<name or method>/seed_<n>``; None for
                 nowhere. Checkpoints are the caller's own. What follows says how it is kept:
@@ -139,6 +140,7 @@ class Tuner:
             raise MetapbtError(f"initial has {len(self.initial)} configurations for {self._beginning} members")
         begun = make_start(start, memory, budget)
         settings = told.own_copy(settings_with(memory, budget, method, begun, settings))
+        told.warn_of_no_restarts(method, restarts)
         self.explorer = make_explorer(method, self.space, TUNER_ARGUMENTS, **settings)
         named = {"name": selection} if isinstance(selection, str) else told.own_copy(selection)
         chosen = {"name": "truncation", **named}

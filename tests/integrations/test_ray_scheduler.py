@@ -209,6 +209,8 @@ def test_rays_own_domains_stand_for_spaces_and_bad_ones_are_one_line():
         a_scheduler(perturbation_interval=0)
     with pytest.raises(MetapbtError, match="unknown method 'pb3'; did you mean 'pb"):
         a_scheduler(method="pb3")
+    with pytest.raises(MetapbtError, match="method 'ipbt' begins anew, which is not for Ray Tune's trials"):
+        a_scheduler(method="ipbt")
 
 
 def test_the_example_for_people_who_come_from_ray_tune_runs_as_it_stands(local_ray, tmp_path, monkeypatch):

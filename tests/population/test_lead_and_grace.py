@@ -203,3 +203,17 @@ def test_who_is_sure_to_go_on_are_all_that_can_be(settings, size, quantile):
         assert sure == set(reported) - may_be
         found += len(sure)
     assert found > 5
+
+
+def test_who_has_just_copied_is_not_the_best_that_copies_start_from():
+    """The return of a fresh copy is its source's luck: with ``backtrack`` everybody would start from it at once."""
+    past = history([3.0, 2.0, 1.0, 0.0], [3.0, 2.0, 1.0, 9.0], parents={3: 0})
+    selection = make_selection({"name": "truncation", "backtrack": True, "grace": 1}, 4, 0.25)
+    exploits = selection.select(past, set(range(4)), np.random.default_rng(0))
+    assert {member: exploit.start for member, exploit in exploits.items()} == {2: Ref(0, 0)}
+    assert selection.keeps(past) == {Ref(0, 0), Ref(1, 3)}  # the best ever is kept for the test
+    assert replaced(past, backtrack=True) == {2: 3}
+    # Once it has trained on it is judged, and its return of that time counts.
+    later = history([3.0, 2.0, 1.0, 0.0], [3.0, 2.0, 1.0, 9.0], [3.0, 2.0, 1.0, 8.0], parents={})
+    copied = [r if r.ref != Ref(1, 3) else record(1, 3, 9.0, 0) for r in later]
+    assert selection._best(History(tuple(copied), size=4)) == Ref(2, 3)

@@ -180,3 +180,27 @@ def test_what_cannot_be_is_said(settings, message):
     with pytest.raises(MetapbtError) as error:
         make(**settings)
     assert message in str(error.value)
+
+
+@pytest.mark.parametrize("method", ["pbt", "ipbt"])
+def test_drawn_hyperparameters_of_who_begins_anew_are_drawn_also_where_only_its_network_has_them(method):
+    """They were the model's, as the draw's own network mostly lacked them."""
+    width = {"type": "int", "low": 1, "high": 8, "role": "architecture"}
+    space = {**SPACE, "width": width, "deep": {"type": "float", "low": 0.0, "high": 1.0, "when": {"width": 3}}}
+    settings = {"random": 1.0, "fresh": 0.0, "patience": 1}
+    initial = [{"x": 0.1 * m, "width": 3, "deep": 0.613} for m in range(8)]
+    tuner = Tuner(space, method, population_size=4, seed=0, restarts=settings, initial=initial)
+    until_restart(tuner)
+    begun = [assignment.hyperparameters for assignment in tuner.assignments.values()]
+    assert {hyperparameters["width"] for hyperparameters in begun} == {3}
+    assert len({hyperparameters["deep"] for hyperparameters in begun} - {0.613}) == 8
+
+
+def test_ipbt_that_never_begins_anew_is_warned_of(caplog):
+    Tuner(SPACE, "ipbt", 4)
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert 'restarts={"patience": 3}' in caplog.text
+    caplog.clear()
+    assert len(Tuner(SPACE, "ipbt", 4, restarts={"patience": 3}).start()) == 8
+    Tuner(SPACE, "pbt", 4)
+    assert not caplog.records

@@ -48,6 +48,8 @@ def test_the_worst_quantile_copies_from_the_best_quantile():
         (1, 0.5, 0),
         (4, 0.0, 0),
         (4, 0.3, 2),
+        (25, 0.28, 7),  # whose product is a little more than 7
+        (50, 0.14, 7),
     ],
 )
 def test_the_quantile_is_whole_members_and_never_overlaps(size, quantile, copies):
@@ -254,10 +256,16 @@ def test_who_has_no_finite_return_is_never_copied_while_another_has_one(name, ba
 
 
 @pytest.mark.parametrize("name", SELECTIONS)
-def test_where_nobody_has_a_finite_return_everything_goes_on(name):
+def test_where_nobody_has_a_finite_return_a_population_trains_on(name):
     settings = {"periods": [1, 2]} if name == "multiple_frequencies" else {}
-    exploits = select(make_selection({"name": name, **settings}, 8, 0.25), [NAN, INF, -INF, NAN] * 2, generation=1)
-    assert all(0 <= exploit.start.member < 8 for exploit in exploits.values())
+    tuner = Tuner({"x": {"type": "float", "low": 0.0, "high": 1.0}}, "pbt", 8, selection={"name": name, **settings})
+    tuner.start()
+    for generation in range(1, 5):
+        tuner.tell([generation] * 8, [NAN, INF, -INF, NAN] * 2)
+    last = {a.start for a in tuner.assignments.values()}
+    assert last <= {record.ref for record in tuner.history.latest}
+    assert tuner.tell([5] * 8, [float(member) for member in range(8)])
+    assert tuner.history.leader().member == 7
 
 
 def test_the_screened_candidates_are_those_with_finite_returns_even_where_these_are_few():

@@ -8,6 +8,7 @@ from metapbt.errors import MetapbtError
 from metapbt.history import Context, Ref
 from metapbt.memory.source_runs import Memory
 from metapbt.population.explorers import METHODS, explorer_class
+from metapbt.population.explorers.base import Explorer, Suggestion
 from metapbt.population.explorers.random import RandomExplorer
 from metapbt.population.selection import Exploit
 from metapbt.population.selection.truncation import Truncation
@@ -342,6 +343,13 @@ def test_what_a_caller_does_with_its_configurations_changes_no_history():
     assert "x" in tuner.assignments[0].hyperparameters
 
 
+class Elsewhere(Explorer):
+    """Suggests any network, as if copies could have one."""
+
+    def propose(self, children, parents, history, pending, rng):
+        return [Suggestion(self.space.sample(rng), "random") for _ in children]
+
+
 def test_a_constraint_cannot_change_the_network_of_a_copy():
     space = {"lr": SPACE["x"], "width": {"type": "int", "low": 1, "high": 8, "role": "architecture"}}
     tuner = Tuner(space, "pbt", seed=0, constraint=lambda h: {**h, "width": 8 if h["lr"] > 0.3 else 1})
@@ -353,6 +361,24 @@ def test_a_constraint_cannot_change_the_network_of_a_copy():
         for decision in decisions:
             if isinstance(decision, Copy):
                 assert decision.hyperparameters["width"] == before[decision.parent]
+
+
+def test_a_constraint_holds_for_the_network_that_a_copy_trains():
+    """It was asked about the network that had been suggested, and the parent's took its place afterwards."""
+
+    def small_rates_for_wide_networks(hyperparameters):
+        most = 0.1 if hyperparameters["width"] > 4 else 1.0
+        return {**hyperparameters, "lr": min(hyperparameters["lr"], most)}
+
+    space = {"lr": SPACE["x"], "width": {"type": "int", "low": 1, "high": 8, "role": "architecture"}}
+    for method in ("pbt", "random_width"):
+        name = f"{__name__}:Elsewhere" if method == "random_width" else method
+        tuner = Tuner(space, name, 8, 0.5, seed=0, constraint=small_rates_for_wide_networks)
+        tuner.start()
+        for generation in range(20):
+            tuner.tell([generation + 1] * 8, [(m + generation) % 8 for m in range(8)])
+            trained = [assignment.hyperparameters for assignment in tuner.assignments.values()]
+            assert trained == [small_rates_for_wide_networks(hyperparameters) for hyperparameters in trained]
 
 
 @pytest.mark.parametrize(("told", "other"), [({}, {"population_size": 2}), ({"candidates": 9}, {"candidates": 6})])

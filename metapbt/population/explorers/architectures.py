@@ -83,7 +83,7 @@ def _searched(
         believed = torch.tensor([mixed.row(network) for network in pending], dtype=torch.float64)
         region = mixed.region(centre, (), trusted, cube, elsewhere, taken)
         point = highest_bound(with_fantasies(model, believed), region, BETA, int(rng.integers(2**31)))
-        network = network_of(space, mixed.found(point, {}))
+        network = space.network_of(mixed.found(point, {}))
         if network in taken:  # nothing new is left in the region
             break
         found.append(network)
@@ -95,7 +95,7 @@ def _best_of_each(space: Space, tried: Sequence[tuple[Hyperparameters, float]]) 
     """Each network that was tried once, with the best finite return."""
     best: dict[str, tuple[Hyperparameters, float]] = {}
     for hyperparameters, value in tried:
-        network = network_of(space, hyperparameters)
+        network = space.network_of(hyperparameters)
         known = best.get(key(network))
         if math.isfinite(value) and (known is None or value > known[1]):
             best[key(network)] = network, value
@@ -104,12 +104,7 @@ def _best_of_each(space: Space, tried: Sequence[tuple[Hyperparameters, float]]) 
 
 def _new(space: Space, known: set[str], rng: np.random.Generator) -> Hyperparameters:
     for _ in range(DRAWS):
-        network = network_of(space, space.sample(rng))
+        network = space.network_of(space.sample(rng))
         if key(network) not in known:
             break
     return network
-
-
-def network_of(space: Space, hyperparameters: Hyperparameters) -> Hyperparameters:
-    """The part of a configuration that is the network's architecture."""
-    return {name: hyperparameters[name] for name in space.architecture if name in hyperparameters}

@@ -90,6 +90,8 @@ class Explorer:
     uses_cache: ClassVar[bool] = False
     #: Whether it takes a ``budget``: how long members train, or None where nobody knows.
     uses_budget: ClassVar[bool] = False
+    #: Whether it is what it is published as only where the population begins anew (``restarts``).
+    begins_anew: ClassVar[bool] = False
 
     def __init__(self, space: Space) -> None:
         self.space = space
@@ -153,7 +155,8 @@ class Explorer:
             history: everything that has happened in this run.
             rng: the source of all randomness.
         """
-        return [Suggestion(self.space.sample(rng), "random") for _ in models]
+        networks = [{} if model is None else self.space.network_of(model.hyperparameters) for model in models]
+        return [Suggestion(self.space.sample(rng, network), "random") for network in networks]
 
     def surrogate(
         self, children: Sequence[Record], parents: Sequence[Record], history: History, pending: Sequence[Pending]

@@ -14,7 +14,6 @@ from metapbt.history import History, Record
 from metapbt.memory.encoder import Encoder, Samples
 from metapbt.memory.scales import HistoryScale
 from metapbt.plain import number_within, whole_number
-from metapbt.population.explorers.architectures import network_of
 from metapbt.population.explorers.base import Explorer, Pending, Suggestion, Surrogate
 from metapbt.population.explorers.mixed_space import MixedSpace
 from metapbt.population.explorers.standing import Standing
@@ -174,7 +173,7 @@ class BGPBTExplorer(Explorer):
                 self.beta,
                 int(rng.integers(2**31)),
             )
-            suggested = self.mixed.found(found, network_of(self.space, parent.hyperparameters))
+            suggested = self.mixed.found(found, self.space.network_of(parent.hyperparameters))
             waiting.append(Pending(parent.reached, suggested))
             suggestions.append(Suggestion(suggested, "surrogate"))
         return suggestions
@@ -235,7 +234,7 @@ class BGPBTExplorer(Explorer):
         return Standing.after(history, self.rule, self.patience, self.sources)
 
     def _random(self, parent: Record, rng: np.random.Generator) -> Suggestion:
-        return Suggestion(self.space.sample(rng, network_of(self.space, parent.hyperparameters)), "random")
+        return Suggestion(self.space.sample(rng, self.space.network_of(parent.hyperparameters)), "random")
 
 
 def box_lengthscales(model: SingleTaskGP) -> NDArray[np.float64]:

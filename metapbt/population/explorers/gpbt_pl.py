@@ -70,7 +70,7 @@ class GPBTPLExplorer(Explorer):
     def _learned(self, loser: Record, winner: Record, history: History, rng: np.random.Generator) -> Suggestion:
         own, others = self._completed(loser, winner)
         before = self._coordinates(own)
-        fresh = {**own, **self.space.sample(rng)}
+        fresh = self.space.unconditional_sample(rng)
         resampled, inertia, pull = rng.random((3, len(self.space)))
         velocity = inertia * self._velocity(loser, history) + pull * (self._coordinates(others) - before)
         values, operations = dict(own), {}

@@ -5,14 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from metapbt.history import History, Record, Ref
 from metapbt.memory.encoder import Encoder
 from metapbt.memory.scales import HistoryScale
-from metapbt.population.explorers.architectures import network_of
 from metapbt.population.explorers.base import Suggestion
 from metapbt.population.explorers.bg_pbt import BGPBTExplorer, box_lengthscales
 from metapbt.registry import check_settings
@@ -63,6 +62,8 @@ class IPBTExplorer(BGPBTExplorer):
     When the population begins anew is `restarts.*`, whatever the method.
     """
 
+    begins_anew: ClassVar[bool] = True
+
     def __init__(self, space: Space, min_rows: int = 1, ard: bool = True, **settings: Any) -> None:
         """Check the settings; the defaults are those of the published code.
 
@@ -109,7 +110,7 @@ class IPBTExplorer(BGPBTExplorer):
         tried: list[list[float]] = []
         suggestions = []
         for model, value in zip(models, before, strict=True):
-            network = {} if model is None else network_of(self.space, model.hyperparameters)
+            network = {} if model is None else self.space.network_of(model.hyperparameters)
             if not math.isfinite(value):
                 suggestions.append(Suggestion(self.space.sample(rng, network), "random"))
                 continue

@@ -10,7 +10,7 @@ import numpy as np
 
 from metapbt.history import History, Record
 from metapbt.plain import key
-from metapbt.population.explorers.architectures import network_of, promising_architectures
+from metapbt.population.explorers.architectures import promising_architectures
 from metapbt.population.explorers.base import Pending, Suggestion, Surrogate
 from metapbt.population.explorers.bg_pbt import BGPBTExplorer
 from metapbt.population.explorers.meta_pb2 import MetaPB2Explorer
@@ -99,7 +99,7 @@ class MetaBGPBTExplorer(MetaPB2Explorer):
         self, count: int, tried: Sequence[tuple[Hyperparameters, float]], rng: np.random.Generator
     ) -> list[Hyperparameters]:
         """Return networks that did well in related contexts, and others that this run's own eras speak for."""
-        known = {key(network_of(self.space, hyperparameters)) for hyperparameters, _ in tried}
+        known = {key(self.space.network_of(hyperparameters)) for hyperparameters, _ in tried}
         remembered = [network for network in self._remembered() if key(network) not in known]
         chosen = remembered[: min(self.share(count), count)] if remembered else []
         return [*chosen, *promising_architectures(self.space, count - len(chosen), tried, rng, chosen)]
@@ -115,5 +115,5 @@ class MetaBGPBTExplorer(MetaPB2Explorer):
         for network in ranked_networks(self.tasks.samples, columns):
             point = np.full(len(self.space), 0.5)
             point[columns] = network
-            found.append(network_of(self.space, self.space.from_unit(point)))
+            found.append(self.space.network_of(self.space.from_unit(point)))
         return found

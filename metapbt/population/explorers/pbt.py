@@ -70,10 +70,12 @@ class PBTExplorer(Explorer):
     def _explored(self, before: Hyperparameters, rng: np.random.Generator) -> Suggestion:
         # What does not exist under the parent's conditions may come to exist: then from its default.
         values = {**self.space.unconditional_default(), **before}
-        fresh = {**values, **self.space.sample(rng)}
+        fresh = self.space.unconditional_sample(rng)
         operations = {}
         for parameter in self.space.parameters:
             name = parameter.name
+            if parameter.role is not None:
+                continue  # a copy keeps its parent's network, and what exists on that one alone
             redraw = self.redraw_categories if parameter.kind == "categorical" else None
             if rng.random() < (self.resample_probability if redraw is None else redraw):
                 values[name], operations[name] = fresh[name], "resample"

@@ -47,8 +47,9 @@ def make_selection(settings: Mapping[str, Any], size: int, quantile: float) -> S
     check_settings(f"setting of selection {name}", made_by, own, positional=2, also_known=COMMON)
     with making("selection", name):
         selection: Selection = made_by(size, quantile, **own)
-    if grace is not None and whole_number("selection.grace", grace, 0, LONGEST_GRACE) > 0:
-        selection = Grace(selection, int(grace))
+    grace = 0 if grace is None else whole_number("selection.grace", grace, 0, LONGEST_GRACE)
+    if grace:
+        selection = Grace(selection, grace)
     if lead is not None or lead_return is not None:
         selection = Lead(selection, lead, lead_return)
-    return Backtracking(selection) if backtrack else selection
+    return Backtracking(selection, grace) if backtrack else selection

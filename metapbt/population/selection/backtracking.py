@@ -8,7 +8,8 @@ from dataclasses import replace
 import numpy as np
 
 from metapbt.history import History, Ref
-from metapbt.population.selection.base import Exploit, SelectionWrapper
+from metapbt.population.selection.base import Exploit, Selection, SelectionWrapper
+from metapbt.population.selection.grace import is_fresh
 
 
 class Backtracking(SelectionWrapper):
@@ -17,11 +18,19 @@ class Backtracking(SelectionWrapper):
     A population that has become worse so returns to where it was good (BG-PBT, Wan et al., 2022, section 4.1). Who
     takes over another's hyperparameters as well, as migrants in MF-PBT, is left alone. Of checkpoints from before the
     last change of architectures, which copies would undo, only students learn: from the best ever.
+
+    Args:
+        selection: says who copies.
+        grace: how many intervals a member trains after it copied before it is judged; the best is one that was.
     """
+
+    def __init__(self, selection: Selection, grace: int = 0) -> None:
+        super().__init__(selection)
+        self._grace = grace
 
     def select(self, history: History, reported: Collection[int], rng: np.random.Generator) -> dict[int, Exploit]:
         """Let those who copy start from the best checkpoint."""
-        best = history.best_of_era().ref
+        best = self._best(history)
         return {
             member: exploit
             if exploit.start is None or exploit.hyperparameters_of is not None
@@ -39,4 +48,11 @@ class Backtracking(SelectionWrapper):
 
     def keeps(self, history: History) -> set[Ref]:
         """The best checkpoints ever and of this era, and what the selection keeps."""
-        return {history.best().ref, history.best_of_era().ref, *super().keeps(history)} if len(history) else set()
+        return {history.best().ref, self._best(history), *super().keeps(history)} if len(history) else set()
+
+    def _best(self, history: History) -> Ref:
+        """The best checkpoint of this era; of who had just copied then, only where nobody was judged yet."""
+        if not self._grace:
+            return history.best_of_era().ref
+        era = [record for record in history if record.generation >= history.settled]
+        return history.best_among([record for record in era if not is_fresh(history, record, self._grace)] or era).ref

@@ -12,6 +12,8 @@ import numpy as np
 
 from metapbt.history import History, Record, Ref
 
+_ROUNDING = 1e-9  # of a product such as 25 * 0.28, which is 7
+
 
 @dataclass(frozen=True, slots=True)
 class Exploit:
@@ -143,5 +145,5 @@ def fittest(history: History, ranked: Sequence[Record], count: int) -> list[Reco
 
 def share(size: int, quantile: float) -> int:
     """How many of ``size`` members a quantile is: rounded up, and down where worst and best would overlap."""
-    count = math.ceil(size * quantile)
+    count = math.ceil(size * quantile - _ROUNDING)
     return count if count <= size / 2 else size // 2

@@ -46,15 +46,22 @@ class Grace(SelectionWrapper):
 
     def _spared(self, history: History, records: Collection[Record]) -> set[int]:
         finite = [record for record in records if math.isfinite(history.value(record))]
-        return {record.member for record in finite if self._is_fresh(history, record)}
+        return {record.member for record in finite if is_fresh(history, record, self._intervals)}
 
-    def _is_fresh(self, history: History, record: Record) -> bool:
-        """Whether one of the member's last intervals began with another's checkpoint, or with none."""
-        last: Record | None = record
-        for _ in range(self._intervals):
-            if last is None:
-                return False
-            if last.restart or (last.parent is not None and (history.size is None or last.parent < history.size)):
-                return True
-            last = history.at(Ref(last.generation - 1, last.member))
-        return False
+
+def is_fresh(history: History, record: Record, intervals: int) -> bool:
+    """Whether one of the member's last intervals began with another's checkpoint, or with none.
+
+    Args:
+        history: that the record is of.
+        record: the member's at that time.
+        intervals: how many are looked at, that of the record included.
+    """
+    last: Record | None = record
+    for _ in range(intervals):
+        if last is None:
+            return False
+        if last.restart or (last.parent is not None and (history.size is None or last.parent < history.size)):
+            return True
+        last = history.at(Ref(last.generation - 1, last.member))
+    return False

@@ -11,7 +11,6 @@ from metapbt.memory.encoder import Samples
 from metapbt.memory.networks import ranked_networks
 from metapbt.memory.source_runs import Memory, SourceRun
 from metapbt.population.explorers import METHODS, explorer_class, make_explorer
-from metapbt.population.explorers.architectures import network_of
 from metapbt.space import Space
 
 SPACE = Space(
@@ -56,7 +55,7 @@ def test_every_method_names_whole_networks_and_nothing_else(method):
         assert len(found) == 3
         for network in found:
             assert set(network) <= set(SPACE.architecture)
-            assert network_of(SPACE, SPACE.with_architecture_of(SPACE.default(), network)) == network
+            assert SPACE.network_of(SPACE.with_architecture_of(SPACE.default(), network)) == network
             assert ("value.scale" in network) == (network["value.norm"] == 1)
 
 
@@ -65,7 +64,7 @@ def test_networks_are_better_than_drawn_ones_and_none_was_tried(seed):
     past = tried(10, seed)
     found = proposals("bg_pbt", 8, past, seed)
     assert len(set(text(found))) == 8
-    assert not set(text(found)) & set(text(network_of(SPACE, each) for each, _ in past))
+    assert not set(text(found)) & set(text(SPACE.network_of(each) for each, _ in past))
     drawn = np.mean([worth(SPACE.sample(np.random.default_rng(100 + i))) for i in range(200)])
     assert np.mean([worth(network) for network in found]) > drawn + 0.5
     assert text(found) == text(proposals("bg_pbt", 8, past, seed))
@@ -134,7 +133,7 @@ def test_part_of_the_networks_come_from_related_contexts(memory):
     explorer = make_explorer("meta_bg_pbt", SPACE, memory=memory, kernel="plain")
     past = tried(6, seed=9)
     found = explorer.architectures(8, past, np.random.default_rng(0))
-    known = text(network_of(SPACE, r.hyperparameters) for run in memory.sources for r in run.history)
+    known = text(SPACE.network_of(r.hyperparameters) for run in memory.sources for r in run.history)
     remembered = [network for network, name in zip(found, text(found), strict=True) if name in known]
     assert 1 <= len(remembered) <= 4
     assert len(set(text(found))) == 8

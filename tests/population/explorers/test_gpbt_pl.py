@@ -157,3 +157,16 @@ def test_members_of_a_tuner_move_between_what_they_had_and_what_the_winner_has()
         low, high = sorted([first[member], first[decision.parent]])
         assert low < decision.hyperparameters["x"] < high
         assert returns[member] < returns[decision.parent]
+
+
+def test_what_exists_under_a_condition_is_drawn_anew_wherever_that_is_said():
+    space = Space({"c": {"type": "categorical", "choices": [1, 2, 3, 4]},
+                   "x": {"type": "float", "low": 0.0, "high": 1.0, "when": {"c": 1}}})  # fmt: skip
+    both = [record(0, member, {"c": 1, "x": 0.613}) for member in range(2)]
+    explorer = GPBTPLExplorer(space, resample_probability=0.5)
+    rng = np.random.default_rng(0)
+    found = [explorer.propose(both[1:], both[:1], History(tuple(both), size=2), [], rng)[0] for _ in range(400)]
+    drawn = [
+        s.hyperparameters["x"] for s in found if s.operations.get("x") == "resample" and s.hyperparameters["c"] == 1
+    ]
+    assert len(set(drawn)) == len(drawn) > 50

@@ -129,3 +129,33 @@ def test_of_a_complement_the_distance_from_one_is_multiplied_and_kept_within_the
     assert moved(0.99) == {("(1-x)x0.8", 0.992), ("(1-x)x1.2", 0.988)}
     assert moved(0.995) == {("(1-x)x0.8", 0.995), ("(1-x)x1.2", 0.994)}
     assert moved(0.9) == {("(1-x)x0.8", 0.92), ("(1-x)x1.2", 0.9)}
+
+
+CONDITIONAL = Space(
+    {
+        "optimizer": {"type": "categorical", "choices": ["sgd", "adam", "rmsprop", "lion"]},
+        "momentum": {"type": "float", "low": 0.0, "high": 1.0, "when": {"optimizer": "sgd"}},
+    }
+)
+
+
+@pytest.mark.parametrize("before", [{"optimizer": "sgd", "momentum": 0.613}, {"optimizer": "adam"}])
+def test_what_exists_under_a_condition_is_drawn_anew_wherever_that_is_said(before):
+    """It kept its value, or its default, where a draw of the whole configuration had not met the condition."""
+    parent = Record(0, 0, None, "random", before, 10, 1.0)
+    explorer = PBTExplorer(CONDITIONAL)
+    found = explorer.propose([parent] * 2000, [parent] * 2000, History((parent,)), [], np.random.default_rng(0))
+    drawn = [s.hyperparameters["momentum"] for s in found
+             if "momentum" in s.hyperparameters and s.operations["momentum"] == "resample"]  # fmt: skip
+    assert len(set(drawn)) == len(drawn) > 30
+    assert np.mean(drawn) == pytest.approx(0.5, abs=0.1)
+
+
+def test_nothing_is_said_of_the_network_which_a_copy_keeps():
+    space = Space({"x": {"type": "float", "low": 0.0, "high": 1.0},
+                   "width": {"type": "int", "low": 1, "high": 8, "role": "architecture"},
+                   "deep": {"type": "float", "low": 0.0, "high": 1.0, "when": {"width": 3}}})  # fmt: skip
+    parent = Record(0, 0, None, "random", {"x": 0.5, "width": 3, "deep": 0.5}, 10, 1.0)
+    found = PBTExplorer(space).propose([parent] * 50, [parent] * 50, History((parent,)), [], np.random.default_rng(0))
+    assert {s.hyperparameters["width"] for s in found} == {3}
+    assert all("width" not in s.operations and s.hyperparameters["deep"] != 0.5 for s in found)
