@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from metapbt import cli
+from metapbt.cli import main
 from metapbt.config import compose
 from metapbt.errors import MetapbtError
 from metapbt.plain import whole_number
@@ -167,3 +168,11 @@ def test_a_feature_is_meant_only_where_the_environment_has_it() -> None:
     with pytest.raises(MetapbtError) as error:
         compose(["env=Pendulum-v1", "pole_length=0.8"])
     assert "context." not in str(error.value)
+
+
+@pytest.mark.parametrize("group", ["env", "method", "learner", "executor", "selection", "start", "experiment"])
+def test_an_unknown_choice_of_every_group_is_named(group: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """That of an experiment was passed over: somebody trained PB2 and believed that it was BG-PBT."""
+    for more in ([], ["--multirun", "seed=0,1"]):
+        assert main(["run", *more, f"{group}=nosuchthing"]) == 1
+        assert f"unknown {group} 'nosuchthing'" in capsys.readouterr().err

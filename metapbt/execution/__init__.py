@@ -25,7 +25,7 @@ def make_executor(name: str, learner: LearnerSpec, **settings: Any) -> Executor:
         MetapbtError: the executor or one of its settings is unknown or out of range.
     """
     made_by = lookup("executor", name, EXECUTORS)
-    check_settings(f"setting of executor {name}", made_by, settings)
+    check_settings("executor", name, made_by, settings)
     with making("executor", name):
         executor: Executor = made_by(learner, **settings)
     return executor

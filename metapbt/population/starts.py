@@ -144,7 +144,7 @@ def make_start(settings: str | Mapping[str, Any], memory: Memory | None, budget:
     made_by = start_class(settings)
     own = settings_of(settings) if isinstance(settings, Mapping) else {}
     handed = (memory, budget) if made_by.uses_memory else ()
-    check_settings(f"setting of start {_name(made_by)}", made_by, own, positional=len(handed))
+    check_settings("start", _name(made_by), made_by, own, positional=len(handed))
     return made_by(*handed, **own)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -24,10 +25,13 @@ from metapbt.log import counted
 from metapbt.population.explorers import METHODS
 from metapbt.report.reading import ReadRun, RunReader, best_rows
 from metapbt.report.run import Run
+from metapbt.store.configurations import Difference, differences, in_words
 from metapbt.store.results import OnProblem, RunInfo, warn
+from metapbt.store.run_directory import RunDirectory
 
 #: Rounding to whole rollouts makes runs of one budget differ a little in length.
 LIKE_LENGTHS = 1.02
+_SEED = re.compile(rb"^seed: .*$", re.MULTILINE)
 
 
 class Coverage(NamedTuple):
@@ -243,8 +247,35 @@ def _group(
         labels=labels,
         runs=tuple(runs),
         sources=used & labels.keys(),
-        notes=(*notes, *_notes(runs, len(used - labels.keys()))),
+        notes=(*notes, *_unlike(runs, labels), *_notes(runs, len(used - labels.keys()))),
     )
+
+
+def _unlike(runs: Sequence[Run], labels: Mapping[Context, str]) -> list[str]:
+    """A note for each method on a context whose runs were asked for other things than its first: no mean is of both."""
+    cells: dict[tuple[Context, str], list[Run]] = defaultdict(list)
+    for run in runs:
+        cells[run.context, run.method].append(run)
+    notes = []
+    for (context, method), (first, *others) in cells.items():
+        for other in others:
+            differing = _differing(RunDirectory(first.path), RunDirectory(other.path))
+            if differing:
+                notes.append(
+                    f"{method} on {labels[context]}: seeds {first.seed} and {other.seed} were trained with different "
+                    f"settings, {in_words(differing)}, and one mean is of both; name=LABEL tells them apart."
+                )
+                break
+    return notes
+
+
+def _differing(one: RunDirectory, other: RunDirectory) -> list[Difference]:
+    """In what two runs differ beside their seed; nothing where one of them does not say."""
+    with suppress(MetapbtError):
+        texts = {_SEED.sub(b"", run.config_bytes({})) for run in (one, other)}
+        if len(texts) > 1:  # seldom; reading YAML takes its time
+            return differences(one.config(), other.config(), but=("seed",))
+    return []
 
 
 def _notes(runs: Sequence[Run], sources_elsewhere: int) -> list[str]:

@@ -14,9 +14,9 @@ from rich.text import Text
 
 from metapbt.errors import MetapbtError
 from metapbt.files import write_text_atomically
-from metapbt.report.catalogue import Asked, Entry, chosen, tables_of, texts
+from metapbt.report.catalogue import CATALOGUE, Asked, Entry, chosen, tables_of, texts
 from metapbt.report.comparison import check_baseline
-from metapbt.report.figures.style import save_figure
+from metapbt.report.figures.style import FORMATS, save_figure
 from metapbt.report.generalisation import RETURNS, generalisation_curves, generalisation_data, generalisation_json
 from metapbt.report.groups import group_read_runs
 from metapbt.report.overview import tell
@@ -117,6 +117,8 @@ def print_report(report: Report, console: Console) -> int:
         console.print(Text(section.group.title, style="bold"))
         for sentence in section.sentences:
             console.print(Text(sentence), soft_wrap=not console.is_terminal)
+        for note in section.group.notes:
+            console.print(Text(f"Note: {note}", style="yellow"), soft_wrap=not console.is_terminal)
         console.print()
     console.print(_final_returns(report))
     if any(len(section.generalisation) for section in report.sections):
@@ -192,7 +194,16 @@ def _write_section(
             figure.set_layout_engine("none")  # where things are is settled
             save_figure(figure, folder, text.name)
         drawn()
+    _remove_earlier(folder, {text.name for text in shown if text.left_out is None}, written)
     return Section.of(group, asked.baseline, shown)
+
+
+def _remove_earlier(folder: Path, figures: set[str], tables: set[str]) -> None:
+    """Remove figures and tables of an earlier report, of other runs or with others chosen, that this one has not."""
+    drawn = {f"{name}.{suffix}" for name in CATALOGUE.keys() - figures for suffix in FORMATS}
+    counted = {f"{name}.csv" for entry in CATALOGUE.values() for name in entry.tables if name not in tables}
+    for name in drawn | counted:
+        (folder / name).unlink(missing_ok=True)
 
 
 def _csv(table: pd.DataFrame) -> str:

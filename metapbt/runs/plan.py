@@ -196,10 +196,14 @@ class RunPlan:
         plain = _with_paths(_with_whole_numbers(asked))
         check_stop(plain["stop"])
         env, method, population = plain["env"], plain["method"]["name"], plain["population"]
-        if not isinstance(population["asynchronous"], bool):
-            raise MetapbtError(f"population.asynchronous must be true or false, got {population['asynchronous']!r}")
-        if not isinstance(plain["evaluation"]["sampled"], bool):
-            raise MetapbtError(f"evaluation.sampled must be true or false, got {shown(plain['evaluation']['sampled'])}")
+        for switch, value in (
+            ("resume", plain["resume"]),
+            ("population.asynchronous", population["asynchronous"]),
+            ("evaluation.sampled", plain["evaluation"]["sampled"]),
+            ("meta.include_target", plain["meta"]["include_target"]),
+        ):
+            if not isinstance(value, bool):
+                raise MetapbtError(f"{switch} must be true or false, got {shown(value)}")
         if plain["on_failure"] not in ("replace", "stop"):
             raise MetapbtError(f"on_failure must be replace or stop, got {shown(plain['on_failure'])}")
         learner = LearnerSpec.of(plain)

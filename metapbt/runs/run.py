@@ -19,7 +19,7 @@ from metapbt.runs.lineage import lineage
 from metapbt.runs.loop import drive
 from metapbt.runs.mending import finished
 from metapbt.runs.plan import RunPlan
-from metapbt.runs.signals import one_line_errors, stoppable
+from metapbt.runs.signals import SAME, one_line_errors, stoppable
 from metapbt.store.results import RunInfo, describe, read_history, to_frame
 from metapbt.store.run_directory import RunDirectory
 from metapbt.store.table import to_table
@@ -251,11 +251,12 @@ def run_config(config: DictConfig, place: str = "") -> Run:
     asked = RunPlan.of(config)
     plan, directory = asked.plan, RunDirectory(asked.plan.path)
     directory.open(asked.config, resume=asked.config["resume"])
+    command = SAME if asked.config["resume"] else f"{SAME} without resume=false"
     try:
         with (
             logging_to(directory.log, directory.held),
-            stoppable(plan.path) as heed,
-            one_line_errors(plan.path, directory.log),
+            stoppable(plan.path, command) as heed,
+            one_line_errors(plan.path, directory.log, command),
         ):
             population = asked.config["population"]
             if finished(plan, directory, population["metric"], population["size"]):

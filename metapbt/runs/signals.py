@@ -14,15 +14,20 @@ from types import FrameType
 from metapbt.errors import Interrupted, MetapbtError, named
 from metapbt.log import LOGGER
 
+SAME = "the same command"  # which goes on with what was stopped
 _SOON = 0.02  # seconds after which a signal comes again that came at a bad moment
 
 
 @contextmanager
-def stoppable(place: Path) -> Iterator[Callable[[], None]]:
+def stoppable(place: Path, command: str = SAME) -> Iterator[Callable[[], None]]:
     """Let Ctrl-C and SIGTERM end what is saved in ``place`` once; those that follow while it ends are ignored.
 
     One that comes in the midst of an import waits for its end: the import system would keep its lock, which all other
     threads wait for then. In another thread than the main one there are no signals.
+
+    Args:
+        place: of the run.
+        command: which goes on from there, in words.
 
     Yields:
         What is to be called now and then: it ends the run if a signal came and whatever ran just then, such as a
@@ -44,7 +49,7 @@ def stoppable(place: Path) -> Iterator[Callable[[], None]]:
             again.daemon = True
             again.start()
             return
-        came.append(Interrupted(number, f"stopped; {place} is saved, and the same command goes on from there"))
+        came.append(Interrupted(number, f"stopped; {place} is saved, and {command} goes on from there"))
         raise came[0]
 
     def heed() -> None:
@@ -79,12 +84,13 @@ def _imports(frame: FrameType | None, begun: FrameType) -> bool:
 
 
 @contextmanager
-def one_line_errors(place: Path, log: Path) -> Iterator[None]:
+def one_line_errors(place: Path, log: Path, command: str = SAME) -> Iterator[None]:
     """Turn what nobody foresaw, anywhere in a run, into one line; its traceback goes to the log.
 
     Args:
         place: of the run.
         log: its log.
+        command: which goes on from there, in words.
 
     Raises:
         MetapbtError: whatever was raised, but for what ends processes.
@@ -97,7 +103,7 @@ def one_line_errors(place: Path, log: Path) -> Iterator[None]:
         LOGGER.debug("%s", traceback.format_exc())
         if isinstance(error, OSError) and error.filename is not None:
             raise MetapbtError(
-                f"{error.filename}: {error.strerror}; what {place} holds is whole, and once that is mended the same "
-                "command goes on"
+                f"{error.filename}: {error.strerror}; what {place} holds is whole, and once that is mended {command} "
+                "goes on"
             ) from error
         raise MetapbtError(f"unexpected {named(error)} (traceback in {log}; everything finished is saved)") from error

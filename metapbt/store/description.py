@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from metapbt.errors import MetapbtError
+from metapbt.errors import MetapbtError, named
 from metapbt.history import Budget, Context, Eras, with_newer
 from metapbt.store.reading import Unreadable
 
@@ -68,7 +68,8 @@ class Description:
             )
             return found._checked()
         except (KeyError, TypeError, ValueError, ArithmeticError, AttributeError) as error:
-            raise Unreadable(path, f"is no configuration of a run: {error!r}") from error
+            why = f"it has no {error}" if isinstance(error, KeyError) else named(error)
+            raise Unreadable(path, f"is no configuration of a run: {why}") from error
 
     def to_dict(self) -> dict[str, Any]:
         """This description as plain data."""

@@ -22,6 +22,7 @@ from metapbt.store.concatenate import concatenated
 from metapbt.store.description import Description
 from metapbt.store.done import Done
 from metapbt.store.journal import read_journal
+from metapbt.store.lock import NAMES as LOCKS
 from metapbt.store.parquet import check_ends, row_count
 from metapbt.store.reading import Absent, Removed, Unreadable, if_there
 from metapbt.store.run_directory import RunDirectory, run_id
@@ -45,6 +46,8 @@ OnProblem = Callable[[MetapbtError], None]
 _Read = TypeVar("_Read")
 #: A file in a folder of results that ships with metapbt: it says which version of these it is.
 SHIPPED = "SHIPPED"
+#: What tells a run's ``config.yaml`` from another program's.
+_OF_RUNS = {"journal", "DONE", "records.parquet", "memory.parquet", "checkpoints", "run.log", *LOCKS}
 _TRIES = 30  # of reading a run whose files are replaced again and again
 _PAUSE = 0.01  # seconds before a file that was not there is looked for again
 
@@ -295,13 +298,16 @@ def _run_paths(results: Path, on_problem: OnProblem) -> Iterator[str]:
             on_problem(MetapbtError(f"{error.filename} cannot be read: {error.strerror}"))
 
     for folder, inner, files in os.walk(results, onerror=unreadable):
-        if "config.yaml" in files or "config.yaml" in inner or ("journal" in files and _is_of_a_run(Path(folder))):
+        known = {*files, *inner}
+        if ("config.yaml" in known and known & _OF_RUNS) or ("journal" in files and _is_of_a_run(Path(folder))):
             inner.clear()
             yield folder
         elif SHIPPED in files and folder != os.fspath(results):
             inner.clear()
         else:
             inner[:] = [name for name in inner if not name.startswith(".")]
+            if "config.yaml" in files:  # other programs have files of this name, too: it hides no runs
+                yield folder
 
 
 def _is_of_a_run(folder: Path) -> bool:

@@ -14,9 +14,10 @@ from typing import Any
 
 import yaml
 
-from metapbt.errors import MetapbtError, one_line, shown
+from metapbt.errors import MetapbtError, one_line
 from metapbt.files import Held, make_folder, remove_leftovers, write_text_atomically
-from metapbt.history import Context, History, Ref, with_newer
+from metapbt.history import Context, History, Ref
+from metapbt.store.configurations import differences, in_words
 from metapbt.store.description import Description
 from metapbt.store.done import Done, failure_text, read_failure
 from metapbt.store.journal import Journal
@@ -26,8 +27,6 @@ from metapbt.store.reading import Absent, Unreadable, parse_yaml, read_file
 
 _MOST_BYTES = 2**20  # of config.yaml
 _CHECKPOINT = r"generation_(\d+)_member_(\d+)\.npz"
-# Of the configuration, what may differ between the parts of one run: where and how it is computed, not what.
-_IRRELEVANT = {"executor", "results_dir", "resume", "scripts", "cluster", "versions", "callbacks", "name", "on_failure"}
 
 
 def run_directory(results_dir: Path, env: str, context: Context, name: str, seed: int) -> Path:
@@ -357,16 +356,10 @@ class RunDirectory:
 
     def check_same(self, config: Mapping[str, Any]) -> None:
         """Refuse to take what is here for a run of another configuration."""
-        before, now = _relevant(self.config()), _relevant(config)
-        differing = [
-            f"{key} (was {shown(before.get(key), 24)}, now {shown(now.get(key), 24)})"
-            for key in sorted(before.keys() | now.keys())
-            if before.get(key) != now.get(key)
-        ]
+        differing = differences(self.config(), config)
         if differing:
-            more = f"; and {len(differing) - 2} more" if len(differing) > 2 else ""
             raise MetapbtError(
-                f"{self.path} holds a run of another configuration: {'; '.join(differing[:2])}{more}. "
+                f"{self.path} holds a run of another configuration: {in_words(differing, 'was {}, now {}')}. "
                 "Choose name=LABEL, another results_dir, or resume=false, which replaces it"
             )
 
@@ -378,23 +371,3 @@ def _unusable(path: Path, error: OSError) -> str:
         f"{path} cannot be worked on: {why} ({file}); mend that, or choose another place: results_dir=DIR, "
         "or --out DIR of a replay"
     )
-
-
-def _relevant(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The configuration, flat, without what does not change the records."""
-    flat: dict[str, Any] = {}
-
-    def walk(node: Mapping[str, Any], prefix: str) -> None:
-        for key, value in node.items():
-            if isinstance(value, Mapping):
-                walk(value, f"{prefix}{key}.")
-            else:
-                flat[f"{prefix}{key}"] = value
-
-    relevant = {key: value for key, value in config.items() if key not in _IRRELEVANT}
-    if isinstance(relevant.get("features"), Mapping):
-        relevant["features"] = with_newer(relevant.get("env"), relevant["features"])
-    walk(relevant, "")
-    # Where memory was found does not matter, memory.parquet holds it. Earlier versions lack the keys of ``added``.
-    added = "evaluation.sampled", "learner.sampled_evaluation"
-    return {k: v for k, v in flat.items() if k != "meta.results_dir" and not (k in added and v is False)}

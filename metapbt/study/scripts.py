@@ -227,7 +227,7 @@ def carried_overrides(overrides: Sequence[str], pinned: Mapping[str, str], featu
             raise MetapbtError(
                 f"{text}: the scripts' values of {feature} are set with scripts.multipliers or scripts.values"
             )
-        if key == "resume" and override.value() is False:
+        if key == "resume" and override.value() is not True:
             raise MetapbtError(f"{text}: a job that is requeued would start again from nothing each time")
         if override.is_sweep_override():
             raise MetapbtError(f"{text}: one set of scripts has one value; write the others to another folder")

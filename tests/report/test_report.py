@@ -14,6 +14,7 @@ from page_data import data_of
 from rich.console import Console
 from synthetic_results import SyntheticRun, make_run, realistic_runs, store_runs
 
+import metapbt
 from metapbt.cli import main
 from metapbt.errors import MetapbtError
 from metapbt.report.report import Report, print_report, write_report
@@ -229,3 +230,36 @@ def test_any_method_may_be_the_baseline_and_an_unknown_one_is_named(
     assert capsys.readouterr().err == (
         "metapbt: error: unknown baseline 'pbtt'; did you mean 'pbt'? (known: pb2, pbt)\n"
     )
+
+
+def a_run(results: Path, *more: str) -> None:
+    asked = ["env=quadratic", "method=pbt", "budget.steps=12", "budget.interval=4", "executor=inline"]
+    metapbt.run([*asked, f"results_dir={results}", *more])
+
+
+def test_runs_of_other_settings_are_never_one_mean_unsaid(tmp_path: Path) -> None:
+    for seed in (1, 2):
+        a_run(tmp_path / "a", f"seed={seed}")
+    assert "Note:" not in printed(write_report(tmp_path), 200)
+    a_run(tmp_path / "b", "seed=3", "space.learning_rate.high=0.05", "evaluation.episodes=2")
+    said = printed(write_report(tmp_path), 300)
+    assert (
+        "Note: pbt on default: seeds 1 and 3 were trained with different settings, evaluation.episodes (1 and 2); "
+        "space.learning_rate.high (0.1 and 0.05), and one mean is of both; name=LABEL tells them apart." in said
+    )
+    a_run(tmp_path / "c", "seed=1")
+    assert "is left out: " in printed(write_report(tmp_path), 300)
+
+
+def test_nothing_of_an_earlier_report_stays_beside_the_new_numbers(tmp_path: Path) -> None:
+    results = store_runs(tmp_path / "results", realistic_runs(contexts=2, seeds=2, generations=4))
+    out = write_report(results).page.parent
+    whole = {path.relative_to(out) for path in out.rglob("*.*")}
+    (out / "cart_pole" / "pole_length" / "mine.pdf").touch()  # what is not the report's stays
+    write_report(results, figures=["curves"])
+    left = {path.relative_to(out) for path in out.rglob("*.*")}
+    there = {path.name for path in left if path.parent.name == "pole_length"}
+    assert there >= {"curves.csv", "curves.pdf", "curves.png", "curves.svg", "mine.pdf"}
+    assert not {name for name in there if name.startswith(("comparison", "heatmap", "final.", "improvement"))}
+    write_report(results)
+    assert {path.relative_to(out) for path in out.rglob("*.*")} == whole | {Path("cart_pole/pole_length/mine.pdf")}

@@ -2,6 +2,7 @@
 
 import copy
 import math
+import re
 
 import pytest
 from omegaconf import OmegaConf
@@ -38,6 +39,12 @@ def places(tree, place=()):
         yield (*place, name)
         if isinstance(inner, dict):
             yield from places(inner, (*place, name))
+
+
+def value_at(tree, place):
+    for name in place:
+        tree = tree[name]
+    return tree
 
 
 def begun(config):
@@ -82,3 +89,24 @@ def test_every_key_with_every_absurd_value_is_one_line_or_begins(base, tmp_path,
                 wrong.append((".".join(place), value, repr(error)))
     assert not wrong, "\n".join(map(str, wrong))
     assert not list(tmp_path.iterdir())
+
+
+SWITCHES = {base: BASES[base] for base in ("pbt", "meta_pb2", "synthetic", "ipbt", "ppo")}
+
+
+@pytest.mark.parametrize("base", SWITCHES)
+def test_whoever_is_true_or_false_takes_nothing_else(base, tmp_path, monkeypatch):
+    """An empty ``resume`` deleted a finished run, and ``no`` switched on what it was to switch off."""
+    monkeypatch.chdir(tmp_path)
+    config = OmegaConf.to_container(compose(SWITCHES[base]), resolve=False)
+    for unread in ("hydra", "scripts", "cluster"):
+        config.pop(unread, None)
+    switches = [place for place in places(config) if isinstance(value_at(config, place), bool)]
+    assert ("resume",) in switches
+    for number, place in enumerate(switches):
+        for wrong in ("no", "", 0, None)[number % 2 :: 2]:
+            changed = copy.deepcopy(config)
+            value_at(changed, place[:-1])[place[-1]] = wrong
+            with pytest.raises(MetapbtError, match=re.escape(place[-1])):
+                begun(changed)
+                pytest.fail(f"{'.'.join(place)}={wrong!r} is taken")

@@ -282,7 +282,7 @@ def without_records(path):
         (shutil.rmtree, "results/.* is no run directory: it has no config.yaml"),
         (without_records, "has no records: none of its generations has finished"),
         (broken("records.parquet", "damaged"), "records.parquet cannot be read"),
-        (broken("config.yaml", "env: quadratic"), r"config.yaml is no configuration of a run: KeyError\('method'\)"),
+        (broken("config.yaml", "env: quadratic"), r"config.yaml is no configuration of a run: it has no .method."),
         (broken("replay", "a file"), "cannot be worked on: Not a directory"),
     ],
 )

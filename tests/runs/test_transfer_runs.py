@@ -79,6 +79,9 @@ def test_it_may_die_before_any_file_takes_its_name(space, writes):  # noqa: F811
 
 
 def test_without_sources_it_says_so_and_begins_as_the_method_does(space):  # noqa: F811
+    with pytest.raises(MetapbtError, match="meta.results_dir=sources is no directory, so there is nothing to remember"):
+        metapbt.run(command("results", *BEGIN, method="random"), space)
+    Path("sources").mkdir()
     run = metapbt.run(command("results", *BEGIN, method="random"), space)
     log = (run.path / "run.log").read_text()
     assert "no runs of quadratic on other contexts under sources; random_transfer goes on without memory" in log

@@ -134,3 +134,24 @@ def test_a_failed_run_whose_error_cannot_be_read_is_named(
         said = capsys.readouterr().err
         assert (status, "seed_0/FAILED " in said) == ((0, False) if harm == "text" else (1, True)), (harm, said)
         shutil.rmtree(run / "FAILED") if harm == "directory" else (run / "FAILED").unlink()
+
+
+def test_a_file_of_another_program_that_is_called_config_hides_no_runs(
+    study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    results = tmp_path / "results"
+    shutil.copytree(study, results)
+    (results / "config.yaml").write_text("model: resnet\n")
+    for command in ("status", "data ls", "data check"):
+        assert main([*command.split(), str(results)]) == 1
+        said = capsys.readouterr()
+        assert str(results / "config.yaml") in said.err + said.out
+        assert "it has no 'method'" in said.err + said.out
+        assert str(results / GOOD) in said.out or command != "data ls"
+    problems: list[str] = []
+    assert len(find_runs(results, lambda error: problems.append(str(error)))) == len(find_runs(study))
+    assert len(problems) == 1
+    (results / "config.yaml").unlink()
+    folder = (results / GOOD).parent
+    folder.rename(folder.parent / "config.yaml")  # as name=config.yaml has it
+    assert len(find_runs(results, lambda error: problems.append(str(error)))) == len(find_runs(study))

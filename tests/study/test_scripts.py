@@ -361,6 +361,8 @@ def test_multiples_of_zero_are_refused_in_favour_of_values(capsys: pytest.Captur
         ("seed=3", "scripts.seeds"),
         ("context.leg_height=3", "scripts.multipliers"),
         ("resume=false", "start again from nothing"),
+        ("resume=0", "start again from nothing"),
+        ("resume=", "start again from nothing"),
         ("scripts.seeds=0", "scripts.seeds must be"),
         ("scripts.seeds=[1,1]", "scripts.seeds must be"),
         ("scripts.multipliers=0.5", "must be a list of numbers"),

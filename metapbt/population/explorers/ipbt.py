@@ -76,7 +76,7 @@ class IPBTExplorer(BGPBTExplorer):
         Raises:
             MetapbtError: a setting is unknown, or out of its range.
         """
-        check_settings("setting of method ipbt", BGPBTExplorer, settings)
+        check_settings("method", "ipbt", BGPBTExplorer, settings)
         super().__init__(space, min_rows=min_rows, ard=ard, **settings)
 
     def begin_anew(

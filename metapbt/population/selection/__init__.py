@@ -44,7 +44,7 @@ def make_selection(settings: Mapping[str, Any], size: int, quantile: float) -> S
     if not isinstance(backtrack, bool):
         raise MetapbtError(f"selection.backtrack must be true or false, got {backtrack!r}")
     made_by = lookup("selection", name, SELECTIONS)
-    check_settings(f"setting of selection {name}", made_by, own, positional=2, also_known=COMMON)
+    check_settings("selection", name, made_by, own, positional=2, also_known=COMMON)
     with making("selection", name):
         selection: Selection = made_by(size, quantile, **own)
     grace = 0 if grace is None else whole_number("selection.grace", grace, 0, LONGEST_GRACE)
