@@ -7,10 +7,9 @@ import inspect
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import Any
 
 from metapbt.errors import MetapbtError, named, one_line, shown, unknown_name
-from metapbt.plain import written_number
 
 
 def settings_of(choice: Mapping[str, Any]) -> dict[str, Any]:
@@ -75,26 +74,23 @@ def check_settings(
     settings: Mapping[str, Any],
     positional: int = 1,
     also_known: Collection[str] = (),
-    besides: str = "",
 ) -> None:
-    """Check settings against the parameters of what is about to be called with them: names, and plain types.
+    """Check settings against the parameters of what is about to be called with them: names, and switches.
 
-    A parameter that is annotated as ``bool`` takes true and false alone: ``no`` is a word, which counts as true. One
-    that is annotated as ``int`` or ``float`` takes numbers.
+    A parameter that is annotated as ``bool`` takes true and false alone: ``no`` is a word, which counts as true.
 
     Args:
         group: of what is chosen: ``method``, ``selection``, as keys of the configuration have it.
-        name: of the choice.
+        name: of the choice, for the error message.
         made_by: a class or function; where it takes ``**settings`` it checks names itself.
         settings: by name.
         positional: how many arguments it gets by position before them.
         also_known: names that would be right beside these settings, for the hint.
-        besides: what these are, for the error message.
 
     Raises:
-        MetapbtError: a name is unknown (with the nearest known one), one is missing, or a value is of another type.
+        MetapbtError: a name is unknown (with the nearest known one), one is missing, or a switch is neither true nor false.
     """
-    kind = f"setting of {group} {name}{besides}"
+    kind = f"setting of {group} {name}"
     parameters = list(inspect.signature(made_by).parameters.values())[positional:]
     known = {p.name: p for p in parameters if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)}
     if not any(p.kind is p.VAR_KEYWORD for p in parameters):
@@ -105,24 +101,5 @@ def check_settings(
     if missing:
         raise MetapbtError(f"missing {kind}: {', '.join(missing)}")
     for setting in settings.keys() & known.keys():
-        wanted = _TYPES.get(known[setting].annotation)
-        if wanted is not None and not wanted.takes(settings[setting]):
-            raise MetapbtError(f"{group}.{setting} must be {wanted.words}, got {shown(settings[setting])}")
-
-
-class _Type(NamedTuple):
-    words: str
-    takes: Callable[[Any], bool]
-
-
-def _is_whole(value: Any) -> bool:
-    found = written_number(value)
-    return found is not None and found == found // 1
-
-
-_PLAIN = {
-    bool: _Type("true or false", lambda value: isinstance(value, bool)),
-    int: _Type("a whole number", _is_whole),
-    float: _Type("a number", lambda value: written_number(value) is not None),
-}
-_TYPES: dict[Any, _Type] = {**_PLAIN, **{kind.__name__: wanted for kind, wanted in _PLAIN.items()}}
+        if known[setting].annotation in (bool, "bool") and not isinstance(settings[setting], bool):
+            raise MetapbtError(f"{group}.{setting} must be true or false, got {shown(settings[setting])}")

@@ -146,7 +146,7 @@ class Trainer:
             hyperparameters=interval.hyperparameters,
             env_steps=training.env_steps,
             until_steps=interval.until_steps,
-            train_return=mean(returns),
+            train_return=mean(returns) if self._says_something(training, interval) else math.nan,
             eval_return=training.eval_return,
             episodes=len(training.returns),
             wall_seconds=perf_counter() - began,
@@ -166,6 +166,17 @@ class Trainer:
             job.held.check()
         self._checkpoints.save(job.save_to, after, outcome)
         return outcome
+
+    def _says_something(self, training: Training, interval: Interval) -> bool:
+        """Whether the training return is to be looked at; else the evaluation speaks for the agent, or nothing does.
+
+        Where no episode ended the last ones of the line of descent say what was before the interval, for a copy what
+        its parent was. And episodes of before an agent diverged say nothing of what it is now.
+        """
+        if not training.returns and math.isfinite(training.eval_return):
+            return self._evaluator is not None  # an evaluation on held-out levels is not for selection to see
+        asked = interval.evaluation_episodes > 0 and math.isnan(training.eval_return)
+        return not (asked and any(_diverged(array) for array in training.state.values()))
 
     def _teacher(self, job: Job) -> Teacher | None:
         if job.teacher_from is None:
@@ -208,6 +219,10 @@ def _tried(function: Callable[..., Found], *arguments: Any) -> Found | Exception
         return function(*arguments)
     except Exception as error:
         return error
+
+
+def _diverged(array: NDArray[Any]) -> bool:
+    return bool(np.issubdtype(array.dtype, np.floating) and not np.isfinite(array).all())
 
 
 def _frozen(state: State) -> State:

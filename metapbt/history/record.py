@@ -96,8 +96,8 @@ class Record:
     def value(self, metric: str = "train_return") -> float:
         """The return that selection looks at: ``metric``, or the other one where that is not finite; NaN without any.
 
-        An agent that survives the whole interval ends no episode; its evaluation then speaks for it. An infinite return
-        says no more than NaN: the agent has diverged.
+        An agent that survives the whole interval ends no episode and has no training return; its evaluation then speaks
+        for it. An infinite return says no more than NaN: the agent has diverged.
         """
         wanted: float = getattr(self, metric)
         other = self.eval_return if metric == "train_return" else self.train_return

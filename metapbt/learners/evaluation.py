@@ -68,7 +68,7 @@ class BatchPolicy(ABC):
 def mean_return(
     make: Callable[[int], EnvBatch], policy: BatchPolicy, seed: int, episodes: int, sampled: bool = False
 ) -> float:
-    """The mean return of episodes; NaN of none. It does not depend on how many of them are stepped together.
+    """The mean return of episodes; NaN of none. How many are stepped together changes last bits of products at most.
 
     Args:
         make: makes so many environments.

@@ -86,7 +86,9 @@ def print_status(results: Path, failed: bool = False, rerun: bool = False) -> in
     console, table = new_console(), new_table(*grouped, "env", "context", "method", "done", "not done")
     table.columns[-2].no_wrap = True
     for (folder, env, context, method), entries in rows:
-        seeds, done = ({entry.seed for entry in those} for those in (entries, [e for e in entries if e.state == "done"]))
+        seeds, done = (
+            {entry.seed for entry in those} for those in (entries, [e for e in entries if e.state == "done"])
+        )
         table.add_row(
             *(os.path.relpath(folder, results.resolve()) for _ in grouped),
             *(env, context.replace(",", ", "), method),  # a space is where a narrow terminal may break a line

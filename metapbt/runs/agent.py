@@ -167,8 +167,9 @@ class Agent:
     def evaluate(self, episodes: int | None = None) -> Evaluation:
         """Let it play episodes as its learner evaluates agents.
 
-        The run's own ``test_return`` is the mean of what comes out for its test's levels, seed and number of episodes
-        (Stable-Baselines3's drawn actions are the exception: there the draws of episodes depend on one another).
+        The run's own ``test_return`` is the mean of what comes out for its test's levels, seed and number of episodes.
+        There episodes are stepped together, so last bits of matrix products may differ, which chaotic bodies make much
+        of; and drawn actions of Stable-Baselines3 and ``engine=jax`` are other draws.
 
         Args:
             episodes: how many; None for as many as the run was tested on.

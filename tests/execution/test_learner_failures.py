@@ -229,6 +229,14 @@ def test_an_episode_without_a_finite_return_does_not_stay_in_the_window(executor
     assert (second.train_return, second.episodes) == (3.0, 1)
 
 
+def test_where_no_episode_ended_earlier_ones_speak_unless_there_is_an_evaluation(executor):
+    train(executor, job(0, "result = Training({}, 10, (1.0, 3.0), 1.0)"))
+    for number, (evaluated, expected) in enumerate([("math.nan", 2.0), ("5.0", math.nan)], start=1):
+        asked = job(number, f"result = Training({{}}, 20, (), {evaluated})", start_from=Path("0.npz").absolute())
+        (found,) = train(executor, asked)
+        assert (found.train_return, found.episodes) == (pytest.approx(expected, nan_ok=True), 0)
+
+
 @pytest.mark.parametrize("value", ["None", "math.nan", "-math.inf", "'1.0'", "[1.0]", "1 / 0", "sys.exit()"])
 def test_an_evaluation_at_the_end_that_is_no_finite_number_is_an_error(executor, value):
     train(executor, job(0))

@@ -314,3 +314,38 @@ def test_mistakes_are_found_before_anything_is_trained(changes, space, message):
 def test_bad_settings_are_named(changes, message):
     with pytest.raises(MetapbtError, match=message):
         learner(**changes)
+
+
+@pytest.mark.parametrize(("algorithm", "every"), [("SAC", 1), ("TD3", 1), ("DDPG", 1), ("DQN", 4)])
+@pytest.mark.parametrize("n_envs", [1, 4])
+def test_a_step_is_learned_from_as_often_in_several_environments_as_in_one(algorithm, every, n_envs):
+    """``train_freq`` counts steps of all of them together, so agents learned a quarter as much."""
+    fixed = {algorithm: {"learning_starts": 20, "batch_size": 4, "buffer_size": 500, "policy_kwargs.net_arch": [8]}}
+    one = learner("cart_pole" if algorithm == "DQN" else "Pendulum-v1", algorithm=algorithm, n_envs=n_envs,
+                  hyperparameters=fixed)  # fmt: skip
+    updates = int(train(one, None, {"learning_rate": 1e-4}, 200).state["n_updates"])
+    assert updates == pytest.approx((200 - 20) / every, abs=2 * n_envs)
+    own = learner("cart_pole" if algorithm == "DQN" else "Pendulum-v1", algorithm=algorithm, n_envs=n_envs,
+                  hyperparameters={algorithm: {**fixed[algorithm], "gradient_steps": 2}})  # fmt: skip
+    asked = int(train(own, None, {"learning_rate": 1e-4}, 200).state["n_updates"])
+    assert asked == pytest.approx(2 * (200 - 20) / every / n_envs, abs=2 * n_envs)
+
+
+def test_noise_that_lasts_is_drawn_by_who_asks_and_of_what_was_learned():
+    """It was drawn when the model was built, by weights that had learned nothing, and never again."""
+    fixed = {"PPO": {"n_steps": 50, "batch_size": 50, "use_sde": True}}
+    one = learner("Pendulum-v1", algorithm="PPO", hyperparameters=fixed, sampled_evaluation=True)
+    training = train(one, None, {"learning_rate": 1e-2}, 200, evaluation_seed=3, episodes=2)
+    assert one.evaluate(training.state, {"learning_rate": 1e-2}, 3, 2) == pytest.approx(training.eval_return)
+    policy = one.policy(training.state, {"learning_rate": 1e-2})
+    seen = np.array([1.0, 0.0, 0.5], dtype=np.float32)
+    drawn = [policy.act(seen, np.random.default_rng(seed)).item() for seed in (*range(9), 0)]
+    assert len(set(drawn)) > 3
+    assert drawn[0] == drawn[-1]
+
+
+def test_dqn_is_evaluated_as_it_would_act():
+    fixed = {"DQN": {"learning_starts": 20, "buffer_size": 300}}
+    one = learner(algorithm="DQN", hyperparameters=fixed, sampled_evaluation=True)
+    training = train(one, None, {"learning_rate": 1e-3}, 200, evaluation_seed=3, episodes=3)
+    assert one.evaluate(training.state, {"learning_rate": 1e-3}, 3, 3) == training.eval_return

@@ -109,4 +109,3 @@ def test_whoever_is_true_or_false_takes_nothing_else(base, tmp_path, monkeypatch
             value_at(changed, place[:-1])[place[-1]] = wrong
             with pytest.raises(MetapbtError, match=re.escape(place[-1])):
                 begun(changed)
-                pytest.fail(f"{'.'.join(place)}={wrong!r} is taken")

@@ -31,7 +31,7 @@ from metapbt.learners.corners import Trial, check_corners
 from metapbt.learners.devices import torch_device
 from metapbt.learners.intervals import episodes_in, episodes_state, longest_rollout, warn_if_anew, warn_if_cut
 from metapbt.learners.sb3.arguments import algorithm_called, arguments_of, check_names
-from metapbt.learners.sb3.policy import SB3Policy
+from metapbt.learners.sb3.policy import SB3Policy, draw_noise
 from metapbt.learners.sb3.replay import end_episodes, restore_replay
 from metapbt.learners.sb3.state import restore, restore_noise, state_of
 from metapbt.learners.sb3.trial import TRIED_STEPS, Still, for_few_steps
@@ -164,6 +164,11 @@ class SB3Learner:
         arguments = arguments_of(self.algorithm, {**self.fixed, **hyperparameters}, envs.action_space)
         if issubclass(self.algorithm, OnPolicyAlgorithm):
             arguments["n_steps"] = min(self._n_steps(hyperparameters), longest_rollout(self.budget, self.n_envs))
+        elif "gradient_steps" not in arguments:
+            # train_freq counts steps of all environments together. So a step of one of them is learned from as often as
+            # where it is alone.
+            usual = inspect.signature(self.algorithm).parameters["gradient_steps"].default
+            arguments["gradient_steps"] = usual * self.n_envs if usual > 0 else usual
         return arguments
 
     def _n_steps(self, hyperparameters: Hyperparameters) -> int:
@@ -202,14 +207,15 @@ class SB3Learner:
 
     def _evaluate(self, model: BaseAlgorithm, seed: int, episodes: int) -> float:
         returns: list[float] = []
-        if self.sampled_evaluation:
+        sampled = self.sampled_evaluation and not isinstance(model, DQN)  # which has no distribution to draw from
+        if sampled:
             model.set_random_seed(seed % 2**32)
         for first in range(seed, seed + episodes, _EVALUATED_TOGETHER):
             count = min(_EVALUATED_TOGETHER, seed + episodes - first)  # one episode for each environment
             envs = self._envs(count, lambda place, count, first=first: first + place)  # type: ignore[misc]
-            of_each, _ = evaluate_policy(
-                model, envs, count, deterministic=not self.sampled_evaluation, return_episode_rewards=True
-            )
+            if sampled:
+                draw_noise(model, count)
+            of_each, _ = evaluate_policy(model, envs, count, deterministic=not sampled, return_episode_rewards=True)
             envs.close()
             returns += of_each  # type: ignore[arg-type]
         return float(np.mean(returns)) if returns else math.nan

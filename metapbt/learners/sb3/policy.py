@@ -23,6 +23,18 @@ from metapbt.learners.observed import in_a_batch
 from metapbt.learners.portable import Portable, in_numpy
 
 
+def draw_noise(model: BaseAlgorithm, count: int) -> None:
+    """Draw the noise of actions anew where it lasts (gSDE): a model that was built was given some by untrained weights.
+
+    Args:
+        model: whose actions are to be drawn.
+        count: environments, each with noise of its own.
+    """
+    if getattr(model, "use_sde", False):
+        policy: Any = model.policy
+        policy.reset_noise(count)
+
+
 class SB3Policy:
     """A trained agent.
 
@@ -47,6 +59,7 @@ class SB3Policy:
         else:
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(int(rng.integers(2**31)))
+                draw_noise(self._model, len(next(iter(batch.values())) if isinstance(batch, Mapping) else batch))
                 actions = self._model.predict(batch, deterministic=False)[0]
         if not alone:
             return actions

@@ -49,7 +49,7 @@ def make_explorer(name: str, space: Space, tuner_arguments: Collection[str] = ()
         MetapbtError: the method or one of its settings is unknown or out of range.
     """
     made_by = explorer_class(name)
-    besides = " or argument of Tuner" if tuner_arguments else ""
-    check_settings("method", name, made_by, settings, also_known=tuner_arguments, besides=besides)
+    called = f"{name} or argument of Tuner" if tuner_arguments else name
+    check_settings("method", called, made_by, settings, also_known=tuner_arguments)
     with making("method", name):
         return made_by(space, **settings)

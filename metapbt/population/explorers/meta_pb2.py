@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from metapbt.errors import MetapbtError, unknown_name
+from metapbt.errors import unknown_name
 from metapbt.history import Budget, History, Record
 from metapbt.log import LOGGER, counted
 from metapbt.memory.encoder import Samples
 from metapbt.memory.meta_surrogate import PUBLISHED_ROWS, MetaSurrogate, Own
 from metapbt.memory.tasks import Tasks
+from metapbt.plain import number_within, whole_number
 from metapbt.population.explorers.base import Pending, Suggestion, Surrogate
 from metapbt.population.explorers.pb2 import MAX_PENDING, PB2Explorer, Situation
 from metapbt.space import Hyperparameters, Space
@@ -119,12 +120,9 @@ class MetaPB2Explorer(PB2Explorer):
         super().__init__(space, trust_region=trust_region, length=length)
         if kernel not in KERNELS:
             raise unknown_name("method.kernel", kernel, KERNELS)
-        if not 0 <= first_generation <= 1:
-            raise MetapbtError(f"method.first_generation must be in [0, 1], got {first_generation}")
-        if lookahead < 0:
-            raise MetapbtError(f"method.lookahead must be >= 0, got {lookahead}")
+        lookahead = whole_number("method.lookahead", lookahead, 0)
         self.memory = memory
-        self.first_generation = first_generation
+        self.first_generation = number_within("method.first_generation", first_generation, 0, 1)
         self.steering = steering
         self.rank_by_value = rank_by_value
         self.budget = budget

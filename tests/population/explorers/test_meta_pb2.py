@@ -271,8 +271,8 @@ def test_rows_from_outside_the_space_are_left_out():
     ("settings", "said"),
     [
         ({"kernel": "dep"}, "did you mean 'deep'"),
-        ({"first_generation": 1.5}, "method.first_generation must be in"),
-        ({"lookahead": -1}, "method.lookahead must be >= 0, got -1"),
+        ({"first_generation": 1.5}, "method.first_generation must be a number from 0 to 1"),
+        ({"lookahead": -1}, "method.lookahead must be an integer >= 0, got -1"),
     ],
 )
 def test_wrong_settings_are_said_in_one_line(settings, said):
