@@ -88,7 +88,8 @@ def check_settings(
         also_known: names that would be right beside these settings, for the hint.
 
     Raises:
-        MetapbtError: a name is unknown (with the nearest known one), one is missing, or a switch is neither true nor false.
+        MetapbtError: a name is unknown (with the nearest known one), one is missing, or a switch is neither true nor
+            false.
     """
     kind = f"setting of {group} {name}"
     parameters = list(inspect.signature(made_by).parameters.values())[positional:]
