@@ -14,7 +14,7 @@ from rich.text import Text
 
 from metapbt.errors import MetapbtError
 from metapbt.files import write_text_atomically
-from metapbt.report.catalogue import CATALOGUE, Asked, Entry, chosen, tables_of, texts
+from metapbt.report.catalogue import Asked, Entry, chosen, tables_of, texts
 from metapbt.report.comparison import check_baseline
 from metapbt.report.figures.style import FORMATS, save_figure
 from metapbt.report.generalisation import RETURNS, generalisation_curves, generalisation_data, generalisation_json
@@ -194,14 +194,14 @@ def _write_section(
             figure.set_layout_engine("none")  # where things are is settled
             save_figure(figure, folder, text.name)
         drawn()
-    _remove_earlier(folder, {text.name for text in shown if text.left_out is None}, written)
+    _remove_earlier(folder, entries, {text.name for text in shown if text.left_out is None}, written)
     return Section.of(group, asked.baseline, shown)
 
 
-def _remove_earlier(folder: Path, figures: set[str], tables: set[str]) -> None:
-    """Remove figures and tables of an earlier report, of other runs or with others chosen, that this one has not."""
-    drawn = {f"{name}.{suffix}" for name in CATALOGUE.keys() - figures for suffix in FORMATS}
-    counted = {f"{name}.csv" for entry in CATALOGUE.values() for name in entry.tables if name not in tables}
+def _remove_earlier(folder: Path, entries: Mapping[str, Entry], figures: set[str], tables: set[str]) -> None:
+    """Remove what an earlier report of other runs had of these figures, and this one has not; others stay."""
+    drawn = {f"{name}.{suffix}" for name in entries.keys() - figures for suffix in FORMATS}
+    counted = {f"{name}.csv" for entry in entries.values() for name in entry.tables if name not in tables}
     for name in drawn | counted:
         (folder / name).unlink(missing_ok=True)
 

@@ -101,16 +101,16 @@ def _describe(run: RunPlan) -> Describe:
 
 def _chosen(run: RunPlan, describe: Describe) -> list[RunInfo]:
     identity, places = run.plan.identity, _places(run)
-    own = places == [Path(run.config["results_dir"])]  # nobody asked for another place
+    own = Path(run.config["results_dir"])
+    runs = _found(run, places, describe)
     for place in places:
-        if not own and not place.is_dir():
+        if place != own and not place.is_dir():
             raise MetapbtError(
                 f"meta.results_dir={place} is no directory, so there is nothing to remember; "
                 f"meta.results_dir={SHIPPED} is the memory that ships"
             )
-    runs = _found(run, places, describe)
     where = " and ".join(map(str, places))
-    if not runs and own:
+    if not runs and places == [own]:  # nobody asked for another place
         runs = _found(run, [shipped_dir()], describe)
         if runs:
             LOGGER.info(

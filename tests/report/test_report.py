@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -251,15 +252,19 @@ def test_runs_of_other_settings_are_never_one_mean_unsaid(tmp_path: Path) -> Non
     assert "is left out: " in printed(write_report(tmp_path), 300)
 
 
-def test_nothing_of_an_earlier_report_stays_beside_the_new_numbers(tmp_path: Path) -> None:
-    results = store_runs(tmp_path / "results", realistic_runs(contexts=2, seeds=2, generations=4))
-    out = write_report(results).page.parent
-    whole = {path.relative_to(out) for path in out.rglob("*.*")}
-    (out / "cart_pole" / "pole_length" / "mine.pdf").touch()  # what is not the report's stays
-    write_report(results, figures=["curves"])
-    left = {path.relative_to(out) for path in out.rglob("*.*")}
-    there = {path.name for path in left if path.parent.name == "pole_length"}
-    assert there >= {"curves.csv", "curves.pdf", "curves.png", "curves.svg", "mine.pdf"}
-    assert not {name for name in there if name.startswith(("comparison", "heatmap", "final.", "improvement"))}
-    write_report(results)
-    assert {path.relative_to(out) for path in out.rglob("*.*")} == whole | {Path("cart_pole/pole_length/mine.pdf")}
+def test_no_figure_of_an_earlier_report_stays_beside_the_new_numbers(tmp_path: Path) -> None:
+    for seed in (0, 1):
+        for method in ("pbt", "random"):
+            a_run(tmp_path, f"seed={seed}", f"method={method}")
+    folder = write_report(tmp_path).page.parent / "quadratic" / "default"
+    assert {path.name for path in folder.glob("comparison.*")} == {
+        f"comparison.{s}" for s in ("csv", "pdf", "png", "svg")
+    }
+    (folder / "mine.pdf").touch()
+    shutil.rmtree(next(tmp_path.rglob("random")))
+    write_report(tmp_path, figures=["curves"])  # what is not chosen is left as it is
+    assert (folder / "comparison.pdf").exists()
+    write_report(tmp_path)
+    assert not (folder / "comparison.pdf").exists()
+    assert (folder / "mine.pdf").exists()
+    assert (folder / "curves.pdf").exists()

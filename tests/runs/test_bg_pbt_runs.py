@@ -86,6 +86,7 @@ def test_memory_chooses_candidates_and_copies_and_is_the_same_after_a_kill(space
 
 def test_without_any_source_meta_bg_pbt_is_bg_pbt(space):
     metapbt.run(bg_pbt("alone"), space)
+    Path("nowhere").mkdir()
     metapbt.run(bg_pbt("nothing", "meta.results_dir=nowhere", method="meta_bg_pbt"), space)
     apart = ["run_id", "method", "name"]
     same(records("nothing").drop(columns=apart), records("alone").drop(columns=apart))

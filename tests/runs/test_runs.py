@@ -315,6 +315,7 @@ def test_contexts_whose_features_say_nothing_are_told_apart_by_what_a_random_pol
 
 def test_without_sources_meta_pb2_says_where_it_looked_and_goes_on_as_pb2(space):
     plain = metapbt.run(command("plain"), space)
+    Path("nowhere").mkdir()
     alone = metapbt.run(command("alone", "meta.results_dir=nowhere", method="meta_pb2"), space)
     assert "no runs of quadratic on other contexts under nowhere" in (alone.path / "run.log").read_text()
     columns = ["train_return", "hp.x", "hp.n", "source"]

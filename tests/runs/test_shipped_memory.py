@@ -8,6 +8,7 @@ from test_runs import command, records, same, space  # noqa: F401 - space is a f
 
 import metapbt
 from metapbt.cli import main
+from metapbt.errors import MetapbtError
 from metapbt.integrations.memory import remembered
 from metapbt.memory import shipped
 from metapbt.store import find_runs
@@ -90,6 +91,7 @@ def test_the_same_by_name_and_killed_it_goes_on(box, space, writes):  # noqa: F8
 @pytest.mark.parametrize("who", ["meta_pb2", "transfer"])
 def test_ones_own_runs_come_first_and_what_is_asked_for_counts(box, space, asked, found, who):  # noqa: F811
     metapbt.run(command("results", "context.optimum_shift=0.1", method="random"), space)
+    Path("elsewhere").mkdir()
     how = {"method": "pbt" if who == "transfer" else who}
     start = ["start=transfer"] if who == "transfer" else []
     run = metapbt.run(command("results", *start, *asked, **how), space)
@@ -97,6 +99,13 @@ def test_ones_own_runs_come_first_and_what_is_asked_for_counts(box, space, asked
     assert ("ships" in log_of(run)) is False
     if not found:
         assert "no runs of quadratic on other contexts under elsewhere" in log_of(run)
+
+
+def test_a_place_that_is_not_there_is_an_error_but_for_where_ones_own_results_will_be(box, space):  # noqa: F811
+    asked = command("results", "meta.results_dir=[results,shipped]", method="meta_pb2")
+    assert shifts(metapbt.run(asked, space)) == {0.3, 0.9}
+    with pytest.raises(MetapbtError, match="meta.results_dir=result is no directory, so there is nothing to remember"):
+        metapbt.run(command("others", "meta.results_dir=[result,shipped]", method="meta_pb2"), space)
 
 
 def test_it_is_not_among_ones_own_results(box, space, capsys):  # noqa: F811
