@@ -206,7 +206,7 @@ def test_who_is_sure_to_go_on_are_all_that_can_be(settings, size, quantile):
 
 
 def test_who_has_just_copied_is_not_the_best_that_copies_start_from():
-    """The return of a fresh copy is its source's luck: with ``backtrack`` everybody would start from it at once."""
+    """The return of a fresh copy is still its source's: with ``backtrack`` everybody would start from it at once."""
     past = history([3.0, 2.0, 1.0, 0.0], [3.0, 2.0, 1.0, 9.0], parents={3: 0})
     selection = make_selection({"name": "truncation", "backtrack": True, "grace": 1}, 4, 0.25)
     exploits = selection.select(past, set(range(4)), np.random.default_rng(0))
