@@ -199,7 +199,11 @@ class History:
         """The best agent since the members are those of this era."""
         if self.settled == 0:
             return self.best()
-        return self.best_among([record for record in self.records if record.generation >= self.settled])
+        return self.best_among(self.of_era())
+
+    def of_era(self) -> list[Record]:
+        """The records since the members are those of this era."""
+        return [record for record in self.records if record.generation >= self.settled]
 
     def leader(self) -> Record:
         """The best of the members' last records."""

@@ -54,5 +54,5 @@ class Backtracking(SelectionWrapper):
         """The best checkpoint of this era; of who had just copied then, only where nobody was judged yet."""
         if not self._grace:
             return history.best_of_era().ref
-        era = [record for record in history if record.generation >= history.settled]
+        era = history.of_era()
         return history.best_among([record for record in era if not is_fresh(history, record, self._grace)] or era).ref
