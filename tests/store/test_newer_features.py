@@ -1,6 +1,7 @@
 """Runs written down before their environment had a feature have it, with the value that it had all the same."""
 
 import shutil
+from pathlib import Path
 
 import pyarrow as pa
 import pytest
@@ -19,7 +20,8 @@ from metapbt.store.run_directory import RunDirectory
 from metapbt.store.table import read_table, write_table
 
 FEATURES = {"leg_height": 1.3, "gravity_y": -4.3}
-OLD = shipped_dir() / "lunar_lander" / "lunar_lander" / "leg_height=1.3,gravity_y=-4.3" / "pb2" / "seed_0"
+DATA = Path(__file__).parents[1] / "data"
+OLD = DATA / "lunar_lander" / "leg_height=1.3,gravity_y=-4.3" / "pb2" / "seed_0"  # one that shipped until version 5
 NOW = make_context("lunar_lander", FEATURES)
 
 
