@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import stat
 import sys
@@ -17,6 +16,7 @@ import pyarrow as pa
 
 from metapbt.errors import MetapbtError
 from metapbt.history import Context, History
+from metapbt.history.record import HUGE
 from metapbt.log import LOGGER
 from metapbt.store.concatenate import concatenated
 from metapbt.store.description import Description
@@ -224,7 +224,7 @@ def read_records(runs: Iterable[RunInfo], on_problem: OnProblem = warn) -> pd.Da
     """Read the records of runs into one data frame, as far as they are written.
 
     Columns: those of ``records.parquet``, ``run_dir`` (a string), and ``best``: true for the best member of its
-    generation, that with the best return by the run's metric.
+    generation (`History.best_of`).
 
     Args:
         runs: whose records.
@@ -247,18 +247,26 @@ def read_records(runs: Iterable[RunInfo], on_problem: OnProblem = warn) -> pd.Da
 def records_of(tables: Sequence[tuple[RunInfo, pa.Table]]) -> pd.DataFrame:
     """The records of runs that were read, at least one, as one data frame with the columns of `read_records`."""
     import numpy as np
+    import pandas as pd
 
     named = [
         table.append_column("run_dir", pa.array([str(run.path)] * len(table), pa.string())) for run, table in tables
     ]
     metrics = np.concatenate([np.full(len(table), run.metric == "train_return") for run, table in tables])
     frame = to_frame(concatenated(named))
-    returns = {name: frame[name].where(np.isfinite(frame[name])) for name in ("train_return", "eval_return")}
-    trained, evaluated = returns["train_return"], returns["eval_return"]
-    values = trained.fillna(evaluated).where(metrics, evaluated.fillna(trained)).fillna(-math.inf)
-    # Of equal ones the first, as a run itself does.
-    order = values.groupby([frame["run_dir"], frame["generation"]]).rank(method="first", ascending=False)
-    frame["best"] = order == 1
+    finite = {name: frame[name].where(np.isfinite(frame[name])) for name in ("train_return", "eval_return")}
+    trained = finite["train_return"].fillna(finite["eval_return"])
+    evaluated = finite["eval_return"].fillna(finite["train_return"])
+    # As `History.best_among` has it: of equal ones that whose two returns are better, then the first.
+    keys = pd.DataFrame(
+        {
+            "sound": ~frame["failed"],
+            "value": trained.where(metrics, evaluated),
+            "performance": trained.clip(-HUGE, HUGE) + evaluated.clip(-HUGE, HUGE),
+        }
+    )
+    ranked = frame.loc[keys.sort_values([*keys], ascending=False, kind="stable").index]
+    frame["best"] = frame.index.isin(ranked.drop_duplicates(["run_dir", "generation"]).index)
     return frame
 
 

@@ -8,6 +8,7 @@ import sys
 import zlib
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pandas as pd
 import pyarrow as pa
@@ -19,7 +20,7 @@ from metapbt.history import Context, History, Record
 from metapbt.store.concatenate import concatenated
 from metapbt.store.footer import codecs
 from metapbt.store.parquet import row_count
-from metapbt.store.results import from_frame, to_frame
+from metapbt.store.results import from_frame, records_of, to_frame
 from metapbt.store.table import SCHEMA, Identity, read_table, to_records, to_table, write_table
 
 IDENTITY = Identity(
@@ -273,6 +274,24 @@ def test_a_frame_of_mixed_values_is_a_table_that_reads_the_same() -> None:
     again = to_frame(from_frame(frame))
     assert list(again["hp.mix"])[: len(mixed)] == mixed
     assert again.to_json() == frame.to_json()
+
+
+@pytest.mark.parametrize("metric", ["train_return", "eval_return"])
+def test_a_generations_best_is_the_one_that_the_run_had(metric) -> None:
+    """Whatever is equal, no number, or failed."""
+    rng = random.Random(0)
+    values = [1.0, 2.0, math.nan, math.inf, 1e200]
+    runs = []
+    for seed in range(20):
+        records = [
+            Record(0, member, None, "random", {}, 4, rng.choice(values), rng.choice(values), failed=rng.random() < 0.2)
+            for member in range(6)
+        ]
+        history = History(tuple(records), metric)
+        runs.append((SimpleNamespace(path=seed, metric=metric), to_table(replace(IDENTITY, seed=seed), history)))
+        frame = records_of(runs)
+        assert [*frame["member"][frame["best"]]][-1] == history.best_of(0).member
+    assert frame["best"].sum() == 20
 
 
 def test_whatever_values_runs_have_they_are_read_together() -> None:
