@@ -6,7 +6,8 @@
 
 Finished runs below the folder take the place of the lines of the same method, context and seed; all others stay.
 ``area`` and ``first_fifth`` are means over the steps of the run, and over the first fifth of them, of the best member's
-training return in each interval (all that was trained counts, also who was screened out), ``members`` is the mean of
+training return in each interval (all that was trained counts, also who was screened out; of an interval that a fifth
+ends within its part), ``members`` is the mean of
 all members' evaluations over the last three intervals. Differences are of runs on the same context with the same seed,
 means with 95% intervals over seeds (`metapbt.report.statistics`).
 """
@@ -45,6 +46,7 @@ def lines(results: Path) -> pd.DataFrame:
         generations = records.groupby("generation")
         best, ends = generations["train_return"].max(), generations["spent_steps"].max()
         steps = ends.diff().fillna(ends)  # of each interval
+        early = (ends.max() / 5 - (ends - steps)).clip(0, steps)  # of those in the first fifth
         late = records[records["generation"] > records["generation"].max() - LATE]
         found.append(
             {
@@ -53,7 +55,7 @@ def lines(results: Path) -> pd.DataFrame:
                 "seed": int(run.path.name.removeprefix("seed_")),
                 "test_return": run.test_return,
                 "area": _mean(best, steps),
-                "first_fifth": _mean(best[ends <= ends.max() / 5], steps),
+                "first_fifth": _mean(best[early > 0], early),
                 "members": late["eval_return"].mean(),
             }
         )

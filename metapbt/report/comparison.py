@@ -9,17 +9,28 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from metapbt.errors import unknown_name
+from metapbt.errors import MetapbtError, unknown_name
 from metapbt.history import Context
 from metapbt.population.explorers import METHODS
 from metapbt.report.groups import Group
 from metapbt.report.run import Run
-from metapbt.report.statistics import Array, Estimate, iqm_estimate, mean_of_means, stratified_estimate
+from metapbt.report.statistics import (
+    Array,
+    Estimate,
+    area_under_curve,
+    iqm_estimate,
+    mean_of_means,
+    shared_steps,
+    stratified_estimate,
+)
+from metapbt.store.configurations import Difference, differences, in_words
+from metapbt.store.run_directory import RunDirectory
 
 #: The two scores of a run, and what they are called.
 QUANTITIES = {"final": "final return", "area": "mean return over training"}
@@ -29,6 +40,8 @@ WITHOUT_MEMORY = {"meta_pb2": "pb2", "meta_bg_pbt": "bg_pbt"}
 ALL_CONTEXTS = "all contexts"
 #: Above this quotient of the contexts' ranges, differences in points are not pooled.
 MOST_UNEQUAL_RANGES = 2.0
+#: Keys of a configuration that memory, the context and the seed have.
+_OF_MEMORY = {"method", "meta", "start", "context", "features", "seed"}
 UNKNOWN = Estimate(math.nan, math.nan, math.nan)
 COLUMNS = [
     "env",
@@ -71,8 +84,7 @@ class Pairs(NamedTuple):
         method: what is compared.
         baseline: what with.
         remembers: whether the method's runs learned from other contexts and the baseline's did not.
-        lacks: what the method of such runs is without memory, where that is not the baseline: then memory is not all
-            that they differ in.
+        more: what such runs differ from the baseline's in beside memory: another method, or other settings; else None.
         runs: of each context, the pairs ``(run of the method, run of the baseline)``.
         ranges: of these contexts.
     """
@@ -80,7 +92,7 @@ class Pairs(NamedTuple):
     method: str
     baseline: str
     remembers: bool
-    lacks: str | None
+    more: str | None
     runs: Mapping[Context, list[tuple[Run, Run]]]
     ranges: Mapping[Context, Range]
 
@@ -88,6 +100,11 @@ class Pairs(NamedTuple):
     def number(self) -> int:
         """How many pairs there are, over all contexts."""
         return sum(map(len, self.runs.values()))
+
+    @property
+    def steps(self) -> float:
+        """Environment steps of each member up to which areas are compared, of the longest pair."""
+        return max(shared_steps([run.curve[0] for run in pair])[1] for found in self.runs.values() for pair in found)
 
     @property
     def pooled_unit(self) -> str:
@@ -107,9 +124,9 @@ class Pairs(NamedTuple):
         )
 
     def differences(self, quantity: str, unit: str) -> dict[Context, Array]:
-        """Of each context, method minus baseline, ``(pairs,)``."""
+        """Of each context, method minus baseline, ``(pairs,)``; areas are over the steps that both of a pair have."""
         points = {
-            context: _scores([run for run, _ in pairs], quantity) - _scores([run for _, run in pairs], quantity)
+            context: np.array([np.subtract(*scores_of(pair, quantity, pair)) for pair in pairs])
             for context, pairs in self.runs.items()
         }
         if unit == POINTS:
@@ -127,9 +144,9 @@ def all_pairs(group: Group, baseline: str | None = None) -> list[Pairs]:
 
     With ``baseline``, that is it for all of them. Else the baseline of runs that learned from other contexts is what
     their method is without memory, where there are runs of it: ``pb2`` for ``meta_pb2``, ``bg_pbt`` for
-    ``meta_bg_pbt``, and the method itself where ``start=transfer`` was all that they had of others. That of all
-    others is ``pb2`` where there are runs with memory beside it, else the first of the methods, one without memory
-    where there is one.
+    ``meta_bg_pbt``, and the method itself where ``start=transfer`` was all that they had of others; of several the
+    one with the same settings, or with the most of them. That of all others is ``pb2`` where there are runs with
+    memory beside it, else the first of the methods, one without memory where there is one.
     """
     chosen_by = {run.method: run.chosen_by for run in group.runs}
     remembering = {run.method for run in group.runs if run.remembers}
@@ -143,8 +160,8 @@ def all_pairs(group: Group, baseline: str | None = None) -> list[Pairs]:
         more = without is not None and without != chosen_by.get(other)
         if baseline is not None:  # then nobody looked for what the method is without memory
             remembers, more = remembers and not more, False
-        lacks = without if remembers and more else None
-        return Pairs(name, other, remembers, lacks, _pairs(group, name, other), ranges)
+        lacks = f"for want of {without}" if more else _unlike(group, name, other)
+        return Pairs(name, other, remembers, lacks if remembers else None, _pairs(group, name, other), ranges)
 
     return list(map(beside_its_baseline, others))
 
@@ -174,9 +191,28 @@ def _usual_baselines(group: Group) -> dict[str, str]:
     baselines = {}
     for name in group.methods:
         without = _without_memory(remembering.get(name, ""), name in remembering)
-        same = [other for other in plain if other == without] or [o for o in plain if chosen_by[o] == without]
-        baselines[name] = same[0] if same else usual
+        same = [other for other in plain if chosen_by[other] == without]
+        unlike = {other: len(_differing(group, name, other)) if len(same) > 1 else 0 for other in same}
+        baselines[name] = min(same, key=lambda other: (unlike[other], other != without)) if same else usual
     return baselines
+
+
+def _unlike(group: Group, name: str, other: str) -> str | None:
+    """What settings of two kinds of runs differ in beside memory, in words; None if in nothing."""
+    differing = _differing(group, name, other)
+    return f"which differ in {in_words(differing)}" if differing else None
+
+
+def _differing(group: Group, name: str, other: str) -> list[Difference]:
+    """The same as data, of the first two on one context; nothing where one of them does not say."""
+    for context in group.contexts:
+        both = group.runs_of(context, name)[:1] + group.runs_of(context, other)[:1]
+        if len(both) == 2:
+            with suppress(MetapbtError):
+                one, two = (RunDirectory(run.path).config() for run in both)
+                return [found for found in differences(one, two) if found[0].partition(".")[0] not in _OF_MEMORY]
+            break
+    return []
 
 
 def score_ranges(group: Group) -> dict[Context, Range]:
@@ -199,19 +235,13 @@ def comparison_data(group: Group, baseline: str | None = None) -> pd.DataFrame:
     return or the ``area`` under the score curve, ``unit`` is ``points`` or ``normalised``. ``alike`` says of a
     difference whether the contexts' ranges of scores are, so that its mean in points means something.
     """
-    contexts, methods = compared_contexts(group)
-    ranges = score_ranges(group)
     rows: list[tuple[object, ...]] = []
     for quantity in QUANTITIES:
+        scores, normalised = compared_scores(group, quantity), normalised_scores(group, quantity)
         for method in group.methods:
-            compared = method in methods and bool(contexts)
-            runs = [finished_runs(group, context, method) for context in contexts] if compared else []
-            points = [_scores(of_context, quantity) for of_context in runs]
-            shares = [
-                ranges[context].share(scores - ranges[context].worst)
-                for context, scores in zip(contexts, points, strict=False)
-            ]
-            counts = len(runs), sum(map(len, runs))
+            compared = method in scores
+            points, shares = scores.get(method, []), normalised.get(method, [])
+            counts = len(points), sum(map(len, points))
             for statistic, unit, estimate in (
                 ("mean", POINTS, stratified_estimate(points, mean_of_means) if compared else UNKNOWN),
                 ("mean", NORMALISED, stratified_estimate(shares, mean_of_means) if compared else UNKNOWN),
@@ -261,6 +291,46 @@ def compared_contexts(group: Group) -> tuple[list[Context], list[str]]:
     return [context for context in shared if methods and finished[context].issuperset(methods)], methods
 
 
+def compared_runs(group: Group) -> dict[str, list[list[Run]]]:
+    """The finished runs of each compared method, a list for each of the contexts that all of them finished."""
+    contexts, methods = compared_contexts(group)
+    return {name: [finished_runs(group, context, name) for context in contexts] for name in methods if contexts}
+
+
+def compared_scores(group: Group, quantity: str) -> dict[str, list[Array]]:
+    """Of each compared method the runs' ``final`` returns or ``area`` as strata.
+
+    Areas are over the steps that all compared runs in a context have.
+    """
+    runs = compared_runs(group)
+    together = [[run for of in of_context for run in of] for of_context in zip(*runs.values(), strict=True)]
+    return {
+        method: [scores_of(of, quantity, among) for of, among in zip(strata, together, strict=True)]
+        for method, strata in runs.items()
+    }
+
+
+def normalised_scores(group: Group, quantity: str) -> dict[str, list[Array]]:
+    """The same, 0 the worst and 1 the best score of a context."""
+    contexts, _ = compared_contexts(group)
+    ranges = score_ranges(group)
+    return {
+        method: [
+            ranges[context].share(scores - ranges[context].worst)
+            for context, scores in zip(contexts, strata, strict=True)
+        ]
+        for method, strata in compared_scores(group, quantity).items()
+    }
+
+
+def scores_of(runs: Sequence[Run], quantity: str, among: Sequence[Run]) -> Array:
+    """The ``final`` returns of runs, or their ``area`` over the steps that all runs of ``among`` have: ``(runs,)``."""
+    if quantity == "final":
+        return np.array([run.final for run in runs], dtype=np.float64)
+    steps = shared_steps([run.curve[0] for run in among])
+    return np.array([area_under_curve(*run.curve, steps) for run in runs], dtype=np.float64)
+
+
 def finished_runs(group: Group, context: Context, method: str) -> list[Run]:
     """The finished runs of a method in a context that were evaluated: those with both scores."""
     return [run for run in group.runs_of(context, method) if run.finished and math.isfinite(run.final + run.area)]
@@ -274,7 +344,3 @@ def _pairs(group: Group, method: str, baseline: str) -> dict[Context, list[tuple
         if pairs:
             found[context] = pairs
     return found
-
-
-def _scores(runs: list[Run], quantity: str) -> Array:
-    return np.array([getattr(run, quantity) for run in runs], dtype=np.float64)

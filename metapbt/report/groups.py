@@ -302,7 +302,13 @@ def _notes(runs: Sequence[Run], sources_elsewhere: int) -> list[str]:
     if lengths and max(lengths) > LIKE_LENGTHS * min(lengths):
         notes.append(
             f"Finished runs differ in length, from {min(lengths):,.0f} to {max(lengths):,.0f} steps of each "
-            "member; final returns compare them as they are."
+            "member; final returns compare them as they are, mean returns over training over the steps that both have."
+        )
+    sizes = {run.size for run in runs}
+    if len(sizes) > 1:
+        notes.append(
+            f"Populations have from {min(sizes)} to {max(sizes)} members, and all is shown over the steps of each "
+            f"member: the largest trained {max(sizes) / min(sizes):.3g} times as many in all as the smallest."
         )
     return notes
 

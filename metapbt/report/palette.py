@@ -53,7 +53,7 @@ METHOD_STYLES = {
     "meta_bg_pbt": MethodStyle("#a578ff", "8", (), "#2d69ff"),
     "meta_pb2": MethodStyle("#870f00", "D", (), "#ff87a5"),
 }
-#: Runs under names of their own share these, in the names' order.
+#: Of runs under names of their own, in the names' order.
 OTHER_STYLES = (
     MethodStyle("#222222", "X", _DASHED, "#e8e8e8"),
     MethodStyle("#b85c00", ">", _BOTH, "#ff9d3b"),
@@ -63,10 +63,14 @@ OTHER_STYLES = (
 
 
 def method_styles(methods: Iterable[str]) -> dict[str, MethodStyle]:
-    """The style of each method, in the order of figures; unknown methods share four styles."""
+    """The style of each method, in the order of figures; the first sixteen names of one's own have a style each."""
     ordered = sort_methods(methods)
     others = [name for name in ordered if name not in METHOD_STYLES]
-    return {
-        name: METHOD_STYLES[name] if name in METHOD_STYLES else OTHER_STYLES[others.index(name) % len(OTHER_STYLES)]
-        for name in ordered
-    }
+    return {name: METHOD_STYLES[name] if name in METHOD_STYLES else _other(others.index(name)) for name in ordered}
+
+
+def _other(place: int) -> MethodStyle:
+    """One of four colours in turn; from round to round with the marker and the dash of the next."""
+    count = len(OTHER_STYLES)
+    mark = OTHER_STYLES[(place + place // count) % count]
+    return OTHER_STYLES[place % count]._replace(marker=mark.marker, dash=mark.dash)

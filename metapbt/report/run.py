@@ -114,9 +114,15 @@ class Run:
         return final_score(self.scores) if self.test_return is None else self.test_return
 
     @cached_property
+    def curve(self) -> tuple[Array, Array]:
+        """Its steps and scores without generations that have no score."""
+        known = ~np.isnan(self.scores)
+        return self.steps[known], self.scores[known]
+
+    @cached_property
     def area(self) -> float:
         """Mean score over the steps so far."""
-        return area_under_curve(self.steps, self.scores)
+        return area_under_curve(*self.curve)
 
 
 def _finite(column: pd.Series) -> Array:

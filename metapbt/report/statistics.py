@@ -67,14 +67,33 @@ def final_score(scores: Array) -> float:
     return float(scores[-1]) if len(scores) else float("nan")
 
 
-def area_under_curve(steps: Array, scores: Array) -> float:
+def shared_steps(steps: Sequence[Array]) -> tuple[float, float]:
+    """From where to where all of some curves have a score, given the steps ``(generations,)`` of each, none empty.
+
+    Both ends are the last step of the shortest one where it ends before another one begins.
+    """
+    first, last = max(each[0] for each in steps), min(each[-1] for each in steps)
+    return float(min(first, last)), float(last)
+
+
+def area_under_curve(steps: Array, scores: Array, within: tuple[float, float] | None = None) -> float:
     """The mean score over training: the trapezoids' area from the first score to the last, by its width.
 
     A higher area at the same final score means that the method learned earlier. NaN scores are left out.
+
+    Args:
+        steps: of the curve.
+        scores: of the curve.
+        within: the first and the last of the steps that count, as `shared_steps` has them; all if None. Only areas over
+            the same steps can be compared, for returns grow with training.
     """
     known = ~np.isnan(scores)
     steps, scores = steps[known], scores[known]
-    if len(steps) < 2:
+    if within is not None and len(steps):
+        first, last = within
+        grid = np.concatenate([[first], steps[(steps > first) & (steps < last)], [last]])
+        steps, scores = grid, np.interp(grid, steps, scores)
+    if len(steps) < 2 or steps[0] == steps[-1]:
         return final_score(scores)
     return float(np.trapezoid(scores, steps) / (steps[-1] - steps[0]))
 

@@ -130,7 +130,8 @@ def _print_failed(results: Path, rerun: bool) -> int:
 
 def _folder(run: Path) -> Path:
     """Where a run's environment, context, method and seed have their folders: that of a group, in a study."""
-    return run.resolve().parents[3]
+    above = run.resolve().parents
+    return above[min(3, len(above) - 1)]
 
 
 def _entries(runs: Sequence[RunInfo], queue: Sequence[Queued]) -> dict[tuple[Path, str, str, str], list[_Entry]]:

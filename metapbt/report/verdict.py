@@ -25,7 +25,7 @@ class Verdict:
         method: what is compared.
         baseline: what with; None where there is nothing to compare it with.
         remembers: whether the method's runs learned from other contexts and the baseline's did not.
-        lacks: what the method is without memory, where that is not the baseline; else None.
+        more: what the runs differ in beside memory; else None.
         unit: of the differences: ``points`` of return, or ``normalised``: shares of the range from the worst to the
             best score of a context.
         area: how much higher the method's mean return over training is: of pairs with one context and seed, the mean
@@ -42,7 +42,7 @@ class Verdict:
     method: str
     baseline: str | None
     remembers: bool = False
-    lacks: str | None = None
+    more: str | None = None
     unit: str = POINTS
     area: Estimate = UNKNOWN
     final: Estimate = UNKNOWN
@@ -60,7 +60,7 @@ class Verdict:
             "method": self.method,
             "baseline": self.baseline,
             "memory": self.remembers,
-            "memory_and_more": self.lacks,
+            "memory_and_more": self.more,
             "unit": self.unit,
             **{
                 name: {"outcome": outcome(estimate), **_plain(estimate)}
@@ -143,7 +143,7 @@ def _compared(pairs: Pairs) -> Verdict:
     if not pairs.runs:
         said = f"{_name(pairs)}: nothing can be told yet, since no context and seed has finished runs of both."
         return Verdict(
-            method=pairs.method, baseline=pairs.baseline, remembers=pairs.remembers, lacks=pairs.lacks, sentence=said
+            method=pairs.method, baseline=pairs.baseline, remembers=pairs.remembers, more=pairs.more, sentence=said
         )
     seeds = [len(found) for found in pairs.runs.values()]
     unit = pairs.pooled_unit
@@ -152,16 +152,16 @@ def _compared(pairs: Pairs) -> Verdict:
     area, final = (
         Estimate(0.0, 0.0, 0.0) if equal[quantity] else pairs.estimate(quantity, unit) for quantity in ("area", "final")
     )
-    steps = max(run.steps[-1] for found in pairs.runs.values() for pair in found for run in pair if len(run.steps))
+    steps = pairs.steps
     return Verdict(
         method=pairs.method,
         baseline=pairs.baseline,
         remembers=pairs.remembers,
-        lacks=pairs.lacks,
+        more=pairs.more,
         unit=unit,
         area=area,
         final=final,
-        steps=float(steps),
+        steps=steps,
         contexts=len(pairs.runs),
         seeds=(min(seeds), max(seeds)),
         pairs=pairs.number,
@@ -172,8 +172,8 @@ def _compared(pairs: Pairs) -> Verdict:
 
 def _name(pairs: Pairs) -> str:
     compared = f"{pairs.method} against {pairs.baseline}"
-    if pairs.lacks:
-        return f"memory and more ({compared}, for want of {pairs.lacks})"
+    if pairs.more:
+        return f"memory and more ({compared}, {pairs.more})"
     return f"memory ({compared})" if pairs.remembers else compared
 
 

@@ -223,8 +223,9 @@ def _journalled(run: RunInfo) -> History:
 def read_records(runs: Iterable[RunInfo], on_problem: OnProblem = warn) -> pd.DataFrame:
     """Read the records of runs into one data frame, as far as they are written.
 
-    Columns: those of ``records.parquet``, ``run_dir`` (a string), and ``best``: true for the best member of its
-    generation (`History.best_of`).
+    Columns: those of ``records.parquet``, ``run_dir`` (a string), and ``best``: true for the member of its generation
+    with the best training return, whatever the run's metric. So its evaluation is that of one member, and not the best
+    of several noisy ones.
 
     Args:
         runs: whose records.
@@ -252,19 +253,13 @@ def records_of(tables: Sequence[tuple[RunInfo, pa.Table]]) -> pd.DataFrame:
     named = [
         table.append_column("run_dir", pa.array([str(run.path)] * len(table), pa.string())) for run, table in tables
     ]
-    metrics = np.concatenate([np.full(len(table), run.metric == "train_return") for run, table in tables])
     frame = to_frame(concatenated(named))
-    finite = {name: frame[name].where(np.isfinite(frame[name])) for name in ("train_return", "eval_return")}
-    trained = finite["train_return"].fillna(finite["eval_return"])
-    evaluated = finite["eval_return"].fillna(finite["train_return"])
-    # As `History.best_among` has it: of equal ones that whose two returns are better, then the first.
-    keys = pd.DataFrame(
-        {
-            "sound": ~frame["failed"],
-            "value": trained.where(metrics, evaluated),
-            "performance": trained.clip(-HUGE, HUGE) + evaluated.clip(-HUGE, HUGE),
-        }
+    trained, evaluated = (
+        frame[name].where(np.isfinite(frame[name])).clip(-HUGE, HUGE) for name in ("train_return", "eval_return")
     )
+    trained, evaluated = trained.fillna(evaluated), evaluated.fillna(trained)
+    # Of equal ones that whose two returns are better, then the first: as `History.best_among` by training returns.
+    keys = pd.DataFrame({"sound": ~frame["failed"], "trained": trained, "performance": trained + evaluated})
     ranked = frame.loc[keys.sort_values([*keys], ascending=False, kind="stable").index]
     frame["best"] = frame.index.isin(ranked.drop_duplicates(["run_dir", "generation"]).index)
     return frame

@@ -233,7 +233,7 @@ def test_what_begins_with_transfer_is_compared_with_the_same_method_without_it()
     runs = [make_run(name) for name in ("pbt", "pb2")]
     runs += [make_run(m, name=f"{m}_transfer", sources=[LONG]) for m in ("pbt", "pb2")]
     found = {
-        pairs.method: (pairs.baseline, pairs.remembers, pairs.lacks) for pairs in comparison.all_pairs(group_of(runs))
+        pairs.method: (pairs.baseline, pairs.remembers, pairs.more) for pairs in comparison.all_pairs(group_of(runs))
     }
     assert found["pbt_transfer"] == ("pbt", True, None)
     assert found["pb2_transfer"] == ("pb2", True, None)

@@ -70,3 +70,4 @@ def test_a_method_looks_the_same_in_every_figure_whoever_else_is_there() -> None
     assert method_styles(["mine", "meta_pb2", "pb2"])["pb2"] == alone
     mine = method_styles(["a", "b", "c", "d", "pb2"])
     assert len(set(mine.values())) == 5
+    assert len(set(method_styles(map(str, range(16))).values())) == 16

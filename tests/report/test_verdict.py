@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
-from synthetic_results import SyntheticRun, group_of, make_run
+from synthetic_results import SyntheticRun, group_of, make_run, store_runs
 
-from metapbt.report.groups import Group
+from metapbt.report.comparison import comparison_data
+from metapbt.report.groups import Group, load_groups
 from metapbt.report.verdict import outcome, sentences, verdict_json, verdicts
 
 LENGTHS = ({"pole_length": 0.8}, {"pole_length": 1.1})
@@ -112,6 +116,49 @@ def test_what_differs_in_more_than_memory_is_not_told_as_memorys() -> None:
     assert verdict(group_of(runs)).startswith("memory and more (meta_bg_pbt against pb2, for want of bg_pbt): +")
     named = [make_run("pb2", name="plain"), make_run("meta_pb2", sources=[{"pole_length": 1.1}])]
     assert verdict(group_of(named)).startswith("memory (meta_pb2 against plain): ")
+
+
+def test_of_several_without_memory_the_one_with_the_same_settings_is_the_baseline(tmp_path: Path) -> None:
+    runs = [make_run("pb2"), make_run("pb2", name="pb2_log"), make_run("meta_pb2", name="memory_log", sources=[{}])]
+    results = store_runs(tmp_path / "results", runs)
+    for path in results.rglob("config.yaml"):
+        log = path.parent.parent.name.endswith("_log")
+        path.write_text(path.read_text() + f"space: {{learning_rate: {{log: {str(log).lower()}}}}}\n")
+    (group,) = load_groups(results)
+    assert verdict(group).startswith("memory (memory_log against pb2_log): ")
+    shutil.rmtree(next(results.rglob("pb2_log")))
+    (group,) = load_groups(results)
+    assert verdict(group).startswith(
+        "memory and more (memory_log against pb2, which differ in space.learning_rate.log (True and False)): "
+    )
+
+
+def test_areas_of_a_pair_are_over_the_steps_that_both_have() -> None:
+    """Whose first score comes late, as where candidates are screened, or who trained longer, is no better for that."""
+    returns = [10.0 * step for step in range(1, 21)]
+    runs = []
+    for seed in range(3):
+        runs.append(make_run("pb2", seed, scores=returns))
+        runs.append(make_run("bg_pbt", seed, scores=returns[3::4], interval=4000))
+        runs.append(make_run("meta_pb2", seed, scores=returns[:10], sources=[{}]))
+    group = group_of(runs)
+    found = {each.method: each for each in verdicts(group)}
+    assert {outcome(each.area) for each in found.values()} == {"equal"}
+    assert {name: each.steps for name, each in found.items()} == {"meta_pb2": 10_000, "bg_pbt": 20_000}
+    areas = comparison_data(group)
+    areas = areas[(areas["quantity"] == "area") & (areas["statistic"] == "mean") & (areas["unit"] == "points")]
+    assert areas["estimate"].tolist() == pytest.approx([70.0] * 3)  # from 4,000 to 10,000 steps
+    (note,) = [note for note in group.notes if "differ in length" in note]
+    assert note.endswith("mean returns over training over the steps that both have.")
+
+
+def test_populations_of_other_sizes_are_told() -> None:
+    runs = [make_run("pb2"), make_run("pbt")]
+    runs[1] = (replace(runs[1][0], size=16), runs[1][1])
+    assert (
+        "Populations have from 2 to 16 members, and all is shown over the steps of each member: the largest trained "
+        "8 times as many in all as the smallest."
+    ) in group_of(runs).notes
 
 
 def test_each_method_has_a_line_and_unfinished_runs_are_mentioned() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 import textwrap
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,7 @@ from metapbt.report.figures.style import (
     text_size,
 )
 from metapbt.report.groups import Group
-from metapbt.report.palette import SOURCE_GREY, method_styles
+from metapbt.report.palette import SOURCE_GREY, MethodStyle, method_styles
 from metapbt.report.statistics import common_grid, mean_curve, on_grid
 
 COLUMNS = ["source", "method", "env_steps", "mean", "low", "high", "least", "most", "seeds", "status"]
@@ -101,8 +102,9 @@ def draw_curves(data: pd.DataFrame, *, feature: str | None = None, width: float 
     height = (2.1 if width is None else max(1.2, 0.72 * panel) + 0.25) + 0.13 * lines
     figure = new_figure(max(panel * columns, 5.5) if width is None else width, height * rows + 0.7)
     panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).flatten()
+    styles = method_styles(methods_in(data))
     for axes, context in zip(panels, contexts, strict=False):
-        _draw_panel(axes, data[data["context"] == context])
+        _draw_panel(axes, data[data["context"] == context], styles)
         _name_panel(axes, names[context], [] if common else _wrapped(notes[context], panel), panel)
     panels[0].set_ylim(*_limits(data))
     if sources:
@@ -171,8 +173,8 @@ def _limits(data: pd.DataFrame) -> tuple[float, float]:
     return low - margin, high + margin
 
 
-def _draw_panel(axes: Axes, data: pd.DataFrame) -> None:
-    for method, style in method_styles(methods_in(data)).items():
+def _draw_panel(axes: Axes, data: pd.DataFrame, styles: Mapping[str, MethodStyle]) -> None:
+    for method, style in styles.items():
         curve = data[(data["method"] == method) & data["env_steps"].notna()]
         if curve.empty:
             continue

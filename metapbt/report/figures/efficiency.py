@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from metapbt.report.comparison import compared_runs, score_ranges
 from metapbt.report.figures.style import (
     STEPS_LABEL,
     add_legend,
@@ -18,9 +20,10 @@ from metapbt.report.figures.style import (
 )
 from metapbt.report.groups import Group
 from metapbt.report.palette import method_styles
-from metapbt.report.pooled import normalised_curves
 from metapbt.report.profiles import sample_efficiency
+from metapbt.report.statistics import Array, on_grid, shared_steps
 
+POINTS = 41
 COLUMNS = ["env", "learner", "method", "env_steps", "iqm", "low", "high", "contexts", "runs"]
 
 
@@ -36,6 +39,25 @@ def efficiency_data(group: Group) -> pd.DataFrame:
         for point in zip(grid, *sample_efficiency(strata), strict=True)
     ]
     return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def normalised_curves(group: Group) -> tuple[Array, dict[str, list[Array]]]:
+    """A grid of steps that all these runs trained, and of each method the strata ``(runs, points)`` of its scores."""
+    runs, ranges = compared_runs(group), score_ranges(group)
+    everybody = [run for of_method in runs.values() for of in of_method for run in of]
+    if not everybody:
+        return np.empty(0), {}
+    first, last = shared_steps([run.curve[0] for run in everybody])
+    grid = np.linspace(first, last, POINTS) if last > first else np.array([last])
+    return grid, {
+        method: [
+            ranges[of[0].context].share(
+                np.stack([on_grid(*run.curve, grid) for run in of]) - ranges[of[0].context].worst
+            )
+            for of in strata
+        ]
+        for method, strata in runs.items()
+    }
 
 
 @styled

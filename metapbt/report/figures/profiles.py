@@ -6,11 +6,10 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from metapbt.report.comparison import QUANTITIES
+from metapbt.report.comparison import QUANTITIES, normalised_scores
 from metapbt.report.figures.style import add_legend, legend_handles, methods_in, new_figure, quantity_label, styled
 from metapbt.report.groups import Group
 from metapbt.report.palette import method_styles
-from metapbt.report.pooled import normalised_scores
 from metapbt.report.profiles import performance_profile
 
 THRESHOLDS = np.linspace(0, 1, 101)
@@ -46,7 +45,7 @@ def draw_profiles(data: pd.DataFrame, *, width: float | None = None) -> Figure:
     panels = figure.subplots(1, len(quantities), sharey=True, squeeze=False)[0]
     for axes, quantity in zip(panels, quantities, strict=True):
         shown = data[data["quantity"] == quantity]
-        for method, style in method_styles(methods_in(shown)).items():
+        for method, style in method_styles(methods_in(data)).items():
             curve = shown[shown["method"] == method]
             line = {"color": style.color, "linewidth": 1.4, "linestyle": style.linestyle, "drawstyle": "steps-post"}
             axes.plot(curve["threshold"], curve["share"], marker=style.marker, markersize=3.5, markevery=20, **line)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
@@ -22,7 +23,7 @@ from metapbt.report.figures.style import (
     styled,
     text_size,
 )
-from metapbt.report.palette import method_styles
+from metapbt.report.palette import MethodStyle, method_styles
 
 #: Values whose largest is so many times the smallest are drawn on a logarithmic axis.
 WIDE = 30.0
@@ -56,8 +57,9 @@ def draw_schedules(data: pd.DataFrame, *, context: str | None = None, width: flo
     panel = 2.7 if width is None else width / columns
     figure = new_figure(max(5.5, panel * columns) if width is None else width, rows * max(1.2, 0.62 * panel) + 0.7)
     panels = figure.subplots(rows, columns, sharex=True, squeeze=False).flatten()
+    styles = method_styles(methods_in(data))
     for axes, name in zip(panels, names, strict=False):
-        _draw_panel(axes, data[data["hyperparameter"] == name])
+        _draw_panel(axes, data[data["hyperparameter"] == name], styles)
         axes.set_title(name, loc="left", fontsize=text_size(9))
     for axes in panels[len(names) :]:
         axes.remove()
@@ -68,11 +70,11 @@ def draw_schedules(data: pd.DataFrame, *, context: str | None = None, width: flo
     return figure
 
 
-def _draw_panel(axes: Axes, data: pd.DataFrame) -> None:
+def _draw_panel(axes: Axes, data: pd.DataFrame, styles: Mapping[str, MethodStyle]) -> None:
     values = data["value"].to_numpy(dtype=np.float64)
     if len(values) and values.min() > 0 and values.max() > WIDE * values.min():
         axes.set_yscale("log")
-    for method, style in method_styles(methods_in(data)).items():
+    for method, style in styles.items():
         for _, run in data[data["method"] == method].groupby("seed"):
             # A value holds from the end of the interval before to that of its own.
             steps = np.concatenate([[0.0], run["env_steps"].to_numpy(dtype=np.float64)])

@@ -151,6 +151,9 @@ def _differing(context: Context, others: Iterable[Context]) -> list[str]:
     return sorted(", ".join(f"{name}={digits(other[name])}" for name in names if name in other) for other in found)
 
 
+_OF_POOLED = "statistic", "quantity", "unit", "estimate", "low", "high", "contexts", "runs"
+
+
 def group_data(section: Section, places: Places) -> Plain:
     """One environment and feature: what is compared, the verdict, and the numbers of every figure."""
     group = section.group
@@ -188,13 +191,13 @@ def group_data(section: Section, places: Places) -> Plain:
         ),
         "pooled": _columns(
             pooled,
-            ("statistic", "quantity", "unit", "estimate", "low", "high", "contexts", "runs"),
+            _OF_POOLED,
             {},
             methods,
         ),
         "differences": _columns(
             differences,
-            ("method", "baseline", "context", "quantity", "unit", "estimate", "low", "high", "contexts", "runs"),
+            ("method", "baseline", "context", *_OF_POOLED[1:], "alike"),
             {},
             {},
         ),

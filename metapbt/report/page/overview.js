@@ -68,7 +68,7 @@ class GroupView {
     const contexts = group.contexts.map((each) => ({ key: each.label, name: this.contextName(each), color: each.source ? GREY : "transparent" }));
     return element("div", { class: "toolbar", role: "group", "aria-label": "What is shown" },
       chips("Methods", group.methods.map((each) => ({ key: each.name, name: each.name, color: hue(each) })), this.off.methods, () => this.change()),
-      chooser("Seeds", [["mean", "mean over all"], ["all", "each run"], ...group.seeds.map((seed) => [seed, `seed ${seed}`])], this.seeds, (value) => { this.seeds = value; this.change(); }),
+      chooser("Seeds in learning curves", [["mean", "mean over all"], ["all", "each run"], ...group.seeds.map((seed) => [seed, `seed ${seed}`])], this.seeds, (value) => { this.seeds = value; this.change(); }),
       group.contexts.length > 1 ? fold(`Contexts (${group.contexts.length})`, false, chips("Contexts", contexts, this.off.contexts, () => this.change(true))) : null);
   }
 
@@ -147,7 +147,7 @@ class GroupView {
     const pooled = () => rowsOf(this.group.pooled).filter((row) => this.shown(row) && row.quantity === this.quantity && row.unit === "normalised" && known(row.estimate))
       .map((row) => ({ ...row, ...this.style(row), name: row.statistic === "iqm" ? "interquartile mean" : "mean" }));
     const differences = () => {
-      const found = rowsOf(this.group.differences).filter((row) => row.quantity === this.quantity && row.unit === "points" && !this.off.methods.has(row.method) && !this.off.methods.has(row.baseline) && !this.off.contexts.has(row.context));
+      const found = rowsOf(this.group.differences).filter((row) => row.quantity === this.quantity && row.unit === "points" && (row.alike || row.context !== "all contexts") && !this.off.methods.has(row.method) && !this.off.methods.has(row.baseline) && !this.off.contexts.has(row.context));
       return found.map((row) => ({ ...row, color: hue(this.group.methods.find((each) => each.name === row.method)), pair: `${row.method} − ${row.baseline}`, all: row.context === "all contexts" }));
     };
     const choice = chooser("Compare", Object.entries(word), this.quantity, (value) => { this.quantity = value; this.figures.forEach((figure) => figure.update()); });
@@ -156,7 +156,7 @@ class GroupView {
     return element("div", {}, choice, element("div", { class: "panels wide" },
       this.add(new Figure({
         title: "Difference in points, pairs of one context and seed", rows: differences, empty: "No two methods have finished runs of one context and seed yet.",
-        caption: "Above 0 the first of the two is better. Thick: the mean over all contexts.",
+        caption: "Above 0 the first of the two is better. Thick: the mean over all contexts, where returns differ as widely in all of them.",
         height: (rows) => 70 + 20 * unique(rows.map((row) => row.context)).length * Math.max(1, unique(rows.map((row) => row.pair)).length * 0.7),
         spec: (rows) => ({
           encoding: { y: { field: "context", type: "nominal", sort: places(), axis: { title: null, labelLimit: 160 } }, yOffset: { field: "pair" }, color: colored },
