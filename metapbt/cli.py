@@ -198,6 +198,9 @@ def _scripts(arguments: Sequence[str]) -> int:
     from metapbt.config import job_runner
     from metapbt.study.scripts import write_scripts
 
+    if {"--multirun", "-m"}.intersection(arguments):
+        raise MetapbtError("a set of scripts is of one configuration: write each to another scripts.directory")
+
     def write(config: DictConfig) -> None:
         hydra = HydraConfig.get()
         # Unresolved: an interpolation in an override is for the run to resolve.

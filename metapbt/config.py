@@ -26,7 +26,8 @@ def shared_dir(name: str) -> Path:
 def job_runner() -> str:
     """How automatic_job_runner.sh is called from here: in a checkout, or where the package was installed."""
     here = Path("automatic_job_runner.sh")
-    return f"./{here}" if here.exists() else str(shared_dir("jobs") / here)
+    inside = shared_dir("jobs")
+    return f"./{here}" if here.exists() else str((inside if (inside / here).exists() else inside.parent) / here)
 
 
 #: ``metapbt.envs``, which this file does not know, adds here what names an environment's features, for error messages.

@@ -146,6 +146,8 @@ class Parameter:
     def sample(self, state: np.random.RandomState) -> Value:
         """Draw a value: uniform on its scale, every integer and every category equally likely."""
         # Rounding a uniform coordinate would not do: the lowest and the highest integer have half a share of it.
+        if self.step is not None and not self.log and not self.complement:
+            return self.spread(state.uniform())
         drawn = self._twin.sample_value(seed=state)
         return self.choices[int(drawn)] if self.kind == "categorical" else self._legal_number(self._unscaled(drawn))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from decimal import Decimal
 from numbers import Real
 from typing import Any, NoReturn
@@ -46,7 +46,7 @@ def _plain(value: Any, where: str, depth: int) -> Any:
     if depth < _DEEPEST:
         if hasattr(value, "shape") and hasattr(value, "tolist"):  # an array of whichever library
             value = value.tolist()
-        if isinstance(value, list | tuple):
+        if isinstance(value, Sequence) and not isinstance(value, str | bytes | bytearray):
             return [_plain(item, where, depth + 1) for item in value]
         if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
             return {str(key): _plain(item, where, depth + 1) for key, item in value.items()}

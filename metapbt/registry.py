@@ -7,9 +7,11 @@ import inspect
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar
 
 from metapbt.errors import MetapbtError, named, one_line, shown, unknown_name
+
+T = TypeVar("T")
 
 
 def settings_of(choice: Mapping[str, Any]) -> dict[str, Any]:
@@ -35,6 +37,18 @@ def lookup(kind: str, name: str, table: Mapping[str, str]) -> Any:
         return getattr(import_for(kind, name, module_name), attribute)
     except AttributeError as error:
         raise MetapbtError(f"{kind} '{name}' cannot be loaded: {error}") from error
+
+
+def lookup_class(kind: str, name: str, table: Mapping[str, str], base: type[T]) -> type[T]:
+    """The class behind ``name``, as `lookup` finds it.
+
+    Raises:
+        MetapbtError: the name is unknown, or of no class that is derived from ``base``.
+    """
+    found = lookup(kind, name, table)
+    if not (isinstance(found, type) and issubclass(found, base)):
+        raise MetapbtError(f"{kind} '{name}' must be a class derived from {base.__module__}:{base.__qualname__}")
+    return found
 
 
 def import_for(kind: str, name: str, module_name: str) -> ModuleType:

@@ -25,6 +25,7 @@ def test_a_context_is_made_in_any_of_the_ways_that_users_try(code):
 def test_the_public_names_are_all_there():
     import metapbt
 
+    assert set(metapbt.__all__) <= set(dir(metapbt))
     for name in metapbt.__all__:
         assert getattr(metapbt, name) is not None
     with pytest.raises(AttributeError, match="has no attribute 'tunr'"):

@@ -1,5 +1,6 @@
 import pytest
 
+import metapbt
 from metapbt.errors import MetapbtError
 from metapbt.population.explorers import METHODS, make_explorer
 from metapbt.registry import check_settings
@@ -56,3 +57,15 @@ def test_every_method_names_a_setting_that_it_does_not_have(method):
     space = Space({"x": {"type": "float", "low": 0.0, "high": 1.0}})
     with pytest.raises(MetapbtError, match=f"^unknown setting of method {method} 'temperature'"):
         make_explorer(method, space, temperature=1.0)
+
+
+class Duck:
+    """No explorer and no selection, whatever it can do."""
+
+
+def test_ones_own_method_or_selection_must_be_one():
+    space = {"x": {"type": "float", "low": 0, "high": 1}}
+    with pytest.raises(MetapbtError, match="must be a class derived from metapbt.population.explorers.base:Explorer"):
+        metapbt.Tuner(space, f"{__name__}:Duck")
+    with pytest.raises(MetapbtError, match="must be a class derived from metapbt.population.selection.base:Selection"):
+        metapbt.Tuner(space, "pbt", selection=f"{__name__}:Duck")

@@ -2,6 +2,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from omegaconf import OmegaConf
 
 from metapbt.errors import MetapbtError
 from metapbt.space import Space
@@ -312,3 +313,16 @@ def test_points_that_are_spread_give_whole_numbers_and_steps_equal_shares():
     assert [list(found.values()) for found in ends] == [[1, 64, 0.1, 1, 0.0], [3, 1024, 0.5, 2, 1.0]]
     log = Space({"n": {"type": "int", "low": 1, "high": 4, "log": True}})
     assert [log.spread(np.array([u]))["n"] for u in (0.0, 0.42, 0.44, 0.69, 0.87, 1.0)] == [1, 1, 2, 3, 4, 4]
+
+
+def test_every_step_is_drawn_equally_often():
+    space = Space({"x": {"type": "float", "low": 0.1, "high": 0.5, "step": 0.1}})
+    rng = np.random.default_rng(0)
+    drawn = [space.sample(rng)["x"] for _ in range(4000)]
+    shares = np.unique(drawn, return_counts=True)[1] / 4000
+    assert shares == pytest.approx([0.2] * 5, abs=0.02)
+
+
+def test_lists_of_omegaconf_are_lists():
+    space = OmegaConf.create({"a": {"type": "categorical", "choices": ["x", "y"]}})
+    assert Space(space).names == Space(OmegaConf.to_container(space)).names

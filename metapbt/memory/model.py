@@ -15,9 +15,10 @@ from torch import Tensor
 from metapbt.memory.encoder import Rows
 from metapbt.memory.kernel import Seen, Stage, Warp
 from metapbt.memory.nearest import Nearest
-from metapbt.memory.related import Related, one_thread
+from metapbt.memory.related import Related
 from metapbt.memory.trust import RELATEDNESS
 from metapbt.surrogates.thinning import evenly
+from metapbt.surrogates.threads import one_thread
 
 Array = NDArray[np.float64]
 Weights = dict[str, NDArray[Any]]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -15,19 +14,9 @@ from torch import Tensor
 from metapbt.memory.encoder import Array, Rows
 from metapbt.memory.kernel import Seen
 from metapbt.memory.trust import RELATEDNESS, forecast_errors
+from metapbt.surrogates.threads import one_thread
 
 JITTER = 1e-4  # of a variance: far below what tells points apart, and enough for points that lie on each other
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Small matrices gain nothing from threads, and sums in another order would change the last bits."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 @dataclass(frozen=True)

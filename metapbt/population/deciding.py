@@ -105,7 +105,9 @@ class Decider:
         return self._decided(history, assignments, set(reported))
 
     def _era(self, history: History) -> dict[int, Assignment] | None:
-        """Who begins a new era, where one is due."""
+        """Who begins a new era, where one is due; none is while nobody is alive, whose successors learn from them."""
+        if all(record.failed for record in history.latest):
+            return None
         rule = self.eras.restarts
         if rule is not None:
             due = restarts.is_due(history, self.eras, rule, self.budget)

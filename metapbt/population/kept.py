@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from importlib.metadata import version
@@ -19,9 +20,9 @@ from metapbt.population.explorers import explorer_class
 from metapbt.store.description import TUNER
 from metapbt.store.done import Done
 from metapbt.store.journal import Content
-from metapbt.store.memory_table import write_memory
+from metapbt.store.memory_table import read_memory, write_memory
 from metapbt.store.run_directory import RunDirectory, run_directory, run_id
-from metapbt.store.table import Identity, to_table, write_table
+from metapbt.store.table import Identity, differing_column, to_table, write_table
 
 if TYPE_CHECKING:
     from metapbt.population.decisions import Assignment
@@ -88,7 +89,7 @@ class Kept:
         self._directory.open(config, resume)
         try:
             self._directory.begin(config)
-            if memory is not None and not self._directory.remembers:
+            if memory is not None:
                 self._keep_memory(memory)
         except OSError as error:
             self._directory.release()
@@ -115,13 +116,12 @@ class Kept:
         self._check_open()
         self._directory.journal.begin({member: a.to_dict() for member, a in assignments.items()})
 
-    def append(self, records: Sequence[Record], decided: Mapping[int, Assignment], history: History) -> None:
+    def append(self, records: Sequence[Record], decided: Mapping[int, Assignment]) -> None:
         """Write down what was told, and what was decided on it.
 
         Args:
             records: of who was told of.
             decided: what these do next, or who comes after them.
-            history: everything, these records included.
 
         Raises:
             MetapbtError: the directory is closed, or was deleted or replaced; or steps are no whole numbers.
@@ -135,9 +135,15 @@ class Kept:
             self._directory.withdraw_done()
         changed = {member: a.to_dict() for member, a in decided.items() if a.kind != "continue"}
         self._directory.journal.append(records, changed)
+
+    def tabulate(self, history: History) -> None:
+        """Now and then write what the journal says as a table, for whoever looks on."""
         generations = history.generations
         if generations & (generations - 1) == 0:  # as a run does: all writing is but twice the last one's
-            self._write_table(history)
+            try:
+                self._write_table(history)
+            except OSError as error:
+                LOGGER.warning("%s cannot be written: %s", self._directory.records, one_line(error))
 
     def close(self, history: History, finished: bool) -> None:
         """Let others open the directory; say that the run has finished, if it has anything to say."""
@@ -161,12 +167,24 @@ class Kept:
         write_table(self._directory.records, to_table(self._identity, history))
 
     def _keep_memory(self, memory: Memory) -> None:
-        """Keep what the method learned from beside the records, and so which contexts are behind them."""
+        """Keep what the method learned from beside the records, and so which contexts are behind them.
+
+        Raises:
+            MetapbtError: the run began with another memory.
+        """
         table = memory.table
         for column in ("env", "learner"):
             mine = pa.array([getattr(self._identity, column)] * len(table), pa.string())
             table = table.set_column(table.column_names.index(column), column, mine)
-        write_memory(self._directory.memory, table, memory.ancestry)
+        if not self._directory.remembers:
+            write_memory(self._directory.memory, table, memory.ancestry)
+        if not explorer_class(self._identity.method).uses_memory:  # asked at the start alone: what there was counts
+            return
+        unlike = differing_column(read_memory(self._directory.memory)[0], table)
+        if unlike is not None:
+            raise MetapbtError(
+                f"{self.path} began with another memory ({unlike} differs): give that one, or resume=False"
+            )
 
 
 def as_config(
@@ -207,13 +225,17 @@ def _plain_or_named(name: str, value: Any) -> Any:
         return f"{kind.__module__}:{kind.__qualname__}"
 
 
+def _is_feature(value: FeatureValue) -> bool:
+    return isinstance(value, str) or abs(value) < (2**63 if isinstance(value, int) else math.inf)
+
+
 def _checked_context(context: Mapping[str, FeatureValue] | None) -> Context:
     if context is not None and not isinstance(context, Mapping):
         raise MetapbtError(f"context must map features to numbers or words, got {shown(context)}")
     features: dict[str, FeatureValue] = {}
     for name, value in (context or {}).items():
         found = value if isinstance(value, str) else number(value)
-        if not isinstance(name, str) or found is None or not (isinstance(found, str) or abs(found) < float("inf")):
+        if not isinstance(name, str) or found is None or not _is_feature(found):
             raise MetapbtError(f"context must map features to numbers or words, got {shown(name)}: {shown(value)}")
         features[name] = found
     return Context(features)

@@ -286,16 +286,16 @@ class Tuner:
         """
         longer = self.history.extended([_kept(record) for record in records])
         decided = self._decider.next(longer, self._assignments, [record.member for record in records])
-        # Nothing is taken over before all of it is decided and kept: a report that fails may be told again.
-        if self._kept is not None:
-            self._kept.append(longer.records[len(self.history) :], decided, longer)
-        self.history = longer
         reported = [record.member for record in records]
-        if decided.keys() != set(reported):
-            self._assignments = decided
-            return list(decided)
-        self._assignments |= decided
-        return reported
+        instead = decided.keys() != set(reported)
+        # Nothing is taken over before all of it is decided and stands in the journal: a report that fails may be told
+        # again. Then all of it is, at once: what stands there has been told.
+        if self._kept is not None:
+            self._kept.append(longer.records[len(self.history) :], decided)
+        self.history, self._assignments = longer, decided if instead else {**self._assignments, **decided}
+        if self._kept is not None:
+            self._kept.tabulate(longer)
+        return list(decided) if instead else reported
 
     def ahead(self, records: Sequence[Record]) -> Tuner:
         """Look ahead, before all members of a generation have reported; this tuner stays as it is.
@@ -325,6 +325,8 @@ class Tuner:
 
     def record(self, member: int, **outcome: Any) -> Record:
         """The record of a member's interval under its assignment; ``outcome`` holds the other fields."""
+        if self._kept is not None:  # reports show evaluations; where there are none the one return stands for both
+            outcome.setdefault("eval_return", outcome["train_return"])
         assignment = self._assignments[member]
         copied, teacher = assignment.start if assignment.kind != "continue" else None, assignment.teacher
         return Record(
@@ -386,9 +388,7 @@ class Tuner:
         steps = told.steps_told(member, env_steps, before.env_steps if before else 0)
         found = told.return_told(member, value)
         value = found if self.mode == "max" else -found
-        # In a run directory it stands for both returns: there is but one, and reports show the evaluation.
-        evaluation = {} if self._kept is None else {"eval_return": value}
-        return self.record(member, env_steps=steps, train_return=value, **evaluation)
+        return self.record(member, env_steps=steps, train_return=value)
 
 
 def _kept(record: Record) -> Record:

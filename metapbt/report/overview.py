@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pyarrow import parquet
 from rich.cells import cell_len
@@ -32,6 +34,9 @@ from metapbt.store.results import (
     run_directories,
 )
 from metapbt.store.run_directory import RunDirectory
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _TOGETHER = 100  # rows
 
@@ -85,7 +90,8 @@ def print_records(results: Path) -> int:
         raise _nothing_recorded(results, problems)
     console = new_console()
     for env, rows in frame.groupby("env"):
-        contexts = {run.context for run in runs if str(run.path) in set(rows["run_dir"])}
+        known = set(rows["run_dir"])
+        contexts = {run.context for run in runs if str(run.path) in known}
         console.print(
             f"{env}: {counted(len(rows), 'record')} of {counted(rows['run_dir'].nunique(), 'run')} "
             f"on {counted(len(contexts), 'context')}",
@@ -202,9 +208,20 @@ def export(results: Path, file: Path) -> int:
         elif file.suffix == ".parquet":
             parquet.write_table(from_frame(frame), temporary)
         else:
-            frame.to_json(temporary, orient="records", indent=1)
+            temporary.write_text(_json(frame), encoding="utf-8")
     print(f"{file}: {counted(len(frame), 'record')}")
     return tell(problems)
+
+
+def _json(frame: pd.DataFrame) -> str:
+    """Its rows, every digit of their numbers; null for what is no number."""
+    import pandas as pd
+
+    def plain(value: object) -> object:
+        return None if value is pd.NA or (isinstance(value, float) and not math.isfinite(value)) else value
+
+    rows = [{name: plain(value) for name, value in row.items()} for row in frame.to_dict("records")]
+    return json.dumps(rows, indent=1, ensure_ascii=False)
 
 
 def some_runs(results: Path, problems: list[MetapbtError]) -> list[RunInfo]:

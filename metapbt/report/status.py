@@ -46,9 +46,11 @@ def missing_runs(runs: Sequence[RunInfo]) -> list[Missing]:
     Groups of a study, each in a folder of its own, have nothing to do with each other. Contexts whose runs are only
     what others learned from lack nothing.
     """
+    groups: dict[tuple[Path, str], list[RunInfo]] = defaultdict(list)
+    for run in runs:
+        groups[_folder(run.path), run.env].append(run)
     gaps = []
-    for folder, env in sorted({(_folder(run.path), run.env) for run in runs}):
-        here = [run for run in runs if (_folder(run.path), run.env) == (folder, env)]
+    for (folder, env), here in sorted(groups.items()):
         sources = frozenset[Context]().union(*(run.ancestry for run in here))
         sources -= {run.context for run in here if run.ancestry}
         present = {(run.context.label, run.name, run.seed) for run in here if run.context not in sources}

@@ -117,6 +117,14 @@ def _shared(runs: Sequence[Sequence[str]]) -> tuple[list[str], list[tuple[str, .
     return common, [tuple(text for text in run if text not in common) for run in runs]
 
 
+def _seconds(time: str) -> int:
+    """Of Slurm's ``minutes:seconds``, ``hours:minutes:seconds``, ``days-hours`` and ``days-hours:minutes:seconds``."""
+    days, dash, clock = time.rpartition("-")
+    parts = list(map(int, clock.split(":")))
+    hours, minutes, seconds = (parts + [0, 0])[:3] if dash or len(parts) == 3 else (0, *parts)
+    return ((int(days or 0) * 24 + hours) * 60 + minutes) * 60 + seconds
+
+
 def check_cluster(cluster: Mapping[str, Any]) -> None:
     """Check the keys of ``conf/cluster`` that would otherwise fail in a job, or garble its header.
 
@@ -131,6 +139,11 @@ def check_cluster(cluster: Mapping[str, Any]) -> None:
     for key, lowest, optional in (("cpus", 1, False), ("stop_seconds", 1, False), ("max_parallel", 1, True)):
         if not (optional and cluster.get(key) is None):
             whole_number(f"cluster.{key}", cluster.get(key), lowest)
+    if cluster["stop_seconds"] >= _seconds(cluster["time"]):
+        raise MetapbtError(
+            f"cluster.stop_seconds must be less than cluster.time, or a job is told to stop as it begins, "
+            f"got {cluster['stop_seconds']} and {cluster['time']}"
+        )
     for key, optional in (
         ("template", False), ("memory", False), ("log_dir", False), ("mail_when", False), ("partition", True),
         ("account", True), ("gres", True), ("mail", True),

@@ -18,6 +18,7 @@ from typing import Any
 from metapbt.errors import Interrupted, MetapbtError
 from metapbt.log import counted
 from metapbt.store.lock import LEASE_SECONDS
+from metapbt.store.reading import Unreadable
 from metapbt.store.run_directory import RunDirectory
 from metapbt.study.expected import BEGUN, Expected, share_trained
 from metapbt.study.progress import Progress
@@ -109,8 +110,13 @@ class _LocalStudy:
         self._more_than_cores = jobs is not None
         states = {run: run.state for run in study.runs}
         todo = chosen(study, states, only_failed)
+        self._wrong: dict[StudyRun, str] = {}
         for run in study.runs:
-            run.check_same()
+            try:
+                run.check_same()
+            except Unreadable as error:  # the others are trained
+                self._wrong[run] = str(error)
+                todo = todo - {run}
         self._shares = {run: share_trained(run) for run in todo if states[run] in BEGUN}
         self._waiting: dict[str, list[StudyRun]] = {
             group.name: [run for run in group.runs if run in todo] for group in study.groups
@@ -122,7 +128,6 @@ class _LocalStudy:
         self._free: list[Runner] = []
         self._checking: Runner | None = None
         self._done = {run for run in study.runs if states[run] == "done"}
-        self._wrong: dict[StudyRun, str] = {}
         self._expected = Expected()
         self._signal: signal.Signals | None = None  # that ends it
         self._told = False
@@ -194,7 +199,7 @@ class _LocalStudy:
             waiting = self._waiting[group.name]
             if not waiting or any(self._waiting[name] or name in under_way for name in group.after):
                 continue
-            if group.after and not self._learns(group):
+            if group.after and group.needs and not self._learns(group):
                 for run in waiting:
                     self._wrong[run] = f"not started: no run of {' or '.join(group.after)} is done"
                 self._progress.say(f"{group.name}: not started, for no run of {' or '.join(group.after)} is done")

@@ -57,7 +57,7 @@ def read_sweep(overrides: Sequence[str], config_dir: Path | None = None) -> Stud
     parts = [[runs[place] for place in block] for _, block in blocks]
     names = [f"part {number}" for number in range(1, len(parts) + 1)] if len(parts) > 1 else [""]
     groups = [
-        Group(name, tuple(names[:place]), tuple(replace(run, group=name) for run in part))
+        Group(name, tuple(names[:place]), tuple(replace(run, group=name) for run in part), needs=False)
         for place, (name, part) in enumerate(zip(names, parts, strict=True))
     ]
     return Study("sweep", runs[0].path.parents[3], tuple(groups))

@@ -18,8 +18,7 @@ from metapbt.errors import MetapbtError, unknown_name
 from metapbt.history.context import Context, FeatureValue, digits
 from metapbt.log import counted
 from metapbt.overrides import in_full
-from metapbt.population.starts import run_name
-from metapbt.store.run_directory import path_name, run_directory
+from metapbt.store.run_directory import path_name
 from metapbt.study.cluster_script import (
     MARKER,
     ClusterRun,
@@ -28,6 +27,7 @@ from metapbt.study.cluster_script import (
     rendered,
     write_executable,
 )
+from metapbt.study.study import planned
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -63,7 +63,7 @@ def write_scripts(
     """Write ``<scripts.directory>/<env>/<feature>/context_<i>.sh`` below the current directory.
 
     Scripts of an earlier call in the same folder are replaced, and those beyond the new number are removed, so
-    that a folder never holds two sets. Nothing is written unless every context is legal.
+    that a folder never holds two sets. Nothing is written unless every run can be trained.
 
     Args:
         config: the composed configuration.
@@ -75,8 +75,9 @@ def write_scripts(
         The scripts, in the order of the contexts.
 
     Raises:
-        MetapbtError: the feature is missing or unknown, a value is illegal (named by its multiplier), or a key
-            of ``scripts`` or ``cluster`` cannot be used.
+        MetapbtError: the feature is missing or unknown, a value is illegal (named by its multiplier), a key of
+            ``scripts`` or ``cluster`` or a setting of the runs cannot be used, or a run was begun with another
+            configuration.
     """
     from omegaconf import OmegaConf
 
@@ -84,7 +85,6 @@ def write_scripts(
     cluster: dict[str, Any] = OmegaConf.to_container(config.cluster, resolve=True)  # type: ignore[assignment]
     others: dict[str, Any] = OmegaConf.to_container(config.get("context") or OmegaConf.create(), resolve=True)  # type: ignore[assignment]
     (env, others), method = in_full(str(config.env), others), str(config.method.name)
-    name = run_name(str(config.name) if config.get("name") else None, method, str(config.start.name))
     feature = _feature(env, asked["feature"])
     contexts = script_contexts(env, feature, asked["multipliers"], asked["values"], others)
     seeds = script_seeds(asked["seeds"])
@@ -95,11 +95,14 @@ def write_scripts(
     carried = carried_overrides(overrides, pinned, feature.name)
 
     folder = Path(asked["directory"]) / path_name(env) / feature.name
-    results_dir, options = Path(config.results_dir), _config_option(config_dir)
+    options = _config_option(config_dir)
     scripts = {}
     for context in contexts:
         value = digits(context.value)
         told = (*options, *carried, f"context.{feature.name}={value}")
+        runs = planned("", [(*told, f"seed={seed}") for seed in seeds])
+        for run in runs:
+            run.check_same()
         script = ClusterScript(
             path=folder / f"context_{context.index}.sh",
             job=f"c{context.index}",
@@ -107,7 +110,7 @@ def write_scripts(
             f"{counted(len(seeds), 'seed')}.",
             command=shlex.join(["metapbt", "scripts", *overrides]),
             log_directory=f"{path_name(env)}/{feature.name}",
-            runs=[ClusterRun(run_directory(results_dir, env, context.context, name, seed), told) for seed in seeds],
+            runs=[ClusterRun(run.path, told) for run in runs],
         )
         scripts[script.path] = rendered(script, cluster)
     for path, text in scripts.items():

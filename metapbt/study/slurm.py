@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from metapbt.config import compose
 from metapbt.errors import MetapbtError, one_line
 from metapbt.log import counted
+from metapbt.store.reading import Unreadable
 from metapbt.study.cluster_script import MARKER, ClusterRun, ClusterScript, check_cluster, write_cluster_script
 
 if TYPE_CHECKING:
@@ -38,10 +39,13 @@ def submit(study: Study, command: Sequence[str], failed: bool = False) -> list[s
             submitted; there is no ``sbatch``, or it refused. What was submitted before stays in the queue, and the same
             call goes on from there.
     """
-    for run in study.runs:
-        run.check_same()
-    scripts = [(group, *_script_of(study, group, shlex.join(command))) for group in study.groups]
     lines, jobs = [], dict[str, list[str]]()
+    for run in study.runs:
+        try:
+            run.check_same()
+        except Unreadable as error:  # the run itself will say so; the others are submitted
+            lines.append(str(error))
+    scripts = [(group, *_script_of(study, group, shlex.join(command))) for group in study.groups]
     for group, script, cluster in scripts:
         write_cluster_script(script, cluster)
         done = sum((run.path / "DONE").exists() for run in group.runs)

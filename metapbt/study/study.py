@@ -105,11 +105,13 @@ class Group:
         name: of the group.
         after: names of the groups that must have ended before, from which its methods with memory learn.
         runs: its runs, in the order in which they start.
+        needs: whether at least one run of the groups before must be done.
     """
 
     name: str
     after: tuple[str, ...]
     runs: tuple[StudyRun, ...]
+    needs: bool = True
 
 
 @dataclass(frozen=True)

@@ -51,11 +51,15 @@ def product(overrides: Sequence[Override]) -> list[tuple[str, ...]]:
 
 def _each(override: Override) -> list[str]:
     """An override as it was written, once for each value that it is swept over."""
+    from hydra.core.override_parser.types import Glob
+
     written, key = str(override.input_line), override.get_key_element()
     if override.key_or_group.startswith("context."):  # to which others add the ++ again
         written, key = written.removeprefix("++"), key.removeprefix("++")
     if not override.is_sweep_override():
         return [written]
+    if isinstance(override.value(), Glob):
+        raise MetapbtError(f"{written}: write the names, {key}=A,B, instead of a pattern")
     if not override.is_discrete_sweep():
         raise MetapbtError(f"{written}: an interval cannot be swept over; write its values")
     return [f"{key}={_written(value)}" for value in override.sweep_iterator()]

@@ -377,3 +377,23 @@ def test_steps_may_be_halves_and_returns_losses():
     taken = [tuner.history.at(a.start).train_return for a in tuner.assignments.values()]
     returns = sorted((record.train_return for record in tuner.history.latest), reverse=True)  # the smallest losses
     assert taken == returns[: len(taken)]
+
+
+@pytest.mark.parametrize("more", [{}, {"restarts": {"patience": 2}, "budget": Budget(100_000, 1000)}])
+def test_no_era_begins_while_nobody_is_alive(more):
+    tuner = Tuner(SPACE, "pbt", seed=0, **(more or {"eras": {"count": 3, "patience": 2, "distil_steps": 1000}}))
+    tuner.start()
+    for generation in range(8):
+        before = [tuner.counts_on(member) for member in tuner.assignments]
+        steps = [0 if record is None else record.env_steps for record in before]
+        dead = generation in (4, 5)
+        tuner.observe(
+            [
+                tuner.record(
+                    member, env_steps=done + 1000 * (not dead), train_return=math.nan if dead else 10.0, failed=dead
+                )
+                for member, done in zip(tuner.assignments, steps, strict=True)
+            ]
+        )
+        assert not dead or len(tuner.assignments) == 4
+    assert tuner.history.eras > 1

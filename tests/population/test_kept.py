@@ -1,5 +1,6 @@
 """A tuner's run directory, as somebody uses it who has a training loop of their own."""
 
+import contextlib
 import json
 import os
 import subprocess
@@ -133,6 +134,9 @@ def test_another_task_remembers_it():
     assert problem(run.info) is None
     with tuner(method="meta_pb2", memory=memory) as again:
         assert again.history == ours.history
+    other = Memory(Context({"noise": 0.5}), read_sources(find_runs(Path("results/net/noise=0.2"))))
+    with pytest.raises(MetapbtError, match=r"began with another memory \(.+ differs\): give that one, or resume=False"):
+        tuner(method="meta_pb2", memory=other)
 
 
 @pytest.mark.usefixtures("briefly_trained")
@@ -190,6 +194,34 @@ def test_a_reader_beside_it_sees_what_was_told_and_a_second_tuner_is_refused():
         assert len(anew.history) == 0
 
 
+@pytest.mark.parametrize("error", [OSError("no space left"), KeyboardInterrupt()])
+def test_what_stands_in_the_journal_has_been_told_whatever_becomes_of_the_table(monkeypatch, error):
+    def fails(*_):
+        raise error
+
+    with tuner() as ours:
+        tell(ours, 1)
+        with monkeypatch.context() as patched, contextlib.suppress(KeyboardInterrupt):
+            patched.setattr("metapbt.population.kept.write_table", fails)
+            ours.tell([20] * 4, [1.0, 2.0, 3.0, 4.0])
+        assert ours.history.generations == 2
+        tell(ours, 3)
+    assert problem(metapbt.load(ours.path).info) is None
+    with tuner() as again:
+        assert again.history == ours.history
+
+
+def test_whole_records_are_shown_by_the_return_that_they_have():
+    """As the Ray scheduler's, which makes its own."""
+    with tuner() as ours:
+        ours.start()
+        ours.observe([ours.record(member, env_steps=10, train_return=1.0 + member) for member in range(4)])
+        ours.observe([ours.record(member, env_steps=20, train_return=2.0, eval_return=9.0) for member in range(4)])
+    run = metapbt.load(ours.path)
+    assert [record.eval_return for record in run.history] == [1.0, 2.0, 3.0, 4.0, 9.0, 9.0, 9.0, 9.0]
+    assert run.quoted == "finished, best return 4.00"
+
+
 def test_what_cannot_be_kept_is_refused_in_a_line_and_may_be_told_again():
     with tuner() as ours:
         ours.start()
@@ -203,6 +235,7 @@ def test_what_cannot_be_kept_is_refused_in_a_line_and_may_be_told_again():
         {"env": ""},
         {"context": {"a": None}},
         {"context": 3},
+        {"context": {"a": 2**70}},
         {"name": 5},
         {"resume": "no"},
         {"learner": None},

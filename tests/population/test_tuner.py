@@ -1,7 +1,9 @@
 import json
 import math
 
+import numpy as np
 import pytest
+import torch
 
 from metapbt import Continue, Copy, Restart, Space, Tuner
 from metapbt.errors import MetapbtError
@@ -396,3 +398,26 @@ def test_a_report_that_is_no_number_is_named():
         tuner.tell([1] * 4, ["good"] * 4)
     with pytest.raises(MetapbtError, match="env_steps of member 0 must grow beyond 0, got nan"):
         tuner.tell([math.nan] * 4, [1.0] * 4)
+
+
+@pytest.mark.parametrize("method", ["pb2", "pb2_mix", "bg_pbt"])
+def test_decisions_do_not_depend_on_how_the_program_around_has_set_torch(method):
+    def decided():
+        tuner = Tuner({f"x{i}": {"type": "float", "low": 0.0, "high": 1.0} for i in range(5)}, method, 8, seed=3)
+        tuner.start()
+        rng = np.random.default_rng(0)
+        for generation in range(4):
+            tuner.tell([10 * (generation + 1)] * 8, rng.normal(size=8))
+        return [record.hyperparameters for record in tuner.history]
+
+    threads = torch.get_num_threads()
+    found = []
+    try:
+        for count in (1, 2):
+            torch.set_num_threads(count)
+            with torch.inference_mode(), torch.no_grad():
+                found.append(decided())
+            assert torch.get_num_threads() == count
+    finally:
+        torch.set_num_threads(threads)
+    assert found[0] == found[1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -53,6 +54,18 @@ def test_check_counts_runs_and_problems(tmp_path: Path, capsys: pytest.CaptureFi
     store_runs(tmp_path, [make_run()])
     assert overview.print_check(tmp_path) == 0
     assert capsys.readouterr().out == "1 run checked, 0 with problems\n"
+
+
+@pytest.mark.parametrize("ending", ["csv", "json", "parquet"])
+def test_small_numbers_are_exported_with_all_their_digits(tmp_path: Path, ending: str) -> None:
+    store_runs(tmp_path, [make_run("pb2", scores=[1.0])])
+    (run,) = find_runs(tmp_path)
+    asked = [2.8003038233402866e-12, 0.04369167168362814]
+    records = [Record(0, m, None, "random", {"x": x}, 10, math.inf, 1.0) for m, x in enumerate(asked)]
+    write_table(run.path / "records.parquet", to_table(run.identity, History(tuple(records))))
+    assert overview.export(tmp_path, tmp_path / f"all.{ending}") == 0
+    read = {"csv": pd.read_csv, "json": pd.read_json, "parquet": pd.read_parquet}[ending](tmp_path / f"all.{ending}")
+    assert read["hp.x"].tolist() == pytest.approx(asked, rel=1e-14)  # pandas reads JSON not to the last digit
 
 
 @pytest.mark.parametrize("ending", ["csv", "json", "parquet"])

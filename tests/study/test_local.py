@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -284,3 +285,25 @@ def test_runs_with_memory_wait_for_those_before_them_in_a_sweep() -> None:
     ]
     assert together.groups[2].after == ("part 1", "part 2")
     assert [len(group.runs) for group in apart.groups] == [4]
+
+
+def test_a_failed_run_of_a_sweep_keeps_none_behind_it_from_training(capfd: pytest.CaptureFixture[str]) -> None:
+    """As of one run after another: the order holds, and those behind learn from what there is."""
+    Path("shift_0.1").write_text("fail")
+    sweep = ["run", "--multirun", "--jobs", "2", "env=quadratic", "learner.name=odd:Odd", "method=meta_pb2"]
+    asked = [*sweep, "population.size=4", "budget.steps=8", "budget.interval=4", "context.optimum_shift=0.1,0.2,0.3"]
+    assert main([*asked, "results_dir=sweep"]) == 1
+    assert "2 of 3 runs are done, in sweep" in capfd.readouterr().out
+
+
+def test_a_run_whose_configuration_is_damaged_stops_no_other(capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["study", "mine.yaml", "--jobs", "1"]) == 0
+    shutil.rmtree("results/mine/targets")
+    damaged = next(Path("results/mine/sources").rglob("config.yaml"))
+    with damaged.open("a") as file:
+        file.write("# x\n")
+    capfd.readouterr()
+    assert main(["study", "mine.yaml", "--jobs", "1"]) == 1
+    out, err = capfd.readouterr()
+    assert "4 of 5 runs are done" in out  # whether the damaged one is of this study nobody knows
+    assert str(damaged) in out + err

@@ -567,3 +567,30 @@ def test_a_wrong_call_of_the_runner_is_answered_in_one_line(arguments: tuple[str
     assert part in wrong.stderr
     assert len(wrong.stderr.splitlines()) == 1
     assert wrong.stdout == ""
+
+
+def test_what_a_script_trains_is_planned_as_a_run_is(capsys: pytest.CaptureFixture[str]) -> None:
+    """Names that depend on the run, and settings that no run can have."""
+    write(*LEG_HEIGHT, "scripts.multipliers=[0.5]", "scripts.seeds=2", "name=v_${seed}", "results_dir=~/mine")
+    home = Path.home() / "mine/lunar_lander/leg_height=4"
+    assert array(FOLDER / "context_1.sh", "runs") == [f"{home}/v_0/seed_0", f"{home}/v_1/seed_1"]
+    assert "population.size must be" in complaint(capsys, *LEG_HEIGHT, "population.size=0")
+    assert "to another scripts.directory" in complaint(capsys, *LEG_HEIGHT, "--multirun", "method=pb2,pbt")
+
+
+def test_runs_that_were_begun_with_another_configuration_are_not_taken_for_these(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    quick = ["env=quadratic", "executor=inline", "budget.interval=4", "method=pbt"]
+    scripts = [*quick, "scripts.feature=optimum_shift", "scripts.values=[0.25]", "scripts.seeds=1"]
+    assert main(["run", *quick, "context.optimum_shift=0.25", "budget.steps=8"]) == 0
+    write(*scripts, "budget.steps=8")
+    capsys.readouterr()
+    assert "(was 8, now 40)" in complaint(capsys, *scripts, "budget.steps=40")
+
+
+def test_a_job_is_not_told_to_stop_as_it_begins(capsys: pytest.CaptureFixture[str]) -> None:
+    for limit in ("00:05:00", "5:00", "0-00:05:00"):
+        said = complaint(capsys, *LEG_HEIGHT, f"cluster.time='{limit}'", "scripts.seeds=1")
+        assert "cluster.stop_seconds must be less than cluster.time" in said
+    write(*LEG_HEIGHT, "scripts.seeds=1", "scripts.multipliers=[1]", "cluster.time='1-00'")

@@ -52,7 +52,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     commands, home = tmp_path / "commands", tmp_path / "a project"
     for folder in (commands, home):
         folder.mkdir()
-    squeue = "#!/bin/sh\ncat queue 2>/dev/null\n"
+    squeue = "#!/bin/sh\n[ ! -e busy ] || { echo 'Socket timed out' >&2; exit 1; }\n[ ! -e queue ] || cat queue\n"
     for name, text in (("metapbt", METAPBT), ("sbatch", SBATCH), ("scontrol", SCONTROL), ("squeue", squeue)):
         (commands / name).write_text(text)
         (commands / name).chmod(0o755)
@@ -151,6 +151,14 @@ def test_only_what_is_neither_done_nor_in_the_queue_is_submitted_again() -> None
         "seed 7, in the queue already"
         in submit(read_study("shifts.yaml", ["cluster=slurm"]), ["metapbt", "study", "shifts.yaml"])[1]
     )
+
+
+def test_nothing_is_submitted_while_it_cannot_be_known_what_is_in_the_queue() -> None:
+    submitted()
+    Path("busy").touch()
+    with pytest.raises(MetapbtError, match="squeue does not answer, so what is in the queue already cannot be known"):
+        submitted()
+    assert not Path("job_105").exists()
 
 
 def test_of_those_that_failed_alone_again_only_these_are_submitted() -> None:

@@ -95,14 +95,16 @@ declare -A queued=() # run directory -> job
 
 # Each job says in its comment which runs its array is made of: `metapbt <seeds> <directory above seed_*>`.
 read_queue() {
-  local id task place mark seeds directory
+  local id task place mark seeds directory answer
+  answer="$(squeue --array --noheader --user="$(id -un)" --format=$'%F\t%K\t%T\t%Z\t%k')" ||
+    fail "squeue does not answer, so what is in the queue already cannot be known; try again"
   while IFS=$'\t' read -r id task _ place mark; do
     [[ "$mark" == "metapbt "* && "$task" =~ ^[0-9]+$ ]] || continue
     read -r _ seeds directory <<<"$mark"
     IFS=, read -ra seeds <<<"$seeds"
     [[ "$directory" == /* ]] || directory="$place/$directory"
     queued["$directory/seed_${seeds[task]:-}"]="$id"
-  done < <(squeue --array --noheader --user="$(id -un)" --format=$'%F\t%K\t%T\t%Z\t%k' 2>/dev/null)
+  done <<<"$answer"
 }
 
 # Submits what is not finished and not in the queue: runs that differ only in the seed as one array, of 100 at most,

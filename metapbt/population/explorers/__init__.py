@@ -6,7 +6,7 @@ from collections.abc import Collection
 from typing import Any
 
 from metapbt.population.explorers.base import Explorer
-from metapbt.registry import check_settings, lookup, making
+from metapbt.registry import check_settings, lookup_class, making
 from metapbt.space import Space
 
 METHODS = {
@@ -30,10 +30,9 @@ def explorer_class(name: str) -> type[Explorer]:
     """Return the explorer behind a method's name, or behind one's own ``package.module:Class``.
 
     Raises:
-        MetapbtError: the method is unknown.
+        MetapbtError: the method is unknown, or no explorer.
     """
-    found: type[Explorer] = lookup("method", name, METHODS)
-    return found
+    return lookup_class("method", name, METHODS, Explorer)
 
 
 def make_explorer(name: str, space: Space, tuner_arguments: Collection[str] = (), /, **settings: Any) -> Explorer:

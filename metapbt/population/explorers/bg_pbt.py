@@ -18,6 +18,7 @@ from metapbt.population.explorers.base import Explorer, Pending, Suggestion, Sur
 from metapbt.population.explorers.mixed_space import MixedSpace
 from metapbt.population.explorers.standing import Standing
 from metapbt.space import Hyperparameters, Space
+from metapbt.surrogates.threads import deciding
 from metapbt.surrogates.trust_region import Rule
 
 if TYPE_CHECKING:
@@ -131,6 +132,7 @@ class BGPBTExplorer(Explorer):
         import metapbt.surrogates.mixed
         import metapbt.surrogates.search  # noqa: F401
 
+    @deciding()
     def propose(
         self,
         children: Sequence[Record],

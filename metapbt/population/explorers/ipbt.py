@@ -16,6 +16,7 @@ from metapbt.population.explorers.base import Suggestion
 from metapbt.population.explorers.bg_pbt import BGPBTExplorer, box_lengthscales
 from metapbt.registry import check_settings
 from metapbt.space import Hyperparameters, Space
+from metapbt.surrogates.threads import deciding
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +80,7 @@ class IPBTExplorer(BGPBTExplorer):
         check_settings("method", "ipbt", BGPBTExplorer, settings)
         super().__init__(space, min_rows=min_rows, ard=ard, **settings)
 
+    @deciding()
     def begin_anew(
         self, models: Sequence[Record | None], history: History, rng: np.random.Generator
     ) -> list[Suggestion]:

@@ -15,6 +15,7 @@ from metapbt.population.explorers.base import Pending, Suggestion, Surrogate
 from metapbt.population.explorers.bg_pbt import BGPBTExplorer
 from metapbt.population.explorers.meta_pb2 import MetaPB2Explorer
 from metapbt.space import Hyperparameters, Space
+from metapbt.surrogates.threads import deciding
 
 if TYPE_CHECKING:
     from metapbt.memory.candidates import Bounds
@@ -64,6 +65,7 @@ class MetaBGPBTExplorer(MetaPB2Explorer):
         super().warm_up()
         self.alone.warm_up()
 
+    @deciding()
     def propose(
         self,
         children: Sequence[Record],
@@ -95,6 +97,7 @@ class MetaBGPBTExplorer(MetaPB2Explorer):
         """The variance's weight in the confidence bound: the same, whatever was seen."""
         return self.alone.beta**2
 
+    @deciding()
     def architectures(
         self, count: int, tried: Sequence[tuple[Hyperparameters, float]], rng: np.random.Generator
     ) -> list[Hyperparameters]:

@@ -20,6 +20,7 @@ from metapbt.plain import number_within, whole_number
 from metapbt.population.explorers.base import Pending, Suggestion, Surrogate
 from metapbt.population.explorers.pb2 import MAX_PENDING, PB2Explorer, Situation
 from metapbt.space import Hyperparameters, Space
+from metapbt.surrogates.threads import deciding
 
 if TYPE_CHECKING:
     from metapbt.memory.candidates import Bounds
@@ -135,6 +136,7 @@ class MetaPB2Explorer(PB2Explorer):
         """What memory is made of: the sources' rows."""
         return self.meta.tasks
 
+    @deciding()
     def start(self, size: int, rng: np.random.Generator) -> list[Suggestion]:
         """Choose part of the first generation from memory: promising for this context, and unlike each other."""
         if not len(self.tasks) or self.first_generation == 0:
@@ -176,6 +178,7 @@ class MetaPB2Explorer(PB2Explorer):
         # Rounded up: of four members one or two is much, and by how much memory is trusted is known to a tenth or so.
         return max(1, math.ceil(round(self.first_generation * self.meta.prior_trust * size, 6)))
 
+    @deciding()
     def propose(
         self,
         children: Sequence[Record],
@@ -229,6 +232,7 @@ class MetaPB2Explorer(PB2Explorer):
         """Environment steps of the shortest interval."""
         return self.meta.scale.interval if self.budget is None else self.budget.shortest
 
+    @deciding()
     def values(self, history: History) -> Mapping[int, float]:
         """The returns that members are forecast to reach, less what all of them are forecast to gain on average."""
         members = [record for record in history.latest if math.isfinite(record.reached)]

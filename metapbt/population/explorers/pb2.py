@@ -16,6 +16,7 @@ from metapbt.memory.encoder import Encoder, Samples
 from metapbt.memory.scales import HistoryScale
 from metapbt.population.explorers.base import Explorer, Pending, Suggestion, Surrogate
 from metapbt.space import Hyperparameters, Space
+from metapbt.surrogates.threads import deciding
 
 if TYPE_CHECKING:
     from botorch.models import SingleTaskGP
@@ -114,6 +115,7 @@ class PB2Explorer(Explorer):
         import metapbt.surrogates.acquisition
         import metapbt.surrogates.time_varying  # noqa: F401
 
+    @deciding()
     def propose(
         self,
         children: Sequence[Record],

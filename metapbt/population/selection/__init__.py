@@ -11,7 +11,7 @@ from metapbt.population.selection.backtracking import Backtracking
 from metapbt.population.selection.base import Exploit, Selection
 from metapbt.population.selection.grace import Grace
 from metapbt.population.selection.lead import Lead
-from metapbt.registry import check_settings, lookup, making
+from metapbt.registry import check_settings, lookup_class, making
 
 __all__ = ["SELECTIONS", "Exploit", "Selection", "make_selection"]
 
@@ -43,7 +43,7 @@ def make_selection(settings: Mapping[str, Any], size: int, quantile: float) -> S
     backtrack, lead, lead_return, grace = (own.pop(key, usual) for key, usual in COMMON.items())
     if not isinstance(backtrack, bool):
         raise MetapbtError(f"selection.backtrack must be true or false, got {backtrack!r}")
-    made_by = lookup("selection", name, SELECTIONS)
+    made_by = lookup_class("selection", name, SELECTIONS, Selection)
     check_settings("selection", name, made_by, own, positional=2, also_known=COMMON)
     with making("selection", name):
         selection: Selection = made_by(size, quantile, **own)
