@@ -9,7 +9,7 @@ import os
 import re
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +27,7 @@ from metapbt.study.cluster_script import (
     rendered,
     write_executable,
 )
-from metapbt.study.study import planned
+from metapbt.study.study import StudyRun, planned
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -100,7 +100,7 @@ def write_scripts(
     for context in contexts:
         value = digits(context.value)
         told = (*options, *carried, f"context.{feature.name}={value}")
-        runs = planned("", [(*told, f"seed={seed}") for seed in seeds])
+        runs = _planned(told, seeds)
         for run in runs:
             run.check_same()
         script = ClusterScript(
@@ -259,6 +259,19 @@ def _numbers(key: str, numbers: object) -> list[float]:
     ):
         raise MetapbtError(f"{key} must be a list of numbers, got {numbers!r}")
     return [float(number) for number in numbers]
+
+
+def _planned(told: Sequence[str], seeds: Sequence[int]) -> list[StudyRun]:
+    """The run of each seed. Where the first and the last differ in their seeds alone, so do those in between."""
+
+    def with_seed(run: StudyRun, seed: int) -> StudyRun:
+        return replace(run, path=run.path.with_name(f"seed_{seed}"), config={**run.config, "seed": seed})
+
+    ends = planned("", [(*told, f"seed={seed}") for seed in dict.fromkeys((seeds[0], seeds[-1]))])
+    other = with_seed(ends[0], seeds[-1])
+    if (other.path, other.config) == (ends[-1].path, ends[-1].config):
+        return [with_seed(ends[0], seed) for seed in seeds]
+    return list(planned("", [(*told, f"seed={seed}") for seed in seeds]))
 
 
 def _config_option(config_dir: str | os.PathLike[str] | None) -> list[str]:
