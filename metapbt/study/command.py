@@ -71,6 +71,10 @@ def _study(parsed: argparse.Namespace) -> int:
     words += ["--jobs", str(parsed.jobs)] if parsed.jobs else []
     if study.cluster in (None, "ray"):
         return run_and_tell(study, words, parsed.jobs, parsed.failed)
+    if parsed.jobs is not None:
+        raise MetapbtError(
+            "--jobs N is for studies here and on Ray; on a cluster cluster.max_parallel=N limits each array"
+        )
     from metapbt.study.slurm import submit  # a choice of one's own is a template for Slurm, too
 
     for line in submit(study, words, parsed.failed):

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from metapbt.cli import main
 from metapbt.errors import MetapbtError
 from metapbt.store.run_directory import RunDirectory
 from metapbt.study.queue import queued_runs
@@ -274,3 +275,10 @@ def test_what_keeps_a_study_from_the_cluster_is_said_in_one_line(monkeypatch: py
     if shutil.which("sbatch") is None:
         with pytest.raises(MetapbtError, match="no sbatch on this machine"):
             submitted()
+
+
+def test_runs_at_a_time_are_the_clusters_matter(capsys: pytest.CaptureFixture[str]) -> None:
+    study()
+    assert main(["study", "shifts.yaml", "cluster=slurm", "--jobs", "1"]) == 1
+    assert "cluster.max_parallel=N limits each array" in capsys.readouterr().err
+    assert not Path("results").exists()
