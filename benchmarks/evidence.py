@@ -6,10 +6,10 @@
 
 Finished runs below the folder take the place of the lines of the same method, context and seed; all others stay.
 ``area`` and ``first_fifth`` are means over the steps of the run, and over the first fifth of them, of the best member's
-training return in each interval (all that was trained counts, also who was screened out; of an interval that a fifth
-ends within its part), ``members`` is the mean of
-all members' evaluations over the last three intervals. Differences are of runs on the same context with the same seed,
-means with 95% intervals over seeds (`metapbt.report.statistics`).
+training return in each interval (all that was trained counts, also who was screened out; an interval within which the
+fifth ends counts in part), ``members`` is the mean of all members' evaluations over the last three intervals.
+Differences are of runs on the same context with the same seed, means with 95% intervals over seeds
+(`metapbt.report.statistics`).
 """
 
 from __future__ import annotations

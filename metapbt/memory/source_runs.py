@@ -57,6 +57,7 @@ class Memory:
         encoded = self.table["run_id"].combine_chunks().dictionary_encode()
         first = np.unique(encoded.indices.to_numpy(), return_index=True)[1]
         names = [name for name in self.table.column_names if name.startswith(CONTEXT)]
+        # With a column that all tables have: contexts may have no features, and a table without columns has no rows.
         return tuple(context_of(row) for row in self.table.select(["run_id", *names]).take(first).to_pylist())
 
     @property

@@ -9,16 +9,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from metapbt.errors import MetapbtError, unknown_name
+from metapbt.errors import unknown_name
 from metapbt.history import Context
 from metapbt.population.explorers import METHODS
-from metapbt.report.groups import Group
+from metapbt.report.groups import Group, differing_settings
 from metapbt.report.run import Run
 from metapbt.report.statistics import (
     Array,
@@ -29,8 +28,7 @@ from metapbt.report.statistics import (
     shared_steps,
     stratified_estimate,
 )
-from metapbt.store.configurations import Difference, differences, in_words
-from metapbt.store.run_directory import RunDirectory
+from metapbt.store.configurations import Difference, in_words
 
 #: The two scores of a run, and what they are called.
 QUANTITIES = {"final": "final return", "area": "mean return over training"}
@@ -40,8 +38,8 @@ WITHOUT_MEMORY = {"meta_pb2": "pb2", "meta_bg_pbt": "bg_pbt"}
 ALL_CONTEXTS = "all contexts"
 #: Above this quotient of the contexts' ranges, differences in points are not pooled.
 MOST_UNEQUAL_RANGES = 2.0
-#: Keys of a configuration that memory, the context and the seed have.
-_OF_MEMORY = {"method", "meta", "start", "context", "features", "seed"}
+#: Keys of a configuration that memory and the context have.
+_OF_MEMORY = {"method", "meta", "start", "context", "features"}
 UNKNOWN = Estimate(math.nan, math.nan, math.nan)
 COLUMNS = [
     "env",
@@ -208,10 +206,7 @@ def _differing(group: Group, name: str, other: str) -> list[Difference]:
     for context in group.contexts:
         both = group.runs_of(context, name)[:1] + group.runs_of(context, other)[:1]
         if len(both) == 2:
-            with suppress(MetapbtError):
-                one, two = (RunDirectory(run.path).config() for run in both)
-                return [found for found in differences(one, two) if found[0].partition(".")[0] not in _OF_MEMORY]
-            break
+            return [found for found in differing_settings(*both) if found[0].partition(".")[0] not in _OF_MEMORY]
     return []
 
 
@@ -237,7 +232,8 @@ def comparison_data(group: Group, baseline: str | None = None) -> pd.DataFrame:
     """
     rows: list[tuple[object, ...]] = []
     for quantity in QUANTITIES:
-        scores, normalised = compared_scores(group, quantity), normalised_scores(group, quantity)
+        scores = compared_scores(group, quantity)
+        normalised = normalised_in(group, scores)
         for method in group.methods:
             compared = method in scores
             points, shares = scores.get(method, []), normalised.get(method, [])
@@ -310,16 +306,16 @@ def compared_scores(group: Group, quantity: str) -> dict[str, list[Array]]:
     }
 
 
-def normalised_scores(group: Group, quantity: str) -> dict[str, list[Array]]:
-    """The same, 0 the worst and 1 the best score of a context."""
+def normalised_in(group: Group, scores: Mapping[str, Sequence[Array]]) -> dict[str, list[Array]]:
+    """Scores of `compared_scores`, 0 the worst and 1 the best that any run had in their context."""
     contexts, _ = compared_contexts(group)
     ranges = score_ranges(group)
     return {
         method: [
-            ranges[context].share(scores - ranges[context].worst)
-            for context, scores in zip(contexts, strata, strict=True)
+            ranges[context].share(of_context - ranges[context].worst)
+            for context, of_context in zip(contexts, strata, strict=True)
         ]
-        for method, strata in compared_scores(group, quantity).items()
+        for method, strata in scores.items()
     }
 
 

@@ -259,7 +259,7 @@ def _unlike(runs: Sequence[Run], labels: Mapping[Context, str]) -> list[str]:
     notes = []
     for (context, method), (first, *others) in cells.items():
         for other in others:
-            differing = _differing(RunDirectory(first.path), RunDirectory(other.path))
+            differing = differing_settings(first, other)
             if differing:
                 notes.append(
                     f"{method} on {labels[context]}: seeds {first.seed} and {other.seed} were trained with different "
@@ -269,12 +269,14 @@ def _unlike(runs: Sequence[Run], labels: Mapping[Context, str]) -> list[str]:
     return notes
 
 
-def _differing(one: RunDirectory, other: RunDirectory) -> list[Difference]:
-    """In what two runs differ beside their seed; nothing where one of them does not say."""
+def differing_settings(one: Run, other: Run) -> list[Difference]:
+    """In what the configurations of two runs differ beside their seed; nothing where one of them does not say."""
+    directories = [RunDirectory(run.path) for run in (one, other)]
     with suppress(MetapbtError):
-        texts = {_SEED.sub(b"", run.config_bytes({})) for run in (one, other)}
-        if len(texts) > 1:  # seldom; reading YAML takes its time
-            return differences(one.config(), other.config(), but=("seed",))
+        texts = {_SEED.sub(b"", directory.config_bytes({})) for directory in directories}
+        if len(texts) > 1:  # reading YAML takes its time
+            before, after = (directory.config() for directory in directories)
+            return differences(before, after, but=("seed",))
     return []
 
 

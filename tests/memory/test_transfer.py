@@ -112,3 +112,10 @@ def test_what_exists_only_under_a_condition_is_copied_as_it_is():
     records = [Record(0, m, None, "random", configuration, 10, value) for m, (configuration, value) in enumerate(tried)]
     memory = Memory(Context({"shift": 0.5}), [SourceRun(Context({"shift": 0.1}), History(tuple(records)))])
     assert [line.hyperparameters for line in early_lines(memory, space, 1.0)] == [{"kind": "b", "x": 0.3}]
+
+
+def test_contexts_may_have_no_features():
+    """As where only runs of the target itself are there to learn from."""
+    memory = Memory(Context({}), [SourceRun(Context({}), DESCENT.history)])
+    assert memory.contexts == (Context({}),)
+    assert [line.hyperparameters["x"] for line in early_lines(memory, SPACE, 0.5)] == xs([DESCENT])

@@ -7,6 +7,7 @@ import pytest
 from metapbt.config import compose, compose_all
 from metapbt.errors import MetapbtError
 from metapbt.runs.plan import RunPlan
+from metapbt.study.multirun import read_sweep
 from metapbt.study.study import Study, read_study
 
 ROOT = Path(__file__).parents[2]
@@ -164,3 +165,8 @@ def test_studies_of_ours_can_be_planned_and_their_commands_name_them(file: Path)
     text = file.read_text(encoding="utf-8")
     assert f"metapbt study {file.stem if file.parent.name == 'study' else file.relative_to(ROOT)}" in text
     assert f"metapbt report {study.results_dir}" in text or f"metapbt data check {study.results_dir}" in text
+
+
+def test_a_pattern_of_names_is_refused_in_a_line() -> None:
+    with pytest.raises(MetapbtError, match=r"method=glob\(rand\*\): write the names, method=A,B, instead of a pattern"):
+        read_sweep(["env=quadratic", "method=glob(rand*)"])

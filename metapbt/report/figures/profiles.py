@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from metapbt.report.comparison import QUANTITIES, normalised_scores
+from metapbt.report.comparison import QUANTITIES, compared_scores, normalised_in
 from metapbt.report.figures.style import add_legend, legend_handles, methods_in, new_figure, quantity_label, styled
 from metapbt.report.groups import Group
 from metapbt.report.palette import method_styles
@@ -23,7 +23,7 @@ def profiles_data(group: Group) -> pd.DataFrame:
     """
     rows = []
     for quantity in QUANTITIES:
-        for method, strata in normalised_scores(group, quantity).items():
+        for method, strata in normalised_in(group, compared_scores(group, quantity)).items():
             counts = len(strata), sum(map(len, strata))
             profile = performance_profile(strata, THRESHOLDS)
             for threshold, share, low, high in zip(THRESHOLDS.round(6), *profile, strict=True):
