@@ -70,7 +70,7 @@ def _mean(returns: pd.Series, weights: pd.Series) -> float:
 def merged(old: pd.DataFrame, new: pd.DataFrame) -> pd.DataFrame:
     """Both, in order; new lines take the place of old ones of the same run."""
     both = pd.concat([old, new]).drop_duplicates(KEYS, keep="last")
-    return both.sort_values(KEYS, ignore_index=True)
+    return both.sort_values(KEYS, ignore_index=True).astype(dict.fromkeys(QUANTITIES, float)).round(4)
 
 
 def means(runs: pd.DataFrame) -> Table:
@@ -115,7 +115,7 @@ def main() -> None:
     runs = pd.read_csv(arguments.lines) if arguments.lines.exists() else pd.DataFrame(columns=[*KEYS, *QUANTITIES])
     if arguments.results:
         runs = merged(runs, pd.concat([lines(results) for results in arguments.results]))
-        runs.round(4).to_csv(arguments.lines, index=False)
+        runs.to_csv(arguments.lines, index=False)
     runs = runs.rename(columns={"method": "variant", "context": "stratum"})
     console = Console(width=200)
     console.print(means(runs))

@@ -1,7 +1,8 @@
 """What is compared with what: the runs of one environment and one feature, side by side.
 
-Every combination of changed features is a group of its own. Runs of the default context belong to every
-group of their environment, at the features' default values. Runs of different learners are never pooled.
+Every combination of changed features is a group of its own, but where it is a slice of a grid over more features:
+those contexts in which some of them have their default values. Runs of the default context belong to every group of
+their environment, at the features' default values. Runs of different learners are never pooled.
 """
 
 from __future__ import annotations
@@ -16,14 +17,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import pandas as pd
 
 from metapbt.envs import BODIES, ENVIRONMENTS, PICTURES, get_environment
 from metapbt.errors import MetapbtError
 from metapbt.history import Context, FeatureValue
 from metapbt.log import counted
 from metapbt.population.explorers import METHODS
-from metapbt.report.reading import ReadRun, RunReader, best_rows
+from metapbt.report.reading import ReadRun, RunReader
 from metapbt.report.run import Run
 from metapbt.store.configurations import Difference, differences, in_words
 from metapbt.store.results import OnProblem, RunInfo, warn
@@ -180,29 +180,27 @@ def group_read_runs(read: Sequence[ReadRun], results: Path) -> list[Group]:
         raise MetapbtError(f"no runs found in {results}: give a directory that `metapbt run` has written to")
     if not any(run.table is not None for run in read):
         raise MetapbtError(f"no records in {results} yet: none of its {len(read)} runs finished a generation")
-    return _grouped([(run.info, run.run) for run in read], results)
+    return group_runs(((run.info, run.run) for run in read), results)
 
 
-def group_runs(infos: Sequence[RunInfo], records: pd.DataFrame, results: Path) -> list[Group]:
-    """Sort runs into groups, by environment, features and learner.
-
-    Args:
-        infos: the runs.
-        records: their records; ``run_dir`` tells which run a row belongs to, ``best`` which member is its score,
-            ``spent_steps`` what the whole run had trained.
-        results: the directory that paths in notes are relative to.
-    """
-    scores = {str(run_dir): rows for run_dir, rows in best_rows(records).groupby("run_dir")}
-    whole = {str(run_dir): rows for run_dir, rows in records.groupby("run_dir")}
-    paths = [(info, str(info.path)) for info in infos]
-    return _grouped([(info, Run.of(info, scores.get(path), whole.get(path))) for info, path in paths], results)
+#: Environment, names of changed features, learner.
+_Key = tuple[str, tuple[str, ...], str]
 
 
-def _grouped(runs: Sequence[tuple[RunInfo, Run]], results: Path) -> list[Group]:
-    members: dict[tuple[str, tuple[str, ...], str], list[tuple[RunInfo, Run]]] = defaultdict(list)
+def group_runs(runs: Iterable[tuple[RunInfo, Run]], results: Path) -> list[Group]:
+    """Sort runs into groups, by environment, features and learner; paths in notes are relative to ``results``."""
+    runs = list(runs)
+    members: dict[_Key, list[tuple[RunInfo, Run]]] = defaultdict(list)
     for info, run in runs:
         if info.context.changed:
             members[info.env, tuple(sorted(info.context.changed)), info.learner].append((info, run))
+    contexts = {key: [info.context for info, _ in pairs] for key, pairs in members.items()}
+    grids = {key: [other for other in contexts if _is_slice(key, other, contexts)] for key in contexts}
+    for key in filter(grids.get, contexts):
+        pairs = members.pop(key)
+        for whole in grids[key]:
+            if not grids[whole]:
+                members[whole] += pairs
     changed = list(members)
     for info, run in runs:
         if not info.context.changed:
@@ -213,6 +211,15 @@ def _grouped(runs: Sequence[tuple[RunInfo, Run]], results: Path) -> list[Group]:
         _group(key, members[key], results, alone=sum(other[:2] == key[:2] for other in members) == 1)
         for key in sorted(members)
     ]
+
+
+def _is_slice(key: _Key, of: _Key, contexts: Mapping[_Key, Sequence[Context]]) -> bool:
+    """Whether one group's contexts are another's, more features of which are changed, with these at their defaults."""
+    (env, features, learner), (other_env, more, other_learner) = key, of
+    if (env, learner) != (other_env, other_learner) or not set(features) < set(more):
+        return False
+    one, other = ({tuple(context[name] for name in features) for context in contexts[each]} for each in (key, of))
+    return one == other
 
 
 def sort_methods(methods: Iterable[str]) -> list[str]:

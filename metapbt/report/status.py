@@ -80,7 +80,7 @@ def print_status(results: Path, failed: bool = False, rerun: bool = False) -> in
     if failed:
         return _print_failed(results, rerun)
     problems: list[MetapbtError] = []
-    runs, queue = find_runs(results, problems.append), queued_runs(results)
+    runs, queue = find_runs(results, problems.append), _queue(results, problems)
     if not runs and not queue and not problems:
         raise no_runs(results)
     rows = sorted(_entries(runs, queue).items())
@@ -113,6 +113,14 @@ def print_status(results: Path, failed: bool = False, rerun: bool = False) -> in
             said = f"{counted(intervals, 'interval')} failed for good, their members were replaced"
             console.print(f"{run.path}: {said}", markup=False, soft_wrap=True)
     return tell(problems)
+
+
+def _queue(results: Path, problems: list[MetapbtError]) -> list[Queued]:
+    try:
+        return queued_runs(results)
+    except MetapbtError as error:
+        problems.append(error)
+        return []
 
 
 def _print_failed(results: Path, rerun: bool) -> int:

@@ -7,6 +7,8 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+from metapbt.errors import MetapbtError
+
 _FORMAT = "%F\t%K\t%T\t%Z\t%k"  # the array's job, the task, its state, where it works, its comment
 _SECONDS = 30  # that a controller may take to answer
 
@@ -35,13 +37,21 @@ def queued_runs(below: Path) -> list[Queued]:
         below: where the runs are kept.
 
     Returns:
-        Nothing where there is no ``squeue``, or where it does not answer.
+        Nothing where there is no ``squeue``.
+
+    Raises:
+        MetapbtError: ``squeue`` does not answer.
     """
     command = ["squeue", "--array", "--noheader", f"--user={os.getuid()}", f"--format={_FORMAT}"]
     try:
         answer = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=_SECONDS, check=True)
-    except (OSError, subprocess.SubprocessError):
+    except FileNotFoundError:
         return []
+    except (OSError, subprocess.SubprocessError) as error:
+        said = (error.stderr.strip() if isinstance(error, subprocess.CalledProcessError) else "") or error
+        raise MetapbtError(
+            f"squeue does not answer, so no run is known to wait or train on the cluster: {said}"
+        ) from error
     place = below.resolve()
     found = (_queued(line) for line in answer.stdout.splitlines())
     return [run for run in found if run is not None and run.path.is_relative_to(place)]

@@ -14,6 +14,8 @@ import yaml
 from metapbt.envs import ENVIRONMENTS, PICTURES, make_context
 from metapbt.history import Context, History, Record
 from metapbt.report.groups import Group, group_runs
+from metapbt.report.reading import best_rows
+from metapbt.report.run import Run
 from metapbt.store.done import Done
 from metapbt.store.results import RunInfo
 from metapbt.store.run_directory import RunDirectory, run_directory
@@ -82,7 +84,11 @@ def make_run(
 
 def groups_of(runs: Sequence[SyntheticRun]) -> list[Group]:
     """The groups of runs made with :func:`make_run`."""
-    return group_runs([info for info, _ in runs], pd.concat([frame for _, frame in runs]), RESULTS)
+    return group_runs(((info, _read(info, frame)) for info, frame in runs), RESULTS)
+
+
+def _read(info: RunInfo, frame: pd.DataFrame) -> Run:
+    return Run.of(info, best_rows(frame), frame) if len(frame) else Run.of(info, None)
 
 
 def group_of(runs: Sequence[SyntheticRun]) -> Group:

@@ -36,6 +36,39 @@ def test_default_contexts_belong_to_every_feature_of_their_environment() -> None
     }
 
 
+def test_a_grid_that_holds_defaults_is_one_group() -> None:
+    grid = [{"pole_length": length, "gravity": gravity} for length in (0.5, 0.8) for gravity in (5.0, 9.8, 15.0)]
+    defaults = {"pole_length": 0.5, "gravity": 9.8}
+    changed = [{name: value for name, value in each.items() if value != defaults[name]} for each in grid]
+    group = group_of([make_run(changed=each or None) for each in changed])
+    assert group.folder == "cart_pole/gravity,pole_length"
+    assert [(context["pole_length"], context["gravity"]) for context in group.contexts] == [
+        (length, gravity) for gravity in (5.0, 9.8, 15.0) for length in (0.5, 0.8)
+    ]
+
+
+def test_a_slice_belongs_to_the_largest_grid() -> None:
+    changed = {"pole_length": 0.8, "gravity": 5.0, "force": 12.0}
+    subsets = [("pole_length",), ("gravity", "pole_length"), ("force", "gravity", "pole_length")]
+    (group,) = groups_of([make_run(changed={name: changed[name] for name in subset}) for subset in subsets])
+    assert (group.feature_label, len(group.contexts)) == ("force, gravity, pole_length", 3)
+
+
+def test_a_slice_of_two_grids_belongs_to_both() -> None:
+    long = {"pole_length": 0.8}
+    groups = groups_of([make_run(changed=each) for each in (long, {**long, "gravity": 5.0}, {**long, "force": 12.0})])
+    assert [(group.feature_label, len(group.contexts)) for group in groups] == [
+        ("force, pole_length", 2),
+        ("gravity, pole_length", 2),
+    ]
+
+
+def test_a_sweep_over_one_feature_is_no_slice_of_a_grid_over_other_values() -> None:
+    runs = [make_run(changed={"pole_length": value}) for value in (0.2, 0.8, 1.1)]
+    groups = groups_of([*runs, make_run(changed={"pole_length": 0.8, "gravity": 5.0})])
+    assert [len(group.contexts) for group in groups] == [1, 3]
+
+
 def test_contexts_with_several_features_are_labelled_by_all_of_them() -> None:
     group = group_of([make_run(changed={"pole_length": 0.8, "gravity": 5.0})])
     assert group.folder == "cart_pole/gravity,pole_length"

@@ -107,9 +107,13 @@ def test_runs_in_the_queue_are_told_with_their_jobs(
     (study / "cart_pole").rename(study.parent / "old")
     assert print_status(study) == 0
     assert len(cells(capsys.readouterr().out)) == 4
-    (queue.parent / "squeue").write_text("#!/bin/sh\nexit 1\n")
-    assert print_status(study.parent / "old") == 0
-    assert "pending" not in capsys.readouterr().out
+    (queue.parent / "squeue").write_text("#!/bin/sh\necho 'Socket timed out' >&2\nexit 1\n")
+    assert print_status(study.parent / "old") == 1
+    out, err = capsys.readouterr()
+    assert cells(out)
+    assert "pending" not in out
+    assert err.startswith("metapbt: squeue does not answer, so no run is known to wait or train on the cluster: ")
+    assert err.endswith("Socket timed out\n")
 
 
 @pytest.mark.parametrize("columns", [40, 80])

@@ -1,0 +1,115 @@
+"""Memory less each rival on all tasks, as one figure, from the lines of `benchmarks/evidence.py`.
+
+python benchmarks/evidence_figure.py docs/images/evidence.png
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import NamedTuple
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from bg_pbt_runs import differences
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+
+from metapbt.report.statistics import mean_of_means, stratified_estimate
+
+RECORDS = Path(__file__).parent / "records"
+TASKS = {"cart_pole": "cart-pole", "lander": "lander", "mountain_car": "mountain car", "walker": "bipedal walker"}
+RIVALS = {
+    "pb2_transfer": "PB2, start=transfer",
+    "pb2": "PB2",
+    "mf_pbt": "MF-PBT",
+    "pbt": "PBT",
+    "random": "random search",
+    "zoo_4": "four agents, RL Zoo",
+    "zoo": "one agent, RL Zoo",
+    "default": "defaults",
+    "ipbt": "IPBT",
+}
+MEASURES = {"first_fifth": "first fifth of the run", "area": "over the run", "test_return": "at the end"}
+COLOURS = dict(zip(MEASURES, ("#0072b2", "#009e73", "#d55e00"), strict=True))
+WIDEST = 1.2  # times the farthest end of an interval of the rivals that matter most
+MATTER = ("pb2_transfer", "pb2")
+
+
+class Difference(NamedTuple):
+    """By how much memory is ahead of a rival, in points of return: the mean of pairs with its 95% interval."""
+
+    rival: str
+    measure: str
+    log_scale: bool
+    mean: float
+    low: float
+    high: float
+
+
+def read(file: Path) -> list[Difference]:
+    """Memory less each rival; one that has trained on a log scale of the learning rate alone is taken from there."""
+    runs = pd.read_csv(file).rename(columns={"method": "variant", "context": "stratum"})
+    found = []
+    for rival in RIVALS:
+        there = [name for name in (rival, f"{rival}_log") if (runs["variant"] == name).any()]
+        for measure in MEASURES if there else ():
+            gaps = [gap[~np.isnan(gap)] for gap in differences(runs, there[0], "meta_pb2", measure)]
+            gaps = [gap for gap in gaps if len(gap)]
+            if gaps:
+                found.append(Difference(rival, measure, there[0] != rival, *stratified_estimate(gaps, mean_of_means)))
+    return found
+
+
+def draw(axes: Axes, found: list[Difference]) -> None:
+    """A row for each rival, a mark for each measure; of what lies beyond the panel the number."""
+    axes.axvline(0, color="black", linewidth=0.8)
+    matter = [each for each in found if each.rival in MATTER]
+    left, right = WIDEST * min(each.low for each in matter), WIDEST * max(each.high for each in matter)
+    left = min(left, -0.2 * right)
+    rows, measures = list(RIVALS), list(MEASURES)
+    for each in found:
+        height = rows.index(each.rival) + 0.22 * (measures.index(each.measure) - 1)
+        colour = COLOURS[each.measure]
+        if each.mean > right:
+            axes.annotate(f"{each.mean:+.0f} ▸", (right, height), ha="right", va="center", color=colour, fontsize=6.5)
+            continue
+        axes.plot([each.low, each.high], [height, height], color=colour, linewidth=1.4, solid_capstyle="butt")
+        face = "white" if each.log_scale else colour
+        axes.plot(each.mean, height, "o", color=colour, markerfacecolor=face, markersize=4)
+    axes.set_xlim(left, right)
+    axes.set_ylim(len(rows) - 0.5, -0.5)
+    axes.set_yticks(range(len(rows)), list(RIVALS.values()))
+    axes.tick_params(axis="y", length=0)
+    for row in range(0, len(rows), 2):
+        axes.axhspan(row - 0.5, row + 0.5, color="#f4f4f4", zorder=0)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("figure", type=Path, help="where it goes, such as docs/images/evidence.png")
+    arguments = parser.parse_args()
+    files = {title: RECORDS / f"evidence_{task}.csv" for task, title in TASKS.items()}
+    files = {title: file for title, file in files.items() if file.exists()}
+    with mpl.rc_context({"font.size": 8, "axes.spines.top": False, "axes.spines.right": False}):
+        figure, panels = plt.subplots(1, len(files), sharey=True, figsize=(8.5, 4), layout="constrained", squeeze=False)
+        for axes, (title, file) in zip(panels[0], files.items(), strict=True):
+            draw(axes, read(file))
+            axes.set_title(title, fontsize=9)
+        figure.supxlabel(
+            "points of return by which meta_pb2 is ahead (mean of pairs, 95% interval over seeds)", fontsize=8
+        )
+        marks = [
+            Line2D([], [], color=COLOURS[name], marker="o", markersize=4, label=said) for name, said in MEASURES.items()
+        ]
+        hollow = Line2D(
+            [], [], color="grey", marker="o", markersize=4, markerfacecolor="white", label="rival on a log scale"
+        )
+        figure.legend(handles=[*marks, hollow], loc="outside upper center", ncols=4, frameon=False)
+        figure.savefig(arguments.figure, dpi=160, metadata={"Software": None})
+
+
+if __name__ == "__main__":
+    main()
