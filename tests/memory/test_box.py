@@ -70,7 +70,9 @@ def test_what_evidence_is_gathered_on_is_not_in_it(file):
 def test_every_rival_can_be_trained(file, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     kinds = {(run.group, run.identity.name): run for run in read_study(str(file), ["seed=0"]).runs}
-    rivals = {"pb2_transfer", "mf_pbt", "ipbt", "zoo", "random", "gpbt_pl", "pb2_log", "meta_pb2_log", "zoo_4"}
+    rivals = {"pb2_transfer", "mf_pbt", "ipbt", "zoo", "random", "gpbt_pl", "zoo_4"}
+    if file.stem != "evidence_walker":  # which came after the log scale
+        rivals |= {"pb2_log", "meta_pb2_log"}
     assert rivals <= {name for _, name in kinds}
     for run in kinds.values():
         check(compose(run.overrides))
