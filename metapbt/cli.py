@@ -222,8 +222,10 @@ def _with_hydra(command: str, arguments: Sequence[str], do: Callable[[DictConfig
     A failure in a sweep does not take the other runs with it.
     """
     import hydra
+    from hydra.core.hydra_config import HydraConfig
+    from omegaconf import OmegaConf
 
-    from metapbt.config import hydra_arguments, readable_errors, shared_dir
+    from metapbt.config import check_effective, hydra_arguments, readable_errors, shared_dir
 
     failures: list[Exception] = []
     count = itertools.count()
@@ -232,6 +234,8 @@ def _with_hydra(command: str, arguments: Sequence[str], do: Callable[[DictConfig
         # Hydra would print an introduction of its own before every error that passes through it.
         next(count)
         try:
+            asked: Any = OmegaConf.to_container(HydraConfig.get().overrides.task, resolve=False)
+            check_effective(asked, config)
             do(config)
         except Exception as error:
             failures.append(error)

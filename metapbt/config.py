@@ -73,7 +73,9 @@ def _composed(overrides: Sequence[str], config_dir: Path | None, with_hydra: boo
     with readable_errors(overrides, config_dir):
         asked = hydra_arguments(overrides, config_dir)
         with hydra.initialize_config_dir(str(shared_dir("conf")), version_base="1.3"):
-            return hydra.compose("config", [*asked, *search], return_hydra_config=with_hydra)
+            config = hydra.compose("config", [*asked, *search], return_hydra_config=with_hydra)
+            check_effective(overrides, config)
+            return config
 
 
 def compose_all(runs: Iterable[Sequence[str]]) -> Iterator[DictConfig]:
@@ -101,7 +103,36 @@ def compose_all(runs: Iterable[Sequence[str]]) -> Iterator[DictConfig]:
             config = deepcopy(bases[choices])
             parsed = parser.parse_overrides(hydra_arguments(values, config_dir))
             ConfigLoaderImpl._apply_overrides_to_config(parsed, config)
+            check_effective(overrides, config)
             yield config
+
+
+def check_effective(overrides: Iterable[str], config: DictConfig) -> None:
+    """Check that no override fixes for the learner what the search space tunes: the space's value would win.
+
+    Args:
+        overrides: of one run.
+        config: what they make.
+
+    Raises:
+        MetapbtError: one does.
+    """
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from omegaconf import OmegaConf
+
+    for text in overrides:
+        fixed = re.match(r"\+{0,2}learner\.(?:hyperparameters\.?)?([\w.]*)=", text)
+        if fixed is None:
+            continue
+        value = OverridesParser.create().parse_override(text).value()
+        names = [f"{fixed[1]}.{key}" for key in value] if isinstance(value, Mapping) else [fixed[1]]
+        for name in names:
+            tuned = name.strip(".").removeprefix(f"{config.learner.get('algorithm')}.")
+            entry = OmegaConf.select(config, f"space.{tuned}")
+            if OmegaConf.is_dict(entry) and "type" in entry and "when" not in entry:
+                raise MetapbtError(
+                    f"{text} has no effect, for the search space tunes {tuned}: leave it out with ~space.{tuned}"
+                )
 
 
 def _sets_a_value(override: str, config_dir: Path | None) -> bool:
@@ -242,6 +273,8 @@ def _one_line(error: BaseException, overrides: Sequence[str]) -> str:
             group = key.partition(".")[0]
             return f"unknown override '{key}'; it is a key of {' and '.join(elsewhere)}: choose {group} first"
         nearest = _nearest_key(key, _known_keys(overrides))
+        if nearest == key:
+            return f"unknown key in what '{key}' is set to; +{key}.KEY=VALUE adds one"
         hint = f"; did you mean '{nearest}'?" if nearest else ""
         return f"unknown override '{key}'{hint} (metapbt run --cfg job shows every key)"
     if "Ambiguous value for argument" in text:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 
 from metapbt import cli
 from metapbt.cli import main
-from metapbt.config import compose
+from metapbt.config import compose, compose_all
 from metapbt.errors import MetapbtError
 from metapbt.plain import whole_number
 
@@ -176,3 +177,42 @@ def test_an_unknown_choice_of_every_group_is_named(group: str, capsys: pytest.Ca
     for more in ([], ["--multirun", "seed=0,1"]):
         assert main(["run", *more, f"{group}=nosuchthing"]) == 1
         assert f"unknown {group} 'nosuchthing'" in capsys.readouterr().err
+
+
+# ---- settings that would do nothing
+
+
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        (["env=cart_pole", "learner.hyperparameters.learning_rate=1e-3"], "learning_rate"),
+        (["env=cart_pole", "learner.hyperparameters={gamma:0.9,n_epochs:3}"], "n_epochs"),
+        (["env=cart_pole", "learner=sb3", "+learner.hyperparameters.PPO.clip_range=lin_0.2"], "clip_range"),
+        (["env=cart_pole", "space=ppo_architecture", "learner.network.policy.layers=3"], "network.policy.layers"),
+    ],
+)
+def test_what_the_space_tunes_cannot_be_fixed_beside_it(words: list[str], name: str) -> None:
+    said = rf"{re.escape(words[-1])} has no effect, for the search space tunes {name}: leave it out with ~space\.{name}"
+    with pytest.raises(MetapbtError, match=said):
+        compose(words)
+    with pytest.raises(MetapbtError, match=said):
+        list(compose_all([["env=cart_pole"], words]))
+    with pytest.raises(MetapbtError, match=said):
+        composed(*words)
+    for settle in (compose, lambda asked: composed(*asked)[0], lambda asked: next(compose_all([asked]))):
+        assert settle([*words, f"~space.{name}"]).env == "cart_pole"
+
+
+def test_what_the_space_tunes_only_at_times_may_be_fixed_for_the_others(tmp_path: Path) -> None:
+    (tmp_path / "conf/space").mkdir(parents=True)
+    (tmp_path / "conf/space/mine.yaml").write_text(
+        "clip_range: {type: float, low: 0.1, high: 0.3}\n"
+        "target_kl: {type: float, low: 0.01, high: 0.1, when: {clip_range: 0.3}}\n"
+    )
+    asked = ["--config-dir=conf", "space=mine", "learner.hyperparameters.target_kl=0.05"]
+    assert compose(asked).learner.hyperparameters.target_kl == 0.05
+
+
+def test_an_unknown_key_in_a_mapping_is_not_answered_with_the_mappings_own_name() -> None:
+    with pytest.raises(MetapbtError, match=r"unknown key in what 'learner\.hyperparameters\.PPO' is set to"):
+        compose(["learner=sb3", "learner.hyperparameters.PPO={n_epoch: 3}"])

@@ -149,7 +149,7 @@ def afternoon(tmp_path, monkeypatch):
 
 @pytest.fixture
 def importable(afternoon, tmp_path, monkeypatch):
-    """As with ``PYTHONPATH=.``."""
+    """As the console script finds it, which looks in the working directory."""
     monkeypatch.syspath_prepend(str(tmp_path))
     return afternoon
 
@@ -158,16 +158,14 @@ def test_the_page_about_methods_names_its_files(afternoon):
     assert {path.as_posix() for path in Path().rglob("*.*")} == {"my_methods.py", "my_conf/method/mine.yaml"}
 
 
-def test_the_commands_of_the_page_about_methods_work_one_after_another(afternoon, tmp_path, capfd):
+def test_the_commands_of_the_page_about_methods_work_one_after_another(afternoon, tmp_path):
     lines = [line for _, text in blocks(afternoon, "") for line in text.splitlines()]
     assert len(lines) == 3
     for line in lines:
-        with pytest.MonkeyPatch.context() as patch:
-            if line.startswith("PYTHONPATH=. "):
-                patch.syspath_prepend(str(tmp_path))
-            program, *arguments = shlex.split(line.removeprefix("PYTHONPATH=. "))
-            assert program == "metapbt"
-            assert main(arguments) == 0, capfd.readouterr().err
+        program, *arguments = shlex.split(line)
+        words = [Path(sys.executable).with_name(program), *arguments]
+        done = subprocess.run(words, capture_output=True, text=True, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
     assert Path("results/report/index.html").exists()
     frame = read_records(find_runs(Path("results")))
     mine = frame[frame["method"] == "my_methods:GaussianExplorer"]
@@ -354,9 +352,7 @@ def test_the_learner_of_the_page_is_trained_and_repeats_itself(tmp_path, monkeyp
     assert "`my_conf/learner/random_search.yaml`" in page.read_text(encoding="utf-8")
     monkeypatch.syspath_prepend(str(tmp_path))
     train, evaluate = (
-        shlex.split(line.removeprefix("PYTHONPATH=. metapbt "))
-        for _, text in blocks(page, "")
-        for line in text.splitlines()
+        shlex.split(line.removeprefix("metapbt ")) for _, text in blocks(page, "") for line in text.splitlines()
     )
     assert main([*train, "executor=inline", "evaluation.test_episodes=20"]) == 0, capfd.readouterr().err
     assert main(evaluate) == 0

@@ -97,6 +97,7 @@ def unlike(space: Space, points: Array, count: int, rng: np.random.Generator) ->
         count: how many.
         rng: draws the sequence.
     """
-    found = np.concatenate([points, legal_points(filling(max(FILL, 4 * count), len(space), rng), space)])
+    drawn = filling(max(FILL, 4 * count), len(space), rng)
+    found = np.concatenate([points, [space.to_unit(space.spread(point)) for point in drawn]])
     others = found[[place for place in distinct(found) if place >= len(points)]]
     return np.resize(others if len(others) else points, (count, len(space)))

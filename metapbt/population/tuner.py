@@ -98,7 +98,7 @@ class Tuner:
             constraint: gets every new configuration and returns a legal one that may be used instead.
             selection: who copies whom: a known name, one's own as ``package.module:Class``, or a mapping with such a
                 ``name`` and the selection's settings, as in ``conf/selection/<name>.yaml``.
-            candidates: how many configurations begin; None for one for each member, or what the method offers.
+            candidates: how many configurations begin; None for one for each member, or with ``restarts`` two.
             mode: ``max``, or ``min`` where what is told is a loss.
             eras: when and how architectures change, the keys of ``eras`` in ``conf/config.yaml``; steps are those told.
             restarts: when and how all begin anew, the keys of ``restarts`` there; ``eras.interval`` says for how long.

@@ -29,25 +29,25 @@ SMALLEST = 1e-100  # deviation: BoTorch's default, 1e-8, is a usual change of re
 def relevant_rows(
     generations: Sequence[int], returns_before: Sequence[float] | NDArray[np.float64], now: int, here: float
 ) -> NDArray[np.intp]:
-    """Choose the rows that can matter most for a suggestion, so that its cost does not grow with the history.
+    """Rank rows by how much they can matter for a suggestion: its cost need not grow with the history.
 
     The time and the return of a suggestion are given, so a row's covariance with it is at most
     (1 - e)^(|t - now| / 2) * exp(-|r - here|^2 / (2 l^2)), however near its hyperparameters are. Rows are ranked by
     this bound, with e and l where their fit starts.
 
     Args:
-        generations: when each row was trained.
+        generations: when each row was trained; after ``now`` where a member that is behind the others decides.
         returns_before: what each row started from, scaled to [0, 1].
         now: the coming generation.
         here: the scaled return that the suggestion starts from.
 
     Returns:
-        Positions of at most ``KEPT_ROWS`` rows, the most relevant first.
+        The rows' positions, the most relevant first. ``KEPT_ROWS`` of them are enough for a model.
     """
-    ages = now - np.asarray(generations)
+    ages = np.abs(now - np.asarray(generations))
     gaps = np.asarray(returns_before) - here
     bounds = ages / 2 * np.log(1 - _EPSILON) - gaps**2 / (2 * _LENGTHSCALE**2)
-    return np.argsort(-bounds, kind="stable")[:KEPT_ROWS]
+    return np.argsort(-bounds, kind="stable")
 
 
 def fit_time_varying_gp(x: Tensor, y: Tensor) -> SingleTaskGP:

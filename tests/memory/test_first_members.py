@@ -57,3 +57,10 @@ def test_where_there_are_few_configurations_each_comes_once_before_any_comes_aga
     assert sorted(np.unique(many, axis=0, return_counts=True)[1]) == [1, 1, 1, 2, 2, 2]
     assert {tuple(point) for point in unlike(SIX, many, 3, np.random.default_rng(0))} <= {tuple(p) for p in many}
     assert unlike(SIX, many, 0, np.random.default_rng(0)).shape == (0, 2)
+
+
+def test_those_who_fill_the_space_have_every_whole_number_equally_often():
+    space = Space({"x": {"type": "int", "low": 1, "high": 4}, "y": {"type": "float", "low": 0.0, "high": 1.0}})
+    points = unlike(space, np.empty((0, 2)), 64, np.random.default_rng(0))
+    values = [space.from_unit(point)["x"] for point in points]
+    assert [values.count(x) for x in (1, 2, 3, 4)] == [16, 16, 16, 16]

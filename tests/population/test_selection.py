@@ -255,9 +255,10 @@ def test_who_has_no_finite_return_is_never_copied_while_another_has_one(name, ba
         assert selection.keeps(history) == {Ref(1, max(finite))}
 
 
+@pytest.mark.parametrize("backtrack", [False, True])
 @pytest.mark.parametrize("name", SELECTIONS)
-def test_where_nobody_has_a_finite_return_a_population_trains_on(name):
-    settings = {"periods": [1, 2]} if name == "multiple_frequencies" else {}
+def test_where_nobody_has_a_finite_return_a_population_trains_on(name, backtrack):
+    settings = {"backtrack": backtrack, **({"periods": [1, 2]} if name == "multiple_frequencies" else {})}
     tuner = Tuner({"x": {"type": "float", "low": 0.0, "high": 1.0}}, "pbt", 8, selection={"name": name, **settings})
     tuner.start()
     for generation in range(1, 5):

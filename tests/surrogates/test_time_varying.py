@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from metapbt.surrogates import time_varying
-from metapbt.surrogates.time_varying import FIT_ROWS, fit_mixed_gp, fit_time_varying_gp
+from metapbt.surrogates.time_varying import FIT_ROWS, fit_mixed_gp, fit_time_varying_gp, relevant_rows
 
 
 @pytest.mark.parametrize("fit", [fit_time_varying_gp, lambda x, y: fit_mixed_gp(x, y, categories=1)])
@@ -23,3 +23,13 @@ def test_rows_that_were_not_fitted_are_believed_all_the_same():
     y = torch.sin(4 * x[:, 1:2])
     model = fit_time_varying_gp(x, y)
     assert (model.posterior(x).mean - y).abs().max() < 0.1
+
+
+def test_rows_are_as_relevant_as_they_are_near_in_time_and_return_also_after_the_time_of_who_asks():
+    generations, returns = [10, 60, 11, 4, 10], [0.5, 0.5, 0.5, 0.5, 0.9]
+    ranked = relevant_rows(generations, returns, 11, 0.5).tolist()
+    assert sorted(ranked) == list(range(5))
+    assert ranked.index(2) < ranked.index(0) < ranked.index(3) < ranked.index(1)
+    assert ranked.index(0) < ranked.index(4)
+    mirrored = relevant_rows([22 - generation for generation in generations], returns, 11, 0.5).tolist()
+    assert mirrored == ranked

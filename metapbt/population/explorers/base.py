@@ -99,8 +99,8 @@ class Explorer:
     def start(self, size: int, rng: np.random.Generator) -> list[Suggestion]:
         """Return the hyperparameters of the first generation.
 
-        One suggestion for each of ``size`` members; more are candidates, of which the best ``size`` become the members
-        after their first interval. Where some members' are given, as by ``initial``, these replace the first.
+        One suggestion for each of ``size`` members, or candidates where these are more. Where some are given, as by
+        ``initial``, these replace the first.
         """
         return [Suggestion(self.space.sample(rng), "random") for _ in range(size)]
 

@@ -102,7 +102,7 @@ class IPBTExplorer(BGPBTExplorer):
             torch.tensor(inputs, dtype=torch.float64),
             torch.tensor([row.slope for row in rows], dtype=torch.float64),
             columns if len({row.era for row in rows}) > 1 else replace(columns, time=None),
-            ard=True,
+            ard=self.ard,
             noise=self.noise,
             conditions=self.mixed.conditions,
         )

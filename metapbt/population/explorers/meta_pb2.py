@@ -207,9 +207,9 @@ class MetaPB2Explorer(PB2Explorer):
                 if math.isfinite(each.return_before)
             ]
         ).reshape(-1, own.source.inputs.shape[1])
-        ahead = self._foreseen(known, steps)
         suggestions = []
-        for parent in parents:
+        for parent, time in zip(parents, self._times(parents), strict=True):
+            ahead = self._foreseen(known, time)
             given = meta.given(parent.env_steps, parent.reached)
             recent = meta.recent(history, parent)
             hints = np.concatenate([meta.hints(own.source, given), [self.columns(parent.hyperparameters)]])
@@ -239,12 +239,16 @@ class MetaPB2Explorer(PB2Explorer):
         if not members or not self.steers(members, history):
             return {}
         meta, known = self.meta, self.known(members, members, history)
-        ahead = self._foreseen(known, max(member.env_steps for member in members))
-        if ahead is None:
-            return {}
         recent = np.array([meta.recent(history, member) for member in members])
         now = meta.scale.scaled([member.performance for member in members])
-        values = ahead.before(now, recent)
+        values = np.empty(len(members))
+        times = self._times(members)
+        for steps in set(times):
+            ahead = self._foreseen(known, steps)
+            if ahead is None:
+                return {}
+            at = np.array(times) == steps
+            values[at] = ahead.before(now[at], recent[at])
         told = meta.scale.unscaled(values - (values - now).mean())
         return {member.member: float(value) for member, value in zip(members, told, strict=True)}
 
@@ -272,10 +276,13 @@ class MetaPB2Explorer(PB2Explorer):
         """What decisions go by, where memory has a part in them; the same for all who ask in turn at one time."""
         generation, last = max(child.generation for child in children), self._last_known
         if last is None or last.history is not history or last.generation != generation:
+            from metapbt.surrogates.time_varying import KEPT_ROWS
+
             members = [record for record in history.latest if math.isfinite(record.reached)] or parents
             now = np.array([self.meta.given(member.env_steps, member.reached) for member in members])
             situation = Situation.of(history, children, members)
-            samples = Samples.of(situation.rows, self.columns, lambda record: self.meta.recent(history, record))
+            rows = situation.rows[:KEPT_ROWS]
+            samples = Samples.of(rows, self.columns, lambda record: self.meta.recent(history, record))
             own = self.meta.own(now, situation.now, situation.scale, samples)
             last = self._last_known = Known(history, generation, own, self.meta.weights(own))
         return last
@@ -296,6 +303,16 @@ class MetaPB2Explorer(PB2Explorer):
     def _inputs(self, given: Array, configuration: Hyperparameters, recent: Array | None = None) -> Array:
         points = np.array([self.columns(configuration)])
         return np.asarray(self.meta.inputs(given, points, points if recent is None else recent)[0])
+
+    def _times(self, records: Sequence[Record]) -> list[int]:
+        """After how many steps of its own each is valued; those less than half an interval apart count as the furthest.
+
+        Members differ by the rounding to whole rollouts. They differ by intervals where each goes on as it reports, or
+        copies start from the best checkpoint ever.
+        """
+        furthest = max(record.env_steps for record in records)
+        behind = [round((furthest - record.env_steps) / self.meta.scale.interval) for record in records]
+        return [max(other.env_steps for other, b in zip(records, behind, strict=True) if b == mine) for mine in behind]
 
     def _foreseen(self, known: Known, steps: int) -> Lookahead | None:
         """The values of agents that have trained for so many steps, worked out once."""

@@ -35,7 +35,7 @@ class Situation:
 
     Attributes:
         now: the coming generation.
-        rows: what happened; where there is much, what matters most, the most relevant rows first.
+        rows: what happened, the most relevant rows first.
         scale: of returns and changes, over the whole history.
         seen: rows in the whole history.
     """
@@ -62,8 +62,8 @@ class Situation:
         before = np.array([row.return_before for row in rows])
         scale = HistoryScale.of(before)
         here = float(scale.scaled(np.mean([parent.reached for parent in parents])))
-        kept = relevant_rows([row.generation for row in rows], scale.scaled(before), now, here)
-        return cls(now, tuple(rows[index] for index in kept), scale, len(rows))
+        ranked = relevant_rows([row.generation for row in rows], scale.scaled(before), now, here)
+        return cls(now, tuple(rows[index] for index in ranked), scale, len(rows))
 
     def given(self, generation: int, return_before: float) -> list[float]:
         """The columns that are not ours to choose: time, and return scaled to [0, 1] over the history."""
@@ -219,10 +219,12 @@ class PB2Explorer(Explorer):
         return fit_time_varying_gp(*self.table(situation, situation.rows))
 
     def table(self, situation: Situation, rows: Sequence[Transition]) -> tuple[Tensor, Tensor]:
-        """The rows as the model's inputs (``n x d``) and outputs (``n x 1``)."""
+        """The rows that matter most, of those given, as the model's inputs (``n x d``) and outputs (``n x 1``)."""
         import torch
 
-        encoded = Encoder(situation.scale).rows(Samples.of(rows, self.columns))
+        from metapbt.surrogates.time_varying import KEPT_ROWS
+
+        encoded = Encoder(situation.scale).rows(Samples.of(rows[:KEPT_ROWS], self.columns))
         return torch.as_tensor(encoded.inputs), torch.as_tensor(encoded.changes)[:, None]
 
     def columns(self, hyperparameters: Hyperparameters) -> list[float]:

@@ -74,7 +74,7 @@ class PB2MultExplorer(PB2RandExplorer):
 
     def settle(self, parents: Sequence[Record], history: History, rng: np.random.Generator) -> list[Hyperparameters]:
         """Let the bandit choose each category for all copies."""
-        plays, omega = len(history.latest), bandit.drift_rate(self.rounds)
+        plays, omega = history.size or len(history.latest), bandit.drift_rate(self.rounds)
         settled: list[Hyperparameters] = [{} for _ in parents]
         for parameter in self.chosen:
             gamma = bandit.exploration_rate(len(parameter.choices), plays, self.rounds)

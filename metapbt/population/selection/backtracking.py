@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection
 from dataclasses import replace
 
 import numpy as np
 
-from metapbt.history import History, Ref
+from metapbt.history import History, Record, Ref
 from metapbt.population.selection.base import Exploit, Selection, SelectionWrapper
 from metapbt.population.selection.grace import is_fresh
 
@@ -29,13 +30,16 @@ class Backtracking(SelectionWrapper):
         self._grace = grace
 
     def select(self, history: History, reported: Collection[int], rng: np.random.Generator) -> dict[int, Exploit]:
-        """Let those who copy start from the best checkpoint."""
+        """Let those who copy start from the best checkpoint; while no return is finite nobody knows which that is."""
+        exploits = self._selection.select(history, reported, rng)
         best = self._best(history)
+        if not math.isfinite(best.value(history.metric)):
+            return exploits
         return {
             member: exploit
             if exploit.start is None or exploit.hyperparameters_of is not None
-            else replace(exploit, start=best)
-            for member, exploit in self._selection.select(history, reported, rng).items()
+            else replace(exploit, start=best.ref)
+            for member, exploit in exploits.items()
         }
 
     def sure_to_go_on(self, history: History, awaited: Collection[int]) -> Collection[int]:
@@ -48,11 +52,11 @@ class Backtracking(SelectionWrapper):
 
     def keeps(self, history: History) -> set[Ref]:
         """The best checkpoints ever and of this era, and what the selection keeps."""
-        return {history.best().ref, self._best(history), *super().keeps(history)} if len(history) else set()
+        return {history.best().ref, self._best(history).ref, *super().keeps(history)} if len(history) else set()
 
-    def _best(self, history: History) -> Ref:
+    def _best(self, history: History) -> Record:
         """The best checkpoint of this era; of who had just copied then, only where nobody was judged yet."""
         if not self._grace:
-            return history.best_of_era().ref
+            return history.best_of_era()
         era = history.of_era()
-        return history.best_among([record for record in era if not is_fresh(history, record, self._grace)] or era).ref
+        return history.best_among([record for record in era if not is_fresh(history, record, self._grace)] or era)

@@ -21,7 +21,7 @@ class MultipleFrequencies(Selection):
 
     - its worst quantile copies its best one, each member of it another one, and explores;
     - the quantile above the worst compares itself, one by one, with the best members of all other sub-populations.
-      Where such a migrant is better its weights are taken over. Its hyperparameters come along only from a
+      Where such a migrant ranks higher its weights are taken over. Its hyperparameters come along only from a
       sub-population that evolves less often: what a more frequent one found may be greedy, so a steadier
       sub-population lets its own best hyperparameters train the migrant's weights.
 

@@ -16,7 +16,7 @@ class Pairwise(Selection):
 
     So half of the members are replaced at a time, and no more of them copy the best one than met it; one stays alone
     where members are odd in number. Asynchronously a member meets another when it reports, and copies it or goes on.
-    Ties are broken by lot. Nobody copies who has no finite return.
+    Ties are broken by lot. Who has no finite return is not copied.
 
     Source: competitive swarm optimisation (Cheng and Jin, 2015), whose pairs learn in GPBT-PL (Bai and Cheng, 2024,
     arXiv 2404.08233) as EvoRL has it. GPBT-PL's published code pairs the worst quantile with the best one, which

@@ -14,7 +14,7 @@ class Truncation(Selection):
     """Truncation selection: each member of the worst quantile copies a random member of the best quantile.
 
     Source: Jaderberg et al. (2017), section 4.1.1. The quantile is rounded up to whole members, and down where
-    the worst and the best would overlap. Ties are broken by lot. Nobody copies who has no finite return
+    the worst and the best would overlap. Ties are broken by lot. Who has no finite return is not copied
     while another has one.
     """
 

@@ -7,6 +7,7 @@ from metapbt import Tuner
 from metapbt.history import History, Record
 from metapbt.population.explorers.ipbt import IPBTExplorer, beginnings
 from metapbt.space import Space
+from metapbt.surrogates import mixed
 
 SPACE = {"x": {"type": "float", "low": 0.0, "high": 1.0}, "y": {"type": "float", "low": 0.0, "high": 1.0}}
 
@@ -92,6 +93,17 @@ def test_choices_are_a_function_of_the_history(tuner):
     )
     assert first == again
     assert len({suggestion.hyperparameters["x"] for suggestion in first}) > 1
+
+
+@pytest.mark.parametrize("ard", [True, False])
+def test_whether_each_number_has_a_lengthscale_is_a_setting_for_those_who_begin_anew_too(tuner, ard, monkeypatch):
+    kernels = []
+    fit = mixed.fit_mixed
+    monkeypatch.setattr(
+        mixed, "fit_mixed", lambda *rows, ard, **rest: kernels.append(ard) or fit(*rows, ard=ard, **rest)
+    )
+    IPBTExplorer(Space(SPACE), ard=ard).begin_anew([None], tuner.history, np.random.default_rng(3))
+    assert kernels == [ard]
 
 
 def test_with_too_few_rows_they_are_drawn():

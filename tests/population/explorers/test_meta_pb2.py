@@ -477,3 +477,20 @@ def test_without_related_experts_nothing_is_looked_ahead_for(cache):
     alone, related = np.array([0.0, 0.0, 0.0, 0.0, 1.0]), np.array([0.1, 0.2, 0.3, 0.2, 0.2])
     assert explorer.meta.lookahead(own, alone, own.now[0], [10.0, 10.0]) is None
     assert explorer.meta.lookahead(own, related, own.now[0], [10.0, 10.0]) is not None
+
+
+def test_each_member_is_valued_for_what_is_left_of_its_own_training(cache, monkeypatch):
+    """Where nobody waits for the others, some have trained far less: their return is to come."""
+    run = history((0.5, 0.8), generations=9, seed=3)
+    explorer = MetaPB2Explorer(SPACE, memory(), budget=Budget(100, 10), cache=cache)
+    explorer.meta.__dict__["horizon"] = 3
+    lookahead, asked = explorer.meta.lookahead, []
+    monkeypatch.setattr(explorer.meta, "lookahead", lambda *given: asked.append(given[-1]) or lookahead(*given))
+    behind = History(tuple(record for record in run if record.member or record.generation < 3))
+    assert [record.env_steps for record in behind.latest] == [30, 90, 90, 90]
+    assert len(explorer.values(behind)) == 4
+    assert sorted(asked) == [[10], [10, 10, 10]]
+    asked.clear()
+    rounded = History(tuple(replace(record, env_steps=record.env_steps - record.member) for record in run))
+    explorer.values(rounded)  # to whole rollouts: they are at one time
+    assert asked == [[10]]

@@ -14,6 +14,7 @@ from metapbt.population.explorers import bandit, make_explorer
 from metapbt.population.explorers.base import Pending
 from metapbt.population.explorers.pb2 import Situation
 from metapbt.space import Space
+from metapbt.surrogates.time_varying import KEPT_ROWS
 
 SPACE = Space(
     {
@@ -252,3 +253,30 @@ def test_a_run_of_a_published_method_finishes_and_asks_its_surrogate(method, tmp
     sources = [child.source for child, _ in copies_of(method, tmp_path, steps=160)]
     assert sources.count("surrogate") > 1
     assert ("parent" in sources) == (method == "pb2_mult")
+
+
+def test_a_choice_of_long_ago_is_known_however_much_has_happened_since():
+    past = history(generations=60)  # 240 rows, of which a model has 200
+    late = [
+        r if r.generation < 3 else replace(r, hyperparameters={"x": r.hyperparameters["x"], "kind": "c"}) for r in past
+    ]
+    past = History(tuple(late))
+    explorer = make_explorer("pb2_mult", SPACE)
+    situation = Situation.of(past, [past.last(0)], [past.last(0)])
+    rows = [row for row in past.transitions() if row.hyperparameters["kind"] == "b"]
+    assert 0 < len(rows) < 12
+    model = explorer.fit(situation, {"kind": "b"})
+    assert len(model.train_targets) == len(rows)
+    assert len(explorer.fit(situation, {"kind": "c"}).train_targets) == KEPT_ROWS
+
+
+def test_a_round_of_the_bandit_has_the_whole_population_also_before_all_have_reported(monkeypatch):
+    past = history(generations=4, members=8)
+    plays = []
+    drawn = bandit.draw
+    monkeypatch.setattr(
+        bandit, "draw", lambda weights, count, *rest: plays.append(count) or drawn(weights, count, *rest)
+    )
+    for known in (past, History(tuple(r for r in past if r.member < 2), size=8)):
+        make_explorer("pb2_mult", SPACE).settle([known.last(0)], known, np.random.default_rng(0))
+    assert plays == [8, 8]
