@@ -213,6 +213,12 @@ class History:
         """The record of a generation with the best value."""
         return self.best_among(self.generation(number))
 
+    def best_values_of_era(self) -> list[float]:
+        """The best value of each generation of this era; minus infinity where nobody had a finite one."""
+        last = max(record.generation for record in self.latest)
+        values = (self.value(self.best_of(number)) for number in range(self.settled, last + 1))
+        return [value if math.isfinite(value) else -math.inf for value in values]
+
     def best_among(self, records: Sequence[Record]) -> Record:
         """The best of some of its records, as `best` has it.
 

@@ -27,7 +27,7 @@ class Transitions:
         rows: positions of their records in the table.
         origins: positions of the records that they went on from; -1 for new agents.
         places: of their records among the columns.
-        runs: which run each is of, as `Columns.runs` counts them.
+        runs: which run each is of, as `RecordColumns.runs` counts them.
         generations: counted from 0.
         steps_before: environment steps before the interval.
         steps: environment steps in it.
@@ -47,7 +47,7 @@ class Transitions:
 
 
 @dataclass(frozen=True)
-class Columns:
+class RecordColumns:
     """The records of several runs, those of each run one after the other in their order; arrays of one length.
 
     Attributes:
@@ -81,7 +81,7 @@ class Columns:
     origins: Whole
 
     @classmethod
-    def of(cls, table: pa.Table) -> Columns:
+    def of(cls, table: pa.Table) -> RecordColumns:
         """The columns of a table of records; its ``run_id`` tells runs apart."""
         encoded = table["run_id"].combine_chunks().dictionary_encode()
         runs = encoded.indices.to_numpy()

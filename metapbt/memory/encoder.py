@@ -21,7 +21,7 @@ Description = Mapping[str, float]
 #: What agents that go on from a record had trained with lately, as columns, ``d``.
 Recent = Callable[[Record], Array]
 #: A configuration as columns, ``d``.
-Columns = Callable[[Hyperparameters], Sequence[float] | Array]
+ToColumns = Callable[[Hyperparameters], Sequence[float] | Array]
 Which = NDArray[np.int_] | NDArray[np.bool_] | slice
 
 
@@ -51,7 +51,7 @@ class Samples:
     contexts: NDArray[np.int_]
 
     @classmethod
-    def of(cls, rows: Sequence[Transition], columns: Columns, recent: Recent | None = None) -> Samples:
+    def of(cls, rows: Sequence[Transition], columns: ToColumns, recent: Recent | None = None) -> Samples:
         """Of transitions of one context; without ``recent`` as if all agents had trained with nothing else."""
         numbers = np.array(
             [(r.generation, r.steps_before, r.steps, r.return_before, r.return_after) for r in rows], dtype=np.float64

@@ -36,7 +36,7 @@ MOST_LINES = 200  # of one context, to tell how far ahead it can be forecast
 
 
 @dataclass(frozen=True)
-class Columns:
+class Inputs:
     """What is the same for every agent of a run.
 
     Attributes:
@@ -103,7 +103,7 @@ class Lookahead:
     def __init__(
         self,
         mean: Mean,
-        columns: Columns,
+        columns: Inputs,
         time: float,
         value: float,
         steps: Sequence[float],

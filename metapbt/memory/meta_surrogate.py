@@ -13,7 +13,7 @@ import numpy as np
 from metapbt.history import History, Record, Ref
 from metapbt.memory.candidates import distinct
 from metapbt.memory.encoder import Array, Description, Encoder, Rows, Samples, Which, lately
-from metapbt.memory.lookahead import Columns, Lookahead
+from metapbt.memory.lookahead import Inputs, Lookahead
 from metapbt.memory.nearest import SOURCE_ROWS, Nearest
 from metapbt.memory.scales import HistoryScale, SourceScale
 from metapbt.memory.source_runs import Memory
@@ -232,7 +232,7 @@ class MetaSurrogate:
             return np.array(self.prior)
         weights = np.array([*(weight * (1 - ALONE) for weight in self.prior), ALONE])
         if self.trust:
-            related, noise = self.model.forecasts(own.source, own.rows)
+            related, noise = self.model.forecast_errors(own.source, own.rows)
             errors = [*related, errors_alone(own.samples, self.scale)]
             weights = posterior(weights, errors, own.rows, noise)
         return weights
@@ -282,7 +282,7 @@ class MetaSurrogate:
         source = self.tasks.rows[self._nearest(anchors, SOURCE_ROWS)]
         return Lookahead(
             self.model.related(source, self._rows(own), related).mean,
-            Columns(self.encoder, self.scale, given[2:]),
+            Inputs(self.encoder, self.scale, given[2:]),
             time,
             value,
             lengths,

@@ -223,7 +223,7 @@ class MetaModel:
         """
         return Related.of(self.seen, source, own, weights)
 
-    def forecasts(self, source: Rows, own: Rows) -> tuple[Array, Array]:
+    def forecast_errors(self, source: Rows, own: Rows) -> tuple[Array, Array]:
         """How far the target's rows are from what each of the related experts forecast before it knew them.
 
         Args:

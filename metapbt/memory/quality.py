@@ -178,7 +178,7 @@ def _remembered(model: MetaModel, others: Rows, known: Rows, asked: Rows) -> Pre
 
     given = np.concatenate([known.inputs, asked.inputs])[:, : model.given]
     source = model.nearest(others, given, SOURCE_ROWS)
-    errors, noise = model.forecasts(source, known)
+    errors, noise = model.forecast_errors(source, known)
     weights = posterior(prior(PRIOR), errors, known, noise)
     mean, variance = Ensemble((model.related(source, known, weights),)).moments(asked.inputs)
     return _judged(asked, mean, variance + model.noise(asked.inputs))

@@ -11,7 +11,7 @@ import pyarrow as pa
 from metapbt.errors import MetapbtError, one_line
 from metapbt.history import Context, FeatureValue
 from metapbt.log import LOGGER
-from metapbt.memory.columns import Columns
+from metapbt.memory.columns import RecordColumns
 from metapbt.store.concatenate import concatenated
 from metapbt.store.memory_table import with_ancestry
 from metapbt.store.parquet import MOST_CELLS
@@ -45,7 +45,7 @@ def read_sources(runs: Sequence[RunInfo]) -> pa.Table:
         except UNREADABLE as error:
             pass_over(run.path, error)
     table = joined(parts)
-    problems = Columns.of(table).problems()
+    problems = RecordColumns.of(table).problems()
     for place, what in problems.items():
         pass_over(place, what)
     if problems:

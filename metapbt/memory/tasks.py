@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metapbt.history import Context
-from metapbt.memory.columns import Columns
+from metapbt.memory.columns import RecordColumns
 from metapbt.memory.encoder import Description, Encoder, Rows, Samples
 from metapbt.memory.lookahead import Lines
 from metapbt.memory.points import points_of
@@ -81,7 +81,7 @@ class Tasks:
             max_rows: of the samples; more are thinned evenly.
             changed: whether rows say by how much configurations differ from what agents trained with lately.
         """
-        columns = Columns.of(memory.table)
+        columns = RecordColumns.of(memory.table)
         found = columns.transitions()
         everything = points_of(memory.table, space)
         points = everything[found.rows]

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from metapbt.log import LOGGER, counted
 from metapbt.memory.encoder import Array, Rows, less_their_means
-from metapbt.memory.lookahead import Lines
 from metapbt.memory.model import CHECK_EVERY, DEEP, PLAIN, MetaModel, Phase, Weights
 from metapbt.memory.nearest import SOURCE_ROWS
+from metapbt.memory.tasks import Tasks
 from metapbt.memory.trust import PRIOR, posterior, prior
 from metapbt.surrogates.thinning import evenly
 
@@ -42,27 +42,6 @@ class Cache(Protocol):
         """Keep it."""
 
 
-class Contexts(Protocol):
-    """Rows of several contexts; see `metapbt.memory.tasks.Tasks`."""
-
-    chosen: int
-    changed: bool
-    categories: Mapping[int, int]
-
-    @property
-    def rows(self) -> Rows:
-        """Of all contexts; their last ``chosen`` columns, twice as many if ``changed``, are hyperparameters."""
-
-    def held_out(self, context: int) -> tuple[Rows, Rows]:
-        """The rows of one context and of the others, on a scale that the others decide."""
-
-    def lines(self, context: int) -> Lines:
-        """The rows of one context as lines of descent, on the scale of the others."""
-
-    def digest(self) -> str:
-        """A hash of all this."""
-
-
 @dataclass
 class Learned:
     """What source contexts taught.
@@ -73,12 +52,12 @@ class Learned:
         without: for each context held out, the model trained on the others.
     """
 
-    tasks: Contexts
+    tasks: Tasks
     model: MetaModel
     without: Mapping[int, MetaModel]
 
     @classmethod
-    def nothing(cls, tasks: Contexts) -> Learned:
+    def nothing(cls, tasks: Tasks) -> Learned:
         """Untrained models, as `learned` begins with."""
 
         def untrained(rows: Rows) -> MetaModel:
@@ -123,7 +102,7 @@ class Learned:
             own, others = self.tasks.held_out(context)
             own = own[evenly(len(own), JUDGED_ROWS)]
             known = model.nearest(others, own.inputs[:, : model.given], SOURCE_ROWS)
-            errors, noise = model.forecasts(known, own)
+            errors, noise = model.forecast_errors(known, own)
             trusts.append(1 - posterior(prior(PRIOR), errors, own, noise)[0])
         return float(np.mean(trusts)) if trusts else PRIOR
 
@@ -209,14 +188,12 @@ def _correlation(one: Array, other: Array, times: NDArray[np.int_]) -> float:
     return float(x @ y) / size if size > 1e-12 else math.nan
 
 
-def cache_key(what: object, tasks: Contexts) -> str:
+def cache_key(what: object, tasks: Tasks) -> str:
     """What a cache keeps something under that is made of these contexts."""
     return sha256(f"{VERSION} {what} {tasks.digest()}".encode()).hexdigest()[:32]
 
 
-def learned(
-    tasks: Contexts, deep: bool, cache: Cache | None = None, step: Callable[[], None] = lambda: None
-) -> Learned:
+def learned(tasks: Tasks, deep: bool, cache: Cache | None = None, step: Callable[[], None] = lambda: None) -> Learned:
     """What these contexts teach, from the cache where it has it; the same rows give the same bits.
 
     Args:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metapbt.history import Context
-from metapbt.memory.columns import Columns
+from metapbt.memory.columns import RecordColumns
 from metapbt.memory.encoder import Array
 from metapbt.memory.points import points_of
 from metapbt.memory.source_runs import Memory
@@ -77,7 +77,7 @@ def early_lines(memory: Memory, space: Space, stage: float, budget: float = math
         budget: environment steps that a member of the target is to train; in a run that trained for longer, the early
             stage is a share of these.
     """
-    columns = Columns.of(memory.table)
+    columns = RecordColumns.of(memory.table)
     by_run: dict[int, list[_Found]] = {}
     for run, found in _lines(columns, points_of(memory.table, space)[columns.rows], stage, budget):
         by_run.setdefault(run, []).append(found)
@@ -108,7 +108,7 @@ def early_lines(memory: Memory, space: Space, stage: float, budget: float = math
     ]
 
 
-def _lines(columns: Columns, points: Array, stage: float, budget: float) -> list[tuple[int, _Found]]:
+def _lines(columns: RecordColumns, points: Array, stage: float, budget: float) -> list[tuple[int, _Found]]:
     """The early lines of all runs, each with its run, in the order of their last records."""
     longest = np.zeros(len(columns.run_ids))
     np.maximum.at(longest, columns.runs, columns.env_steps)
@@ -146,7 +146,7 @@ def _descent(origins: NDArray[np.int64], last: int) -> list[int]:
     return path[::-1]
 
 
-def _ranks(columns: Columns) -> list[tuple[float, float]]:
+def _ranks(columns: RecordColumns) -> list[tuple[float, float]]:
     """Of each record what `_Found.rank` says of it and all that descended from it; infinite where none has a return."""
     less = -np.nan_to_num(columns.performance, nan=-np.inf)
     ranks = list(zip(less.tolist(), columns.env_steps.tolist(), strict=True))

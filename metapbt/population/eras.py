@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from metapbt.history import Budget, Eras, History, Record
+from metapbt.history import Budget, Eras, History
 from metapbt.plain import key
 from metapbt.population.explorers.base import Suggestion
 from metapbt.space import Hyperparameters, Space
@@ -52,17 +52,15 @@ def is_in_time(history: History, eras: Eras, budget: Budget, born: float) -> boo
 
 def generations_without_a_best(history: History) -> int:
     """How many generations ago the members reached the best return of their era; 0 while none had a finite one."""
-    last = max(record.generation for record in history.latest)
-    values = [history.value(history.best_of(number)) for number in range(history.settled, last + 1)]
-    finite = [value if math.isfinite(value) else -math.inf for value in values]
-    return 0 if max(finite) == -math.inf else len(finite) - 1 - finite.index(max(finite))
+    values = history.best_values_of_era()
+    return 0 if max(values) == -math.inf else len(values) - 1 - values.index(max(values))
 
 
 def tried(history: History, space: Space) -> list[tuple[Hyperparameters, float]]:
     """Every architecture so far with the best return that an agent with it ever had, in the order of first trial."""
     best: dict[str, tuple[Hyperparameters, float]] = {}
     for record in history:
-        network, value = architecture_of(record, space), history.value(record)
+        network, value = space.network_of(record.hyperparameters), history.value(record)
         if math.isfinite(value) and value > best.get(key(network), (network, -math.inf))[1]:
             best[key(network)] = network, value
     return list(best.values())
@@ -73,15 +71,9 @@ def best_of_each_era(history: History, space: Space) -> list[Hyperparameters]:
     found: dict[str, Hyperparameters] = {}
     for era in range(history.eras):
         records = History(tuple(r for r in history if history.era(r) == era), history.metric)
-        network = architecture_of(records.best(), space)
+        network = space.network_of(records.best().hyperparameters)
         found.setdefault(key(network), network)
     return list(found.values())
-
-
-def architecture_of(record: Record, space: Space) -> Hyperparameters:
-    """The hyperparameters of a record that changed its network's shape."""
-    values = record.hyperparameters
-    return {name: values[name] for name in space.architecture if name in values}
 
 
 def students(
@@ -106,10 +98,10 @@ def students(
     if eras.architectures == "surrogate" and space.architecture:
         networks += [(network, "surrogate") for network in propose(half, tried(history, space))]
     else:
-        networks += [(_drawn(space, rng), "random") for _ in range(half)]
+        networks += [(space.network_of(space.sample(rng)), "random") for _ in range(half)]
     kept = best_of_each_era(history, space)[: eras.students - half] if space.architecture else []
     networks += [(network, "kept") for network in kept]
-    networks += [(_drawn(space, rng), "random") for _ in range(eras.students - len(networks))]
+    networks += [(space.network_of(space.sample(rng)), "random") for _ in range(eras.students - len(networks))]
     found = []
     alive = [record for record in history.latest if not record.failed]
     for place, (network, source) in enumerate(networks):
@@ -117,8 +109,3 @@ def students(
         fresh = space.sample(rng, network)
         found.append(Suggestion(space.with_architecture_of(model, network) if place < half else fresh, source))
     return found
-
-
-def _drawn(space: Space, rng: np.random.Generator) -> Hyperparameters:
-    drawn = space.sample(rng)
-    return {name: drawn[name] for name in space.architecture if name in drawn}

@@ -19,9 +19,7 @@ def curve(history: History) -> list[float]:
 
     Generations in which nobody had a finite return are left out.
     """
-    last = max(record.generation for record in history.latest)
-    best = (history.value(history.best_of(number)) for number in range(history.settled, last + 1))
-    return [value for value in best if math.isfinite(value)]
+    return [value for value in history.best_values_of_era() if math.isfinite(value)]
 
 
 def stagnates(values: Sequence[float], rule: Restarts) -> bool:

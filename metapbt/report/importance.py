@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from metapbt.memory.columns import Columns
+from metapbt.memory.columns import RecordColumns
 from metapbt.report.statistics import Array
 from metapbt.store.results import from_frame
 from metapbt.store.table import CONTEXT, HYPERPARAMETER
@@ -100,7 +100,7 @@ def _staged(records: pd.DataFrame, names: Sequence[str], stages: int) -> list[_R
         return [nothing] * stages
     own = records.assign(run_id=records["run_dir"]) if "run_dir" in records else records
     kept = [name for name in NEEDED if name in own]
-    found = Columns.of(from_frame(own.reset_index(drop=True)[kept])).transitions()
+    found = RecordColumns.of(from_frame(own.reset_index(drop=True)[kept])).transitions()
     if not len(found.rows):
         return [nothing] * stages
     lines = records.iloc[found.rows]

@@ -32,7 +32,7 @@ MAX_ITERATIONS = 60  # of L-BFGS
 
 
 @dataclass(frozen=True)
-class Columns:
+class MixedColumns:
     """Which columns of a row are what.
 
     Attributes:
@@ -46,7 +46,7 @@ class Columns:
     categories: tuple[int, ...] = ()
 
 
-def mixed_kernel(columns: Columns, ard: bool = False) -> Kernel:
+def mixed_kernel(columns: MixedColumns, ard: bool = False) -> Kernel:
     r"""The kernel of BG-PBT (Wan et al., 2022, section 3.1), a correlation times a fitted variance.
 
     $$k = \sigma^2 \, (1 - \epsilon)^{|t - t'| / 2}
@@ -94,7 +94,7 @@ def mixed_kernel(columns: Columns, ard: bool = False) -> Kernel:
 def fit_mixed(
     x: Tensor,
     y: Tensor,
-    columns: Columns,
+    columns: MixedColumns,
     ard: bool = False,
     noise: tuple[float, float] = NOISE,
     conditions: InputTransform | None = None,

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from metapbt.history import Context, History, Record
-from metapbt.memory.columns import Columns
+from metapbt.memory.columns import RecordColumns
 from metapbt.memory.points import points_of
 from metapbt.memory.reading import joined, own_columns
 from metapbt.memory.source_runs import Memory, SourceRun
@@ -305,7 +305,7 @@ def test_records_that_no_run_writes_are_found(column, values, what):
         if run == "bad":
             table = table.set_column(table.schema.get_field_index(column), column, pa.array(values, pa.int64()))
         parts.append((identity, own_columns(table)))
-    problems = Columns.of(joined(parts)).problems()
+    problems = RecordColumns.of(joined(parts)).problems()
     assert list(problems) == (["bad"] if what else [])
     assert what is None or what in problems["bad"]
 
@@ -313,6 +313,6 @@ def test_records_that_no_run_writes_are_found(column, values, what):
 def test_returns_of_columns_are_those_of_the_records():
     odd = (2.0, -3.0, math.nan, math.inf, -math.inf, 1e200)
     records = [Record(0, m, None, "random", {}, 10, *pair) for m, pair in enumerate((a, b) for a in odd for b in odd)]
-    found = Columns.of(Memory(Context({}), [SourceRun(Context({}), History(tuple(records)))]).table)
+    found = RecordColumns.of(Memory(Context({}), [SourceRun(Context({}), History(tuple(records)))]).table)
     for name in ("reached", "performance"):
         np.testing.assert_array_equal(getattr(found, name), [getattr(record, name) for record in records])

@@ -9,7 +9,7 @@ import pytest
 
 from metapbt.learners.problems.temperature import Temperature
 from metapbt.memory.encoder import Encoder, Rows
-from metapbt.memory.lookahead import Columns, Lines, Lookahead
+from metapbt.memory.lookahead import Inputs, Lines, Lookahead
 from metapbt.memory.scales import SourceScale
 from metapbt.space import Space
 
@@ -18,7 +18,7 @@ INTERVALS = 6
 TEMPERATURE = Temperature(speed=3.0, cold=0.1, deception=0.5, cooling=1 / (INTERVALS * np.log(2)))
 SCALE = SourceScale(longest=INTERVALS * 10.0, interval=10.0, unit=0.25)
 LINE = Space({"heat": {"type": "float", "low": 0.0, "high": 1.0}})
-COLUMNS = Columns(Encoder(SCALE, ({},), changed=True), SCALE, np.empty(0))
+COLUMNS = Inputs(Encoder(SCALE, ({},), changed=True), SCALE, np.empty(0))
 
 
 def change(inputs: np.ndarray) -> np.ndarray:

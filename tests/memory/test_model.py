@@ -54,7 +54,7 @@ def test_memory_of_like_contexts_is_believed_and_that_of_opposite_ones_is_not():
     for sign in (1, -1):
         times = np.zeros(len(own), dtype=int)
         here = Rows(own.inputs, sign * own.changes, own.contexts, times)
-        errors, noise = model.forecasts(others, here)
+        errors, noise = model.forecast_errors(others, here)
         weights.append(shares([1, 1], [evidence(errors[place], here.changes, times, noise) for place in (0, -1)])[1])
     assert weights[0] > 0.6
     assert weights[1] < 0.1
@@ -66,7 +66,7 @@ def test_the_noise_that_is_expected_of_each_row_is_that_of_its_stage():
     model = learned(Given(data), deep=False).model
     torch.nn.init.normal_(model.stage.last.weight, generator=torch.Generator().manual_seed(0))
     own, others = data[data.contexts == 1], data[data.contexts != 1]
-    noise = model.forecasts(others, own)[1]
+    noise = model.forecast_errors(others, own)[1]
     np.testing.assert_allclose(noise, model.noise(own.inputs))
     assert np.ptp(noise) > 0.01
 

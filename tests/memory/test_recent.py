@@ -9,10 +9,9 @@ import numpy as np
 import pytest
 
 from metapbt.history import Context, History, Record
-from metapbt.memory.columns import Columns
+from metapbt.memory.columns import RecordColumns
 from metapbt.memory.encoder import Encoder, lately
-from metapbt.memory.lookahead import Columns as Inputs
-from metapbt.memory.lookahead import Lookahead
+from metapbt.memory.lookahead import Inputs, Lookahead
 from metapbt.memory.meta_surrogate import MetaSurrogate
 from metapbt.memory.scales import SourceScale
 from metapbt.memory.source_runs import Memory, SourceRun
@@ -99,7 +98,7 @@ def test_records_of_no_run_end_too_and_stay_numbers() -> None:
     for run in (circle, back):
         meta = MetaSurrogate(SPACE, memory(run, history(0)), lookahead=8)
         assert np.isfinite([meta.recent(run, each) for each in run]).all()
-        columns = Columns.of(memory(run).table)
+        columns = RecordColumns.of(memory(run).table)
         points = np.array([SPACE.to_unit(each.hyperparameters) for each in run])
         assert np.isfinite(columns.recent(points, 10.0, {1: 2})).all()
 
@@ -109,7 +108,7 @@ def test_a_long_line_of_descent_takes_as_many_looks_as_it_has_records(monkeypatc
     run = History(tuple(Record(g, 0, None, "random", {"x": 0.5, "kind": "a"}, g + 1, 0.0) for g in range(count)))
     searched = np.searchsorted
     monkeypatch.setattr(np, "searchsorted", lambda *a, **k: looked.append(np.size(a[1])) or searched(*a, **k))
-    Columns.of(memory(run).table).recent(np.full((count, 2), 0.5), 1.0, ())
+    RecordColumns.of(memory(run).table).recent(np.full((count, 2), 0.5), 1.0, ())
     assert sum(looked) < 10 * count
 
 

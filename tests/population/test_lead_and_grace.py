@@ -216,4 +216,4 @@ def test_who_has_just_copied_is_not_the_best_that_copies_start_from():
     # Once it has trained on it is judged, and its return of that time counts.
     later = history([3.0, 2.0, 1.0, 0.0], [3.0, 2.0, 1.0, 9.0], [3.0, 2.0, 1.0, 8.0], parents={})
     copied = [r if r.ref != Ref(1, 3) else record(1, 3, 9.0, 0) for r in later]
-    assert selection._best(History(tuple(copied), size=4)) == Ref(2, 3)
+    assert selection._best(History(tuple(copied), size=4)).ref == Ref(2, 3)

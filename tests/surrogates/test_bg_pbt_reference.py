@@ -21,7 +21,7 @@ from gpytorch.mlls import ExactMarginalLogLikelihood
 from metapbt.memory.scales import HistoryScale
 from metapbt.surrogates.copula import gaussian_copula
 from metapbt.surrogates.kernels import MixKernel, TimeDecayKernel
-from metapbt.surrogates.mixed import Columns, fit_mixed, mixed_kernel, with_fantasies
+from metapbt.surrogates.mixed import MixedColumns, fit_mixed, mixed_kernel, with_fantasies
 from metapbt.surrogates.search import Region, highest_bound
 from metapbt.surrogates.trust_region import Rule, TrustRegion
 
@@ -73,7 +73,7 @@ def with_parameters(kernel, parameters):
 @pytest.mark.parametrize("case", cases("kernel_no_categories"))
 def test_kernel_of_numbers_alone(case):
     x = tensor(case["x"])
-    kernel = with_parameters(mixed_kernel(Columns(0, tuple(range(1, x.shape[1])))), case["hyperparameters"])
+    kernel = with_parameters(mixed_kernel(MixedColumns(0, tuple(range(1, x.shape[1])))), case["hyperparameters"])
     assert kernel(x).to_dense().detach().numpy() == pytest.approx(np.array(case["K"]), abs=1e-9)
 
 
@@ -107,7 +107,7 @@ def test_ours_is_normalised(case):
     """In the published kernel, k(x, x) is the outputscale times up to 1 + 1.5 exp(l): its variance changes with the
     lengthscale of the categories and whatever the fit says, and lambda is not fitted."""
     x, parameters = tensor(case["x"]), case["hyperparameters"]
-    kernel = with_parameters(mixed_kernel(Columns(0, NUMBERS, CATEGORIES)), parameters)
+    kernel = with_parameters(mixed_kernel(MixedColumns(0, NUMBERS, CATEGORIES)), parameters)
     found = kernel(x).to_dense().detach()
     assert found.diagonal().numpy() == pytest.approx(parameters["outputscale"], abs=1e-9)
     assert np.array(case["K_xx"]).diagonal().min() > 2 * parameters["outputscale"]
@@ -156,7 +156,7 @@ def test_posterior_and_confidence_bound(case):
 def test_everything_is_fitted(case):
     """With a column of returns the published fit leaves the lengthscale where it begins, and is worse for it."""
     x = tensor([[time, *row] for time, row in zip(case["t"], case["x"], strict=True)])
-    model = fit_mixed(x, tensor(case["y"]), Columns(0, tuple(range(1, x.shape[1]))))
+    model = fit_mixed(x, tensor(case["y"]), MixedColumns(0, tuple(range(1, x.shape[1]))))
     assert model.train_targets.tolist() == pytest.approx(case["y"], abs=1e-9)  # they are a copula's already
     mll = ExactMarginalLogLikelihood(model.likelihood, model.train())
     reached = mll(model(*model.train_inputs), model.train_targets).item()
@@ -208,7 +208,7 @@ def mixed_data(rows=40, seed=0):
     rng = np.random.default_rng(seed)
     x = np.concatenate([rng.random((rows, 3)), rng.integers(0, 4, (rows, 3))], axis=1)
     y = -np.abs(x[:, 1] - 0.3) - np.abs(x[:, 2] - 0.9) + (x[:, 3:] == 1).sum(axis=1)
-    return tensor(x), tensor(y), Columns(None, (0, 1, 2), (3, 4, 5))
+    return tensor(x), tensor(y), MixedColumns(None, (0, 1, 2), (3, 4, 5))
 
 
 @pytest.mark.parametrize("changes", [0, 1, 2, 3])
@@ -261,7 +261,7 @@ def test_the_mix_and_both_lengthscales_follow_the_data():
     rng = np.random.default_rng(1)
     x = np.concatenate([rng.random((80, 2)), rng.integers(0, 3, (80, 2))], axis=1)
     y = (x[:, 2] == 1) + (x[:, 3] == 2) + 0.01 * rng.standard_normal(80)
-    model = fit_mixed(tensor(x), tensor(y), Columns(None, (0, 1), (2, 3)))
+    model = fit_mixed(tensor(x), tensor(y), MixedColumns(None, (0, 1), (2, 3)))
     kernel = model.covar_module
     mix = part(kernel, MixKernel).mix.item()
     assert abs(mix - 0.5) > 0.01

@@ -12,12 +12,12 @@ from gpytorch.mlls import ExactMarginalLogLikelihood
 from linear_operator.utils.errors import NotPSDError
 
 from metapbt.surrogates import fitting, mixed
-from metapbt.surrogates.mixed import Columns, fit_mixed
+from metapbt.surrogates.mixed import MixedColumns, fit_mixed
 from metapbt.surrogates.time_varying import fit_mixed_gp, fit_time_varying_gp
 
 ROWS = np.loadtxt(Path(__file__).with_name("rows_at_the_highest_return.csv"), delimiter=",")
 X, Y = torch.as_tensor(ROWS[:, :-1]), torch.as_tensor(ROWS[:, -1])
-COLUMNS = Columns(time=0, numbers=(1, 2, 3, 4, 5))
+COLUMNS = MixedColumns(time=0, numbers=(1, 2, 3, 4, 5))
 
 
 def likelihood(model):

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from metapbt.memory.candidates import Bounds
-    from metapbt.surrogates.mixed import Columns, Conditions
+    from metapbt.surrogates.mixed import Conditions, MixedColumns
     from metapbt.surrogates.search import Region
     from metapbt.surrogates.trust_region import TrustRegion
 
@@ -50,12 +50,14 @@ class MixedSpace:
         self._column = {parameter.name: given + place for place, parameter in enumerate(self._ordered)}
 
     @property
-    def columns(self) -> Columns:
+    def columns(self) -> MixedColumns:
         """Which columns are what, for the surrogate."""
-        from metapbt.surrogates.mixed import Columns
+        from metapbt.surrogates.mixed import MixedColumns
 
         first, last = self.given + len(self.numbers), self.given + len(self.space)
-        return Columns(0 if self.given else None, tuple(range(min(self.given, 1), first)), tuple(range(first, last)))
+        return MixedColumns(
+            0 if self.given else None, tuple(range(min(self.given, 1), first)), tuple(range(first, last))
+        )
 
     @property
     def conditions(self) -> Conditions | None:

@@ -129,13 +129,16 @@ class PB2Explorer(Explorer):
             history, parents, pending = without_evaluations(history, parents, pending)
         known = [parent for parent in parents if math.isfinite(parent.reached)]
         if not known or not history.transitions():
-            return [Suggestion(self.space.sample(rng, self._architecture(parent)), "random") for parent in parents]
+            return [
+                Suggestion(self.space.sample(rng, self.space.network_of(parent.hyperparameters)), "random")
+                for parent in parents
+            ]
         situation = Situation.of(history, children, known)
         waiting = [p for p in pending if math.isfinite(p.return_before)]
         models: dict[tuple[object, ...], SingleTaskGP | None] = {}
         suggestions = []
         for parent, chosen in zip(parents, self.settle(parents, history, rng), strict=True):
-            settled = self._existing({**self._architecture(parent), **chosen}, parent)
+            settled = self._existing({**self.space.network_of(parent.hyperparameters), **chosen}, parent)
             which = self.model_for(settled)
             if which not in models:
                 models[which] = self.fit(situation, settled)
@@ -230,10 +233,6 @@ class PB2Explorer(Explorer):
     def columns(self, hyperparameters: Hyperparameters) -> list[float]:
         """A configuration as the model sees it: first those of ``seen``, in the unit cube."""
         return [float(coordinate) for coordinate in self.space.to_unit(hyperparameters)[list(self.seen)]]
-
-    def _architecture(self, parent: Record) -> Hyperparameters:
-        values = parent.hyperparameters
-        return {name: values[name] for name in self.space.architecture if name in values}
 
     def _existing(self, settled: Hyperparameters, parent: Record) -> Hyperparameters:
         """Of the settled values those that exist under the conditions, the parent's values standing in for others."""
