@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,16 +38,16 @@ def queued_runs(below: Path) -> list[Queued]:
         below: where the runs are kept.
 
     Returns:
-        Nothing where there is no ``squeue``.
+        Nothing where there is no ``squeue`` that this user may call.
 
     Raises:
         MetapbtError: ``squeue`` does not answer.
     """
     command = ["squeue", "--array", "--noheader", f"--user={os.getuid()}", f"--format={_FORMAT}"]
+    if shutil.which(command[0]) is None:
+        return []
     try:
         answer = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=_SECONDS, check=True)
-    except FileNotFoundError:
-        return []
     except (OSError, subprocess.SubprocessError) as error:
         said = (error.stderr.strip() if isinstance(error, subprocess.CalledProcessError) else "") or error
         raise MetapbtError(
