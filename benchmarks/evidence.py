@@ -25,7 +25,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from metapbt.report.statistics import mean_of_means, stratified_estimate
+from metapbt.report.statistics import Estimate, mean_of_means, stratified_estimate
 
 KEYS = ["method", "context", "seed"]
 QUANTITIES = ("test_return", "area", "first_fifth", "members")
@@ -96,13 +96,19 @@ def compared(runs: pd.DataFrame, method: str) -> Table:
     return table
 
 
-def interval(gaps: Sequence[np.ndarray]) -> str:
-    """The mean of differences on each context, with its interval where several seeds tell one."""
+def estimate(gaps: Sequence[np.ndarray]) -> Estimate | None:
+    """The mean of differences on each context, with its 95% interval over seeds; None where no difference is known."""
     known = [gap[~np.isnan(gap)] for gap in gaps]
     known = [gap for gap in known if len(gap)]
-    if not known:
+    return stratified_estimate(known, mean_of_means) if known else None
+
+
+def interval(gaps: Sequence[np.ndarray]) -> str:
+    """The mean of differences, with its interval where several seeds tell one."""
+    found = estimate(gaps)
+    if found is None:
         return ""
-    value, low, high = stratified_estimate(known, mean_of_means)
+    value, low, high = found
     return f"{value:+.1f}" if np.isnan(low) else f"{value:+.1f} [{low:+.1f}, {high:+.1f}]"
 
 

@@ -1,4 +1,4 @@
-"""Memory less each rival on all tasks, as one figure, from the lines of `benchmarks/evidence.py`.
+"""Memory minus each rival on all tasks, as one figure, from the lines of `benchmarks/evidence.py`.
 
 python benchmarks/evidence_figure.py docs/images/evidence.png
 """
@@ -11,13 +11,11 @@ from typing import NamedTuple
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
-import numpy as np
 import pandas as pd
 from bg_pbt_runs import differences
+from evidence import estimate
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
-
-from metapbt.report.statistics import mean_of_means, stratified_estimate
 
 RECORDS = Path(__file__).parent / "records"
 TASKS = {"cart_pole": "cart-pole", "lander": "lander", "mountain_car": "mountain car", "walker": "bipedal walker"}
@@ -50,16 +48,15 @@ class Difference(NamedTuple):
 
 
 def read(file: Path) -> list[Difference]:
-    """Memory less each rival; one that has trained on a log scale of the learning rate alone is taken from there."""
+    """Memory minus each rival; one that has trained on a log scale of the learning rate alone is taken from there."""
     runs = pd.read_csv(file).rename(columns={"method": "variant", "context": "stratum"})
     found = []
     for rival in RIVALS:
         there = [name for name in (rival, f"{rival}_log") if (runs["variant"] == name).any()]
         for measure in MEASURES if there else ():
-            gaps = [gap[~np.isnan(gap)] for gap in differences(runs, there[0], "meta_pb2", measure)]
-            gaps = [gap for gap in gaps if len(gap)]
-            if gaps:
-                found.append(Difference(rival, measure, there[0] != rival, *stratified_estimate(gaps, mean_of_means)))
+            ahead = estimate(differences(runs, there[0], "meta_pb2", measure))
+            if ahead is not None:
+                found.append(Difference(rival, measure, there[0] != rival, *ahead))
     return found
 
 
