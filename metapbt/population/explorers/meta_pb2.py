@@ -312,7 +312,10 @@ class MetaPB2Explorer(PB2Explorer):
         """
         furthest = max(record.env_steps for record in records)
         behind = [round((furthest - record.env_steps) / self.meta.scale.interval) for record in records]
-        return [max(other.env_steps for other, b in zip(records, behind, strict=True) if b == mine) for mine in behind]
+        last = dict.fromkeys(behind, 0)
+        for record, intervals in zip(records, behind, strict=True):
+            last[intervals] = max(last[intervals], record.env_steps)
+        return [last[intervals] for intervals in behind]
 
     def _foreseen(self, known: Known, steps: int) -> Lookahead | None:
         """The values of agents that have trained for so many steps, worked out once."""

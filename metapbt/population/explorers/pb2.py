@@ -37,13 +37,11 @@ class Situation:
         now: the coming generation.
         rows: what happened, the most relevant rows first.
         scale: of returns and changes, over the whole history.
-        seen: rows in the whole history.
     """
 
     now: int
     rows: tuple[Transition, ...]
     scale: HistoryScale
-    seen: int
 
     @classmethod
     def of(cls, history: History, children: Sequence[Record], parents: Sequence[Record]) -> Situation:
@@ -63,7 +61,7 @@ class Situation:
         scale = HistoryScale.of(before)
         here = float(scale.scaled(np.mean([parent.reached for parent in parents])))
         ranked = relevant_rows([row.generation for row in rows], scale.scaled(before), now, here)
-        return cls(now, tuple(rows[index] for index in ranked), scale, len(rows))
+        return cls(now, tuple(rows[index] for index in ranked), scale)
 
     def given(self, generation: int, return_before: float) -> list[float]:
         """The columns that are not ours to choose: time, and return scaled to [0, 1] over the history."""
@@ -276,7 +274,7 @@ class PB2Explorer(Explorer):
         if within is not None:
             places = list(free.values())
             bounds[:, list(free)] = torch.as_tensor(np.stack([within.low[places], within.high[places]]))
-        beta, seed = growing_beta(situation.seen), int(rng.integers(2**31))
+        beta, seed = growing_beta(len(situation.rows)), int(rng.integers(2**31))
         best = maximise_ucb(with_pending(model, tried), bounds, fixed, beta, seed)
         point[list(free.values())] = best[list(free)].numpy()
         return point
