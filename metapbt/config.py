@@ -30,6 +30,8 @@ def job_runner() -> str:
     return f"./{here}" if here.exists() else str((inside if (inside / here).exists() else inside.parent) / here)
 
 
+_OPEN = "learner.hyperparameters"  # what a file of ``conf/learner`` names there is not all that may be set
+
 #: ``metapbt.envs``, which this file does not know, adds here what names an environment's features, for error messages.
 FEATURE_NAMES: list[Callable[[str], Iterable[str]]] = []
 
@@ -272,7 +274,14 @@ def _one_line(error: BaseException, overrides: Sequence[str]) -> str:
         if elsewhere:
             group = key.partition(".")[0]
             return f"unknown override '{key}'; it is a key of {' and '.join(elsewhere)}: choose {group} first"
-        nearest = _nearest_key(key, _known_keys(overrides))
+        known = _known_keys(overrides)
+        place, _, name = key.rpartition(".")
+        if place.startswith(_OPEN) and key not in known:  # any other argument of a learner is named with a +
+            beside = [other.removeprefix(f"{place}.") for other in known if other.startswith(f"{place}.")]
+            meant = difflib.get_close_matches(name, beside, 1, cutoff=0.75)
+            hint = f"did you mean '{place}.{meant[0]}'? Otherwise " if meant else ""
+            return f"'{key}' is not set yet; {hint}+{key}=VALUE sets it"
+        nearest = _nearest_key(key, known)
         if nearest == key:
             return f"unknown key in what '{key}' is set to; +{key}.KEY=VALUE adds one"
         hint = f"; did you mean '{nearest}'?" if nearest else ""

@@ -165,6 +165,33 @@ def test_an_unknown_key_comes_with_the_one_that_was_meant(overrides: list[str], 
         assert str(error.value).startswith(f"unknown override '{key}'; did you mean '{meant}'?")
 
 
+@pytest.mark.parametrize(
+    ("overrides", "answer"),
+    [
+        (
+            ["learner=sb3", "learner.algorithm=SAC", "space=sac", "learner.hyperparameters.SAC.gradient_steps=2"],
+            "'learner.hyperparameters.SAC.gradient_steps' is not set yet; "
+            "+learner.hyperparameters.SAC.gradient_steps=VALUE sets it",
+        ),
+        (
+            ["learner=sb3", "learner.hyperparameters.PPO.gamma=0.9"],
+            "'learner.hyperparameters.PPO.gamma' is not set yet; +learner.hyperparameters.PPO.gamma=VALUE sets it",
+        ),
+        (
+            ["learner.hyperparameters.gama=0.9"],
+            "'learner.hyperparameters.gama' is not set yet; did you mean 'learner.hyperparameters.gamma'? "
+            "Otherwise +learner.hyperparameters.gama=VALUE sets it",
+        ),
+    ],
+)
+def test_a_hyperparameter_that_no_file_names_is_set_with_a_plus(overrides: list[str], answer: str) -> None:
+    """The nearest known key was of another algorithm, which the learner does not look at."""
+    for ask in (lambda: compose(overrides), lambda: composed(*overrides)):
+        with pytest.raises(MetapbtError) as error:
+            ask()
+        assert str(error.value) == answer
+
+
 def test_a_feature_is_meant_only_where_the_environment_has_it() -> None:
     with pytest.raises(MetapbtError) as error:
         compose(["env=Pendulum-v1", "pole_length=0.8"])

@@ -15,6 +15,7 @@ import torch
 import metapbt
 from metapbt.cli import main
 from metapbt.errors import MetapbtError
+from metapbt.parameters import _KEYS
 from metapbt.population.explorers import METHODS, explorer_class
 from metapbt.store import find_runs, read_records
 
@@ -144,7 +145,8 @@ def afternoon(tmp_path, monkeypatch):
                 (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
                 (tmp_path / name).write_text(text)
     yield page
-    sys.modules.pop("my_methods", None)
+    for name in ("my_methods", "my_selections"):
+        sys.modules.pop(name, None)
 
 
 @pytest.fixture
@@ -155,12 +157,13 @@ def importable(afternoon, tmp_path, monkeypatch):
 
 
 def test_the_page_about_methods_names_its_files(afternoon):
-    assert {path.as_posix() for path in Path().rglob("*.*")} == {"my_methods.py", "my_conf/method/mine.yaml"}
+    classes, choices = {"my_methods.py", "my_selections.py"}, {"method/mine.yaml", "selection/tournament.yaml"}
+    assert {path.as_posix() for path in Path().rglob("*.*")} == classes | {f"my_conf/{name}" for name in choices}
 
 
 def test_the_commands_of_the_page_about_methods_work_one_after_another(afternoon, tmp_path):
     lines = [line for _, text in blocks(afternoon, "") for line in text.splitlines()]
-    assert len(lines) == 3
+    assert len(lines) == 4
     for line in lines:
         program, *arguments = shlex.split(line)
         words = [Path(sys.executable).with_name(program), *arguments]
@@ -170,7 +173,12 @@ def test_the_commands_of_the_page_about_methods_work_one_after_another(afternoon
     frame = read_records(find_runs(Path("results")))
     mine = frame[frame["method"] == "my_methods:GaussianExplorer"]
     assert set(mine["seed"]) == {0, 1, 2}
-    assert set(frame.loc[frame["method"] == "pbt", "seed"]) == {1, 2}
+    assert set(frame.loc[frame["name"] == "pbt", "seed"]) == {1, 2}
+    tournament = frame[frame["name"] == "pbt_tournament"].set_index(["generation", "member"])
+    places = tournament.groupby("generation")["train_return"].rank()
+    copies = tournament["parent"].dropna()
+    assert len(copies)
+    assert all(places[generation - 1, parent] > 1 for (generation, _), parent in copies.items())  # not the worst
     assert set(mine["source"]) == {"random", "continued", "gaussian"}
     assert (mine["source"] == "gaussian").equals(mine["parent"].notna())
 
@@ -243,10 +251,11 @@ def ten_minutes(tmp_path, monkeypatch):
     page = ROOT / "docs" / "your_own_environment.md"
     ((name, text),) = [(name, text) for name, text in blocks(page, "python") if name]
     (tmp_path / name).write_text(text)
-    ((_, text),) = blocks(page, "yaml")
     assert "`my_conf/env/pendulum.yaml`" in page.read_text(encoding="utf-8")
-    (tmp_path / "my_conf/env").mkdir(parents=True)
-    (tmp_path / "my_conf/env/pendulum.yaml").write_text(text)
+    for name, text in blocks(page, "yaml"):
+        file = tmp_path / (name or "my_conf/env/pendulum.yaml")  # whose first line must be Hydra's
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
     monkeypatch.syspath_prepend(str(tmp_path))  # the command looks for modules in the current directory
     yield page
     sys.modules.pop("my_envs", None)
@@ -298,7 +307,8 @@ def test_the_commands_of_the_page_about_environments_work_one_after_another(ten_
     assert len(runs) == 5
     # As they stand but for their budgets, which are for agents that learn.
     short = ["budget.steps=2000", "budget.interval=1000", "evaluation.test_episodes=5"]
-    for arguments in [*([*run, *short] for run in runs), *commands(ten_minutes, "report")]:
+    reports = [line for line in commands(ten_minutes, "report") if "results/pendulum" not in line]
+    for arguments in [*([*run, *short] for run in runs), *reports]:
         assert main(arguments) == 0, capfd.readouterr().err
     assert Path("results/report/index.html").exists()
     done = sorted(path.parent.relative_to("results").as_posix() for path in Path("results").rglob("DONE"))
@@ -313,6 +323,36 @@ def test_the_commands_of_the_page_about_environments_work_one_after_another(ten_
     frame = read_records(find_runs(Path("results/my_envs-PENDULUM")))
     assert Path("results/my_envs-PENDULUM/length=0.7/meta_pb2/seed_0/memory.parquet").exists()
     assert set(frame.loc[frame["method"] == "pb2", "context.planet"]) == {"moon"}
+
+
+def test_the_study_of_the_page_about_environments_is_planned_and_trains(ten_minutes, capfd):
+    dry, submit, *_ = commands(ten_minutes, "study")
+    assert main(dry) == 0
+    assert "30 runs" in capfd.readouterr().out
+    here = [word for word in submit if word != "cluster=ours"]  # which is for a machine with Slurm
+    small = ["tune.context.length=0.7", "tune.seed=0", "tune.method=pb2", "tune.budget.steps=400"]
+    small += ["tune.budget.interval=200", "population.size=2", "evaluation.episodes=1", "evaluation.test_episodes=1"]
+    assert main([*here, *small]) == 0, capfd.readouterr().err
+    for arguments in [*commands(ten_minutes, "status"), ["report", "results/pendulum"]]:
+        assert main(arguments) == 0, capfd.readouterr().err
+
+
+# --- docs/search_spaces.md
+
+
+def test_every_way_to_a_space_that_the_page_shows_is_taken(tmp_path, capfd):
+    page = ROOT / "docs" / "search_spaces.md"
+    ((name, text),) = blocks(page, "yaml")
+    (tmp_path / name).parent.mkdir(parents=True)
+    (tmp_path / name).write_text(text)
+    tiny = ["executor=inline", "budget.steps=800", "budget.interval=400", "population.size=2", "learner.n_envs=4"]
+    tiny += ["evaluation.episodes=1", "evaluation.test_episodes=1"]
+    for arguments in commands(page, "run"):
+        assert main([*arguments, *tiny]) == 0, capfd.readouterr().err
+    found = {path.parent.name for path in Path("results/cart_pole/default").glob("*/seed_0")}
+    assert found == {"architectures", "five_epochs", "wider", "entropy", "mine"}
+    keys = set(re.findall(r"^\| `(\w+)`(?:, `(\w+)`)? \|", page.read_text(encoding="utf-8"), re.MULTILINE))
+    assert {key for row in keys for key in row if key} == set().union({"type"}, *_KEYS.values())
 
 
 # --- docs/getting_started.md
@@ -356,11 +396,11 @@ def test_the_learner_of_the_page_is_trained_and_repeats_itself(tmp_path, monkeyp
     )
     assert main([*train, "executor=inline", "evaluation.test_episodes=20"]) == 0, capfd.readouterr().err
     assert main(evaluate) == 0
-    run = metapbt.load("results/cart_pole/default/pb2/seed_0")
+    run = metapbt.load("results/cart_pole/default/random_search/seed_0")
     assert run.test_return > 100  # a random policy reaches about 20
     part = ["executor=inline", "evaluation.test_episodes=20", "results_dir=parts"]
     assert main([*train, *part, "stop.spent_steps=20000"]) == 0
-    history = metapbt.load("parts/cart_pole/default/pb2/seed_0").records
+    history = metapbt.load("parts/cart_pole/default/random_search/seed_0").records
     columns = ["generation", "member", "env_steps", "eval_return", "train_return"]
     pd.testing.assert_frame_equal(history[columns], run.records[columns].head(len(history)), check_exact=True)
     monkeypatch.delitem(sys.modules, "my_learners", raising=False)

@@ -49,7 +49,7 @@ def add_report(command: Callable[..., argparse.ArgumentParser]) -> None:
     watch.add_argument("--port", type=int, metavar="N", help="where to listen (default: 8765, or a free one)")
 
     status = command(
-        "status", _status, "how many seeds are done; which are running, queued, failed, stopped or missing"
+        "status", _status, "how many seeds are done; which are running, pending, failed, stopped or missing"
     )
     status.add_argument("results", type=Path, metavar="RESULTS", help="a directory with runs in it")
     status.add_argument("--failed", action="store_true", help="only the runs that failed, each with its error")

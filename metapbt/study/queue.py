@@ -12,6 +12,7 @@ from metapbt.errors import MetapbtError
 
 _FORMAT = "%F\t%K\t%T\t%Z\t%k"  # the array's job, the task, its state, where it works, its comment
 _SECONDS = 30  # that a controller may take to answer
+_NO_CLUSTER = "Could not establish a configuration source"  # what Slurm's commands say on a machine that is in none
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ def queued_runs(below: Path) -> list[Queued]:
         below: where the runs are kept.
 
     Returns:
-        Nothing where there is no ``squeue`` that this user may call.
+        Nothing where there is no ``squeue`` that this user may call, or this machine belongs to no cluster.
 
     Raises:
         MetapbtError: ``squeue`` does not answer.
@@ -49,7 +50,9 @@ def queued_runs(below: Path) -> list[Queued]:
     try:
         answer = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=_SECONDS, check=True)
     except (OSError, subprocess.SubprocessError) as error:
-        said = (error.stderr.strip() if isinstance(error, subprocess.CalledProcessError) else "") or error
+        said = (error.stderr.strip() if isinstance(error, subprocess.CalledProcessError) else "") or str(error)
+        if _NO_CLUSTER in said:
+            return []
         raise MetapbtError(
             f"squeue does not answer, so no run is known to wait or train on the cluster: {said}"
         ) from error

@@ -166,12 +166,15 @@ def test_what_people_write_is_taken(algorithm, caplog):
     assert {record.levelname for record in caplog.records} <= {"WARNING"}
 
 
-@pytest.mark.parametrize(("algorithm", "space"), [("PPO", "ppo"), ("A2C", "a2c"), ("DQN", "dqn"), ("SAC", "sac")])
+SHIPPED = {"PPO": "ppo", "A2C": "a2c", "DQN": "dqn", "SAC": "sac", "TD3": "sac", "DDPG": "sac"}
+
+
+@pytest.mark.parametrize(("algorithm", "space"), SHIPPED.items())
 def test_shipped_spaces_and_settings_pass(algorithm, space):
     root = Path(__file__).parents[2] / "conf"
     settings = OmegaConf.to_container(compose(["learner=sb3"]), resolve=True)["learner"]
     assert settings.pop("name") == "sb3"
-    env = "bipedal_walker" if algorithm == "SAC" else "cart_pole"
+    env = "bipedal_walker" if space == "sac" else "cart_pole"
     one = made(SB3Learner, env, {**settings, "algorithm": algorithm}, budget=100_000, length=5000)
     one.check(Space(OmegaConf.to_container(OmegaConf.load(root / "space" / f"{space}.yaml"))))
 

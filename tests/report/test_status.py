@@ -114,6 +114,10 @@ def test_runs_in_the_queue_are_told_with_their_jobs(
     assert "pending" not in out
     assert err.startswith("metapbt: squeue does not answer, so no run is known to wait or train on the cluster: ")
     assert err.endswith("Socket timed out\n")
+    nobody = "squeue: fatal: Could not establish a configuration source"  # Slurm's commands, but no cluster
+    (queue.parent / "squeue").write_text(f"#!/bin/sh\necho '{nobody}' >&2\nexit 1\n")
+    assert print_status(study.parent / "old") == 0
+    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize("columns", [40, 80])

@@ -116,7 +116,9 @@ def check_names(algorithm: type[BaseAlgorithm], policy: str, fixed: Mapping[str,
     for name in names + [f"policy_kwargs.{key}" for key in (inner if isinstance(inner, Mapping) else ())]:
         first, _, rest = name.partition(".")
         if first not in known:
-            raise unknown_name(f"hyperparameter of {who}", name, known)
+            unknown = unknown_name(f"hyperparameter of {who}", name, known)
+            hint = "" if name in fixed else "; the search space tunes it: space=NAME chooses another"
+            raise MetapbtError(f"{unknown}{hint}")
         if first == "policy_kwargs" and rest and rest.partition(".")[0] not in of_policy:
             raise unknown_name(f"key of {who}'s policy_kwargs", rest, of_policy)
     if NOISE_STD in names and "action_noise" not in names:

@@ -40,13 +40,12 @@ class Selection:
     example is ``metapbt/population/selection/truncation.py``.
     """
 
-    def __init__(self, size: int, quantile: float, **settings: Any) -> None:
-        """Prepare for a population.
+    def __init__(self, size: int, quantile: float) -> None:
+        """Prepare for a population. What a selection takes beside are its settings, by name, as in its YAML file.
 
         Args:
             size: members.
             quantile: the worst quantile copies from the best one, in [0, 0.5].
-            settings: its own, as in ``conf/selection/<name>.yaml``.
 
         Raises:
             MetapbtError: a setting is out of its range.
