@@ -83,6 +83,7 @@ def unknown_name(kind: str, name: object, known: Iterable[str]) -> MetapbtError:
         unknown env 'lunar_landr'; did you mean 'lunar_lander'? (known: cart_pole, lunar_lander)
     """
     names, word = sorted(known), shown_word(name)
-    nearest = difflib.get_close_matches(word, names, n=1, cutoff=0.5)
-    hint = f"; did you mean '{nearest[0]}'?" if nearest else ""
+    alike = {name.lower(): name for name in names}
+    nearest = difflib.get_close_matches(word.lower(), alike, n=1, cutoff=0.5)
+    hint = f"; did you mean '{alike[nearest[0]]}'?" if nearest else ""
     return MetapbtError(f"unknown {kind} '{word}'{hint} (known: {', '.join(names)})")

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from metapbt.errors import MetapbtError
 from metapbt.learners.base import State
 
 LARGEST = 10.0  # normalised numbers are clipped to [-10, 10]
@@ -55,10 +56,14 @@ class RunningMoments:
         """Go on from named arrays.
 
         Raises:
-            KeyError: one is missing.
+            MetapbtError: one is missing.
         """
-        self.mean, self.variance = (np.array(state[f"{name}/{part}"], np.float64) for part in ("mean", "variance"))
-        self.count = float(state[f"{name}/count"])
+        try:
+            mean, variance, count = (state[f"{name}/{part}"] for part in ("mean", "variance", "count"))
+        except KeyError as error:
+            raise MetapbtError(f"the checkpoint lacks {error}: it was trained without normalisation") from error
+        self.mean, self.variance = np.array(mean, np.float64), np.array(variance, np.float64)
+        self.count = float(count)
 
 
 class ObservationNormaliser:

@@ -394,6 +394,7 @@ def test_the_evaluation_is_of_the_most_likely_actions_on_its_own_seeds():
         returns.append(total)
     assert training.eval_return == pytest.approx(np.mean(returns), rel=1e-4)
     assert one.evaluate(training.state, {}, 2**30 + 5, 19) == training.eval_return
+    assert one.evaluate(training.state, {}, 2**32 + 2**30 + 5, 19) == training.eval_return  # any whole number is a seed
 
 
 def test_sampled_evaluation_draws_actions_as_engine_python_does():

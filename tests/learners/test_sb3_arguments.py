@@ -56,11 +56,13 @@ OF_ROLLOUTS = {
     "normalize_advantage": [({"normalize_advantage": False}, {"normalize_advantage": True})],
     "sde_sample_freq": [(GENTLE, {**GENTLE, "sde_sample_freq": 2})],
 }
+NSTEP = {"replay_buffer_class": "NStepReplayBuffer"}
 OF_REPLAY = {
     "buffer_size": [({}, {"buffer_size": 8}), ({"buffer_size": 8}, {"buffer_size": 100})],
     "learning_starts": [({}, {"learning_starts": 24})],
     "batch_size": [({}, {"batch_size": 8})],
     "tau": [({"tau": 0.1}, {"tau": 0.9})],
+    "gamma": [({"gamma": 0.9}, {"gamma": 0.5}), (NSTEP, {**NSTEP, "gamma": 0.5})],
     "train_freq": [({}, {"train_freq": 8}), ({}, {"train_freq": [1, "episode"]})],
     "gradient_steps": [({}, {"gradient_steps": 1}), ({}, {"gradient_steps": -1})],
     "replay_buffer_class": [({"replay_buffer_class": "ReplayBuffer"}, {"replay_buffer_class": "NStepReplayBuffer"})],
@@ -69,7 +71,7 @@ OF_REPLAY = {
         ({"optimize_memory_usage": False}, {"optimize_memory_usage": True}),
         ({"optimize_memory_usage": True}, {"optimize_memory_usage": False}),
     ],
-    "n_steps": [({"n_steps": 1}, {"n_steps": 3}), ({"n_steps": 3}, {"n_steps": 1})],
+    "n_steps": [({"n_steps": 1}, {"n_steps": 3}), ({"n_steps": 3}, {"n_steps": 1}), (NSTEP, {**NSTEP, "n_steps": 1})],
     "action_noise": [
         ({"action_noise": None}, {"action_noise": "normal"}),
         ({"action_noise": "ornstein-uhlenbeck"}, {"action_noise": "normal"}),

@@ -208,10 +208,7 @@ class DrACLearner:
             return None
         moments = RunningMoments(())
         if start is not None:
-            try:
-                moments.restore("returns", start)
-            except KeyError as error:
-                raise MetapbtError(f"the checkpoint lacks {error}: it was trained without normalisation") from error
+            moments.restore("returns", start)
         zeros = np.zeros(self.n_envs)
         return RewardNormaliser(moments, (under_way or {}).get("discounted", zeros), REWARD_GAMMA)
 

@@ -113,7 +113,12 @@ def _check_architecture(parameter: Parameter, where: str, shared: bool) -> None:
             "it needs `role: architecture`"
         )
     if shared and parameter.name.startswith("network.value."):
-        raise MetapbtError(
-            f"{where} changes nothing where learner.network.shared=true: policy and value function then share the "
-            "hidden layers, which network.policy describes"
-        )
+        raise changes_nothing(where)
+
+
+def changes_nothing(where: str) -> MetapbtError:
+    """The error for a value function's layers where it has none of its own."""
+    return MetapbtError(
+        f"{where} changes nothing where learner.network.shared=true: policy and value function then share the "
+        "hidden layers, which network.policy describes"
+    )

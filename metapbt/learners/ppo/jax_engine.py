@@ -286,7 +286,7 @@ class JaxEngine:
     ) -> list[float]:
         parameters, moments = self._put(_stacked(agents, lanes))
         contexts = self._put(_stacked([self._context], lanes))
-        firsts = _stacked([np.uint32(seed) for seed in seeds], lanes)
+        firsts = _stacked([np.uint32(seed % 2**32) for seed in seeds], lanes)
         width = width_for(max(episodes))
         found = [
             evaluate(

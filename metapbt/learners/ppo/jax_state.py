@@ -12,6 +12,7 @@ from metapbt.errors import MetapbtError
 from metapbt.jax_backend import jax
 from metapbt.learners.base import State
 from metapbt.learners.intervals import episodes_in, episodes_state
+from metapbt.learners.normalise import RunningMoments
 from metapbt.learners.ppo.compiled import Episodes
 from metapbt.learners.ppo.moments import Moments
 
@@ -70,12 +71,10 @@ def moments_from(state: State | None, name: str, shape: tuple[int, ...]) -> Mome
     Raises:
         MetapbtError: the state has none.
     """
-    if state is None:
-        return Moments(np.zeros(shape, np.float32), np.ones(shape, np.float32), np.float32(1e-4))
-    try:
-        return Moments(*(np.asarray(state[f"{name}/{part}"], np.float32) for part in Moments._fields))
-    except KeyError as error:
-        raise MetapbtError(f"the checkpoint lacks {error}: it was trained without normalisation") from error
+    moments = RunningMoments(shape)
+    if state is not None:
+        moments.restore(name, state)
+    return Moments(*(np.asarray(part, np.float32) for part in (moments.mean, moments.variance, moments.count)))
 
 
 def state_of_moments(name: str, moments: Moments) -> State:

@@ -26,6 +26,7 @@ from metapbt.learners.ppo.hyperparameters import (
     HYPERPARAMETERS,
     PERCEPTRON,
     bounds,
+    changes_nothing,
     check_space,
     check_values,
     searches_network,
@@ -123,6 +124,10 @@ class PPOLearner:
             for name, value in complete(f"key of {where}", where, usual, network[head]).items():
                 PERCEPTRON[name].check(f"{where}.{name}", value)
                 self.fixed[f"network.{head}.{name}"] = value
+        for name, value in usual.items():
+            asked = self.fixed[f"network.value.{name}"]
+            if self.shared and asked not in (value, self.fixed[f"network.policy.{name}"]):
+                raise changes_nothing(f"learner.network.value.{name}")
         self._jax = self._jax_engine(chosen["device"])
 
     def check(self, space: Space) -> None:
@@ -288,6 +293,8 @@ class PPOLearner:
         if self.engine not in (*ENGINES, "jax"):
             raise unknown_name("learner.engine", self.engine, ("auto", *ENGINES, "jax"))
         if self.engine != "jax":
+            if device not in ("auto", "cpu"):
+                raise MetapbtError(f"learner.device={device} needs learner.engine=jax: {self.engine} trains on the CPU")
             return None
         return JaxEngine(
             self.env,
@@ -338,13 +345,10 @@ class PPOLearner:
     ) -> tuple[ObservationNormaliser | None, RunningMoments | None]:
         observations = ObservationNormaliser(network.inputs) if self.normalise_observations else None
         returns = RunningMoments(()) if self.normalise_returns else None
-        try:
-            if state is not None and observations is not None:
-                observations.moments.restore("observations", state)
-            if state is not None and returns is not None:
-                returns.restore("returns", state)
-        except KeyError as error:
-            raise MetapbtError(f"the checkpoint lacks {error}: it was trained without normalisation") from error
+        if state is not None and observations is not None:
+            observations.moments.restore("observations", state)
+        if state is not None and returns is not None:
+            returns.restore("returns", state)
         return observations, returns
 
 

@@ -26,41 +26,13 @@ class PaddedNetwork(Network):
 
     It is a ``Network`` whose hidden layers all have one width, and whose vector holds two arrays more for each head:
     ``policy/layers`` (layers,), 1 for each that counts and 0 for padding, and ``policy/activations`` (activations,), 1
-    for the one that is applied. ``pad`` and ``unpad`` are the ways from an agent's own network and back.
+    for the one that is applied. ``pad_learned`` and ``unpad_learned`` lead from an agent's own network and back.
 
     Attributes:
         activations: those that there is a choice of, keys of ``ACTIVATIONS``; all are computed where there are several.
     """
 
     activations: tuple[str, ...] = ("tanh",)
-
-    @classmethod
-    def around(cls, networks: Sequence[Network]) -> PaddedNetwork:
-        """The smallest one that all of some networks of one environment fit into.
-
-        Raises:
-            ValueError: some share layers between policy and value function, or are of another environment.
-        """
-        first = networks[0]
-        if any(
-            (n.inputs, n.outputs, n.continuous) != (first.inputs, first.outputs, first.continuous) for n in networks
-        ):
-            raise ValueError("networks of several environments do not fit into one")
-        if any(network.shared for network in networks):
-            raise ValueError("shared layers cannot be padded")
-        policy, value = (
-            (max(max(widths) for widths in several),) * max(len(widths) for widths in several)
-            for several in ([n.policy_widths for n in networks], [n.value_widths for n in networks])
-        )
-        used = {name for n in networks for name in (n.policy_activation, n.value_activation)}
-        return cls(
-            first.inputs,
-            first.outputs,
-            first.continuous,
-            policy,
-            value,
-            activations=tuple(name for name in ACTIVATIONS if name in used),
-        )
 
     def _shapes(self) -> dict[str, tuple[int, ...]]:
         arrays = super()._shapes()
@@ -77,11 +49,6 @@ class PaddedNetwork(Network):
             arrays[f"{head}/layers"][: len(widths)] = 1
             arrays[f"{head}/activations"][self.activations.index(activation)] = 1
         return padded
-
-    def unpad(self, network: Network, vector: Any) -> Floats:
-        """The parameters, (network.size,), of an agent's own network; ``vector`` is what ``pad`` made, or trained."""
-        own: Floats = np.asarray(vector)[self._places(network)]
-        return own
 
     def pad_learned(self, network: Network, learned: Learned) -> Learned:
         """What an agent has learned on its own network, padded."""

@@ -65,6 +65,8 @@ REPLAY_BUFFERS: dict[str, Any] = {
     if hasattr(buffers, name)  # n-step returns came with Stable-Baselines3 2.7
 }
 
+_OF_SEVERAL_STEPS = [made for name, made in REPLAY_BUFFERS.items() if name.startswith("NStep")]
+
 #: The standard deviation of action noise, relative to half the range of actions; no argument of the algorithms.
 NOISE_STD = "noise_std"
 _USUAL_STD = 0.1
@@ -164,6 +166,14 @@ def arguments_of(
         # Such a buffer has no room for the observations that time limits cut off.
         arguments["replay_buffer_kwargs"] = {
             "handle_timeout_termination": False,
+            **(arguments.get("replay_buffer_kwargs") or {}),
+        }
+    if arguments.get("replay_buffer_class") in _OF_SEVERAL_STEPS:
+        # An algorithm tells it neither its discount nor its number of steps, and learns by those of the buffer.
+        asked = {"n_steps": arguments["n_steps"]} if "n_steps" in arguments else {}
+        arguments["replay_buffer_kwargs"] = {
+            "gamma": arguments.get("gamma", parameters["gamma"].default),
+            **asked,
             **(arguments.get("replay_buffer_kwargs") or {}),
         }
     if issubclass(algorithm, A2C):

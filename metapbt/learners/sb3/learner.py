@@ -29,12 +29,14 @@ from metapbt.errors import MetapbtError, unknown_name
 from metapbt.learners.base import Policy, State, Teacher, Training, no_teacher
 from metapbt.learners.corners import Trial, check_corners
 from metapbt.learners.devices import torch_device
+from metapbt.learners.evaluation import EVALUATED_TOGETHER
 from metapbt.learners.intervals import episodes_in, episodes_state, longest_rollout, warn_if_anew, warn_if_cut
 from metapbt.learners.sb3.arguments import algorithm_called, arguments_of, check_names
 from metapbt.learners.sb3.policy import SB3Policy, draw_noise
 from metapbt.learners.sb3.replay import end_episodes, restore_replay
 from metapbt.learners.sb3.state import restore, restore_noise, state_of
 from metapbt.learners.sb3.trial import TRIED_STEPS, Still, for_few_steps
+from metapbt.learners.settings import flag
 from metapbt.plain import whole_number
 from metapbt.seeding import episode_seed
 
@@ -43,8 +45,6 @@ if TYPE_CHECKING:
     from metapbt.space import Hyperparameters, Space
 
 _SETTINGS = {"algorithm", "policy", "n_envs", "device", "hyperparameters", "sampled_evaluation"}
-#: Episodes of an evaluation that are stepped side by side.
-_EVALUATED_TOGETHER = 32
 
 
 class SB3Learner:
@@ -77,12 +77,12 @@ class SB3Learner:
             raise unknown_name("learner.policy", self.policy_name, self.algorithm.policy_aliases)
         self.n_envs = whole_number("learner.n_envs", settings["n_envs"], 1)
         self.device = settings.get("device", "cpu")
-        self.sampled_evaluation = settings.get("sampled_evaluation", False)
-        if not isinstance(self.sampled_evaluation, bool):
-            raise MetapbtError(f"learner.sampled_evaluation must be true or false, got {self.sampled_evaluation!r}")
+        self.sampled_evaluation = flag("learner.sampled_evaluation", settings.get("sampled_evaluation", False))
         of_each = settings["hyperparameters"]
         if not isinstance(of_each, Mapping) or not isinstance(of_each.get(settings["algorithm"], {}), Mapping):
             raise MetapbtError(f"learner.hyperparameters must map algorithms to mappings, got {of_each!r}")
+        for name in of_each:
+            algorithm_called(name)
         self.fixed = dict(of_each.get(settings["algorithm"], {}))
 
     def check(self, space: Space) -> None:
@@ -210,8 +210,8 @@ class SB3Learner:
         sampled = self.sampled_evaluation and not isinstance(model, DQN)  # which has no distribution to draw from
         if sampled:
             model.set_random_seed(seed % 2**32)
-        for first in range(seed, seed + episodes, _EVALUATED_TOGETHER):
-            count = min(_EVALUATED_TOGETHER, seed + episodes - first)  # one episode for each environment
+        for first in range(seed, seed + episodes, EVALUATED_TOGETHER):
+            count = min(EVALUATED_TOGETHER, seed + episodes - first)  # one episode for each environment
             envs = self._envs(count, lambda place, count, first=first: first + place)  # type: ignore[misc]
             if sampled:
                 draw_noise(model, count)
