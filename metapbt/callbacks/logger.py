@@ -44,6 +44,7 @@ class LoggerCallback(Callback):
 
     #: What people call it.
     title = "a logger"
+    _given_up = True  # until it is told that the run starts
 
     def begin(self, run: RunStart) -> None:
         """The run starts or goes on."""
@@ -65,7 +66,7 @@ class LoggerCallback(Callback):
 
     def on_start(self, run: RunStart) -> None:
         """Begin with what was trained before."""
-        self._given_up, self._metric = False, run.metric
+        self._given_up, self._metric, self._size = False, run.metric, run.size
         self._told, self._spent, self._best = 0, 0, -math.inf
         self._open: dict[int, dict[str, str]] = {}  # of each member the hyperparameters that are words
         self._safely(lambda: self.begin(run))
@@ -101,7 +102,8 @@ class LoggerCallback(Callback):
         for record in history.records[self._told :]:
             self._tell_record(history, record)
         self._told = len(history)
-        for gone in self._open.keys() - set(history.members):
+        gone_for_good = self._open.keys() - set(history.members) - set(range(self._size))  # members come back
+        for gone in gone_for_good:
             del self._open[gone]
             self.leave(stream_of(gone))
         self.flush()

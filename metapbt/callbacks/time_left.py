@@ -35,11 +35,6 @@ class TimeLeft:
         self._first: tuple[float, int] | None = None  # when the first generation ended here, and what was left then
         self._each: float | None = None  # seconds for each interval
 
-    @property
-    def intervals(self) -> int:
-        """How many intervals have been trained here."""
-        return self._trained
-
     def on_record(self, record: Record) -> None:
         """An interval has ended."""
         now = self._clock()

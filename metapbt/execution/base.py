@@ -90,6 +90,11 @@ def checked_timeout(timeout: Any) -> float | None:
     return seconds
 
 
+def no_end(timeout: float | None) -> str:
+    """What became of a worker that took longer than ``executor.timeout``, in words."""
+    return f"no end after executor.timeout={timeout:g} seconds: the worker was killed"
+
+
 def _is_mishap(error: BaseException) -> bool:
     # Torch and JAX have errors of their own for a device whose memory is used up.
     out_of_memory = type(error).__name__ == "OutOfMemoryError" or "RESOURCE_EXHAUSTED" in one_line(error)

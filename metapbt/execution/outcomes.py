@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metapbt.errors import MetapbtError, shown
+from metapbt.history.record import MOST as MOST_STEPS
 from metapbt.learners.base import State, Training
 from metapbt.store.checkpoint import OUTCOME
 
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from metapbt.history import Interval
 
 _PLAIN = "biufcSU"  # kinds of dtypes that mean the same wherever they are read
-_MOST_STEPS = 2**63  # what a column of records can hold
 
 
 def plain_training(found: Any, learner: str, interval: Interval) -> Training:
@@ -101,8 +101,9 @@ def _steps(found: Any, before: int, where: str) -> int:
         whole = None
     if whole is None or whole != number:
         raise MetapbtError(f"{where}: env_steps must be a whole number, got {_described(found)}")
-    if not before < whole < _MOST_STEPS:
-        raise MetapbtError(f"{where}: env_steps must grow beyond {before}, where the interval began, got {whole}")
+    if not before < whole < MOST_STEPS:
+        must = "be below 2**53" if whole >= MOST_STEPS else f"grow beyond {before}, where the interval began"
+        raise MetapbtError(f"{where}: env_steps must {must}, got {whole}")
     return whole
 
 

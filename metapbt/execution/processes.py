@@ -17,7 +17,7 @@ from typing import Any
 
 from metapbt.errors import MetapbtError, named
 from metapbt.execution import server
-from metapbt.execution.base import MOST_AT_ONCE, Failure, Job, checked_timeout
+from metapbt.execution.base import MOST_AT_ONCE, Failure, Job, checked_timeout, no_end
 from metapbt.execution.worker import Script, work
 from metapbt.learners import LearnerSpec
 from metapbt.plain import whole_number
@@ -164,9 +164,7 @@ class _Worker:
         if self._process.exitcode is not None:
             return self._ended(Failure.mishap(_end_in_words(self._process.exitcode)))
         if monotonic() >= self.deadline:
-            return self._ended(
-                Failure.mishap(f"no end after executor.timeout={self._timeout:g} seconds: the worker was killed")
-            )
+            return self._ended(Failure.mishap(no_end(self._timeout)))
         return None
 
     def close(self) -> None:

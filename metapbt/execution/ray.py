@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from time import monotonic
+from time import monotonic, sleep
 from typing import Any
 
 from metapbt.errors import MetapbtError, shown
-from metapbt.execution.base import MOST_AT_ONCE, Failure, Job, checked_timeout
+from metapbt.execution.base import MOST_AT_ONCE, Failure, Job, checked_timeout, no_end
 from metapbt.execution.ray_actor import Actor, Home, Sent, Trained
 from metapbt.execution.ray_connection import Connection, import_ray
 from metapbt.learners import LearnerSpec
@@ -92,8 +92,11 @@ class RayExecutor:
                 raise IndexError("nothing is under way")
             waited_for = {actor.call: actor for actor in self._actors if actor.call is not None}
             if not waited_for:
+                sleep(_LOOK)  # until there is a node
                 continue
-            done, _ = self._ray.wait(list(waited_for), num_returns=1, timeout=_LOOK)
+            self._ray.wait(list(waited_for), num_returns=1, timeout=_LOOK)
+            # All that have answered: whoever has is not to be ended for its time.
+            done, _ = self._ray.wait(list(waited_for), num_returns=len(waited_for), timeout=0)
             for call, actor in waited_for.items():
                 job, result = actor.job, actor.result(call in done)
                 if isinstance(result, Failure) and job is None and self._jobs:
@@ -202,7 +205,7 @@ class _Actor:
         if not answered:
             if monotonic() < self._deadline:
                 return None
-            return self._lost(f"no end after executor.timeout={self._timeout:g} seconds: the worker was killed")
+            return self._lost(no_end(self._timeout))
         try:
             answer = self._ray.get(self.call)
         except Exception as error:  # of Ray's own: an actor says in plain data what goes wrong in it

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from metapbt.errors import MetapbtError
 from metapbt.execution.base import Failure, Job
 from metapbt.execution.trainer import Trainer
-from metapbt.execution.worker import Script
+from metapbt.execution.worker import Script, flush_streams
 from metapbt.learners import LearnerSpec
 from metapbt.learners.base import State
 from metapbt.store.checkpoint import Files, Outcome
@@ -126,9 +126,7 @@ class Actor:
             return Failure.of(error)
         finally:
             self._checkpoints.there = {}
-            for stream in (sys.stdout, sys.stderr):
-                with suppress(OSError, ValueError, AttributeError):  # the learner may have closed it
-                    stream.flush()
+            flush_streams()
 
 
 class _Sent(Files):

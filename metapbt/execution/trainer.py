@@ -22,6 +22,7 @@ from metapbt.history import Interval, Ref
 from metapbt.learners import LearnerSpec
 from metapbt.learners.base import Assigned, State, Teacher, Training
 from metapbt.learners.contained import Left, contained
+from metapbt.log import LOGGER
 from metapbt.store.checkpoint import Files, Outcome, load_state, read_outcome
 
 Found = TypeVar("Found")
@@ -69,7 +70,7 @@ class Trainer:
         return self._saved(job, training, before, began)
 
     def train_many(self, jobs: Sequence[Job]) -> list[Outcome | Exception]:
-        """Train several members by one call of the learner's, or one after another where it has no such method.
+        """Train several members by one call of the learner's, or one after another where it has none for them.
 
         Returns:
             Each job's outcome, or what went wrong with it alone.
@@ -79,13 +80,8 @@ class Trainer:
             return [_tried(self.train, job) for job in jobs]
         began = perf_counter()
         ready = [_tried(self._assigned, job) for job in jobs]
-        asked = [each for each in ready if not isinstance(each, Exception)]
-        try:
-            with contained():
-                found = list(together([assigned for assigned, _ in asked]))
-            if len(found) != len(asked):
-                raise MetapbtError(f"learner={self._name}: train_many brought {len(found)} of {len(asked)} results")
-        except Exception:  # whose fault it is shows when each is alone
+        found = self._together(together, [each[0] for each in ready if not isinstance(each, Exception)])
+        if found is None:
             return [_tried(self.train, job) for job in jobs]
 
         def save(job: Job, before: NDArray[Any], brought: Any) -> Outcome:
@@ -100,6 +96,19 @@ class Trainer:
             each if isinstance(each, Exception) else _tried(save, job, each[1], next(brought))
             for job, each in zip(jobs, ready, strict=True)
         ]
+
+    def _together(self, together: Callable[[Sequence[Assigned]], Any], asked: Sequence[Assigned]) -> list[Any] | None:
+        """What a call for all of them brings; None where each is to be trained alone."""
+        try:
+            with contained():
+                found = together(asked)
+                found = None if found is None else list(found)
+            if found is not None and len(found) != len(asked):
+                raise MetapbtError(f"learner={self._name}: train_many brought {len(found)} of {len(asked)} results")
+        except Exception as error:  # whose fault it is shows when each is alone
+            LOGGER.debug("members are trained one after another, for together they failed: %s", named(error))
+            return None
+        return found
 
     def _assigned(self, job: Job) -> tuple[Assigned, NDArray[Any]]:
         """What the learner is asked to train, and the returns of the line of descent's last episodes."""

@@ -99,10 +99,15 @@ def work(learner: LearnerSpec, threads: int, script: Script | None, line: Connec
     line.send(None)
     while True:
         result = _result(trainer, line.recv())
-        for stream in (sys.stdout, sys.stderr):
-            with suppress(OSError, ValueError, AttributeError):  # the learner may have closed it
-                stream.flush()
+        flush_streams()
         line.send(result)
+
+
+def flush_streams() -> None:
+    """Let what a learner printed be seen."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError, AttributeError):  # the learner may have closed it
+            stream.flush()
 
 
 def _result(trainer: Trainer, job: Job) -> Outcome | Failure:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -155,14 +155,14 @@ class Learner(Protocol):
         """
         ...
 
-    def train_many(self, jobs: Sequence[Assigned]) -> list[Training | Exception]:
-        """Train several members, whatever is quickest; a learner that has no such method trains one after another.
+    def train_many(self, jobs: Sequence[Assigned]) -> list[Training | Exception] | None:
+        """Train several members together; a learner that never can needs no such method.
 
         Returns:
             In the order of ``jobs``, what ``train`` returns for each, or the exception that it raises: who cannot be
-            trained leaves the others alone.
+            trained leaves the others alone. None where these are to be trained one after another, and each saved.
         """
-        return train_each(self.train, jobs)
+        return None
 
     def shrunk(self, state: State, hyperparameters: Hyperparameters, shrink: float, perturb: float, seed: int) -> State:
         """What an agent begins anew with (``restarts.*``): of its weights ``shrink * weights + perturb * new ones``.
@@ -199,19 +199,6 @@ class Learner(Protocol):
             MetapbtError: there is none, as in problems without episodes.
         """
         ...
-
-
-def train_each(
-    train: Callable[[Interval, State | None, Teacher | None], Training], jobs: Sequence[Assigned]
-) -> list[Training | Exception]:
-    """Train members one after another; what one raises takes its place."""
-    results: list[Training | Exception] = []
-    for job in jobs:
-        try:
-            results.append(train(job.interval, job.start, job.teacher))
-        except Exception as error:
-            results.append(error)
-    return results
 
 
 def no_teacher(learner: str, teacher: Teacher | None) -> None:

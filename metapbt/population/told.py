@@ -12,6 +12,7 @@ import numpy as np
 
 from metapbt.errors import MetapbtError, named, shown, shown_word
 from metapbt.history import Budget, History, Ref
+from metapbt.history.record import MOST as MOST_STEPS
 from metapbt.log import LOGGER
 from metapbt.plain import frozen, number, plain, whole_number, written_number
 from metapbt.population.explorers import explorer_class
@@ -120,8 +121,9 @@ def steps_told(member: int, value: Any, before: float) -> float:
     found = number(value)
     if found is None:
         raise MetapbtError(f"tell: the env_steps of member {member} must be a number, got {shown(value)}")
-    if not before < found <= LARGEST:
-        raise MetapbtError(f"tell: env_steps of member {member} must grow beyond {before}, got {shown(found)}")
+    if not before < found < MOST_STEPS:
+        must = "be below 2**53" if found >= MOST_STEPS else f"grow beyond {before}"
+        raise MetapbtError(f"tell: env_steps of member {member} must {must}, got {shown(found)}")
     return int(found) if found == int(found) else found
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -37,14 +37,21 @@ class Intervals:
         directory: open.
         executor: where members train.
         given_up: the intervals that were given up before a stop, each with its error.
+        heed: raises where somebody asked the run to stop; called before an interval is trained again.
     """
 
     def __init__(
-        self, plan: Plan, directory: RunDirectory, executor: Executor, given_up: Mapping[Ref, str] | None = None
+        self,
+        plan: Plan,
+        directory: RunDirectory,
+        executor: Executor,
+        given_up: Mapping[Ref, str] | None = None,
+        heed: Callable[[], None] = lambda: None,
     ) -> None:
         self._plan = plan
         self._directory = directory
         self._executor = executor
+        self._heed = heed
         self._under_way: set[int] = set()
         self._ahead: set[int] = set()
         self._training = 0  # handed to the executor
@@ -103,6 +110,7 @@ class Intervals:
             if _hopeless(failures):
                 self._give_up(job, failures)
                 return self._failed(tuner, job)
+            self._heed()  # a learner may have made an error of its own of what was to stop it
             LOGGER.warning("member %d failed, retry %d of %d: %s", member, len(failures), RETRIES, result.error)
             self._hand_over([job])
 
@@ -162,7 +170,9 @@ class Intervals:
         self._ended += [(job, None) for job in jobs if job.interval.ref in self._given_up]
         jobs = [job for job in jobs if job.interval.ref not in self._given_up]
         found = {job.interval.ref: outcome for job in jobs if (outcome := _adopted(job)) is not None}
-        self._ended += [(job, found[job.interval.ref]) for job in jobs if job.interval.ref in found]
+        # In order, as they are judged where members train in turn: a run that was stopped decides as one that was not.
+        adopted = sorted((job for job in jobs if job.interval.ref in found), key=lambda job: job.interval.ref)
+        self._ended += [(job, found[job.interval.ref]) for job in adopted]
         self._hand_over([job for job in jobs if job.interval.ref not in found])
 
     def _hand_over(self, jobs: Sequence[Job]) -> None:

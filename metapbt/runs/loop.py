@@ -59,7 +59,7 @@ def drive(
                 if resumed:
                     checkpoints.set_aside_damaged(tuner.history)
                     checkpoints.make_whole(tuner.history, tuner.keeps() if len(tuner.history) else ())
-                intervals = Intervals(plan, directory, executor, given_up)
+                intervals = Intervals(plan, directory, executor, given_up, heed)
                 _train(plan, directory, tuner, intervals, callbacks, heed)
             checkpoints.make_whole(tuner.history, [plan.tested(tuner.history).ref])
             executor.close()
@@ -100,7 +100,8 @@ def _restore(directory: RunDirectory, tuner: Tuner) -> tuple[bool, Mapping[Ref, 
 
 def _tell_start(plan: Plan, tuner: Tuner, executor: Executor, resumed: bool, callbacks: Sequence[Callback]) -> None:
     size = tuner.population_size
-    first = tuner.history.generation(0) or tuner.assignments
+    # Candidates are screened together; of an asynchronous run's first generation some may be missing yet.
+    first = max(size, len(tuner.history.generation(0) or tuner.assignments))
     start = RunStart(
         path=plan.path,
         title=plan.title,
@@ -109,7 +110,7 @@ def _tell_start(plan: Plan, tuner: Tuner, executor: Executor, resumed: bool, cal
         name=plan.identity.name,
         seed=plan.identity.seed,
         size=size,
-        intervals=plan.intervals(size) + len(first) - size,
+        intervals=plan.intervals(size) + first - size,
         generations=plan.generations,
         history=tuner.history,
         metric=tuner.history.metric,
@@ -189,7 +190,7 @@ def _train(
         directory.held.check()
         directory.journal.append(reported, {member: tuner.assignments[member].to_dict() for member in changed})
         finished = tuner.history.generations > before
-        reason = stop_reason(tuner.history, plan.stop) if finished and plan.stop else None
+        reason = stop_reason(tuner.history, plan.stop) if finished else None
         going_on = [member for member in free if reason is None and plan.goes_on(tuner, member)]
         intervals.start(tuner, going_on)  # first of all, for nobody is to wait for what follows
         if finished:

@@ -90,7 +90,7 @@ class Plan:
 
         It may not where what the others report may end the run, or changes the length of its interval.
         """
-        ends_early = any(limit is not None for limit in self.stop.values())
+        ends_early = any(limit is not None for limit in self.stop.values()) or self.eras.restarts is not None
         return not (self.asynchronous or ends_early or self.budget.interval_end is not None)
 
     def intervals(self, size: int) -> int:

@@ -141,7 +141,7 @@ class Journal:
                 before = file.seek(0, os.SEEK_END)
                 try:
                     write_through(file, b"%08x %s\n" % (zlib.crc32(text), text))
-                except OSError:
+                except (OSError, KeyboardInterrupt):
                     with suppress(OSError):  # what stays is cut off when the run goes on
                         file.truncate(before)
                         os.fsync(file.fileno())

@@ -157,6 +157,17 @@ def test_a_member_that_fails_for_good_is_told_of_without_numbers(conf, monkeypat
     assert [step for step, _ in numbers["member_2"]["hp/x"]] == [30, 100, 140]  # what failed cost nothing
 
 
+def test_the_streams_that_end_are_those_of_candidates_and_students_alone(conf, monkeypatch):
+    left = []
+    monkeypatch.setattr(
+        "metapbt.callbacks.tensorboard.TensorBoardCallback.leave", lambda self, stream: left.append(stream)
+    )
+    run = metapbt.run(command("results", *VARIANTS["eras"], "callbacks=[tensorboard]"), conf)
+    students = {f"member_{record.member}" for record in run.history if record.member >= 3}
+    assert len(left) == len(set(left))
+    assert set(left) == students
+
+
 def test_a_run_that_is_trained_again_from_nothing_leaves_nothing_of_the_one_before(conf):
     metapbt.run(command("results", "budget.steps=80", "callbacks=[tensorboard]"), conf)
     run = metapbt.run(command("results", "resume=false", "callbacks=[tensorboard]"), conf)
@@ -274,7 +285,7 @@ def wandb_records(file):
             text = b""
 
 
-@pytest.mark.parametrize("variant", ["members", "candidates"])
+@pytest.mark.parametrize("variant", ["members", "candidates", "eras"])
 def test_wandb_has_each_member_in_the_group_once_and_whole_after_kills(variant, conf, writes):
     pytest.importorskip("wandb", reason="make test-loggers installs it")
     import json
@@ -308,7 +319,7 @@ def test_wandb_has_each_member_in_the_group_once_and_whole_after_kills(variant, 
     assert {stream: said for stream, said in lines.items() if said} == told
 
 
-@pytest.mark.parametrize("variant", ["members", "candidates"])
+@pytest.mark.parametrize("variant", ["members", "candidates", "eras"])
 def test_mlflow_has_each_member_in_the_populations_run_once_and_whole_after_kills(variant, conf, writes):
     pytest.importorskip("mlflow", reason="make test-loggers installs it")
     from mlflow.tracking import MlflowClient

@@ -53,6 +53,7 @@ NOT_WHOLE = [
     [20],
     np.array([20, 21]),
     torch.tensor([]),
+    2**53,
     2**63,
     10,
     9,
@@ -63,7 +64,7 @@ NOT_WHOLE = [
 @pytest.mark.parametrize("steps", NOT_WHOLE, ids=repr)
 def test_steps_that_are_none_or_do_not_grow_are_refused(steps):
     with pytest.raises(
-        MetapbtError, match=r"^learner=own:L: env_steps must (be a whole number|grow beyond 10)"
+        MetapbtError, match=r"^learner=own:L: env_steps must (be a whole number|grow beyond 10|be below)"
     ) as error:
         checked(env_steps=steps)
     assert "\n" not in str(error.value)

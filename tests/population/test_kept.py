@@ -211,6 +211,25 @@ def test_what_stands_in_the_journal_has_been_told_whatever_becomes_of_the_table(
         assert again.history == ours.history
 
 
+@pytest.mark.parametrize("written", [1.0, 0.5])
+def test_a_tell_that_is_interrupted_while_it_is_written_may_be_told_again(monkeypatch, written):
+    def interrupted(file, data):
+        file.write(data[: int(len(data) * written)])
+        raise KeyboardInterrupt
+
+    with tuner() as ours:
+        tell(ours, 1)
+        with monkeypatch.context() as patched:
+            patched.setattr("metapbt.store.journal.write_through", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                ours.tell([20] * 4, [1.0, 2.0, 3.0, 4.0])
+        assert ours.history.generations == 1
+        tell(ours, 3)
+    assert problem(metapbt.load(ours.path).info) is None
+    with tuner() as again:
+        assert again.history == ours.history
+
+
 def test_whole_records_are_shown_by_the_return_that_they_have():
     """As the Ray scheduler's, which makes its own."""
     with tuner() as ours:

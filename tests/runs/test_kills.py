@@ -55,6 +55,17 @@ def test_a_run_with_candidates_or_backtracking_may_die_at_any_write(space, write
         same(records(folder), expected)
 
 
+def test_asynchronous_members_that_train_together_may_die_at_any_write(space, writes):  # noqa: F811
+    """What was trained and not judged yet is judged in the order of a run that nobody stopped."""
+    together = ["population.asynchronous=true", "executor=vectorised"]
+    total = writes.during(lambda: metapbt.run(command("whole", *together, method="pbt"), space))
+    for limit in range(1, total + 1, 2):
+        arguments = command(f"stopped_{limit}", *together, method="pbt")
+        writes.kill_before(limit, lambda arguments=arguments: metapbt.run(arguments, space))
+        metapbt.run(arguments, space)
+        same(records(f"stopped_{limit}"), records("whole"))
+
+
 def test_the_best_candidates_are_the_members_and_what_all_trained_is_counted(space):  # noqa: F811
     run = metapbt.run(command("results", "population.candidates=9", method="random"), space)
     first = run.records.query("generation == 0")

@@ -56,6 +56,25 @@ def test_a_signal_that_a_learner_swallows_ends_the_run_after_its_interval(space)
     same(records("results"), records("whole"))
 
 
+def test_a_signal_that_a_learner_makes_an_error_of_ends_the_run_before_the_interval_is_tried_again(space):  # noqa: F811
+    own(
+        "wrapping",
+        "import os, signal\n"
+        "from pathlib import Path\n"
+        "from stand_in import StandInLearner\n"
+        "class Wrapping(StandInLearner):\n"
+        "    def train(self, interval, *arguments):\n"
+        "        if interval.ref == (1, 0):\n"
+        "            with Path('tries').open('a') as file: file.write('x')\n"
+        "            try: os.kill(os.getpid(), signal.SIGTERM)\n"
+        "            except BaseException as error: raise RuntimeError('the simulator failed') from error\n"
+        "        return super().train(interval, *arguments)\n",
+    )
+    with pytest.raises(Interrupted, match="the same command goes on from there"):
+        metapbt.run(command("results", *SMALL, "learner.name=wrapping:Wrapping"), space)
+    assert Path("tries").read_text() == "x"
+
+
 def test_signals_that_follow_do_not_disturb_the_end(tmp_path):
     ended, before = [], signal.getsignal(signal.SIGINT)  # which a shell's background jobs ignore
 

@@ -28,6 +28,15 @@ def test_a_return_that_is_not_finite_reaches_nothing_and_is_no_plateau(bad):
     assert stop_reason(history(bad, 1.0, bad, 1.0), plateau) is not None
 
 
+def test_what_was_spent_is_counted_to_the_end_of_a_generation_wherever_a_run_was_stopped():
+    """A run that goes on after a stop has some of the next one's records already, and must end where it would have."""
+    records = [Record(0, m, None, "random", {}, 10, 1.0) for m in range(4)]
+    ahead = [Record(1, m, None, "continued", {}, 20, 1.0) for m in range(2)]
+    for known, ends in (([*records, *ahead], False), ([*records[:3], ahead[0], records[3], ahead[1]], True)):
+        asked = {**NOTHING, "spent_steps": 50}
+        assert (stop_reason(History(tuple(known), size=4), asked) is not None) == ends
+
+
 def test_a_run_in_which_nobody_had_a_finite_return_has_no_best_agent():
     check_anything_learned(history(math.nan, 1.0, math.inf))
     with pytest.raises(MetapbtError, match="no member ever had a finite return in 2 generations: there is no best"):

@@ -17,7 +17,7 @@ from metapbt.envs.batches.kept import KeptBatches
 from metapbt.envs.jax import JAX_ENVIRONMENTS
 from metapbt.errors import MetapbtError, unknown_name
 from metapbt.jax_backend import drop_programs
-from metapbt.learners.base import Assigned, State, Teacher, Training, train_each
+from metapbt.learners.base import Assigned, State, Teacher, Training
 from metapbt.learners.evaluation import mean_return
 from metapbt.learners.intervals import episodes_in, episodes_state, longest_rollout, warn_if_anew, warn_if_cut
 from metapbt.learners.normalise import ObservationNormaliser, RunningMoments
@@ -206,13 +206,13 @@ class PPOLearner:
         eval_return = self.evaluate(state, interval.hyperparameters, seed, count)
         return Training(state, env_steps, tuple(runner.returns), eval_return)
 
-    def train_many(self, jobs: Sequence[Assigned]) -> list[Training | Exception]:
-        """Train several members: with ``engine=jax`` by few calls for each program, else one after another.
+    def train_many(self, jobs: Sequence[Assigned]) -> list[Training | Exception] | None:
+        """Train several members with ``engine=jax`` by few calls for each program; None where there is no such program.
 
-        Those of a search whose environment takes long to compile are trained one after another, too.
+        That is so in a search whose environment takes long to compile, too.
         """
         if self._jax is None or any(self._jax.apart(job.interval.hyperparameters) for job in jobs):
-            return train_each(self.train, jobs)
+            return None
         drop_programs()
         return self._jax.train(jobs, self._task)
 
