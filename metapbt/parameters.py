@@ -217,7 +217,10 @@ class Parameter:
             return np.asarray(self._twin.to_vector(found))
         found = 1 - found / self._magnified if self.complement else found / self._magnified
         steps = np.clip(np.round((found - self.low) / self._grain), 0, self._steps)
-        return self._scaled_down(self.low + steps * self._grain)
+        if self.step is None:
+            return self._scaled_down(self.low + steps)
+        distinct, where = np.unique(steps, return_inverse=True)  # as `to_unit` has them, to the last bit
+        return np.array([self.to_unit(self.stepped(self.low + count * self.step)) for count in distinct])[where]
 
     @property
     def _grain(self) -> float:

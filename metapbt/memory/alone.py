@@ -51,8 +51,6 @@ def errors_alone(own: Samples, scale: SourceScale) -> Array:
     Its scale and its parameters are of earlier samples only; while there are none it forecasts that nothing changes.
     """
     errors = scale.changes(own)
-    # A slope is a change of return for each step; what changes are on memory's scale depends on where they happen.
-    units = _unit(scale) * scale.steepness(own.returns_after)
     times = own.times
     for known, judged in refits(times):
         if len(known):
@@ -62,7 +60,11 @@ def errors_alone(own: Samples, scale: SourceScale) -> Array:
             rows, asked = encoder.rows(before), encoder.rows(own[judged])
             model = _fitted(rows.inputs.tobytes(), rows.changes.tobytes())
             model = conditioned(model, torch.as_tensor(asked.inputs), torch.as_tensor(asked.changes)[:, None])
-            errors[judged] = Expert(model, _unchanged).forecast_errors(times[judged]) * units[judged]
+            # Of slopes, changes of return for each step. The forecast is put on memory's scale, not the error: who
+            # forecast the same is as wrong here as there, however the scale bends in between.
+            now, slopes = own[judged], Expert(model).forecast_errors(times[judged])
+            expected = now.returns_after - slopes * now.steps
+            errors[judged] = (scale.scaled(now.returns_after) - scale.scaled(expected)) * _unit(scale) / now.steps
     return errors
 
 
@@ -99,7 +101,3 @@ def _fitted(inputs: bytes, changes: bytes) -> SingleTaskGP:
 
 def _unit(scale: SourceScale) -> float:
     return scale.interval / scale.unit
-
-
-def _unchanged(x: Array) -> Array:
-    return x

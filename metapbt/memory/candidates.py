@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from metapbt.memory.encoder import Array
 
 
-def best_together(draws: Array, given: Sequence[int], count: int) -> list[int]:
+def best_together(draws: Array, count: int) -> list[int]:
     """Choose ``count`` points so that the best of them is as good as can be expected.
 
     Greedily: each is the one that raises the expected maximum most, which comes within 1 - 1/e of the best choice, for
@@ -22,15 +22,14 @@ def best_together(draws: Array, given: Sequence[int], count: int) -> list[int]:
 
     Args:
         draws: what functions drawn from the surrogate are at the points, ``draws x points``.
-        given: points that are chosen already.
-        count: how many more; no more than there are.
+        count: how many; no more than there are.
     """
-    best = draws[:, list(given)].max(axis=1) if given else np.full(len(draws), draws.min())
+    best = np.full(len(draws), draws.min())
     means = draws.mean(axis=0)
     chosen: list[int] = []
     for _ in range(count):
         expected = np.maximum(draws, best[:, None]).mean(axis=0)
-        expected[[*given, *chosen]] = -np.inf  # once is enough, even where nothing raises the maximum any more
+        expected[chosen] = -np.inf  # once is enough, even where nothing raises the maximum any more
         chosen.append(int(np.lexsort((means, expected))[-1]))
         best = np.maximum(best, draws[:, chosen[-1]])
     return chosen

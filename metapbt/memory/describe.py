@@ -20,10 +20,10 @@ from metapbt.envs.pictures import channels_last, is_picture
 from metapbt.errors import MetapbtError
 from metapbt.history import Context, FeatureValue
 from metapbt.log import LOGGER
+from metapbt.memory.encoder import Array
 from metapbt.plain import whole_number
 from metapbt.surrogates.thinning import evenly
 
-Array = NDArray[np.float64]
 #: Describes contexts relative to each other, all by the same names.
 Describe = Callable[[Sequence[Context]], list[dict[str, float]]]
 

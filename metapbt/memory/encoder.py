@@ -183,10 +183,10 @@ class Encoder:
         inputs = np.concatenate([starts, described, self.own(samples.points, samples.recent)], axis=1)
         return Rows(inputs, self.scale.changes(samples), samples.contexts, samples.times)
 
-    def given(self, generation: int, env_steps: float, value: float, context: int = 0) -> list[float]:
+    def given(self, generation: int, env_steps: float, value: float) -> list[float]:
         """The columns of an interval that are not ours to choose: all but the configuration's."""
         start = self.scale.start(generation, env_steps, value)
-        return [*(float(column) for column in start), *self.scale.context(self.contexts[context])]
+        return [*(float(column) for column in start), *self.scale.context(self.contexts[0])]
 
     def own(self, points: Array, recent: Array) -> Array:
         """The columns of configurations (``n x d``) of agents that had trained with ``recent`` lately (``n x d``)."""

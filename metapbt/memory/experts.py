@@ -18,6 +18,10 @@ from metapbt.memory.related import JITTER
 from metapbt.memory.trust import forecast_errors
 
 
+def _unchanged(x: Array) -> Array:
+    return x
+
+
 @dataclass(frozen=True)
 class Expert:
     """A fitted GP and how it is asked.
@@ -31,7 +35,7 @@ class Expert:
     """
 
     model: SingleTaskGP
-    columns: Callable[[Array], Array]
+    columns: Callable[[Array], Array] = _unchanged
     unit: float = 1.0
     weight: float = 1.0
     pending: Array | None = None

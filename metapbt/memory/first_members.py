@@ -84,7 +84,7 @@ def promising(
     # What a member reaches is noisy as well, the less the longer it lasts: two in a good region are more than one.
     wrong += math.sqrt(noise / LASTING) * rng.standard_normal(wrong.shape)
     slope = (worth(points, 1.0) - worth(points, -1.0)) / 2
-    chosen = points[best_together(worth(points, 0.0) + slope * wrong, (), min(count, len(points)))]
+    chosen = points[best_together(worth(points, 0.0) + slope * wrong, min(count, len(points)))]
     return np.resize(chosen, (count, width))
 
 

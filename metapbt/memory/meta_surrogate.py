@@ -20,6 +20,7 @@ from metapbt.memory.source_runs import Memory
 from metapbt.memory.tasks import Tasks
 from metapbt.space import Space
 from metapbt.surrogates.thinning import evenly
+from metapbt.surrogates.threads import deciding
 
 if TYPE_CHECKING:
     from botorch.models import SingleTaskGP
@@ -107,13 +108,17 @@ class MetaSurrogate:
         """The models, trained on all sources and without each of them."""
         from metapbt.memory.training import learned
 
-        return learned(self.tasks, self.kernel == "deep", self.cache)
+        with deciding():
+            return learned(self.tasks, self.kernel == "deep", self.cache)
 
     def quality(self) -> list[Quality]:
         """How well its models forecast sources that are held out; nothing of ``published``, of which none is."""
         from metapbt.memory.quality import held_out_quality
 
-        return [] if self.kernel == "published" else held_out_quality(self.tasks, self.kernel == "deep", self.cache)
+        if self.kernel == "published":
+            return []
+        with deciding():
+            return held_out_quality(self.tasks, self.kernel == "deep", self.cache)
 
     @property
     def model(self) -> MetaModel:
@@ -250,7 +255,7 @@ class MetaSurrogate:
             if own is not None:
                 x, y = torch.as_tensor(own.rows.inputs), torch.as_tensor(own.rows.changes)
                 published = conditioned(published, x, y[:, None])
-            return Ensemble((Expert(published, _unchanged),))
+            return Ensemble((Expert(published),))
         related, alone = _heard(weights)
         experts: list[Experts] = []
         if related.any():
@@ -314,7 +319,3 @@ def _heard(weights: Array) -> tuple[Array, Array]:
 
     heard = np.where(weights > NEGLIGIBLE, weights, 0.0)
     return heard[: len(RELATEDNESS)], heard[len(RELATEDNESS) :]
-
-
-def _unchanged(x: Array) -> Array:
-    return x

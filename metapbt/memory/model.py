@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from metapbt.memory.encoder import Rows
+from metapbt.memory.encoder import Array, Rows
 from metapbt.memory.kernel import Seen, Stage, Warp
 from metapbt.memory.nearest import Nearest
 from metapbt.memory.related import Related
@@ -20,7 +20,6 @@ from metapbt.memory.trust import RELATEDNESS
 from metapbt.surrogates.thinning import evenly
 from metapbt.surrogates.threads import one_thread
 
-Array = NDArray[np.float64]
 Weights = dict[str, NDArray[Any]]
 
 QUERY = 64  # rows of one context in a batch, to be predicted

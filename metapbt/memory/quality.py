@@ -143,7 +143,7 @@ def _unpacked(kept: Weights | None, contexts: Sequence[Context], deep: bool) -> 
         or rows.shape != places.shape
         or judged.shape != (len(places), 3, 3)
         or not set(places.tolist()) <= set(range(len(contexts)))
-        or np.isnan(judged[:, 0, 0]).any() == deep
+        or (np.isnan(judged[:, 0, 0]) == deep).any()
     ):
         return None
     return [

@@ -155,5 +155,5 @@ def _varying(descriptions: Sequence[Description]) -> tuple[tuple[str, float, flo
 
 
 def differ(one: float, other: float) -> bool:
-    """Whether two numbers of contexts differ by more than the last bits."""
-    return not math.isclose(one, other, rel_tol=1e-9)
+    """Whether two numbers of contexts differ by more than the last bits, of which a sum that is 0 may have some."""
+    return not math.isclose(one, other, rel_tol=1e-9, abs_tol=1e-15)

@@ -19,6 +19,7 @@ from metapbt.population.explorers.base import Explorer, Pending, Surrogate
 from metapbt.registry import settings_of
 from metapbt.store.memory_table import read_memory
 from metapbt.store.run_directory import RunDirectory
+from metapbt.surrogates.threads import deciding
 
 if TYPE_CHECKING:
     from metapbt.memory.model import Weights
@@ -111,7 +112,8 @@ def surrogate_after(run: Run, generation: int, train: bool = False) -> tuple[Sur
     """
     explorer = explorer_of(run, train)
     decision = decision_after(run, generation)
-    found = explorer.surrogate(decision.children, decision.parents, decision.history, decision.pending)
+    with deciding():
+        found = explorer.surrogate(decision.children, decision.parents, decision.history, decision.pending)
     if found is None:
         if type(explorer).surrogate is Explorer.surrogate:
             raise MetapbtError(f"method={run.info.method} has no surrogate: it chooses without a forecast")

@@ -42,7 +42,8 @@ def honest(own):
         model = fit_time_varying_gp(torch.as_tensor(rows.inputs), torch.as_tensor(rows.changes)[:, None])
         model = conditioned(model, torch.as_tensor(asked.inputs), torch.as_tensor(asked.changes)[:, None])
         wrong = Expert(model, lambda x: x).forecast_errors(now.times)
-        errors[own.times == time] = wrong * SCALE.interval / SCALE.unit * SCALE.steepness(now.returns_after)
+        expected = replace(now, returns_before=now.returns_after - wrong * now.steps)
+        errors[own.times == time] = SCALE.changes(expected)
     return errors
 
 
@@ -65,6 +66,17 @@ def test_on_noise_pb2s_model_gains_nothing_over_forecasting_no_change(seeds):
         own = samples(0.0, seed)
         gains.append(known(errors_alone(own, SCALE), own) - known(SCALE.changes(own), own))
     assert np.mean(gains) < 2 * np.std(gains) / len(gains) ** 0.5
+
+
+def test_a_forecast_of_no_change_is_as_wrong_as_memorys_wherever_returns_lie(monkeypatch):
+    """Beyond what the sources' returns are the scale bends: its slope at a change's end says little of the change."""
+    own = samples(0.0, 0)
+    crashed = np.where(np.arange(len(own)) % 3 == 0, -200.0, own.returns_after)
+    recovered = np.where(np.arange(len(own)) % 5 == 0, -150.0, own.returns_before)
+    own = replace(own, returns_before=recovered, returns_after=crashed)
+    slopes = iter(own.slopes[judged] for known, judged in refits(own.times) if len(known))
+    monkeypatch.setattr(Expert, "forecast_errors", lambda self, times: next(slopes))
+    np.testing.assert_allclose(errors_alone(own, SCALE), SCALE.changes(own), rtol=1e-9)
 
 
 def test_where_hyperparameters_matter_pb2s_model_forecasts_better_than_no_change():

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
 
 import metapbt
 from metapbt.cli import main
@@ -134,6 +135,9 @@ def test_another_task_remembers_it():
     assert problem(run.info) is None
     with tuner(method="meta_pb2", memory=memory) as again:
         assert again.history == ours.history
+    # Whose first members are drawn learns from its sources at its first decision, inside whatever the program has set.
+    with torch.inference_mode(), tuner("drawn", method="meta_pb2", memory=memory, first_generation=0) as drawn:
+        tell(drawn, 3)
     other = Memory(Context({"noise": 0.5}), read_sources(find_runs(Path("results/net/noise=0.2"))))
     with pytest.raises(MetapbtError, match=r"began with another memory \(.+ differs\): give that one, or resume=False"):
         tuner(method="meta_pb2", memory=other)

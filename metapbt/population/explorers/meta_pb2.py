@@ -8,12 +8,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from metapbt.errors import unknown_name
 from metapbt.history import Budget, History, Record
 from metapbt.log import LOGGER, counted
-from metapbt.memory.encoder import Samples
+from metapbt.memory.encoder import Array, Samples
 from metapbt.memory.meta_surrogate import PUBLISHED_ROWS, MetaSurrogate, Own
 from metapbt.memory.tasks import Tasks
 from metapbt.plain import number_within, whole_number
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
     from metapbt.memory.source_runs import Memory
     from metapbt.memory.training import Cache
 
-Array = NDArray[np.float64]
 
 KERNELS = ("deep", "plain", "published")
 
