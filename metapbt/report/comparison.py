@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -17,7 +18,7 @@ import pandas as pd
 from metapbt.errors import unknown_name
 from metapbt.history import Context
 from metapbt.population.explorers import METHODS
-from metapbt.report.groups import Group, differing_settings
+from metapbt.report.groups import LIKE_LENGTHS, Group, differing_settings
 from metapbt.report.run import Run
 from metapbt.report.statistics import (
     Array,
@@ -102,7 +103,16 @@ class Pairs(NamedTuple):
     @property
     def steps(self) -> float:
         """Environment steps of each member up to which areas are compared, of the longest pair."""
-        return max(shared_steps([run.curve[0] for run in pair])[1] for found in self.runs.values() for pair in found)
+        return max(self._ends)
+
+    @property
+    def of_several_lengths(self) -> bool:
+        """Whether other pairs are compared up to fewer steps, by more than rounding to whole rollouts makes."""
+        return max(self._ends) > LIKE_LENGTHS * min(self._ends)
+
+    @property
+    def _ends(self) -> list[float]:
+        return [shared_steps([run.curve[0] for run in pair])[1] for found in self.runs.values() for pair in found]
 
     @property
     def pooled_unit(self) -> str:
@@ -231,6 +241,7 @@ def comparison_data(group: Group, baseline: str | None = None) -> pd.DataFrame:
     difference whether the contexts' ranges of scores are, so that its mean in points means something.
     """
     rows: list[tuple[object, ...]] = []
+    compared_pairs = all_pairs(group, baseline)
     for quantity in QUANTITIES:
         scores = compared_scores(group, quantity)
         normalised = normalised_in(group, scores)
@@ -244,7 +255,7 @@ def comparison_data(group: Group, baseline: str | None = None) -> pd.DataFrame:
                 ("iqm", NORMALISED, iqm_estimate(shares) if compared else UNKNOWN),
             ):
                 rows.append((statistic, quantity, unit, method, "", ALL_CONTEXTS, *estimate, *counts, True))
-        for pairs in all_pairs(group, baseline):
+        for pairs in compared_pairs:
             names = pairs.method, pairs.baseline
             if not pairs.runs:
                 continue
@@ -325,6 +336,18 @@ def scores_of(runs: Sequence[Run], quantity: str, among: Sequence[Run]) -> Array
         return np.array([run.final for run in runs], dtype=np.float64)
     steps = shared_steps([run.curve[0] for run in among])
     return np.array([area_under_curve(*run.curve, steps) for run in runs], dtype=np.float64)
+
+
+def areas_in(group: Group, context: Context) -> dict[Path, float]:
+    """Of each run in a context, by its directory, the area: over the steps that all finished runs there have.
+
+    Of one that has not finished it is over its own steps so far.
+    """
+    runs = [run for method in group.methods for run in group.runs_of(context, method)]
+    finished = [run for run in runs if run.finished and math.isfinite(run.area)]
+    areas = {run.path: run.area for run in runs}
+    over_the_same = scores_of(finished, "area", finished) if finished else ()
+    return areas | dict(zip([run.path for run in finished], over_the_same, strict=True))
 
 
 def finished_runs(group: Group, context: Context, method: str) -> list[Run]:

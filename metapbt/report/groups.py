@@ -23,7 +23,7 @@ from metapbt.errors import MetapbtError
 from metapbt.history import Context, FeatureValue
 from metapbt.log import counted
 from metapbt.population.explorers import METHODS
-from metapbt.report.reading import ReadRun, RunReader
+from metapbt.report.reading import ReadRun, RunReader, name_of
 from metapbt.report.run import Run
 from metapbt.store.configurations import Difference, differences, in_words
 from metapbt.store.results import OnProblem, RunInfo, warn
@@ -204,7 +204,10 @@ def group_runs(runs: Iterable[tuple[RunInfo, Run]], results: Path) -> list[Group
     changed = list(members)
     for info, run in runs:
         if not info.context.changed:
-            homes = [key for key in changed if (key[0], key[2]) == (info.env, info.learner)]
+            of_env = [key for key in changed if (key[0], key[2]) == (info.env, info.learner)]
+            homes = [
+                key for key in of_env if set(key[1]) <= set(info.context)
+            ]  # an environment may have gained features
             for key in homes or [(info.env, (), info.learner)]:
                 members[key].append((info, run))
     return [
@@ -330,8 +333,12 @@ def _labels(
     for digits in (4, 8, 17):
         labels = {context: _label(features, context, defaults, digits) for context in ordered}
         if len(set(labels.values())) == len(labels):
-            break
-    return labels
+            return labels
+    # Alike in what was changed, before and after the environment gained a feature.
+    return {
+        context: f"{_label(features, context, defaults, 10)} ({counted(len(context), 'feature')})"
+        for context in ordered
+    }
 
 
 def _without_duplicates(pairs: list[tuple[RunInfo, Run]], results: Path) -> tuple[list[Run], list[str]]:
@@ -348,7 +355,7 @@ def _without_duplicates(pairs: list[tuple[RunInfo, Run]], results: Path) -> tupl
         if other is not run:
             keep, drop = (run, other) if completeness(run) > completeness(other) else (other, run)
             kept[identity] = keep
-            shown = [_relative(each.path, results) for each in (drop, keep)]
+            shown = [name_of(each.path, results) for each in (drop, keep)]
             notes.append(f"{shown[0]} is left out: {shown[1]} is the same method, context and seed.")
     return list(kept.values()), notes
 
@@ -387,7 +394,3 @@ def _shown(value: FeatureValue, digits: int) -> str:
 def _slug(name: str) -> str:
     """A name that is safe in a path and a link, also for environments called ``package.module:OBJECT``."""
     return re.sub(r"[^A-Za-z0-9_.,=+-]+", "-", name)
-
-
-def _relative(path: Path, results: Path) -> str:
-    return path.relative_to(results).as_posix() if path.is_relative_to(results) else path.name

@@ -20,10 +20,10 @@ from metapbt.errors import MetapbtError, one_line, unknown_name
 from metapbt.log import counted
 from metapbt.population.explorers import METHODS
 from metapbt.report.groups import Group, group_read_runs
-from metapbt.report.page.data import Places, Plain, group_data, name_of, overview, run_data, video_of
+from metapbt.report.page.data import Places, Plain, group_data, overview, run_data, video_of
 from metapbt.report.page.detail import detail
 from metapbt.report.page.page import encoded, package_version, render_page
-from metapbt.report.reading import ReadRun, RunReader
+from metapbt.report.reading import ReadRun, RunReader, name_of
 from metapbt.report.section import Section
 
 HOST = "127.0.0.1"

@@ -52,6 +52,11 @@ class ReadRun:
         return History(records, self.info.metric, self.info.size)
 
 
+def name_of(path: Path, results: Path) -> str:
+    """What notes and the page call a run: its place below the results, the part of links behind ``#run=``."""
+    return path.relative_to(results).as_posix() if path.is_relative_to(results) else path.name
+
+
 def best_rows(records: pd.DataFrame) -> pd.DataFrame:
     """Of records, that of the best member of each generation, as `Run.of` takes them.
 

@@ -77,11 +77,16 @@ class Run:
             spent = rows["spent_steps"].to_numpy(dtype=np.float64, na_value=math.nan) / info.size
             own = rows["env_steps"].to_numpy(dtype=np.float64)
             steps = np.where(np.isnan(spent), own, spent)  # old results say only the latter; they had no candidates
+            # Members of an asynchronous run need not end with the same generation, but none ends before the one before.
+            steps = np.maximum.accumulate(steps)
             scores, train_returns = _finite(rows["eval_return"]), _finite(rows["train_return"])
-            # The best agent of a run is that of its generation.
             tested = info.done.best if info.done is not None else None
-            of_tested = train_returns[rows["generation"] == tested.generation] if tested else train_returns
-            train_return = final_score(of_tested)
+            if tested is None:
+                train_return = final_score(train_returns)
+            else:  # which had not the best training return of its generation where evaluations select
+                among = rows if records is None else records
+                is_tested = (among["generation"] == tested.generation) & (among["member"] == tested.member)
+                train_return = final_score(_finite(among.loc[is_tested, "train_return"]))
         return cls(
             info.context,
             info.name,

@@ -179,7 +179,7 @@ def _name(pairs: Pairs) -> str:
 
 def _said(pairs: Pairs, area: Estimate, final: Estimate, steps: float) -> str:
     extent = _extent(pairs)
-    over = f"mean return over {steps:,.0f} steps of each member"
+    over = f"mean return over {'up to ' * pairs.of_several_lengths}{steps:,.0f} steps of each member"
     scale = "points" if pairs.pooled_unit == POINTS else "of the range from worst to best"
     shown_area, shown_final = (f"{format_estimate(*estimate, sign='+')} {scale}" for estimate in (area, final))
     end = _at_the_end(pairs)

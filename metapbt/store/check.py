@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -91,10 +93,12 @@ def _check_identity(run: RunInfo, config: Mapping[str, Any]) -> None:
 
 def _check_place(run: RunInfo) -> None:
     """A run that was moved keeps what it is called; one that was renamed in its place is not what it says."""
-    said, found = run.identity.run_id.split("/"), run.path.absolute().parts[-4:]
-    alike = sum(map(str.__eq__, said, found))
-    if len(found) == 4 and 2 <= alike < 4:
-        raise MetapbtError(f"its path is {'/'.join(found)}, and it says that it is {run.identity.run_id}")
+    said = run.identity.run_id.split("/")
+    # As it was called, or where links lead.
+    places = [place.parts[-4:] for place in (Path(os.path.abspath(run.path)), run.path.resolve())]  # noqa: PTH100
+    alike = [sum(map(str.__eq__, said, found)) for found in places]
+    if max(alike) < 4 and len(places[0]) == 4 and alike[0] >= 2:
+        raise MetapbtError(f"its path is {'/'.join(places[0])}, and it says that it is {run.identity.run_id}")
 
 
 def _check_journal(run: RunInfo, content: Content, table: pa.Table | None) -> None:

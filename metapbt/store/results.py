@@ -300,17 +300,35 @@ def _run_paths(results: Path, on_problem: OnProblem) -> Iterator[str]:
         if not isinstance(error, FileNotFoundError | NotADirectoryError):  # removed meanwhile
             on_problem(MetapbtError(f"{error.filename} cannot be read: {error.strerror}"))
 
-    for folder, inner, files in os.walk(results, onerror=unreadable):
-        known = {*files, *inner}
-        if ("config.yaml" in known and known & _OF_RUNS) or ("journal" in files and _is_of_a_run(Path(folder))):
-            inner.clear()
-            yield folder
-        elif SHIPPED in files and folder != os.fspath(results):
-            inner.clear()
-        else:
-            inner[:] = [name for name in inner if not name.startswith(".")]
-            if "config.yaml" in files:  # other programs have files of this name, too: it hides no runs
+    seen: set[tuple[int, int]] = set()
+    tops = [os.fspath(results)]
+    while tops:  # links to folders come last, so that what they lead to is called what it is where it lies below, too
+        for folder, inner, files in os.walk(tops.pop(0), onerror=unreadable):
+            known = {*files, *inner}
+            if not _is_new(folder, seen):
+                inner.clear()
+            elif ("config.yaml" in known and known & _OF_RUNS) or ("journal" in files and _is_of_a_run(Path(folder))):
+                inner.clear()
                 yield folder
+            elif SHIPPED in files and folder != os.fspath(results):
+                inner.clear()
+            else:
+                inner[:] = [name for name in inner if not name.startswith(".")]
+                tops += [path for name in inner if os.path.islink(path := os.path.join(folder, name))]  # noqa: PTH114, PTH118
+                if "config.yaml" in files:  # other programs have files of this name, too: it hides no runs
+                    yield folder
+
+
+def _is_new(folder: str, seen: set[tuple[int, int]]) -> bool:
+    """Whether a folder was not come to before, by whatever way; then it is one that was."""
+    try:
+        found = os.stat(folder)  # noqa: PTH116
+    except OSError:  # removed meanwhile
+        return False
+    mark = found.st_dev, found.st_ino
+    new = mark not in seen
+    seen.add(mark)
+    return new
 
 
 def _is_of_a_run(folder: Path) -> bool:

@@ -66,17 +66,16 @@ def chosen(study: Study, states: Mapping[StudyRun, str], only_failed: bool) -> s
     Args:
         study: all its runs.
         states: of each run.
-        only_failed: those that failed, and those that have not begun in groups that come after them.
+        only_failed: those that failed, and those that have not begun in groups that come after them, where all of the
+            groups before are then done.
     """
     if not only_failed:
         return {run for run in study.runs if states[run] != "done"}
     found: set[StudyRun] = set()
-    touched: set[str] = set()
     for group in study.groups:
-        held_up = any(name in touched for name in group.after)
-        mine = {run for run in group.runs if states[run] == "failed" or (held_up and states[run] == "waiting")}
-        found |= mine
-        touched |= {group.name} if mine else set()
+        before = [run for run in study.runs if run.group in group.after and states[run] != "done"]
+        held_up = bool(before) and found.issuperset(before)
+        found |= {run for run in group.runs if states[run] == "failed" or (held_up and states[run] == "waiting")}
     return found
 
 

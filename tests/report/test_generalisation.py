@@ -75,6 +75,9 @@ def test_the_training_return_is_that_of_the_agent_that_was_tested() -> None:
     assert run.train_return == 9
     assert run.train_returns.tolist() == [5, 9, 7]
     assert run.levels is None  # a pole has no levels
+    told = replace(info, done=Done(3, 2.0, best=Ref(1, 1)))  # chosen by its evaluation
+    (run,) = group_of([(told, returns)]).runs
+    assert run.train_return == 8
 
 
 def test_curves_show_the_best_member_in_training_on_both_kinds_of_levels(tmp_path: Path) -> None:

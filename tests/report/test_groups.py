@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pandas as pd
 import pytest
-from synthetic_results import group_of, groups_of, make_run
+from synthetic_results import SyntheticRun, group_of, groups_of, make_run
+
+from metapbt.history import Context
 
 LONG = {"pole_length": 0.8}
 
@@ -225,3 +229,33 @@ def test_members_may_report_in_any_order() -> None:
     (run,) = group_of([(info, ahead)]).runs
     assert run.scores.tolist() == [1, 2]
     assert run.steps.tolist() == [1500, 2000]
+
+
+def test_a_member_that_ends_with_an_earlier_generation_takes_no_steps_back() -> None:
+    """A copy takes over its parent's steps, so that members of an asynchronous run need not end together."""
+    info, frame = make_run(scores=[100.0, 200.0, 300.0, 400.0])
+    order = [(0, 0), (1, 0), (0, 1), (2, 0), (1, 1), (3, 0), (2, 1)]
+    rows = frame.set_index(["generation", "member"]).loc[order].reset_index()
+    rows["spent_steps"] = [1000, 2000, 3000, 4000, 5000, 6000, 7000]
+    (run,) = group_of([(info, rows)]).runs
+    assert run.steps.tolist() == [1500, 2500, 3500, 3500]
+    assert run.area == pytest.approx((150 * 1000 + 250 * 1000) / 2000)
+
+
+def test_an_environment_that_has_gained_a_feature_is_reported_with_what_was_run_before() -> None:
+    def run(seed: int, features: dict[str, float], changed: list[str]) -> SyntheticRun:
+        info, frame = make_run(seed=seed)
+        info = replace(info, env="own:HILL", context=Context(features, changed), path=info.path / str(seed))
+        return info, frame.assign(run_dir=str(info.path))
+
+    before = [run(0, {"gravity": 9.8}, []), run(1, {"gravity": 3.0}, ["gravity"])]
+    after = [
+        run(2, {"gravity": 9.8, "wind": 1.0}, ["wind"]),
+        run(3, {"gravity": 3.0, "wind": 0.0}, ["gravity"]),
+        run(4, {"gravity": 9.8, "wind": 0.0}, []),
+    ]
+    found = {group.features: sorted(group.labels.values()) for group in groups_of([*before, *after])}
+    assert found == {
+        ("wind",): ["0", "1"],
+        ("gravity",): ["3 (1 feature)", "3 (2 features)", "9.8 (1 feature)", "9.8 (2 features)"],
+    }

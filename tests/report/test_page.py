@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import os
 import re
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,13 @@ import numpy as np
 import pandas as pd
 import pytest
 from browser import Tab, chromium, violations
+from omegaconf import OmegaConf
 from page_data import data_of
 from synthetic_results import SyntheticRun, make_run, realistic_runs, store_runs
 
+from metapbt.config import compose
 from metapbt.report.groups import group_read_runs
+from metapbt.report.page.commands import command_of
 from metapbt.report.page.data import SCHEMA, Places, group_data, overview, run_data
 from metapbt.report.page.detail import detail
 from metapbt.report.page.page import render_page
@@ -301,6 +305,52 @@ def test_what_there_is_no_room_for_is_told(tmp_path: Path, monkeypatch: pytest.M
     tab = Tab(browser, f"{found.as_uri()}#run={quote('cart_pole/default/pb2/seed_0', safe='')}")
     tab.page.locator("#run", has_text="metapbt watch RESULTS shows them").wait_for()
     tab.close()
+
+
+def test_a_video_that_may_not_be_read_is_named_and_the_page_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    results = store_runs(tmp_path / "results", [make_run("pb2")])
+    video = results / "cart_pole/default/pb2/seed_0/video.mp4"
+    video.write_bytes(b"somebody else's")
+    opened = Path.open
+
+    def refused(path: Path, *arguments: Any, **more: Any) -> Any:
+        if path == video:
+            raise PermissionError(13, "Permission denied", str(path))
+        return opened(path, *arguments, **more)
+
+    monkeypatch.setattr(Path, "open", refused)
+    read = RunReader(results).read()
+    write_page(tmp_path / "out", results, read, [Section.of(group) for group in group_read_runs(read, results)])
+    shown, _ = data_of(tmp_path / "out/index.html")
+    assert shown["problems"] == ["cart_pole/default/pb2/seed_0/video.mp4 cannot be read: Permission denied"]
+    assert not (tmp_path / "out/videos").exists()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "written", "unsaid"),
+    [
+        ([], "", []),
+        (["learner.n_envs=4", "budget.steps=500"], " budget.steps=500 learner.n_envs=4", []),
+        (["space.learning_rate.high=1e-2"], "", ["space"]),
+        (["~space.n_epochs", "initial=[{learning_rate: 1e-3}]"], "", ["initial", "space"]),
+        (["selection=multiple_frequencies", "population.size=6"], None, ["selection"]),
+    ],
+)
+def test_the_command_of_a_run_says_what_it_leaves_out(
+    overrides: list[str], written: str | None, unsaid: list[str]
+) -> None:
+    config: Any = OmegaConf.to_container(compose(["env=cart_pole", *overrides]), resolve=True)
+    info, _ = make_run("pb2", learner="ppo")
+    command, _, comment = command_of(config, info).partition(" # and more, see its configuration: ")
+    assert command.startswith("metapbt run env=cart_pole method=pb2 learner=ppo seed=0")
+    assert comment.split(", ") == (unsaid or [""])
+    if written is not None:
+        assert command == f"metapbt run env=cart_pole method=pb2 learner=ppo seed=0{written}"
+    again: Any = OmegaConf.to_container(compose(shlex.split(command)[2:]), resolve=True)
+    differing = {group for group in again if again[group] != config[group]}
+    assert differing <= {*unsaid, "env", "features"}  # what the command and its comment say is all of it
 
 
 def test_videos_lie_beside_the_page(tmp_path: Path, browser: Any) -> None:

@@ -11,6 +11,8 @@ import pytest
 from synthetic_results import SyntheticRun, group_of, make_run, store_runs
 
 from metapbt.report.comparison import comparison_data
+from metapbt.report.figures.final_returns import final_data, runs_data
+from metapbt.report.figures.improvement import improvement_data
 from metapbt.report.groups import Group, load_groups
 from metapbt.report.verdict import outcome, sentences, verdict_json, verdicts
 
@@ -148,6 +150,14 @@ def test_areas_of_a_pair_are_over_the_steps_that_both_have() -> None:
     areas = comparison_data(group)
     areas = areas[(areas["quantity"] == "area") & (areas["statistic"] == "mean") & (areas["unit"] == "points")]
     assert areas["estimate"].tolist() == pytest.approx([70.0] * 3)  # from 4,000 to 10,000 steps
+    improved = improvement_data(group)
+    assert improved.loc[improved["quantity"] == "area", "probability"].tolist() == [0.5, 0.5]  # as the verdict says
+    assert final_data(group, "area")["mean"].tolist() == pytest.approx([70.0] * 3)
+    assert set(runs_data(group)["area"].round(6)) == {70.0}
+    assert not any("up to" in each.sentence for each in found.values())
+    runs += [make_run(method, 7, scores=returns[:6]) for method in ("pb2", "meta_pb2")]
+    (shorter,) = [each for each in verdicts(group_of(runs)) if each.method == "meta_pb2"]
+    assert "(mean return over up to 10,000 steps of each member)" in shorter.sentence
     (note,) = [note for note in group.notes if "differ in length" in note]
     assert note.endswith("mean returns over training over the steps that both have.")
 

@@ -15,7 +15,7 @@ import pytest
 
 import metapbt
 from metapbt.cli import main
-from metapbt.study.local import _overrides, run_study
+from metapbt.study.local import _overrides, chosen, run_study
 from metapbt.study.multirun import read_sweep
 from metapbt.study.study import read_study
 
@@ -126,6 +126,22 @@ def test_a_failed_run_stops_no_other_and_is_run_again(capfd: pytest.CaptureFixtu
     assert {shift for shift, *_ in trained()[before:]} == {"0.2", "0.3", "0.6", "0.7"}
     assert (out.splitlines()[-1], err) == ("7 of 7 runs are done, in results/mine", "")
     assert records("results/mine") == records_of_an_undisturbed_study()
+
+
+def test_of_those_that_failed_alone_targets_begin_only_where_all_their_sources_are_then_done() -> None:
+    study = read_study("mine.yaml", [])
+    sources, targets = (
+        [run for group in study.groups for run in group.runs if bool(group.after) == later] for later in (False, True)
+    )
+    assert len(sources) > 1
+    assert targets
+    waiting = dict.fromkeys(targets, "waiting")
+    done = dict.fromkeys(sources, "done")
+    assert chosen(study, {**done, **waiting, sources[0]: "failed"}, only_failed=True) == {sources[0], *targets}
+    assert chosen(study, {**done, **waiting}, only_failed=True) == set()
+    for other in ("waiting", "running", "stopped"):
+        states = {**done, **waiting, sources[0]: "failed", sources[1]: other}
+        assert chosen(study, states, only_failed=True) == {sources[0]}, other
 
 
 def test_a_study_that_is_stopped_leaves_nobody_behind_and_goes_on() -> None:

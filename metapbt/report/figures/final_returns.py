@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from metapbt.report.comparison import areas_in
 from metapbt.report.figures.by_context import draw_means
 from metapbt.report.figures.style import SCORE_LABEL, styled
 from metapbt.report.groups import Group
@@ -25,9 +26,11 @@ def final_data(group: Group, quantity: str = "final") -> pd.DataFrame:
     """
     rows = []
     for context in group.contexts:
+        areas = areas_in(group, context)
         for method in group.methods:
             finished = [run for run in group.runs_of(context, method) if run.finished]
-            mean, low, high = mean_estimate(np.array([getattr(run, quantity) for run in finished], dtype=np.float64))
+            scores = [run.final if quantity == "final" else areas[run.path] for run in finished]
+            mean, low, high = mean_estimate(np.array(scores, dtype=np.float64))
             coverage = group.coverage(context, method)
             counts = (coverage.found, coverage.finished, coverage.expected, coverage.text)
             rows.append(
@@ -37,14 +40,15 @@ def final_data(group: Group, quantity: str = "final") -> pd.DataFrame:
 
 
 def runs_data(group: Group) -> pd.DataFrame:
-    """One row for each context, method and seed: final return, area under the curve and state."""
+    """One row for each context, method and seed: final return, area under the curve (`areas_in`) and state."""
     rows = []
     for context in group.contexts:
+        areas = areas_in(group, context)
         for method in group.methods:
             for run in group.runs_of(context, method):
                 steps = run.steps[-1] if len(run.steps) else math.nan
                 planned = run.generations_planned
-                values = (method, run.seed, run.state, len(run.steps), planned, steps, run.final, run.area)
+                values = (method, run.seed, run.state, len(run.steps), planned, steps, run.final, areas[run.path])
                 rows.append(group.columns(context) | dict(zip(RUN_COLUMNS, values, strict=True)))
             rows.extend(
                 group.columns(context) | {"method": method, "seed": seed, "state": "missing"}

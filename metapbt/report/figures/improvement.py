@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from metapbt.report.comparison import QUANTITIES, all_pairs, finished_runs
+from metapbt.report.comparison import QUANTITIES, all_pairs, finished_runs, scores_of
 from metapbt.report.figures.style import new_figure, quantity_label, styled
 from metapbt.report.groups import Group
 from metapbt.report.palette import method_styles
@@ -19,18 +18,17 @@ def improvement_data(group: Group, baseline: str | None = None) -> pd.DataFrame:
     """For each comparison of the verdict, the probability that a run of the method scores above one of the baseline.
 
     Of finished runs in the contexts that both have; ties count half; ``quantity`` is the ``final`` return or the
-    ``area``. Seeds are not paired.
+    ``area`` over the steps that all of these runs in a context have. Seeds are not paired.
     """
-    rows = []
+    rows, compared = [], all_pairs(group, baseline)
     for quantity in QUANTITIES:
-        for pairs in all_pairs(group, baseline):
+        for pairs in compared:
             names = pairs.method, pairs.baseline
             both = [tuple(finished_runs(group, context, name) for name in names) for context in group.contexts]
             shared = [(one, other) for one, other in both if one and other]
             if shared:
                 better, than = (
-                    [np.array([getattr(run, quantity) for run in pair[side]], dtype=np.float64) for pair in shared]
-                    for side in (0, 1)
+                    [scores_of(pair[side], quantity, [*pair[0], *pair[1]]) for pair in shared] for side in (0, 1)
                 )
                 runs = sum(map(len, better)) + sum(map(len, than))
                 estimate = probability_of_improvement(better, than)

@@ -196,6 +196,7 @@ def context_rows(
     room = (11.0 if width is None else width) - 0.8
     rows = math.ceil(len(contexts) * each / room)
     in_row = math.ceil(len(contexts) / rows)
+    rows = math.ceil(len(contexts) / in_row)
     inches = max(6.5, in_row * each + 0.8) if width is None else width
     slanted = (max(map(text_inches, contexts)) + 0.1) * in_row > inches - 0.8
     figure = new_figure(inches, rows * (height + 0.45 * slanted) + 0.8)

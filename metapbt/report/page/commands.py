@@ -14,26 +14,31 @@ from metapbt.store.results import RunInfo
 
 #: Where and how a run was computed, what follows from the rest, and what the command says first anyway.
 _LEFT_OUT = (
-    *("env", "context", "features", "versions", "seed", "name", "method", "learner", "results_dir", "meta"),
-    *("executor", "resume", "scripts", "cluster", "callbacks", "initial", "start", "constraint", "space"),
+    *("env", "context", "features", "versions", "seed", "name", "results_dir", "meta"),
+    *("executor", "resume", "scripts", "cluster", "callbacks", "start"),
 )
+_TOO_LONG = ("initial", "constraint", "space")  # for a command
 _MOST_OVERRIDES = 12
 
 
 def command_of(config: Mapping[str, Any], info: RunInfo) -> str:
     """The ``metapbt run`` that trains such a run: environment, context, method, seed and what differs from defaults.
 
-    Nothing that results name is imported: the defaults of an environment of one's own are not looked up.
+    A comment behind it names what else the configuration says that cannot be written in a few words. Nothing that
+    results name is imported: the defaults of an environment of one's own are not looked up.
     """
     words = [f"env={info.env}"]
     words += [f"context.{name}={digits(value)}" for name, value in info.context.changed.items()]
     words += [f"method={info.method}", f"learner={info.learner}", f"seed={info.seed}"]
     words += [f"name={info.name}"] if info.name != info.method else []
     start = config.get("start")
-    words += [f"start={start.get('name')}", *_written_in("start", start)] if isinstance(start, Mapping) else []
-    words += _differing(config, info)
+    if isinstance(start, Mapping) and start.get("name") != "method":
+        words += [f"start={start.get('name')}", *_written_in("start", start)]
+    written, more = _differing(config, info)
+    words += written
     words += ["meta.results_dir=RESULTS"] if info.ancestry else []
-    return " ".join(["metapbt run", *map(shlex.quote, words)])
+    comment = [f"# and more, see its configuration: {', '.join(more)}"] if more else []
+    return " ".join(["metapbt run", *map(shlex.quote, words), *comment])
 
 
 def _written_in(group: str, choice: Mapping[str, Any]) -> list[str]:
@@ -41,18 +46,26 @@ def _written_in(group: str, choice: Mapping[str, Any]) -> list[str]:
     return [f"{group}.{name}={_written(value)}" for name, value in choice.items() if name != "name"]
 
 
-def _differing(config: Mapping[str, Any], info: RunInfo) -> list[str]:
+def _differing(config: Mapping[str, Any], info: RunInfo) -> tuple[list[str], list[str]]:
+    """What differs from the defaults, as overrides, and the groups of keys of which some are not said."""
     ours = info.env in ENVIRONMENTS | BODIES | PICTURES
     usual = _usual(info.env, info.method, info.learner) if ours else {}
     if not usual:
         budget = config.get("budget")
-        return [f"budget.steps={budget['steps']}"] if isinstance(budget, Mapping) and "steps" in budget else []
-    found = [
-        f"{name}={_written(value)}"
-        for name, value in _flat(config)
-        if name in usual and usual[name] != value and name.partition(".")[0] not in _LEFT_OUT
-    ]
-    return found[:_MOST_OVERRIDES]
+        known = isinstance(budget, Mapping) and "steps" in budget
+        return [f"budget.steps={budget['steps']}"] if known else [], ["all that is not a default"]  # type: ignore[index]
+    found: list[str] = []
+    more: list[str] = []
+    # What was left out with ~ differs, too; a space's keys are not those of another.
+    for name, value in [*_flat(config), *((name, None) for name in usual.keys() - dict(_flat(config)).keys())]:
+        group = name.partition(".")[0]
+        if usual.get(name) == value or group in _LEFT_OUT or name in ("method.name", "learner.name"):
+            continue
+        if name not in usual or group in _TOO_LONG or len(found) == _MOST_OVERRIDES:
+            more.append(group)
+        else:
+            found.append(f"{name}={_written(value)}")
+    return found, sorted(set(more))
 
 
 @cache

@@ -24,7 +24,7 @@ from metapbt.report.generalisation import RETURNS
 from metapbt.report.groups import Group
 from metapbt.report.page.commands import command_of
 from metapbt.report.palette import method_styles
-from metapbt.report.reading import ReadRun
+from metapbt.report.reading import ReadRun, name_of
 from metapbt.report.section import Section
 from metapbt.store.run_directory import RunDirectory
 
@@ -50,11 +50,6 @@ class Places(NamedTuple):
     results: Path
     runs: Mapping[str, str]
     videos: Mapping[str, str]
-
-
-def name_of(path: Path, results: Path) -> str:
-    """What the page calls a run: its place below the results, the part of links behind ``#run=``."""
-    return path.relative_to(results).as_posix() if path.is_relative_to(results) else path.name
 
 
 def video_of(path: Path) -> Path | None:

@@ -14,12 +14,13 @@ from urllib.parse import quote
 from metapbt.errors import MetapbtError
 from metapbt.files import atomic_file, write_text_atomically
 from metapbt.report.knowledge import has_surrogate
-from metapbt.report.page.data import Places, Plain, group_data, name_of, overview, run_data, video_of
+from metapbt.report.page.data import Places, Plain, group_data, overview, run_data, video_of
 from metapbt.report.page.detail import detail
 from metapbt.report.page.known import known
 from metapbt.report.page.page import package_version, render_page
-from metapbt.report.reading import ReadRun
+from metapbt.report.reading import ReadRun, name_of
 from metapbt.report.section import Section
+from metapbt.store.results import OnProblem
 
 #: Of how many runs a page shows what their methods knew, unless another number is asked for.
 VIEWS = 2
@@ -47,10 +48,11 @@ def write_page(
         views: of how many runs the page shows what their methods knew.
         tracked: gives the runs out one after another; a bar may look on.
     """
+    problems = [*problems]
     places = Places(
         results,
         {name_of(run.info.path, results): _link(run.info.path, out) for run in read},
-        _copied_videos(out, results, read),
+        _copied_videos(out, results, read, problems.append),
     )
     asked = f" --baseline {shlex.quote(baseline)}" if baseline else ""
     data = overview(
@@ -93,11 +95,16 @@ def _link(path: Path, out: Path) -> str:
     return quote(Path(os.path.relpath(path.absolute(), out.absolute())).as_posix()) + "/"
 
 
-def _copied_videos(out: Path, results: Path, read: Sequence[ReadRun]) -> Mapping[str, str]:
+def _copied_videos(out: Path, results: Path, read: Sequence[ReadRun], on_problem: OnProblem) -> Mapping[str, str]:
     found = {}
     for run in read:
         video, name = video_of(run.info.path), name_of(run.info.path, results)
         if video is not None:
+            try:
+                video.open("rb").close()
+            except OSError as error:  # somebody else's
+                on_problem(MetapbtError(f"{video} cannot be read: {error.strerror}"))
+                continue
             copy = out / "videos" / (re.sub(r"[^A-Za-z0-9_.,=+-]+", "-", name) + video.suffix)
             with atomic_file(copy) as temporary:
                 shutil.copyfile(video, temporary)
