@@ -41,11 +41,11 @@ examples:
   metapbt video results/cart_pole/default/pb2/seed_0
   metapbt export results/cart_pole/default/pb2/seed_0 --to policy.onnx
 
-metapbt COMMAND --help tells more."""
+See metapbt COMMAND --help for more."""
 
 
 _SCRIPTS_HELP = """\
-metapbt scripts writes one script for each context that differs in a feature, for Slurm or for here, and trains nothing.
+metapbt scripts writes one script per context, varying one feature, for Slurm or this machine; it trains nothing.
 
 examples:
   metapbt scripts env=lunar_lander scripts.feature=leg_height method=pb2
@@ -147,7 +147,7 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser(
         "run", help="train one population on one context (--multirun: many; --jobs N of them at a time)"
     )
-    commands.add_parser("scripts", help="write one script for each context, for a cluster or for here")
+    commands.add_parser("scripts", help="write one script per context, for a cluster or this machine")
 
     def command(name: str, do: Callable[[argparse.Namespace], int], summary: str) -> argparse.ArgumentParser:
         made = commands.add_parser(name, help=summary, description=summary)

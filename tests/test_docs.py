@@ -325,6 +325,7 @@ def test_the_commands_of_the_page_about_environments_work_one_after_another(ten_
     assert set(frame.loc[frame["method"] == "pb2", "context.planet"]) == {"moon"}
 
 
+@pytest.mark.slow
 def test_the_study_of_the_page_about_environments_is_planned_and_trains(ten_minutes, capfd):
     dry, submit, *_ = commands(ten_minutes, "study")
     assert main(dry) == 0
@@ -340,6 +341,7 @@ def test_the_study_of_the_page_about_environments_is_planned_and_trains(ten_minu
 # --- docs/search_spaces.md
 
 
+@pytest.mark.slow
 def test_every_way_to_a_space_that_the_page_shows_is_taken(tmp_path, capfd):
     page = ROOT / "docs" / "search_spaces.md"
     ((name, text),) = blocks(page, "yaml")

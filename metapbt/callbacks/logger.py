@@ -91,7 +91,7 @@ class LoggerCallback(Callback):
         except Exception as error:
             self._given_up = True
             LOGGER.warning(
-                "%s failed, and hears no more of this run, which goes on (after a stop it is told all of it): %s",
+                "%s failed and gets no more updates from this run, which continues (once resumed, it gets all): %s",
                 self.title,
                 named(error),
             )

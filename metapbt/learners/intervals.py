@@ -47,7 +47,9 @@ def warn_if_cut(n_steps: int, budget: Budget, n_envs: int) -> None:
 def warn_if_anew(env: str, why: str | None) -> None:
     """Say that episodes do not go on over intervals, where there is a reason."""
     if why is not None:
-        LOGGER.warning("env=%s: each interval begins new episodes, for these cannot go on: %s", env, why)
+        LOGGER.warning(
+            "env=%s: each interval begins new episodes, because the old ones cannot be continued: %s", env, why
+        )
 
 
 def episodes_state(episodes: Episodes) -> State:

@@ -16,7 +16,7 @@ def add_report(command: Callable[..., argparse.ArgumentParser]) -> None:
         "results",
         type=Path,
         metavar="RESULTS",
-        help="a directory with runs in it; or a run's own, for figures of it alone",
+        help="a directory with runs in it, or one run's own directory, for figures of that run alone",
     )
     report.add_argument("--out", type=Path, metavar="DIR", help="where to write (default: RESULTS/report)")
     report.add_argument(
@@ -27,10 +27,13 @@ def add_report(command: Callable[..., argparse.ArgumentParser]) -> None:
         type=int,
         default=2,
         metavar="N",
-        help="of how many runs the page shows surrogate, memory and importance, which takes seconds each (default: 2)",
+        help="number of runs for which the page shows surrogate, memory and importance; takes seconds per run "
+        "(default: 2)",
     )
     report.add_argument(
-        "--width", metavar="LENGTH", help="of every figure, with 8 pt text, for a paper: 5.5in, 14cm, 140mm or 397pt"
+        "--width",
+        metavar="LENGTH",
+        help="width of every figure, with 8 pt text, for a paper: 5.5in, 14cm, 140mm or 397pt",
     )
     report.add_argument(
         "--figures", nargs="+", metavar="NAME", help="draw only these, such as curves and final (docs/figures.md)"
@@ -66,13 +69,15 @@ def add_data(command: Callable[..., argparse.ArgumentParser]) -> None:
     data.add_argument(
         "action",
         choices=["ls", "show", "check", "export"],
-        help="ls: the runs; show: their records in numbers; check: whether files are whole; export: one table of all",
+        help="ls: list the runs; show: summarise their records; check: whether files are intact; "
+        "export: all records as one table",
     )
     data.add_argument("results", type=Path, metavar="RESULTS", help="a directory with runs in it")
     data.add_argument(
         "--memory",
         action="store_true",
-        help="show: also how well memory of these runs predicts each context held out; takes seconds for each",
+        help="show: also how well a memory of these runs predicts each context when it is held out; "
+        "takes seconds per context",
     )
     data.add_argument("--to", type=Path, metavar="FILE", help="export: a file ending in .csv, .parquet or .json")
 

@@ -168,7 +168,7 @@ def all_pairs(group: Group, baseline: str | None = None) -> list[Pairs]:
         more = without is not None and without != chosen_by.get(other)
         if baseline is not None:  # then nobody looked for what the method is without memory
             remembers, more = remembers and not more, False
-        lacks = f"for want of {without}" if more else _unlike(group, name, other)
+        lacks = f"for lack of {without} to compare with" if more else _unlike(group, name, other)
         return Pairs(name, other, remembers, lacks if remembers else None, _pairs(group, name, other), ranges)
 
     return list(map(beside_its_baseline, others))

@@ -273,7 +273,7 @@ def _unlike(runs: Sequence[Run], labels: Mapping[Context, str]) -> list[str]:
             if differing:
                 notes.append(
                     f"{method} on {labels[context]}: seeds {first.seed} and {other.seed} were trained with different "
-                    f"settings, {in_words(differing)}, and one mean is of both; name=LABEL tells them apart."
+                    f"settings, {in_words(differing)}, but are averaged together; name=LABEL separates them."
                 )
                 break
     return notes
@@ -319,8 +319,8 @@ def _notes(runs: Sequence[Run], sources_elsewhere: int) -> list[str]:
     sizes = {run.size for run in runs}
     if len(sizes) > 1:
         notes.append(
-            f"Populations have from {min(sizes)} to {max(sizes)} members, and all is shown over the steps of each "
-            f"member: the largest trained {max(sizes) / min(sizes):.3g} times as many in all as the smallest."
+            f"Populations have from {min(sizes)} to {max(sizes)} members, and everything is shown over steps per "
+            f"member: the largest trained {max(sizes) / min(sizes):.3g} times as many steps in total as the smallest."
         )
     return notes
 

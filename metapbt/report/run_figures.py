@@ -50,7 +50,7 @@ def write_run_figures(run: Run, out: Path, width: float | None = None) -> RunFig
     mattered = importance(run.records)
     save_figure(draw_importance(mattered, width=width), out, "importance")
     _write(mattered, out, "importance")
-    captions["importance"] = "How much of the variance between members hangs on each hyperparameter."
+    captions["importance"] = "How much of the variance between members depends on each hyperparameter."
     if has_surrogate(run.info.method):
         try:
             _landscapes(run, out, width, captions, notes)

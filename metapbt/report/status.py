@@ -101,7 +101,7 @@ def print_status(results: Path, failed: bool = False, rerun: bool = False) -> in
     waiting = {run.path for run in queue}
     ended = [run for run in runs if run.path.resolve() not in waiting]
     if any(run.state == "stopped" for run in ended):
-        console.print("A stopped run goes on with the command that started it.")
+        console.print("To resume a stopped run, repeat the command that started it.")
     _print_errors(ended)
     for run in runs:
         try:

@@ -141,7 +141,7 @@ def _plain(estimate: Estimate) -> dict[str, float | None]:
 
 def _compared(pairs: Pairs) -> Verdict:
     if not pairs.runs:
-        said = f"{_name(pairs)}: nothing can be told yet, since no context and seed has finished runs of both."
+        said = f"{_name(pairs)}: no comparison is possible yet: no context and seed has finished runs of both."
         return Verdict(
             method=pairs.method, baseline=pairs.baseline, remembers=pairs.remembers, more=pairs.more, sentence=said
         )
@@ -188,15 +188,15 @@ def _said(pairs: Pairs, area: Estimate, final: Estimate, steps: float) -> str:
     if not area.known:
         ends = end if outcome(final) == "equal" else f"{shown_final} at the end"
         little = f"{extent} {'is' if pairs.number == 1 else 'are'} too little for an interval"
-        return f"{shown_area} of area ({over}), {ends}, but {little}, so no difference can be told"
+        return f"{shown_area} of area ({over}), {ends}, but {little}, so no difference can be established"
     if outcome(area) == "untold":
-        said = f"no difference can be told in area ({shown_area} of {over}), {extent}"
+        said = f"no significant difference in area ({shown_area} of {over}), {extent}"
     elif outcome(area) == "equal":
         said = f"equal in area ({over}), {extent}"
     else:
         said = f"{shown_area} of area ({over}), {extent}"
     if outcome(final) == "untold":
-        end = f"at the end no difference can be told ({shown_final})"
+        end = f"at the end no significant difference ({shown_final})"
     elif outcome(final) != "equal":
         end = f"{shown_final} at the end"
     return f"{said}; {end}"

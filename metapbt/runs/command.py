@@ -16,7 +16,9 @@ def add_agent(command: Callable[..., argparse.ArgumentParser]) -> None:
     replay = command("replay", _replay, "train one fresh agent on the hyperparameter schedule of a run's best member")
     replay.add_argument("run", type=Path, metavar="RUN_DIR", help="the directory of a run")
     replay.add_argument(
-        "--seed", type=int, help="of the fresh agent (default: the run's number; its draws are others all the same)"
+        "--seed",
+        type=int,
+        help="seed of the fresh agent (default: the run's number; its random draws differ from the run's even then)",
     )
     replay.add_argument("--out", type=Path, metavar="DIR", help="where to write (default: RUN_DIR/replay)")
 
@@ -28,13 +30,15 @@ def add_agent(command: Callable[..., argparse.ArgumentParser]) -> None:
             "context", nargs="*", metavar="context.FEATURE=VALUE", help="features that differ from the run's"
         )
         made.add_argument(
-            "--seed", type=int, help="of the first episode, the others counted up (default: the run's test episodes)"
+            "--seed",
+            type=int,
+            help="seed of the first episode; the others count up from it (default: the run's test episodes)",
         )
         made.add_argument(
             "--levels",
             choices=["train", "validation", "test"],
             default="test",
-            help="where a run holds levels out, as Procgen's do: on which the agent plays (default: test)",
+            help="which levels the agent plays, for runs with held-out levels such as Procgen's (default: test)",
         )
         made.add_argument(
             "--sampled",
@@ -44,7 +48,7 @@ def add_agent(command: Callable[..., argparse.ArgumentParser]) -> None:
         return made
 
     evaluate = agents(
-        command("evaluate", _evaluate, "what a run's best agent is worth, here or in another context"),
+        command("evaluate", _evaluate, "evaluate a run's best agent, in the run's own context or in another"),
         "  metapbt evaluate results/lunar_lander/default/pb2/seed_0\n"
         "  metapbt evaluate results/lunar_lander/default/pb2/seed_0 context.gravity_y=-5 --episodes 20 --json",
     )
@@ -67,7 +71,7 @@ def add_agent(command: Callable[..., argparse.ArgumentParser]) -> None:
     )
     video.add_argument("--episodes", type=int, default=1, help="how many, one after another (default: 1)")
     video.add_argument("--fps", type=float, help="frames per second (default: as the environment says)")
-    video.add_argument("--steps", type=int, default=10_000, help="of each episode, at most (default: 10000)")
+    video.add_argument("--steps", type=int, default=10_000, help="maximum steps per episode (default: 10000)")
 
     export = command("export", _export, "write a run's best agent, or its hyperparameter schedule, for other programs")
     export.formatter_class, export.epilog = argparse.RawDescriptionHelpFormatter, _EXPORTS
@@ -88,8 +92,9 @@ examples:
   metapbt export results/lunar_lander/default/pb2/seed_0 --to policy.pt2
   metapbt export results/lunar_lander/default/pb2/seed_0 --to schedule.yaml
 
-A policy takes a batch of observations as the environment gives them, and gives the most likely actions as it takes
-them, and logits or means. Each file is read again and compared with metapbt's own policy on 1,000 observations."""
+A policy takes a batch of observations in the environment's format and returns the most likely actions, in the format
+that the environment takes, and logits or means. Each file is read back and compared with metapbt's own policy on 1,000
+observations."""
 
 
 def _replay(parsed: argparse.Namespace) -> int:

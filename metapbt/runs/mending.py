@@ -36,7 +36,7 @@ def finished(plan: Plan, directory: RunDirectory, metric: str, size: int) -> boo
     history = History(content.records, metric, size)
     doubt = content.damage or _doubt(directory, history, content.head.get("crc32"))
     if doubt is not None and (content.damage is None or content.cut):
-        LOGGER.warning("%s is not finished, though it said so: %s; it goes on", directory.path, doubt)
+        LOGGER.warning("%s is marked as finished but is not: %s; it continues", directory.path, doubt)
         directory.withdraw_done()
         return False
     if doubt is not None:
@@ -114,7 +114,7 @@ class Checkpoints:
                     self._directory.set_aside(job.save_to)
                     raise MetapbtError(
                         f"{job.save_to} was lost, and trained again it became another agent than the one on record: "
-                        "the learner or the machine has changed. Put a copy back, or say resume=false"
+                        "the learner or the machine has changed. Put a copy back, or set resume=false"
                     )
 
     def _missing(self, history: History, needed: Iterable[Ref]) -> dict[Ref, Record]:

@@ -273,7 +273,10 @@ class RunPlan:
                 "choose eras.teacher=false, eras.count=1 or another learner"
             )
         if eras.restarts is not None and eras.restarts.fresh < 1 and not hasattr(learner, "shrunk"):
-            LOGGER.info("learner=%s does not shrink weights: who begins anew with old ones has all of them", spec.name)
+            LOGGER.info(
+                "learner=%s does not shrink weights: agents that begin anew with old weights keep them in full",
+                spec.name,
+            )
         learner.check(self.space)
 
     def tuner(self, **remembered: Any) -> Tuner:

@@ -77,8 +77,8 @@ def _kept(directory: RunDirectory) -> pa.Table:
         return read_memory(directory.memory)[0]
     except MetapbtError as error:
         raise MetapbtError(
-            f"{error}; it holds what this run learned from, which cannot be chosen anew in its midst: "
-            "put a copy back, or say resume=false, which begins the run anew"
+            f"{error}; it holds what this run learned from, which cannot be chosen again midway: "
+            "restore a copy, or set resume=false, which starts the run afresh"
         ) from error
 
 
@@ -114,8 +114,8 @@ def _chosen(run: RunPlan, describe: Describe) -> list[RunInfo]:
         runs = _found(run, [shipped_dir()], describe)
         if runs:
             LOGGER.info(
-                "memory: there are no runs of %s on other contexts under %s, so it is the one that ships with metapbt "
-                "(meta.results_dir=%s), version %s",
+                "memory: there are no runs of %s on other contexts under %s, so the memory that ships with metapbt is "
+                "used (meta.results_dir=%s), version %s",
                 identity.env,
                 where,
                 SHIPPED,

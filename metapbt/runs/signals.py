@@ -103,7 +103,7 @@ def one_line_errors(place: Path, log: Path, command: str = SAME) -> Iterator[Non
         LOGGER.debug("%s", traceback.format_exc())
         if isinstance(error, OSError) and error.filename is not None:
             raise MetapbtError(
-                f"{error.filename}: {error.strerror}; what {place} holds is whole, and once that is mended {command} "
-                "goes on"
+                f"{error.filename}: {error.strerror}; what {place} holds is intact; once this is fixed, {command} "
+                "continues"
             ) from error
         raise MetapbtError(f"unexpected {named(error)} (traceback in {log}; everything finished is saved)") from error

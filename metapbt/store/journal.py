@@ -125,7 +125,7 @@ class Journal:
         """
         content = read_journal(self.path)
         if content.damage is not None and not content.cut:
-            raise MetapbtError(f"{content.damage}; nothing was changed: put a copy back, or say resume=false")
+            raise MetapbtError(f"{content.damage}; nothing was changed: put a copy back, or set resume=false")
         if content.damage is not None:
             with self.path.open("r+b") as file:
                 file.truncate(content.whole_bytes)

@@ -28,15 +28,19 @@ examples:
 A study is a YAML file of groups of runs:
   sources: {env: cart_pole, method: pb2, context.pole_length: [0.2, 0.8]}
   targets: {after: sources, env: cart_pole, method: [pb2, meta_pb2], context.pole_length: 0.35, seed: [0, 1]}
-docs/studies.md tells more."""
+See docs/studies.md for more."""
 
 
 def add_study(command: Callable[..., argparse.ArgumentParser]) -> None:
     """Add the command, made by ``command(name, function, summary)``."""
-    parser = command("study", _study, "train many runs, sources before what learns from them; go on where it stopped")
+    parser = command(
+        "study", _study, "train many runs, sources before the runs that learn from them; continue where it stopped"
+    )
     parser.formatter_class, parser.epilog = argparse.RawDescriptionHelpFormatter, _EXAMPLES
     parser.add_argument("study", metavar="NAME|FILE", help="one of conf/study or DIR/study, or a YAML file of your own")
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="beat those of the study; a,b is swept")
+    parser.add_argument(
+        "overrides", nargs="*", metavar="key=value", help="override the study's own; a,b sweeps over a and b"
+    )
     parser.add_argument("--dry-run", action="store_true", help="show what would be trained, and how long it will take")
     jobs_argument(parser)
     parser.add_argument("--failed", action="store_true", help="only runs that failed, and those that waited for them")
@@ -108,13 +112,15 @@ def run_and_tell(study: Study, command: Sequence[str], jobs: int | None, only_fa
     print(f"{done} of {len(study.runs)} runs are done, in {study.results_dir}", flush=True)
     left = len(study.runs) - done - len(wrong)
     if only_failed and left:
-        print(f"{counted(left, 'run')} did not fail, and will be trained without --failed", flush=True)
+        print(f"{counted(left, 'run')} left that did not fail: run again without --failed to train", flush=True)
     if not wrong:
         return 0
     for run, error in wrong.items():
         print(f"metapbt: {run.title}: {error}", file=sys.stderr)
     again = [*command, "--failed"] if command[1] == "study" and _all_known(study, wrong) else command
-    raise MetapbtError(f"{len(wrong)} of {len(study.runs)} runs failed or could not start; again: {shlex.join(again)}")
+    raise MetapbtError(
+        f"{len(wrong)} of {len(study.runs)} runs failed or could not start; to try again: {shlex.join(again)}"
+    )
 
 
 def _all_known(study: Study, wrong: Mapping[StudyRun, str]) -> bool:

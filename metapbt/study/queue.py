@@ -54,7 +54,7 @@ def queued_runs(below: Path) -> list[Queued]:
         if _NO_CLUSTER in said:
             return []
         raise MetapbtError(
-            f"squeue does not answer, so no run is known to wait or train on the cluster: {said}"
+            f"squeue does not answer, so it is unknown which runs wait or train on the cluster: {said}"
         ) from error
     place = below.resolve()
     found = (_queued(line) for line in answer.stdout.splitlines())

@@ -78,7 +78,7 @@ def _submitted(script: Path, after: Sequence[str], failed: bool) -> list[str]:
     done = subprocess.run(["bash", str(script), "--submit", *options], capture_output=True, text=True)
     if done.returncode:
         why = one_line(Exception(done.stderr)) or f"status {done.returncode}"
-        raise MetapbtError(f"{script} was not submitted whole: {why}. Once that is mended, the same command goes on")
+        raise MetapbtError(f"{script} was not fully submitted: {why}. Once this is fixed, the same command continues")
     return done.stdout.splitlines()
 
 

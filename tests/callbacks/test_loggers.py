@@ -232,7 +232,7 @@ def test_a_folder_that_cannot_be_made_does_not_stop_the_run(conf, capsys):
     (place / "tensorboard").write_text("in the way")
     run = metapbt.run(asked, conf)
     assert run.info.state == "done"
-    assert capsys.readouterr().err.count("TensorBoard failed, and hears no more of this run") == 1
+    assert capsys.readouterr().err.count("TensorBoard failed and gets no more updates from this run") == 1
     assert (place / "tensorboard").read_text() == "in the way"
 
 
@@ -351,4 +351,4 @@ def test_an_mlflow_whose_store_goes_away_does_not_stop_the_run(conf, monkeypatch
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:////proc/nowhere/mlflow.db")
     run = metapbt.run(command("results", "callbacks=[mlflow]"), conf)
     assert run.info.state == "done"
-    assert capsys.readouterr().err.count("MLflow failed, and hears no more of this run") == 1
+    assert capsys.readouterr().err.count("MLflow failed and gets no more updates from this run") == 1

@@ -90,7 +90,7 @@ def test_levels_are_held_out_unless_one_says_otherwise():
 
 def test_episodes_begin_anew_with_a_reason():
     assert why_anew("procgen/maze", {}) == why_anew("procgen", {}) == why_anew("procgen", {}, "python")
-    assert "playing its pictures again is dear" in why_anew("procgen", {})
+    assert "replaying its pictures is expensive" in why_anew("procgen", {})
 
 
 def test_without_envpool_one_line_says_what_installs_it(monkeypatch, tmp_path, capsys):

@@ -207,7 +207,7 @@ def test_episodes_that_cannot_go_on_begin_anew_and_that_is_said(name: str, caplo
     one.check(Space({"gamma": {"type": "float", "low": 0.9, "high": 0.99}}))
     (record,) = caplog.records
     assert record.getMessage() == (
-        f"env={__name__}:FORGETFUL: each interval begins new episodes, for these cannot go on: "
+        f"env={__name__}:FORGETFUL: each interval begins new episodes, because the old ones cannot be continued: "
         "the same seed and actions do not repeat an episode"
     )
     first = train(one, None, {}, LENGTH)

@@ -227,9 +227,8 @@ JOBS = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("env", "side_by_side"), [("cart_pole", False), pytest.param(NAME, True, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow  # in brief: tests/execution/test_vectorised.py
+@pytest.mark.parametrize(("env", "side_by_side"), [("cart_pole", False), (NAME, True)])
 def test_members_that_train_together_get_what_each_gets_alone(env, side_by_side, monkeypatch):
     one = learner(env, {"normalise_observations": True, "normalise_returns": True})
     monkeypatch.setattr(one._jax, "_side_by_side", side_by_side)

@@ -99,7 +99,7 @@ def test_what_is_trained_from_it_is_in_it(env, context, tmp_path, monkeypatch):
     small = ["budget.steps=1024", "budget.interval=1024", "evaluation.episodes=1", "evaluation.test_episodes=1"]
     run = metapbt.run([f"env={env}", *context, "method=meta_pb2", "executor=inline", *small])
     log = (run.path / "run.log").read_text()
-    assert "the one that ships" in log
+    assert "the memory that ships" in log
     assert "memory: training a" not in log
     assert not (tmp_path / "results" / ".meta_models").exists()
     # The page finds them, too, and so does a scheduler of Ray Tune or whoever else hands a tuner this memory.

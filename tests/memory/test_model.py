@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import torch
 
+from metapbt.memory import training
 from metapbt.memory.encoder import Rows
 from metapbt.memory.lookahead import Lines
-from metapbt.memory.model import DEEP, MetaModel
+from metapbt.memory.model import MetaModel
 from metapbt.memory.training import Learned, learned
 from metapbt.memory.trust import PRIOR, evidence, shares
 
@@ -172,13 +173,14 @@ def test_a_horizon_is_what_contexts_agree_on(told, expected):
     assert Told(None, None, {}).horizon() == expected
 
 
+@pytest.mark.usefixtures("briefly_trained")
 def test_a_network_is_kept_only_where_held_out_contexts_are_forecast_no_worse_with_it(monkeypatch):
     tasks = lines(3, lambda x, rng: 2 * np.sin(3 * x))
     plain, train = learned(tasks, deep=False).weights(), Learned.train
 
     def marked(self, phase, step):
         train(self, phase, step)
-        self.model.load({name: value + (phase == DEEP) for name, value in self.model.weights().items()})
+        self.model.load({name: value + (phase == training.DEEP) for name, value in self.model.weights().items()})
 
     monkeypatch.setattr(Learned, "train", marked)
     for *both, kept in (((8, 0.3), (8, 0.4), False), ((8, 0.4), (8, 0.4), True), ((4, 0.9), (5, 0.1), False)):

@@ -39,7 +39,7 @@ def asked(generation, hyperparameters, interval):
     return Interval(Ref(generation, 0), None, None, hyperparameters, before, before + interval, 0, 0, 1)
 
 
-@pytest.mark.parametrize("seeds", [10, pytest.param(50, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("seeds", [5, pytest.param(50, marks=pytest.mark.slow)])
 def test_pb2_finds_the_best_setting_more_often_than_random_search(space, seeds):
     found = {
         method: sum(best_of_the_last_generation(space, method, seed) > 1.19 for seed in range(seeds))

@@ -243,10 +243,10 @@ def test_differences_name_the_baseline_where_there_are_several() -> None:
     runs = [make_run("pb2"), make_run("bg_pbt", scores=[1.0, 2.0])]
     runs += [make_run("meta_pb2", sources=[LONG], scores=[20.0, 40.0])]
     for runs_drawn, expected, title in (
-        (runs, ["meta_pb2", "bg_pbt"], "less pb2, paired by context and seed"),
+        (runs, ["meta_pb2", "bg_pbt"], "minus pb2, paired by context and seed"),
         (
             [*runs, make_run("meta_bg_pbt", sources=[LONG])],
-            ["meta_bg_pbt less bg_pbt", "meta_pb2 less pb2", "bg_pbt less pb2"],
+            ["meta_bg_pbt minus bg_pbt", "meta_pb2 minus pb2", "bg_pbt minus pb2"],
             "paired by context and seed",
         ),
     ):

@@ -246,7 +246,7 @@ def test_runs_of_other_settings_are_never_one_mean_unsaid(tmp_path: Path) -> Non
     said = printed(write_report(tmp_path), 300)
     assert (
         "Note: pbt on default: seeds 1 and 3 were trained with different settings, evaluation.episodes (1 and 2); "
-        "space.learning_rate.high (0.1 and 0.05), and one mean is of both; name=LABEL tells them apart." in said
+        "space.learning_rate.high (0.1 and 0.05), but are averaged together; name=LABEL separates them." in said
     )
     a_run(tmp_path / "c", "seed=1")
     assert "is left out: " in printed(write_report(tmp_path), 300)

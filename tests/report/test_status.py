@@ -112,7 +112,7 @@ def test_runs_in_the_queue_are_told_with_their_jobs(
     out, err = capsys.readouterr()
     assert cells(out)
     assert "pending" not in out
-    assert err.startswith("metapbt: squeue does not answer, so no run is known to wait or train on the cluster: ")
+    assert err.startswith("metapbt: squeue does not answer, so it is unknown which runs wait or train on the cluster: ")
     assert err.endswith("Socket timed out\n")
     nobody = "squeue: fatal: Could not establish a configuration source"  # Slurm's commands, but no cluster
     (queue.parent / "squeue").write_text(f"#!/bin/sh\necho '{nobody}' >&2\nexit 1\n")

@@ -50,16 +50,16 @@ def test_it_says_what_was_compared_by_how_much_and_over_what() -> None:
 def test_it_says_what_cannot_be_told() -> None:
     said = verdict(group_of(pairs([80, 100, 120], [-60, 10, 70])))
     assert "points of area (mean return over 3,000 steps of each member), 2 contexts x 3 seeds" in said
-    assert "; at the end no difference can be told (+6.7 [−" in said
+    assert "; at the end no significant difference (+6.7 [−" in said
     said = verdict(group_of(pairs([-80, 100, 10], [-60, 10, 70])))
-    assert said.startswith("memory (meta_pb2 against pb2): no difference can be told in area (")
+    assert said.startswith("memory (meta_pb2 against pb2): no significant difference in area (")
     assert " points of mean return over 3,000 steps of each member), 2 contexts x 3 seeds; at the end no" in said
 
 
 @pytest.mark.parametrize(("contexts", "extent"), [(1, "1 context x 1 seed is"), (2, "2 contexts x 1 seed are")])
 def test_with_one_seed_it_says_that_there_is_no_interval(contexts: int, extent: str) -> None:
     said = verdict(group_of(pairs([80], [30], contexts)))
-    assert f"{extent} too little for an interval, so no difference can be told." in said
+    assert f"{extent} too little for an interval, so no difference can be established." in said
     assert "[" not in said
 
 
@@ -115,7 +115,9 @@ def test_what_memory_brings_is_told_against_the_same_method_without_it() -> None
 
 def test_what_differs_in_more_than_memory_is_not_told_as_memorys() -> None:
     runs = pairs([80, 100, 120], [30, 40, 50], method="meta_bg_pbt", baseline="pb2")
-    assert verdict(group_of(runs)).startswith("memory and more (meta_bg_pbt against pb2, for want of bg_pbt): +")
+    assert verdict(group_of(runs)).startswith(
+        "memory and more (meta_bg_pbt against pb2, for lack of bg_pbt to compare with): +"
+    )
     named = [make_run("pb2", name="plain"), make_run("meta_pb2", sources=[{"pole_length": 1.1}])]
     assert verdict(group_of(named)).startswith("memory (meta_pb2 against plain): ")
 
@@ -166,8 +168,8 @@ def test_populations_of_other_sizes_are_told() -> None:
     runs = [make_run("pb2"), make_run("pbt")]
     runs[1] = (replace(runs[1][0], size=16), runs[1][1])
     assert (
-        "Populations have from 2 to 16 members, and all is shown over the steps of each member: the largest trained "
-        "8 times as many in all as the smallest."
+        "Populations have from 2 to 16 members, and everything is shown over steps per member: the largest trained "
+        "8 times as many steps in total as the smallest."
     ) in group_of(runs).notes
 
 

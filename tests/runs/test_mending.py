@@ -201,7 +201,7 @@ def test_a_done_that_the_journal_does_not_bear_out_is_withdrawn(trained, space, 
     else:
         (run.path / "DONE").write_text(wrong)
     again = metapbt.run(command("results"), space)
-    assert "is not finished, though it said so" in mended("results", "whole")
+    assert "is marked as finished but is not" in mended("results", "whole")
     assert again.test_return == whole.test_return
 
 

@@ -55,7 +55,7 @@ def test_a_run_that_finds_no_others_learns_from_what_ships_and_says_so(box, spac
     before = files(box)
     run = metapbt.run(command("results", method="meta_pb2"), space)
     assert shifts(run) == {0.3, 0.9}
-    assert "no runs of quadratic on other contexts under results, so it is the one that ships" in log_of(run)
+    assert "no runs of quadratic on other contexts under results, so the memory that ships" in log_of(run)
     assert "(meta.results_dir=shipped), version 7" in log_of(run)
     assert problem(run.info) is None
     # Trained models are kept beside the run's own results: where metapbt is installed nothing can be written.

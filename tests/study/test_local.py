@@ -116,7 +116,7 @@ def test_a_failed_run_stops_no_other_and_is_run_again(capfd: pytest.CaptureFixtu
     assert "after_lost: not started, for no run of lost is done" in out
     assert "3 of 7 runs are done, in results/mine" in out
     assert err.splitlines()[-1] == (
-        "metapbt: error: 4 of 7 runs failed or could not start; again: metapbt study mine.yaml --jobs 1 --failed"
+        "metapbt: error: 4 of 7 runs failed or could not start; to try again: metapbt study mine.yaml --jobs 1 --failed"
     )
     before = len(trained())
     for order in Path().glob("shift_*"):

@@ -74,7 +74,9 @@ def test_a_study_ends_complete_although_a_node_is_lost_and_a_run_fails(tmp_path,
         ended = study(*on_ray)
         assert Path("lost").exists()
         assert ended.returncode == 1
-        assert "1 of 4 runs failed or could not start; again: metapbt study mine.yaml cluster=ray" in ended.stderr
+        assert (
+            "1 of 4 runs failed or could not start; to try again: metapbt study mine.yaml cluster=ray" in ended.stderr
+        )
         assert "on Ray: 3 nodes, 2 cores" in ended.stdout
         Path("mended").touch()
         again = study(*on_ray, "--failed")

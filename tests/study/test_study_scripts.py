@@ -268,8 +268,8 @@ def test_what_keeps_a_study_from_the_cluster_is_said_in_one_line(monkeypatch: py
     with pytest.raises(MetapbtError) as refused:
         submitted()
     assert str(refused.value) == (
-        "results/shifts/sources.sh was not submitted whole: sbatch: error: QOSMaxSubmitJobPerUserLimit. "
-        "Once that is mended, the same command goes on"
+        "results/shifts/sources.sh was not fully submitted: sbatch: error: QOSMaxSubmitJobPerUserLimit. "
+        "Once this is fixed, the same command continues"
     )
     monkeypatch.setenv("PATH", "/usr/bin:/bin")
     if shutil.which("sbatch") is None:

@@ -44,7 +44,7 @@ BATCHES: dict[str, str] = {
     "procgen": "metapbt.envs.batches.procgen:ProcgenBatch",
 }
 #: Those of them whose episodes cannot go on, and why.
-ANEW = {"procgen": "Procgen saves no episode, and playing its pictures again is dear"}
+ANEW = {"procgen": "Procgen saves no episode, and replaying its pictures is expensive"}
 ENGINES = ("python", "envpool")
 
 

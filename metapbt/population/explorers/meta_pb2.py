@@ -146,7 +146,7 @@ class MetaPB2Explorer(PB2Explorer):
         meta, weights = self.meta, self.meta.believed
         count = self.share(size)
         LOGGER.info(
-            "memory: %d rows of the sources; trusted at the start: %s; it chooses %d of %d members, and looks %s ahead",
+            "memory: %d rows from the sources; initial trust: %s; memory chooses %d of %d members and looks %s ahead",
             len(self.tasks), explained(meta.prior), count, size, counted(meta.ahead(self._shortest), "interval"),
         )  # fmt: skip
         given = meta.given(0, 0.0)

@@ -62,16 +62,16 @@ def draw_comparison(data: pd.DataFrame, *, feature: str | None = None, width: fl
             continue
         of_quantity = differences[differences["quantity"] == quantity]
         pooled = of_quantity[(of_quantity["context"] == ALL_CONTEXTS) & (of_quantity["unit"] == unit)]
-        pooled = pooled.assign(pair=pooled["method"] + " less " + pooled["baseline"])
+        pooled = pooled.assign(pair=pooled["method"] + " minus " + pooled["baseline"])
         _draw_differences(panels[1, column], pooled, "method" if one_baseline else "pair", styles)
         panels[1, column].set_xlabel(f"difference in {label}" + ", normalised" * (unit == NORMALISED))
         _draw_differences(panels[2, column], first[first["quantity"] == quantity], "context", styles)
         panels[2, column].set_xlabel(f"difference in {label}")
     if len(pairs):
-        less = f"less {pairs['baseline'].iloc[0]}, " if one_baseline else ""
-        panels[1, 0].set_title(f"{less}paired by context and seed", loc="left")
+        minus = f"minus {pairs['baseline'].iloc[0]}, " if one_baseline else ""
+        panels[1, 0].set_title(f"{minus}paired by context and seed", loc="left")
         panels[2, 0].set_title(
-            f"{pairs['method'].iloc[0]} less {pairs['baseline'].iloc[0]} in each context", loc="left"
+            f"{pairs['method'].iloc[0]} minus {pairs['baseline'].iloc[0]} in each context", loc="left"
         )
         panels[2, 0].set_ylabel(feature or "")
     several = "these methods" if len(methods) > 1 else "the method"

@@ -44,5 +44,5 @@ def draw_importance(data: pd.DataFrame, *, width: float | None = None) -> Figure
     low, high = float(data["low"].fillna(0.0).min()), float(data["high"].fillna(0.0).max())
     panels[0].set_xlim(min(0.0, low), high * 1.05 if high > 0 else 1.0)
     panels[0].xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-    figure.supxlabel("share of the variance that hangs on it (95% interval)", fontsize=text_size(8.5))
+    figure.supxlabel("share of the variance that depends on it (95% interval)", fontsize=text_size(8.5))
     return figure

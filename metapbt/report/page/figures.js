@@ -99,7 +99,7 @@ class Figure {
       if (!this.of.rows().length) {
         this.drawn?.view.finalize();
         this.drawn = null;
-        this.plot.replaceChildren(element("p", { class: "muted" }, this.of.empty ?? "Nothing of what is chosen."));
+        this.plot.replaceChildren(element("p", { class: "muted" }, this.of.empty ?? "Nothing to show for this selection."));
       } else {
         this.drawn?.view.finalize();
         this.drawn = await this.embed(this.plot, false);

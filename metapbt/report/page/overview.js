@@ -104,7 +104,7 @@ class GroupView {
     const { features, feature } = this.group;
     return new Figure({
       title: features.length === 1 ? `${feature} = ${this.contextName(context)}` : this.contextName(context), rows, height: 185, onclick: openRun,
-      empty: "No run of what is chosen has a score yet.",
+      empty: "None of the selected runs has a score yet.",
       spec: (found) => linesSpec(found, { x: "x", y: "y", yDomain: extent(this.runs.flatMap((run) => run.scores)),
         tooltip: [{ field: "method", title: "method" }, { field: "x", title: "steps", format: "," }, { field: "y", title: "return", format: ".4~g" },
           ...(this.seeds === "mean" ? [{ field: "low", title: "95% from", format: ".4~g" }, { field: "high", title: "to", format: ".4~g" }, { field: "seeds", title: "seeds" }] : [{ field: "seed", title: "seed" }])] }),
@@ -156,7 +156,7 @@ class GroupView {
     return element("div", {}, choice, element("div", { class: "panels wide" },
       this.add(new Figure({
         title: "Difference in points, pairs of one context and seed", rows: differences, empty: "No two methods have finished runs of one context and seed yet.",
-        caption: "Above 0 the first of the two is better. Thick: the mean over all contexts, where returns differ as widely in all of them.",
+        caption: "Above 0 the first of the two is better. Thick: the mean over all contexts, shown where their ranges of return are similar.",
         height: (rows) => 70 + 20 * unique(rows.map((row) => row.context)).length * Math.max(1, unique(rows.map((row) => row.pair)).length * 0.7),
         spec: (rows) => ({
           encoding: { y: { field: "context", type: "nominal", sort: places(), axis: { title: null, labelLimit: 160 } }, yOffset: { field: "pair" }, color: colored },
@@ -307,21 +307,21 @@ class GroupView {
       folded("final", "Final return of each context and method", true, sortable("Final returns", finalColumns, cells, (this.sorted.final ??= {}))),
       folded("runs", `Runs (${runs.length}): choose one to see its members`, true, sortable("Runs", runColumns, runs, (this.sorted.runs ??= {}))),
       differences.length ? folded("differences", "Differences between methods", false, sortable("Differences", [
-        { key: "method", label: "difference", sort: (row) => `${row.method} ${row.baseline}`, show: (row) => `${row.method} less ${row.baseline}` }, { key: "context", label: "context" },
+        { key: "method", label: "difference", sort: (row) => `${row.method} ${row.baseline}`, show: (row) => `${row.method} minus ${row.baseline}` }, { key: "context", label: "context" },
         { key: "quantity", label: "of", show: (row) => (row.quantity === "area" ? "mean return over training" : "final return") }, { key: "unit", label: "unit" },
         { key: "estimate", label: "estimate [95% interval]", numeric: true, show: (row) => estimate(row.estimate, row.low, row.high, signed) },
         { key: "contexts", label: "contexts", numeric: true }, { key: "runs", label: "pairs", numeric: true }], differences, (this.sorted.differences ??= {}))) : null,
       group.missing.length ? folded("missing", `Missing runs (${group.missing.length})`, group.missing.length <= 10, sortable("Missing runs", [{ key: "method", label: "method" }, { key: "contexts", label: group.axis }, { key: "seeds", label: "missing seeds" }], group.missing, (this.sorted.missing ??= {}))) : null,
       this.unfinished(runs, runColumns, folded),
       group.figures.length ? folded("print", `Figures for print and numbers (${group.figures.length})`, false, element("ul", { class: "files" }, ...group.figures.map((figure) =>
-        element("li", {}, `${figure.heading}: `, ...(figure.left_out ? [`not drawn, for ${figure.left_out}. `] : comma(["pdf", "svg", "png"].map((ending) => link(`${figure.name}.${ending}`)))), ...figure.tables.flatMap((table) => [", ", link(table)]))))) : null,
+        element("li", {}, `${figure.heading}: `, ...(figure.left_out ? [`not drawn: ${figure.left_out}. `] : comma(["pdf", "svg", "png"].map((ending) => link(`${figure.name}.${ending}`)))), ...figure.tables.flatMap((table) => [", ", link(table)]))))) : null,
     ].filter(Boolean));
   }
 
   unfinished(runs, columns, folded) {
     const open = runs.filter((run) => run.state !== "done");
     if (!open.length) return null;
-    const why = { key: "error", label: "why", show: (run) => run.error ?? (run.state === "stopped" ? "the command that started it goes on" : "–") };
+    const why = { key: "error", label: "why", show: (run) => run.error ?? (run.state === "stopped" ? "repeat the command that started it to resume" : "–") };
     return folded("open", `Runs that have not finished (${open.length})`, open.length <= 10, sortable("Runs that have not finished", [columns[0], columns[1], columns[4], columns[5], why], open, (this.sorted.open ??= {})));
   }
 

@@ -126,7 +126,7 @@ const importancePart = (view, { importance: found }) => {
   const stages = unique(found.stage);
   const rows = () => rowsOf(found).filter((row) => known(row.importance));
   const untold = Object.entries(found.untold ?? {}).map(([stage, why]) => element("p", { class: "muted" }, `${stage}: ${why}.`));
-  const heading = [element("h2", {}, "Which hyperparameters mattered, by stage"), element("p", { class: "muted" }, "The share of the variance that hangs on a hyperparameter: half of what the error of predicting the change of return over held-out intervals grows by without it, with its 95% interval.")];
+  const heading = [element("h2", {}, "Which hyperparameters mattered, by stage"), element("p", { class: "muted" }, "The share of the variance that depends on a hyperparameter: half the increase, without it, in the error of predicting the change of return over held-out intervals, with its 95% interval.")];
   if (!rows().length) return [...heading, ...untold];
   const figure = view.add(new Figure({
     title: "Importance of hyperparameters", rows, kind: "broad", height: Math.max(120, 40 + 16 * unique(found.hyperparameter).length * stages.length),
@@ -134,7 +134,7 @@ const importancePart = (view, { importance: found }) => {
       encoding: { y: { field: "hyperparameter", type: "nominal", axis: { title: null, labelLimit: 160 } }, yOffset: { field: "stage", sort: stages }, color: { field: "stage", type: "nominal", sort: stages, scale: { range: ["#56b4e9", "#0173b2", dark.matches ? "#9aa7ff" : "#1b1f6b"] }, legend: { title: "stage", orient: "top" } },
         tooltip: [{ field: "hyperparameter" }, { field: "stage" }, { field: "importance", format: ".2f" }, { field: "low", format: ".2f" }, { field: "high", format: ".2f" }] },
       layer: [
-        { mark: { type: "bar", opacity: 0.75 }, encoding: { x: { field: "importance", type: "quantitative", axis: { title: "share of the variance that hangs on it", tickCount: 5 } } } },
+        { mark: { type: "bar", opacity: 0.75 }, encoding: { x: { field: "importance", type: "quantitative", axis: { title: "share of the variance that depends on it", tickCount: 5 } } } },
         { mark: { type: "rule", strokeWidth: 1.5, aria: false }, encoding: { x: { field: "low", type: "quantitative" }, x2: { field: "high" }, color: { value: "currentColor" } } },
       ],
     }),
