@@ -6,6 +6,7 @@ python benchmarks/evidence_figure.py docs/images/evidence.png
 from __future__ import annotations
 
 import argparse
+import math
 from pathlib import Path
 from typing import NamedTuple
 
@@ -37,7 +38,10 @@ MATTER = ("pb2_transfer", "pb2")
 
 
 class Difference(NamedTuple):
-    """By how much memory is ahead of a rival, in points of return: the mean of pairs with its 95% interval."""
+    """By how much memory is ahead of a rival, in points of return: the mean of pairs with its 95% interval.
+
+    ``low`` and ``high`` are NaN where one seed leaves no interval.
+    """
 
     rival: str
     measure: str
@@ -64,8 +68,9 @@ def draw(axes: Axes, found: list[Difference]) -> None:
     """A row for each rival, a mark for each measure; of what lies beyond the panel the number."""
     axes.axvline(0, color="black", linewidth=0.8)
     matter = [each for each in found if each.rival in MATTER]
-    left, right = WIDEST * min(each.low for each in matter), WIDEST * max(each.high for each in matter)
-    left = min(left, -0.2 * right)
+    ends = [end for each in matter for end in (each.low, each.mean, each.high) if not math.isnan(end)]
+    left, right = WIDEST * min(*ends, 0.0), WIDEST * max(*ends, 0.0)
+    left, right = min(left, -0.2 * right), max(right, -0.2 * left)
     rows, measures = list(RIVALS), list(MEASURES)
     for each in found:
         height = rows.index(each.rival) + 0.22 * (measures.index(each.measure) - 1)
@@ -93,8 +98,10 @@ def main() -> None:
     with mpl.rc_context({"font.size": 8, "axes.spines.top": False, "axes.spines.right": False}):
         figure, panels = plt.subplots(1, len(files), sharey=True, figsize=(8.5, 4), layout="constrained", squeeze=False)
         for axes, (title, file) in zip(panels[0], files.items(), strict=True):
-            draw(axes, read(file))
-            axes.set_title(title, fontsize=9)
+            found = read(file)
+            draw(axes, found)
+            one_seed = all(math.isnan(each.low) for each in found)
+            axes.set_title(f"{title}, one seed" if one_seed else title, fontsize=9)
         figure.supxlabel(
             "points of return by which meta_pb2 is ahead (mean of pairs, 95% interval over seeds)", fontsize=8
         )
