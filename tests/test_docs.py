@@ -66,6 +66,19 @@ def test_the_readmes_python_runs_as_a_script_without_a_main_guard(tmp_path):
     assert done.stderr.count("finished with a test return") == 1  # and nobody ran the script once more
 
 
+def test_the_readmes_space_is_taken_by_the_command_behind_it(tmp_path, capfd):
+    page = ROOT / "README.md"
+    ((_, text),) = blocks(page, "yaml")
+    (tmp_path / "my_conf/space").mkdir(parents=True)
+    (tmp_path / "my_conf/space/mine.yaml").write_text(text)
+    lines = [shlex.split(line) for _, text in blocks(page, "") for line in text.splitlines()]
+    ((_, *arguments),) = [line for line in lines if "--config-dir" in line]
+    small = ["executor=inline", "budget.steps=2000", "budget.interval=1000", "population.size=2"]
+    small += ["evaluation.episodes=1", "evaluation.test_episodes=1"]
+    assert main([*arguments, *small]) == 0, capfd.readouterr().err
+    assert "hp.policy_kwargs.optimizer_kwargs.eps" in metapbt.load("results/cart_pole/default/mine/seed_0").records
+
+
 # --- docs/from_python.md
 
 

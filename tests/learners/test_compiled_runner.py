@@ -156,8 +156,7 @@ def test_members_of_a_search_go_on_bit_by_bit_and_are_evaluated_as_they_are(monk
     assert second.returns == repeated.returns
     assert second.env_steps == 200
     assert differ(second, train(one, first, chosen, 100, seed=9)) > 0
-    together = one.train_many([Assigned(interval(chosen, 100, seed=8, start_steps=100), first.state)])
-    assert differ(together[0], second) == 0
+    assert one.train_many([Assigned(interval(chosen, 100, seed=8, start_steps=100), first.state)]) is None  # each alone
     policy, env = one.policy(second.state, chosen), make_jax_env(NAME, {})
     returns = []
     for place in range(2):

@@ -60,7 +60,7 @@ def test_status_counts_seeds_and_tells_those_that_are_not_done(study: Path, caps
         ["cart_pole", "pole_length=1.1", "meta_pb2", "0 of 3 seeds", "failed: seed 2; missing: seed 0, 1"],
     ]
     assert "seed_2: out of memory" in printed
-    assert "A stopped run goes on" in printed
+    assert "To resume a stopped run" in printed
 
 
 def test_groups_of_a_study_have_rows_of_their_own_and_lack_nothing_of_each_other(

@@ -1,5 +1,6 @@
 """What a run trained, as files for other programs: what they hold is what the agent does, whoever reads them."""
 
+import importlib
 import json
 import re
 import subprocess
@@ -235,8 +236,10 @@ def test_a_schedule_is_the_line_of_descent_in_steps(scheduled, capsys):
 
 def test_plain_stable_baselines3_trains_with_a_schedule(scheduled, monkeypatch):
     """The page's ten lines set what the schedule says, in the updates that it says it for."""
-    names = {}
-    exec(block(SB3_PAGE, "follow_schedule.py"), names)
+    Path("follow_schedule.py").write_text(block(SB3_PAGE, "follow_schedule.py"), encoding="utf-8")
+    monkeypatch.syspath_prepend(str(Path.cwd()))
+    monkeypatch.delitem(sys.modules, "follow_schedule", raising=False)
+    names = vars(importlib.import_module("follow_schedule"))
     used, train = [], PPO.train
 
     def watched(self):
