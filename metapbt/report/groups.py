@@ -205,9 +205,8 @@ def group_runs(runs: Iterable[tuple[RunInfo, Run]], results: Path) -> list[Group
     for info, run in runs:
         if not info.context.changed:
             of_env = [key for key in changed if (key[0], key[2]) == (info.env, info.learner)]
-            homes = [
-                key for key in of_env if set(key[1]) <= set(info.context)
-            ]  # an environment may have gained features
+            # Those whose features there were when the run was made: an environment may have gained some.
+            homes = [key for key in of_env if set(key[1]) <= set(info.context)]
             for key in homes or [(info.env, (), info.learner)]:
                 members[key].append((info, run))
     return [

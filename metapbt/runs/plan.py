@@ -90,8 +90,9 @@ class Plan:
 
         It may not where what the others report may end the run, or changes the length of its interval.
         """
-        ends_early = any(limit is not None for limit in self.stop.values()) or self.eras.restarts is not None
-        return not (self.asynchronous or ends_early or self.budget.interval_end is not None)
+        ends_early = any(limit is not None for limit in self.stop.values())
+        lengths_change = self.budget.interval_end is not None or self.eras.restarts is not None
+        return not (self.asynchronous or ends_early or lengths_change)
 
     def intervals(self, size: int) -> int:
         """How many intervals members and students train together if every era comes."""

@@ -40,11 +40,12 @@ def stop_reason(history: History, stop: Mapping[str, Any]) -> str | None:
     scores = [-math.inf if math.isnan(score) else score for score in reached]  # nobody had a finite return
     if stop["return_reached"] is not None and scores[-1] >= stop["return_reached"]:
         return f"the score of {scores[-1]:.2f} has reached stop.return_reached={stop['return_reached']:g}"
-    # At its end: what an asynchronous run has of the next one may be there when it goes on after a stop.
-    end = max(place for place, record in enumerate(history) if record.generation < history.generations)
-    spent = history.spent_steps[end]
-    if stop["spent_steps"] is not None and spent >= stop["spent_steps"]:
-        return f"the run has trained {spent} environment steps, stop.spent_steps={stop['spent_steps']:g}"
+    if stop["spent_steps"] is not None:
+        # At its end: what an asynchronous run has of the next one may be there when it goes on after a stop.
+        end = max(place for place, record in enumerate(history) if record.generation < history.generations)
+        spent = history.spent_steps[end]
+        if spent >= stop["spent_steps"]:
+            return f"the run has trained {spent} environment steps, stop.spent_steps={stop['spent_steps']:g}"
     seconds = sum(max(r.wall_seconds for r in history.generation(n)) for n in range(history.generations))
     if stop["wall_seconds"] is not None and seconds >= stop["wall_seconds"]:
         return f"training took {seconds:.0f} s, stop.wall_seconds={stop['wall_seconds']:g}"

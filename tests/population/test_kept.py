@@ -198,6 +198,12 @@ def test_a_reader_beside_it_sees_what_was_told_and_a_second_tuner_is_refused():
         assert len(anew.history) == 0
 
 
+def goes_on_from_what_was_told(ours):
+    assert problem(metapbt.load(ours.path).info) is None
+    with tuner() as again:
+        assert again.history == ours.history
+
+
 @pytest.mark.parametrize("error", [OSError("no space left"), KeyboardInterrupt()])
 def test_what_stands_in_the_journal_has_been_told_whatever_becomes_of_the_table(monkeypatch, error):
     def fails(*_):
@@ -210,9 +216,7 @@ def test_what_stands_in_the_journal_has_been_told_whatever_becomes_of_the_table(
             ours.tell([20] * 4, [1.0, 2.0, 3.0, 4.0])
         assert ours.history.generations == 2
         tell(ours, 3)
-    assert problem(metapbt.load(ours.path).info) is None
-    with tuner() as again:
-        assert again.history == ours.history
+    goes_on_from_what_was_told(ours)
 
 
 @pytest.mark.parametrize("written", [1.0, 0.5])
@@ -229,9 +233,7 @@ def test_a_tell_that_is_interrupted_while_it_is_written_may_be_told_again(monkey
                 ours.tell([20] * 4, [1.0, 2.0, 3.0, 4.0])
         assert ours.history.generations == 1
         tell(ours, 3)
-    assert problem(metapbt.load(ours.path).info) is None
-    with tuner() as again:
-        assert again.history == ours.history
+    goes_on_from_what_was_told(ours)
 
 
 def test_whole_records_are_shown_by_the_return_that_they_have():

@@ -162,20 +162,16 @@ def arguments_of(
             raise MetapbtError(f"{name} must be a mapping, got {arguments[name]!r}")
     if arguments.get("policy_kwargs"):
         arguments["policy_kwargs"] = _policy(arguments["policy_kwargs"])
+    of_buffer: dict[str, Any] = {}
     if arguments.get("optimize_memory_usage"):
         # Such a buffer has no room for the observations that time limits cut off.
-        arguments["replay_buffer_kwargs"] = {
-            "handle_timeout_termination": False,
-            **(arguments.get("replay_buffer_kwargs") or {}),
-        }
+        of_buffer["handle_timeout_termination"] = False
     if arguments.get("replay_buffer_class") in _OF_SEVERAL_STEPS:
         # An algorithm tells it neither its discount nor its number of steps, and learns by those of the buffer.
-        asked = {"n_steps": arguments["n_steps"]} if "n_steps" in arguments else {}
-        arguments["replay_buffer_kwargs"] = {
-            "gamma": arguments.get("gamma", parameters["gamma"].default),
-            **asked,
-            **(arguments.get("replay_buffer_kwargs") or {}),
-        }
+        of_buffer["gamma"] = arguments.get("gamma", parameters["gamma"].default)
+        of_buffer |= {"n_steps": arguments["n_steps"]} if "n_steps" in arguments else {}
+    if of_buffer:
+        arguments["replay_buffer_kwargs"] = of_buffer | (arguments.get("replay_buffer_kwargs") or {})
     if issubclass(algorithm, A2C):
         _keep_what_was_asked_of_the_optimiser(arguments)
     return arguments

@@ -26,10 +26,10 @@ def final_data(group: Group, quantity: str = "final") -> pd.DataFrame:
     """
     rows = []
     for context in group.contexts:
-        areas = areas_in(group, context)
+        areas = areas_in(group, context) if quantity == "area" else {}
         for method in group.methods:
             finished = [run for run in group.runs_of(context, method) if run.finished]
-            scores = [run.final if quantity == "final" else areas[run.path] for run in finished]
+            scores = [areas.get(run.path, run.final) for run in finished]
             mean, low, high = mean_estimate(np.array(scores, dtype=np.float64))
             coverage = group.coverage(context, method)
             counts = (coverage.found, coverage.finished, coverage.expected, coverage.text)

@@ -48,16 +48,15 @@ def _written_in(group: str, choice: Mapping[str, Any]) -> list[str]:
 
 def _differing(config: Mapping[str, Any], info: RunInfo) -> tuple[list[str], list[str]]:
     """What differs from the defaults, as overrides, and the groups of keys of which some are not said."""
-    ours = info.env in ENVIRONMENTS | BODIES | PICTURES
+    said, ours = dict(_flat(config)), info.env in ENVIRONMENTS | BODIES | PICTURES
     usual = _usual(info.env, info.method, info.learner) if ours else {}
     if not usual:
-        budget = config.get("budget")
-        known = isinstance(budget, Mapping) and "steps" in budget
-        return [f"budget.steps={budget['steps']}"] if known else [], ["all that is not a default"]  # type: ignore[index]
+        steps = said.get("budget.steps")
+        return [] if steps is None else [f"budget.steps={steps}"], ["all that is not a default"]
     found: list[str] = []
     more: list[str] = []
     # What was left out with ~ differs, too; a space's keys are not those of another.
-    for name, value in [*_flat(config), *((name, None) for name in usual.keys() - dict(_flat(config)).keys())]:
+    for name, value in (said | dict.fromkeys(usual.keys() - said.keys())).items():
         group = name.partition(".")[0]
         if usual.get(name) == value or group in _LEFT_OUT or name in ("method.name", "learner.name"):
             continue
