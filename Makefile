@@ -16,7 +16,8 @@ test: .venv/ready .venv/chromium
 # What make test shows with fewer seeds and kills, at length, and what takes longest.
 test-slow: .venv/ready
 	$(BIN)/python -m pytest --numprocesses auto --dist worksteal -m slow tests/memory/test_alone.py tests/learners \
-		tests/population/test_known_optimum.py tests/population/test_kept.py tests/population/explorers/test_meta_pb2.py \
+		tests/population/test_known_optimum.py tests/population/test_kept.py tests/population/test_eras_decided.py \
+		tests/population/explorers/test_meta_pb2.py tests/runs/test_era_kills.py tests/runs/test_every_key.py \
 		tests/runs/test_kills.py tests/runs/test_runs.py tests/study/test_local.py tests/test_bg_pbt_experiments.py \
 		tests/test_commands.py tests/test_docs.py
 

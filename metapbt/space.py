@@ -96,6 +96,11 @@ class Space:
         return tuple(p.name for p in self.parameters if p.role == "architecture")
 
     @property
+    def categories(self) -> dict[int, int]:
+        """Of each position in unit vectors that is a category's: how many choices it has."""
+        return {place: len(p.choices) for place, p in enumerate(self.parameters) if p.choices}
+
+    @property
     def conditions(self) -> dict[str, dict[str, list[Value]]]:
         """For each name the hyperparameters that it depends on, each with the values under which it exists."""
         return {

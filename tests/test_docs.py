@@ -174,6 +174,7 @@ def test_the_page_about_methods_names_its_files(afternoon):
     assert {path.as_posix() for path in Path().rglob("*.*")} == classes | {f"my_conf/{name}" for name in choices}
 
 
+@pytest.mark.slow
 def test_the_commands_of_the_page_about_methods_work_one_after_another(afternoon, tmp_path):
     lines = [line for _, text in blocks(afternoon, "") for line in text.splitlines()]
     assert len(lines) == 4

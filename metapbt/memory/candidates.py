@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from metapbt.memory.encoder import Array
+from metapbt.memory.encoder import Array, Rows
+
+HINTS = 32  # configurations that did well at this stage elsewhere
+LOOKED_AT = 64  # points near these, and as many near the parent's
+NEAR = 0.2  # of the cube's edge: the deviation of points from what they are near to,
+CLOSER = (0.1, 0.05)  # and where it looks good
+ANEW = 0.25  # share of the choices that are drawn anew, as PBT resamples
 
 
 def best_together(draws: Array, count: int) -> list[int]:
@@ -83,37 +89,68 @@ class Bounds:
         return np.asarray(within)
 
 
+def around(points: Array, radius: float, categories: Iterable[int], rng: np.random.Generator) -> Array:
+    """Points near ``points``, one for each, ``n x width``.
+
+    Numbers are normally distributed and mirrored at the bounds of the cube, so that no more of them lie there than did
+    before. Choices of a category have no order: one in four is drawn anew.
+
+    Args:
+        points: ``n x width``.
+        radius: the deviation of numbers, of the cube's edge.
+        categories: columns of these, counted from 0.
+        rng: draws the points.
+    """
+    near = 1 - np.abs(1 - np.abs(points + radius * rng.standard_normal(points.shape)))
+    for column in categories:
+        anew = rng.random(len(points)) < ANEW
+        near[:, column] = np.where(anew, rng.random(len(points)), points[:, column])
+    return np.asarray(near.clip(0, 1))
+
+
+def did_well(rows: Rows, given: Array, width: int) -> Array:
+    """What did well at a stage like this: the configurations of the nearest rows that gained most, ``k x width``.
+
+    Args:
+        rows: of the sources.
+        given: the columns of the coming interval that are not to be chosen.
+        width: of a configuration.
+    """
+    gaps = ((rows.inputs[:, : len(given)] - given) ** 2).sum(axis=1)
+    near = np.argsort(gaps, kind="stable")[: 4 * HINTS]
+    best = near[np.argsort(-rows.changes[near], kind="stable")]
+    points = rows.inputs[best, len(given) : len(given) + width]
+    return np.asarray(points[distinct(points)[:HINTS]])
+
+
 def search(
     score: Callable[[Array], Array],
-    width: int,
+    legal: Callable[[Array], Array],
     hints: Array,
+    categories: Iterable[int],
     rng: np.random.Generator,
-    points: int = 256,
-    bounds: Bounds | None = None,
 ) -> Array:
-    """Find the point of the unit cube with the largest score, by evaluations alone.
+    """Find the point with the largest score near what was trained with, by evaluations alone.
+
+    Where a model knows little about hyperparameters, a confidence bound is largest in a corner of the cube, for that is
+    where least is known; so nobody goes farther from what others trained with than a few steps at a time.
 
     Args:
         score: of points ``n x width``, gives ``n``.
-        width: of the cube.
-        hints: points ``k x width`` worth looking at, beside those that fill the cube evenly.
-        rng: draws the rest.
-        points: how many fill the cube.
-        bounds: where in the cube; None for anywhere.
+        legal: the nearest points that may be chosen.
+        hints: configurations that others trained with, ``k x width``; the last is the parent's, which counts as much as
+            all of them together.
+        categories: columns of these, counted from 0.
+        rng: draws what is looked at.
 
     Returns:
         The point, shape ``width``.
     """
-    found = filling(points, width, rng)
-    if bounds is not None:
-        found, hints = bounds.spread(found, rng), bounds.kept(hints, rng)
-    found = np.concatenate([found, hints])
-    values = score(found)
-    for radius in (0.1, 0.04, 0.015):
-        order = np.argsort(-values, kind="stable")
-        order = order[distinct(found[order])[:4]]
-        best = found[order]
-        near = np.clip(best[:, None] + radius * rng.standard_normal((len(best), 32, width)), 0, 1).reshape(-1, width)
-        near = near if bounds is None else bounds.kept(near, rng)
-        found, values = np.concatenate([best, near]), np.concatenate([values[order], score(near)])
-    return np.asarray(found[int(np.argmax(values))], dtype=np.float64)
+    others = hints[rng.integers(len(hints), size=LOOKED_AT)]
+    near = around(np.concatenate([others, np.repeat(hints[-1:], LOOKED_AT, axis=0)]), NEAR, categories, rng)
+    points = legal(np.concatenate([hints, near]))
+    for radius in CLOSER:
+        best = points[np.argsort(-score(points), kind="stable")[:4]]
+        points = np.concatenate([points, legal(around(np.repeat(best, 8, axis=0), radius, categories, rng))])
+    points = points[distinct(points)]
+    return np.asarray(points[int(np.argmax(score(points)))], dtype=np.float64)

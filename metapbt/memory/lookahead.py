@@ -1,10 +1,14 @@
-"""What agents can have reached some intervals later, if they then train with the best that memory knows.
+"""What agents can have reached some intervals later: with what they train with now, or with the best that memory knows.
 
 Whoever asks of each interval only what it brings by its own end is greedy: it drops a large learning rate as soon as
 that pays, though others would have learned more with it. Runs on related contexts show what came later. Their model
 is asked again and again, each time at the return that an agent has come to by then. An agent's state is its return and
 what it trained with lately: one that learns fast and noisily looks worse than it is, and the model knows by how much
 from what it saw where others stopped.
+
+`Rollout` lets agents keep what they train with, as most members of a population do for some intervals. `Lookahead`
+plans: agents change to the best at every interval. A plan is worth more than that where the best next step is not the
+best, and worth nothing where the model cannot tell later intervals apart; `metapbt.memory.planning` says which it is.
 """
 
 from __future__ import annotations
@@ -25,6 +29,7 @@ from metapbt.surrogates.thinning import evenly
 #: The mean change over a usual interval, at a surrogate's inputs ``n x d``: ``n``.
 Mean = Callable[[Array], Array]
 
+KEPT = 3  # intervals for which members keep what they train with, more or less: a copy of one in four replaces another
 ACTIONS = 8  # configurations of each interval ahead, of which an agent takes the best
 FILL = 32  # configurations that fill the space, of which these are chosen, beside hints
 AROUND, RADIUS = 32, 0.1  # and those near the best of them
@@ -62,6 +67,46 @@ class Inputs:
             [np.full(len(returns), time), returns, np.broadcast_to(self.described, (len(returns), len(self.described)))]
         )
         return np.concatenate([given, self.encoder.own(points, recent)], axis=1)
+
+    def times(self, time: float, steps: Sequence[float]) -> Array:
+        """When intervals of so many environment steps begin, the first of them at ``time``, on memory's scale."""
+        return np.minimum(time + np.cumsum([0.0, *steps[:-1]]) / self.scale.longest, 1.0)
+
+    def gain(self, change: Array, share: float) -> Array:
+        """What an interval brings that has such a share of the usual length, where one of that changes returns so."""
+        return change * share * self.scale.unit
+
+    def lately(self, recent: Array, points: Array, share: float) -> Array:
+        """What agents trained with lately (`lately`) after an interval of this share of the usual length."""
+        return lately(recent, points, share, self.encoder.categories)
+
+
+class Rollout:
+    """The mean return of agents over the coming intervals if they keep what they train with."""
+
+    def __init__(self, mean: Mean, columns: Inputs, time: float, steps: Sequence[float]) -> None:
+        """Take what is the same for all agents.
+
+        Args:
+            mean: of the model.
+            columns: of its inputs.
+            time: when the coming interval begins, on memory's scale.
+            steps: environment steps of the coming interval, and of each after it.
+        """
+        self._mean, self._columns = mean, columns
+        shares = [each / columns.scale.interval for each in steps]
+        self._intervals = list(zip(columns.times(time, steps), shares, strict=True))
+
+    def after(self, value: float | Array, change: Array, points: Array, recent: Array) -> Array:
+        """As of `Lookahead.after`: the mean of the returns that the intervals end with, ``n``."""
+        returns, total = np.broadcast_to(value, len(points)), np.zeros(len(points))
+        for place, (time, share) in enumerate(self._intervals):
+            if place:
+                change = self._mean(self._columns.inputs(time, returns, points, recent))
+            returns = returns + self._columns.gain(change, share)
+            recent = self._columns.lately(recent, points, share)
+            total += returns
+        return np.asarray(total / len(self._intervals))
 
 
 @dataclass(frozen=True)
@@ -125,7 +170,7 @@ class Lookahead:
         self._ahead: list[_Ahead] = []
         scale, rng = columns.scale, np.random.default_rng(0)  # the same points at every decision
         shares = [each / scale.interval for each in steps]
-        times = np.minimum(time + np.cumsum([0.0, *steps[:-1]]) / scale.longest, 1.0)
+        times = columns.times(time, steps)
         filled = legal_points(filling(FILL, len(space), rng), space)
         pools, fastest, values = [], [], []
         for when, share in zip(times, shares, strict=True):
@@ -143,7 +188,8 @@ class Lookahead:
             chosen: list[int] = []
             for recent in (pool, np.broadcast_to(fastest[max(place - 1, 0)], pool.shape)):
                 after = self._after(when, share, np.full(len(pool), values[place]), pool, recent)
-                order = np.argsort(-self._value(after, self._lately(recent, pool, share), 0), kind="stable").tolist()
+                reached = self._value(after, columns.lately(recent, pool, share), 0)
+                order = np.argsort(-reached, kind="stable").tolist()
                 chosen += [each for each in order if each not in chosen][: ACTIONS // 2]
             actions = pool[chosen]
             returns = np.tile(np.linspace(LOWEST, HIGHEST, RETURNS), len(actions))
@@ -161,17 +207,18 @@ class Lookahead:
         """
         return self._value(returns, recent, 0)
 
-    def after(self, value: float, change: Array, points: Array, recent: Array) -> Array:
-        """The values of agents that begin the coming interval with one return, if it brings them what is said: ``n``.
+    def after(self, value: float | Array, change: Array, points: Array, recent: Array) -> Array:
+        """The values of agents that begin the coming interval, if it brings them what is said: ``n``.
 
         Args:
-            value: the return that it begins with, on memory's scale.
+            value: the return that it begins with, on memory's scale; one for all, or ``n``.
             change: what it brings, as the model says it: for an interval of the usual length, in its units; ``n``.
             points: what they train with in it, ``n x width``.
             recent: what they trained with lately before it, of a shape like it.
         """
         share = self._ahead[0].share
-        return self._value(value + self._gain(change, share), self._lately(recent, points, share), 1)
+        gain = self._columns.gain(change, share)
+        return self._value(value + gain, self._columns.lately(recent, points, share), 1)
 
     def _value(self, returns: Array, recent: Array, place: int) -> Array:
         """The values of agents that begin an interval, with the best of its actions: ``n``."""
@@ -190,7 +237,7 @@ class Lookahead:
         after = self._after(ahead.time, ahead.share, returns, actions, recent)
         where = np.clip((after - LOWEST) / (HIGHEST - LOWEST), 0.0, 1.0) * (RETURNS - 1)
         low = np.minimum(where.astype(int), RETURNS - 2)
-        apart = self._lately(recent, actions, ahead.share) - actions
+        apart = self._columns.lately(recent, actions, ahead.share) - actions
         up, down = np.maximum(apart, 0.0), np.minimum(apart, 0.0)
         left, right = (
             ahead.growth[which, each] + (ahead.slopes[0, which, each] * up + ahead.slopes[1, which, each] * down).sum(1)
@@ -220,16 +267,9 @@ class Lookahead:
             slopes[1, low, column], slopes[0, high, column] = slopes[0, low, column], slopes[1, high, column]
         return value - returns, slopes
 
-    def _lately(self, recent: Array, points: Array, share: float) -> Array:
-        return lately(recent, points, share, self._columns.encoder.categories)
-
     def _after(self, time: float, share: float, returns: Array, points: Array, recent: Array) -> Array:
         """The returns that an interval ends with."""
-        return returns + self._gain(self._mean(self._columns.inputs(time, returns, points, recent)), share)
-
-    def _gain(self, change: Array, share: float) -> Array:
-        """What an interval of this length brings where one of the usual length would change the return so."""
-        return change * share * self._columns.scale.unit
+        return returns + self._columns.gain(self._mean(self._columns.inputs(time, returns, points, recent)), share)
 
 
 @dataclass(frozen=True)
@@ -274,3 +314,19 @@ class Lines:
             reached += mean(inputs) * self.shares[which] * self.unit
             real += self.rows.changes[which] * self.shares[which] * self.unit
         return path[0], reached - begun, real
+
+    @property
+    def reached(self) -> Array:
+        """The returns that rows end with, on memory's scale, ``n``."""
+        return np.asarray(self.rows.inputs[:, 1] + self.rows.changes * self.shares * self.unit)
+
+    def best_after(self, intervals: int) -> Array:
+        """The highest return that rows, or who descended from them, ended an interval with, so many intervals after
+        each began, ``n``; NaN where nobody was left by then: of who was replaced nothing is known."""
+        best = self.reached
+        for _ in range(intervals - 1):
+            earlier = np.full(len(best), np.nan)
+            known = self.origins >= 0
+            np.fmax.at(earlier, self.origins[known], best[known])
+            best = earlier
+        return best

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from metapbt.history import History, Record, Ref
-from metapbt.memory.candidates import distinct
+from metapbt.memory.candidates import did_well
 from metapbt.memory.encoder import Array, Description, Encoder, Rows, Samples, Which, lately
-from metapbt.memory.lookahead import Inputs, Lookahead
+from metapbt.memory.lookahead import KEPT, Inputs, Lookahead, Rollout
 from metapbt.memory.nearest import SOURCE_ROWS, Nearest
 from metapbt.memory.scales import HistoryScale, SourceScale
 from metapbt.memory.source_runs import Memory
@@ -32,8 +32,6 @@ if TYPE_CHECKING:
 
 A_LITTLE_LONGER = 1.25  # times the sources' usual interval
 PUBLISHED_ROWS = 1000  # an exact GP's cost grows with their cube
-HINTS = 32  # configurations that did well at this stage elsewhere, looked at beside those that fill the space
-
 NEGLIGIBLE = 0.01  # weight of an expert up to which asking it is not worth the time
 MOST_TRUST = 0.9  # before anything has happened here: sources that agree may mislead all the same
 ALONE = 0.1  # prior weight of PB2's own model, in which memory has no part
@@ -118,7 +116,10 @@ class MetaSurrogate:
         if self.kernel == "published":
             return []
         with deciding():
-            return held_out_quality(self.tasks, self.kernel == "deep", self.cache)
+            found = held_out_quality(self.tasks, self.kernel == "deep", self.cache)
+        if found:
+            _ = self.plans  # held-out contexts say this, too: a run that asks later finds it in the cache
+        return found
 
     @property
     def model(self) -> MetaModel:
@@ -139,13 +140,6 @@ class MetaSurrogate:
 
         return prior(self.prior_trust)
 
-    @property
-    def believed(self) -> Array:
-        """The weights of memory's experts if sources and target are as alike as it can think."""
-        from metapbt.memory.trust import RELATEDNESS
-
-        return np.eye(len(RELATEDNESS))[-1]
-
     @cached_property
     def horizon(self) -> int:
         """How many intervals of the usual length it looks ahead, the coming one included; 1 is greedy.
@@ -155,6 +149,17 @@ class MetaSurrogate:
         if self._most_ahead <= 1 or self.space.architecture:
             return 1
         return min(self.learned.horizon(), self._most_ahead)
+
+    @cached_property
+    def plans(self) -> bool:
+        """Whether agents are valued by what they can become if they change hyperparameters at every interval.
+
+        Else by what they become if they keep them; see `metapbt.memory.planning`.
+        """
+        from metapbt.memory.planning import plans
+
+        with deciding():
+            return plans(self.learned, self.space, self.horizon, self.kernel == "deep", self.cache)
 
     def ahead(self, interval: float) -> int:
         """How many intervals lie within the horizon if the coming one has so many environment steps.
@@ -214,13 +219,7 @@ class MetaSurrogate:
     def hints(self, source: Rows, given: Array) -> Array:
         """What did well at a stage like this: configurations ``k x width``, each once."""
         width = len(self.space)
-        if not self.schedule:
-            return np.empty((0, width))
-        gaps = ((source.inputs[:, : len(given)] - given) ** 2).sum(axis=1)
-        near = np.argsort(gaps, kind="stable")[: 4 * HINTS]
-        best = near[np.argsort(-source.changes[near], kind="stable")]
-        points = source.inputs[best, len(given) : len(given) + width]
-        return points[distinct(points)[:HINTS]]
+        return did_well(source, given, width) if self.schedule else np.empty((0, width))
 
     def weights(self, own: Own | None) -> Array:
         """The weights of memory's experts, and after them of PB2's own once something was seen; they sum to 1.
@@ -265,7 +264,9 @@ class MetaSurrogate:
             experts.append(replace(fitted, weight=float(alone[0])))
         return Ensemble(tuple(experts))
 
-    def lookahead(self, own: Own | None, weights: Array, given: Array, lengths: Sequence[float]) -> Lookahead | None:
+    def values(
+        self, own: Own | None, weights: Array, given: Array, lengths: Sequence[float]
+    ) -> Lookahead | Rollout | None:
         """The values of agents that begin an interval with about these columns; None where no memory is heard.
 
         Only memory's experts look ahead, each with its weight: PB2's own knows nothing of later times. As far as they
@@ -280,20 +281,20 @@ class MetaSurrogate:
         related, _ = _heard(weights)
         if not related.any():
             return None
-        time, value = float(given[0]), float(given[1])
-        times = np.minimum(time + np.cumsum([0.0, *lengths[:-1]]) / self.scale.longest, 1.0)
+        columns, time, value = Inputs(self.encoder, self.scale, given[2:]), float(given[0]), float(given[1])
+        lengths = lengths if self.plans else lengths[:KEPT]
+        times = columns.times(time, lengths)
         # What happened elsewhere at these times, from the return of now to the highest usual one.
         anchors = np.array([[t, r, *given[2:]] for t in times for r in np.linspace(value, max(value, 1.0), 3)])
         source = self.tasks.rows[self._nearest(anchors, SOURCE_ROWS)]
-        return Lookahead(
-            self.model.related(source, self._rows(own), related).mean,
-            Inputs(self.encoder, self.scale, given[2:]),
-            time,
-            value,
-            lengths,
-            self.space,
-            lambda when, reached: self.hints(source, np.array([when, reached, *given[2:]])),
-        )
+        mean = self.model.related(source, self._rows(own), related).mean
+        if not self.plans:
+            return Rollout(mean, columns, time, lengths)
+
+        def hints(when: float, reached: float) -> Array:
+            return self.hints(source, np.array([when, reached, *given[2:]]))
+
+        return Lookahead(mean, columns, time, value, lengths, self.space, hints)
 
     def _rows(self, own: Own | None) -> Rows:
         """The rows of the target; none before there are any."""

@@ -93,7 +93,7 @@ class Tasks:
             places.setdefault(memory.contexts[run], len(places))
         numbers = np.array([places.get(context, -1) for context in memory.contexts], dtype=int)
         kept = kept[numbers[found.runs[kept]] >= 0]  # of contexts that have a row
-        categories = {place: len(p.choices) for place, p in enumerate(space.parameters) if p.choices}
+        categories = space.categories
         usual = float(np.median(found.steps[fewer])) if len(fewer) else 1.0
         recent = columns.recent(everything[columns.rows], usual, categories)[found.places] if changed else points
         places_of = np.full(len(memory.table) + 1, -1)

@@ -113,6 +113,11 @@ def prior(trust: float) -> list[float]:
     return [1 - trust, *[trust / related] * related]
 
 
+def believed() -> Array:
+    """Weights of memory's experts if sources and target are as alike as it can think."""
+    return np.eye(len(RELATEDNESS))[-1]
+
+
 def shares(before: Sequence[float] | Array, log_likelihoods: Sequence[float]) -> Array:
     """Posterior weights of experts: those before times likelihood, summing to 1."""
     logs = np.log(np.maximum(before, 1e-12)) + np.asarray(log_likelihoods)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from metapbt.history import Context, History, Record
 from metapbt.memory.columns import RecordColumns
 from metapbt.memory.encoder import Encoder, lately
-from metapbt.memory.lookahead import Inputs, Lookahead
+from metapbt.memory.lookahead import Inputs, Lookahead, Rollout
 from metapbt.memory.meta_surrogate import MetaSurrogate
 from metapbt.memory.scales import SourceScale
 from metapbt.memory.source_runs import Memory, SourceRun
@@ -158,23 +159,24 @@ def test_a_choice_that_was_left_is_left_in_what_is_looked_ahead_at() -> None:
     assert found[0] == pytest.approx(2 * scale.unit)
 
 
-def test_every_decision_is_told_it(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("values", [Lookahead, Rollout])
+def test_every_decision_is_told_it(monkeypatch: pytest.MonkeyPatch, values: Any) -> None:
     run = history(3)
     explorer = MetaPB2Explorer(SPACE, memory(history(0), history(1)))
-    explorer.meta.__dict__["horizon"] = 3
+    explorer.meta.__dict__.update(horizon=3, plans=values is Lookahead)
     told: dict[str, list[np.ndarray]] = {"before": [], "after": []}
-    before, after = Lookahead.before, Lookahead.after
+    before, after = Lookahead.before, values.after
     monkeypatch.setattr(
         Lookahead, "before", lambda self, r, recent: told["before"].append(recent) or before(self, r, recent)
     )
     monkeypatch.setattr(
-        Lookahead, "after", lambda self, v, c, p, recent: told["after"].append(recent) or after(self, v, c, p, recent)
+        values, "after", lambda self, v, c, p, recent: told["after"].append(recent) or after(self, v, c, p, recent)
     )
-    explorer.values(run)
+    assert bool(explorer.values(run)) == explorer.ranks_by_value == (values is Lookahead)
     members = [record for record in run.latest if math.isfinite(record.reached)]
     expected = [explorer.meta.recent(run, record) for record in members]
-    heard = np.concatenate(told["before"])  # those at one time are asked about together
-    np.testing.assert_array_equal(heard[np.lexsort(heard.T)], np.array(expected)[np.lexsort(np.array(expected).T)])
+    heard = np.array(sorted(each.tolist() for asked in told["before"] for each in asked))  # of one time, together
+    assert not explorer.ranks_by_value or heard.tolist() == sorted(each.tolist() for each in expected)
     assert any((each != SPACE.to_unit(r.hyperparameters)).any() for each, r in zip(expected, members, strict=True))
     explorer.propose(members[:1], members[:1], run, [], np.random.default_rng(0))
     assert all((each == expected[0]).all() for each in told["after"])

@@ -174,7 +174,10 @@ def test_architectures_may_be_drawn_instead_and_an_architecture_is_kept_but_once
             train(one, growing)
 
 
-@pytest.mark.parametrize("method", ["pbt", "pb2", "pb2_mix", "pb2_mult", "pb2_rand"])
+@pytest.mark.parametrize(
+    "method",
+    ["pbt", "pb2", "pb2_mix", *(pytest.param(name, marks=pytest.mark.slow) for name in ("pb2_mult", "pb2_rand"))],
+)
 def test_every_method_goes_through_its_eras(method):
     tuner = started(method)
     for _ in range(14):

@@ -33,6 +33,7 @@ def test_a_run_may_die_at_any_write_of_a_distillation(space, writes, variant):  
         same(records(f"stopped_{limit}"), expected)
 
 
+@pytest.mark.slow
 def test_sigkills_at_random_moments_lose_nothing(space, tmp_path):  # noqa: F811
     draw = random.Random(0)
     options = [*SHORT, "executor=processes", "executor.workers=2"]

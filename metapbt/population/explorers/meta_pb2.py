@@ -13,6 +13,7 @@ from metapbt.errors import unknown_name
 from metapbt.history import Budget, History, Record
 from metapbt.log import LOGGER, counted
 from metapbt.memory.encoder import Array, Samples
+from metapbt.memory.lookahead import KEPT, Inputs, Lookahead, Rollout
 from metapbt.memory.meta_surrogate import PUBLISHED_ROWS, MetaSurrogate, Own
 from metapbt.memory.tasks import Tasks
 from metapbt.plain import number_within, whole_number
@@ -24,7 +25,6 @@ from metapbt.surrogates.threads import deciding
 if TYPE_CHECKING:
     from metapbt.memory.candidates import Bounds
     from metapbt.memory.experts import Ensemble
-    from metapbt.memory.lookahead import Lookahead
     from metapbt.memory.source_runs import Memory
     from metapbt.memory.training import Cache
 
@@ -48,7 +48,7 @@ class Known:
     generation: int
     own: Own
     weights: Array
-    foreseen: dict[int, Lookahead | None] = field(default_factory=dict)
+    foreseen: dict[int, Lookahead | Rollout | None] = field(default_factory=dict)
 
 
 class MetaPB2Explorer(PB2Explorer):
@@ -60,9 +60,12 @@ class MetaPB2Explorer(PB2Explorer):
     One more is PB2's model of the target alone. Their weights follow from how well each forecast the target's own rows
     before it had seen them.
 
-    A copy takes the point with the largest value, forecast over as many intervals as held-out contexts let memory look
-    ahead, optimistically in the coming one: the upper confidence bound of PB2 is the case of one interval. Selection
-    ranks members by their values, too: an agent whose return is to come is not replaced by one that has had it.
+    A copy takes the point with the largest value, optimistic in the coming interval (the upper confidence bound of PB2
+    is the case of one interval), near what its parent or good members of the sources trained with. Its value is the
+    return that it can reach over as many intervals as held-out contexts let memory look ahead, if agents change to the
+    best at each; and selection ranks members by that, too: an agent whose return is to come is not replaced by one that
+    has had it. Where held-out contexts show that such plans foresee nothing, its value is its mean return over the next
+    three intervals if it keeps what it takes, and members are ranked by their returns.
 
     Before anything has happened here, memory is trusted as far as it would have deserved it had each source been the
     target, and less the farther the target lies outside of what the sources have seen. The first generation has as
@@ -107,7 +110,7 @@ class MetaPB2Explorer(PB2Explorer):
             trust: whether weights follow from the target's rows; else they stay what they were at the start.
             lookahead: over how many intervals, the coming one included, values are forecast at most; with 0 only the
                 coming one counts, as in PB2, and what agents trained with before does not.
-            rank_by_value: whether selection ranks members by these values; else by their returns.
+            rank_by_value: whether selection ranks members by values where it plans; else by their returns.
             cache: keeps trained models for other runs; None keeps none.
             trust_region: as of `PB2Explorer`.
             length: as of `PB2Explorer`.
@@ -139,25 +142,29 @@ class MetaPB2Explorer(PB2Explorer):
         """Choose part of the first generation from memory: promising for this context, and unlike each other."""
         if not len(self.tasks) or self.first_generation == 0:
             return super().start(size, rng)
-        from metapbt.memory.first_members import added_up, promising, unlike
-        from metapbt.memory.trust import explained
+        from metapbt.memory.first_members import promising, unlike
+        from metapbt.memory.trust import believed, explained
 
         # Memory's are chosen as if it were right: the others are there in case it is not.
-        meta, weights = self.meta, self.meta.believed
+        meta, weights = self.meta, believed()
         count = self.share(size)
         LOGGER.info(
-            "memory: %d rows from the sources; initial trust: %s; memory chooses %d of %d members and looks %s ahead",
-            len(self.tasks), explained(meta.prior), count, size, counted(meta.ahead(self._shortest), "interval"),
+            "memory: %d rows from the sources; initial trust: %s; memory chooses %d of %d members%s",
+            len(self.tasks), explained(meta.prior), count, size, self._outlook,
         )  # fmt: skip
         given = meta.given(0, 0.0)
         given[1] = meta.scale.untrained
         source = self.tasks.rows[meta.relevant(given[None])]
         ensemble = meta.ensemble(source, None, weights)
-        ahead = self.ahead(None, weights, given, 0)
+        # Who is greedy later keeps what it begins with, too.
+        ahead = self.ahead(None, weights, given, 0) or Rollout(
+            lambda x: ensemble.moments(x)[0],
+            Inputs(meta.encoder, meta.scale, given[2:]),
+            float(given[0]),
+            [meta.scale.interval] * KEPT,
+        )
 
         def worth(points: Array, higher: float) -> Array:
-            if ahead is None:
-                return added_up(ensemble, meta.encoder, meta.scale, given, points, higher)
             change = ensemble.moments(meta.inputs(given, points, points))[0] + higher
             return self._values(ahead, given, points, points, change)
 
@@ -222,8 +229,19 @@ class MetaPB2Explorer(PB2Explorer):
 
     @property
     def ranks_by_value(self) -> bool:
-        """Whether memory looks ahead, and selection is to know."""
-        return self.rank_by_value and self.steering and bool(len(self.tasks)) and self.meta.ahead(self._shortest) > 1
+        """Whether memory plans, and selection is to know."""
+        wanted = self.rank_by_value and self.steering and bool(len(self.tasks))
+        return wanted and self.meta.ahead(self._shortest) > 1 and self.meta.plans
+
+    @property
+    def _outlook(self) -> str:
+        """How far values look, in words that follow others."""
+        count = self.meta.ahead(self._shortest)
+        if count == 1:
+            return ""
+        if self.meta.plans:
+            return f", and plans changes of hyperparameters over {counted(count, 'interval')}"
+        return f", and expects hyperparameters to be kept for {counted(min(count, KEPT), 'interval')}"
 
     @property
     def _shortest(self) -> float:
@@ -243,7 +261,7 @@ class MetaPB2Explorer(PB2Explorer):
         times = self._times(members)
         for steps in set(times):
             ahead = self._foreseen(known, steps)
-            if ahead is None:
+            if not isinstance(ahead, Lookahead):
                 return {}
             at = np.array(times) == steps
             values[at] = ahead.before(now[at], recent[at])
@@ -315,7 +333,7 @@ class MetaPB2Explorer(PB2Explorer):
             last[intervals] = max(last[intervals], record.env_steps)
         return [last[intervals] for intervals in behind]
 
-    def _foreseen(self, known: Known, steps: int) -> Lookahead | None:
+    def _foreseen(self, known: Known, steps: int) -> Lookahead | Rollout | None:
         """The values of agents that have trained for so many steps, worked out once."""
         if steps not in known.foreseen:
             usual = known.own.now.mean(axis=0)
@@ -323,7 +341,7 @@ class MetaPB2Explorer(PB2Explorer):
             known.foreseen[steps] = self.ahead(known.own, known.weights, usual, steps)
         return known.foreseen[steps]
 
-    def ahead(self, own: Own | None, weights: Array, given: Array, steps: int) -> Lookahead | None:
+    def ahead(self, own: Own | None, weights: Array, given: Array, steps: int) -> Lookahead | Rollout | None:
         """The values of agents that have trained for so many steps; None where only the coming interval counts."""
         meta = self.meta
         usual = meta.scale.interval
@@ -335,9 +353,9 @@ class MetaPB2Explorer(PB2Explorer):
         # After the coming one they are as long as the sources' at least: how shorter ones add up nobody has seen.
         ends = steps + interval + max(interval, usual) * np.arange(count)
         lengths = np.diff(np.minimum([steps, *ends], end))
-        return meta.lookahead(own, weights, given, lengths[lengths > 0].tolist())
+        return meta.values(own, weights, given, lengths[lengths > 0].tolist())
 
-    def _values(self, ahead: Lookahead, given: Array, points: Array, recent: Array, change: Array) -> Array:
+    def _values(self, ahead: Lookahead | Rollout, given: Array, points: Array, recent: Array, change: Array) -> Array:
         """What the coming interval and those after it bring, in units of the ensemble, if it forecasts such changes."""
         after = ahead.after(given[1], change, points, np.broadcast_to(recent, points.shape))
         return np.asarray((after - given[1]) / self.meta.scale.unit)
@@ -345,7 +363,7 @@ class MetaPB2Explorer(PB2Explorer):
     def _best_point(
         self,
         ensemble: Ensemble,
-        ahead: Lookahead | None,
+        ahead: Lookahead | Rollout | None,
         given: Array,
         recent: Array,
         beta: float,
@@ -357,11 +375,13 @@ class MetaPB2Explorer(PB2Explorer):
         from metapbt.memory.candidates import search
         from metapbt.memory.points import legal_points
 
+        def legal(points: Array) -> Array:
+            return legal_points(points if bounds is None else bounds.kept(points, rng), self.space)
+
         def score(points: Array) -> Array:
-            points = legal_points(points, self.space)
             mean, variance = ensemble.moments(self.meta.inputs(given, points, recent))
             change = np.asarray(mean + math.sqrt(beta) * np.sqrt(variance))
             # Optimism is about what the interval ends with: what it is worth then, one value function says for all.
             return change if ahead is None else self._values(ahead, given, points, recent, change)
 
-        return search(score, len(self.space), hints, rng, bounds=bounds)
+        return search(score, legal, hints, self.space.categories, rng)

@@ -310,9 +310,9 @@ def copied(run):
 def test_it_looks_no_farther_than_was_validated_however_long_intervals_are(cache, monkeypatch):
     def lengths(interval, horizon=4):
         explorer = MetaPB2Explorer(SPACE, memory(), budget=Budget(1000, interval), cache=cache)
-        explorer.meta.__dict__["horizon"] = horizon
+        explorer.meta.__dict__.update(horizon=horizon, plans=True)
         asked = []
-        monkeypatch.setattr(explorer.meta, "lookahead", lambda *given: asked.append(given[-1]))
+        monkeypatch.setattr(explorer.meta, "values", lambda *given: asked.append(given[-1]))
         explorer.ahead(None, np.ones(4), explorer.meta.given(0, 0.0), 0)
         return asked
 
@@ -334,8 +334,8 @@ def test_a_decision_is_worked_out_once_and_is_the_same_whoever_asks_first(cache,
 
     def told(*asked):
         explorer = MetaPB2Explorer(SPACE, memory(), cache=cache)
-        explorer.meta.__dict__["horizon"] = 3
-        counted = dict.fromkeys(("own", "weights", "lookahead"), 0)
+        explorer.meta.__dict__.update(horizon=3, plans=True)
+        counted = dict.fromkeys(("own", "weights", "values"), 0)
         for name in counted:
             monkeypatch.setattr(explorer.meta, name, counting(counted, name, getattr(explorer.meta, name)))
         found = {}
@@ -349,9 +349,9 @@ def test_a_decision_is_worked_out_once_and_is_the_same_whoever_asks_first(cache,
         return found, counted
 
     both, counted = told("values", "propose")
-    assert counted == {"own": 1, "weights": 1, "lookahead": 1}
+    assert counted == {"own": 1, "weights": 1, "values": 1}
     turned, counted = told("propose", "values")
-    assert counted == {"own": 1, "weights": 1, "lookahead": 1}
+    assert counted == {"own": 1, "weights": 1, "values": 1}
     assert turned == both == told("earlier", "values", "propose")[0]  # nor does it matter what was asked before
 
 
@@ -360,7 +360,7 @@ def test_whom_evaluations_do_not_tell_apart_training_does(cache):
     hyperparameters = run.records[0].hyperparameters
     alike = [replace(r, hyperparameters=hyperparameters, train_return=r.member / 4, eval_return=2.0) for r in run]
     explorer = MetaPB2Explorer(SPACE, memory(), cache=cache)
-    explorer.meta.__dict__["horizon"] = 3
+    explorer.meta.__dict__.update(horizon=3, plans=True)
     values = explorer.values(History(tuple(alike)))
     assert sorted(values, key=values.__getitem__) == [0, 1, 2, 3]
     assert len(set(values.values())) == 4
@@ -375,9 +375,9 @@ def test_it_looks_ahead_from_where_copies_go_on_and_never_past_the_end(cache, mo
     run = history((0.5, 0.8), generations=9, seed=3)  # up to step 90 of 100
     child, parent = replace(run.last(3), generation=generation, env_steps=steps), run.last(0)
     explorer = MetaPB2Explorer(SPACE, memory(), budget=Budget(100, 10), cache=cache)
-    explorer.meta.__dict__["horizon"] = 3
-    lookahead, asked = explorer.meta.lookahead, []
-    monkeypatch.setattr(explorer.meta, "lookahead", lambda *given: asked.append(given[-1]) or lookahead(*given))
+    explorer.meta.__dict__.update(horizon=3, plans=True)
+    values, asked = explorer.meta.values, []
+    monkeypatch.setattr(explorer.meta, "values", lambda *given: asked.append(given[-1]) or values(*given))
     explorer.propose([child], [parent], run, [], np.random.default_rng(0))
     assert asked == [[10]]
 
@@ -386,9 +386,9 @@ def test_it_looks_ahead_from_where_copies_go_on_and_never_past_the_end(cache, mo
 def test_it_looks_ahead_from_the_time_of_the_agents_that_are_copied(cache, monkeypatch, parent):
     run = history((0.5, 0.8), generations=9, seed=3)
     explorer = MetaPB2Explorer(SPACE, memory(), budget=Budget(100, 10), cache=cache)
-    explorer.meta.__dict__["horizon"] = 3
-    lookahead, asked = explorer.meta.lookahead, []
-    monkeypatch.setattr(explorer.meta, "lookahead", lambda *given: asked.append(given[2][0]) or lookahead(*given))
+    explorer.meta.__dict__.update(horizon=3, plans=True)
+    values, asked = explorer.meta.values, []
+    monkeypatch.setattr(explorer.meta, "values", lambda *given: asked.append(given[2][0]) or values(*given))
     (before,) = [record for record in run.generation(parent) if record.member == 0]
     explorer.propose([run.last(3)], [before], run, [], np.random.default_rng(0))
     assert asked == [explorer.meta.given(before.env_steps, 0.0)[0]]
@@ -429,7 +429,7 @@ def test_it_is_greedy_where_architectures_are_searched(cache):
     network = {"width": {"type": "int", "low": 1, "high": 8, "role": "architecture"}}
     for space, expected in ((SPACE, 5), (Space({**SPACE.specification, **network}), 1)):
         explorer = MetaPB2Explorer(space, memory(), cache=cache)
-        explorer.meta.__dict__["learned"] = SimpleNamespace(horizon=lambda: 5)
+        explorer.meta.__dict__.update(learned=SimpleNamespace(horizon=lambda: 5), plans=True)
         assert explorer.meta.horizon == expected
         assert explorer.ranks_by_value == (expected > 1 and len(explorer.tasks) > 0)
 
@@ -475,17 +475,17 @@ def test_without_related_experts_nothing_is_looked_ahead_for(cache):
     parents = [past.leader()]
     own = explorer.known(parents, parents, past).own
     alone, related = np.array([0.0, 0.0, 0.0, 0.0, 1.0]), np.array([0.1, 0.2, 0.3, 0.2, 0.2])
-    assert explorer.meta.lookahead(own, alone, own.now[0], [10.0, 10.0]) is None
-    assert explorer.meta.lookahead(own, related, own.now[0], [10.0, 10.0]) is not None
+    assert explorer.meta.values(own, alone, own.now[0], [10.0, 10.0]) is None
+    assert explorer.meta.values(own, related, own.now[0], [10.0, 10.0]) is not None
 
 
 def test_each_member_is_valued_for_what_is_left_of_its_own_training(cache, monkeypatch):
     """Where nobody waits for the others, some have trained far less: their return is to come."""
     run = history((0.5, 0.8), generations=9, seed=3)
     explorer = MetaPB2Explorer(SPACE, memory(), budget=Budget(100, 10), cache=cache)
-    explorer.meta.__dict__["horizon"] = 3
-    lookahead, asked = explorer.meta.lookahead, []
-    monkeypatch.setattr(explorer.meta, "lookahead", lambda *given: asked.append(given[-1]) or lookahead(*given))
+    explorer.meta.__dict__.update(horizon=3, plans=True)
+    values, asked = explorer.meta.values, []
+    monkeypatch.setattr(explorer.meta, "values", lambda *given: asked.append(given[-1]) or values(*given))
     behind = History(tuple(record for record in run if record.member or record.generation < 3))
     assert [record.env_steps for record in behind.latest] == [30, 90, 90, 90]
     assert len(explorer.values(behind)) == 4

@@ -1,0 +1,116 @@
+"""Whether to plan changes of hyperparameters: not where held-out lines of descent show that plans foresee nothing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from metapbt.memory.candidates import did_well
+from metapbt.memory.encoder import Array, Encoder, less_their_means
+from metapbt.memory.lookahead import KEPT, Inputs, Lookahead, Rollout
+from metapbt.memory.nearest import SOURCE_ROWS
+from metapbt.memory.training import JUDGED_ROWS, LEAST_FREE, TELLING, Cache, Learned, cache_key
+from metapbt.memory.trust import believed
+from metapbt.surrogates.thinning import evenly
+
+if TYPE_CHECKING:
+    from metapbt.memory.model import MetaModel
+    from metapbt.memory.tasks import Tasks
+    from metapbt.space import Space
+
+JUDGED_TIMES = 16  # of a context, spread evenly, at which plans are judged
+
+
+def plans(learned: Learned, space: Space, intervals: int, deep: bool, cache: Cache | None = None) -> bool:
+    """Whether agents are valued by what they reach if they change hyperparameters later (`Lookahead`), or keep them.
+
+    A plan can be worth much: who keeps a large learning rate to the end (`Rollout`) does not see what it is good for.
+    But where it tells nothing beyond keeping, it is noise: at each interval ahead an agent takes the configuration
+    about which the model errs the most, and who is behind seems to catch up whatever it trains with. So memory plans
+    unless `foresees` is below ``TELLING`` by more than a standard error, in the mean over the contexts held out.
+
+    Args:
+        learned: models without each of some contexts.
+        space: of hyperparameters.
+        intervals: how many, the coming one included, plans look ahead.
+        deep: whether the models may have a network, by which what is kept is told apart.
+        cache: keeps what came out; None keeps none.
+    """
+    if intervals < 2:
+        return False
+    key = cache_key(("plans", deep, intervals), learned.tasks)
+    kept = cache.get(key) if cache is not None else None
+    if kept is not None and kept.keys() == {"foresees"} and kept["foresees"].dtype.kind == "f":
+        found = kept["foresees"]
+    else:
+        found = np.array(
+            [foresees(learned.tasks, context, model, space, intervals) for context, model in learned.without.items()]
+        )
+        if cache is not None:
+            cache.put(key, {"foresees": found})
+    told = found[np.isfinite(found)]
+    return len(told) < 2 or bool(told.mean() + told.std(ddof=1) / np.sqrt(len(told)) >= TELLING)
+
+
+def foresees(tasks: Tasks, context: int, model: MetaModel, space: Space, intervals: int) -> float:
+    """How plans correlate with what became of agents in a held-out context, beyond what keeping and the return tell.
+
+    Of each interval in it both values are forecast, from the return that it began with and what was then trained with.
+    They are compared with the best return that the agent, or who descended from it, had 2 to ``intervals`` intervals
+    later: the partial correlation given the return and the value of keeping, all less their means at their time; the
+    mean over these. NaN where there are fewer than ``LEAST_FREE`` degrees of freedom.
+
+    Args:
+        tasks: the contexts.
+        context: the one held out.
+        model: trained on the others.
+        space: of hyperparameters.
+        intervals: how many plans look ahead.
+    """
+    lines, (_, others), scale = tasks.lines(context), tasks.held_out(context), tasks.scale_without(context)
+    judged = lines.rows[evenly(len(lines.rows), JUDGED_ROWS)].inputs[:, : model.given]
+    source = model.nearest(others, judged, SOURCE_ROWS)
+    mean = model.related(source, others[:0], believed()).mean
+    samples, steps = tasks.whole[tasks.whole.contexts == context], [scale.interval] * intervals
+    encoder = Encoder(scale, (tasks.descriptions[context],), tasks.changed, tasks.categories)
+    keeping, planning = np.full((2, len(samples)), np.nan)
+    # A new agent's past is what it begins with.
+    later = np.flatnonzero(lines.origins >= 0)
+    times = np.unique(lines.rows.times[later])
+    for time in times[evenly(len(times), JUDGED_TIMES)]:
+        now = later[lines.rows.times[later] == time]
+        given = lines.rows.inputs[now, : model.given].mean(axis=0)
+
+        def hints(when: float, reached: float, rest: Array = given[2:]) -> Array:
+            return did_well(source, np.array([when, reached, *rest]), len(space))
+
+        begun, points, recent = lines.rows.inputs[now, 1], samples.points[now], samples.recent[now]
+        columns = Inputs(encoder, scale, given[2:])
+        kept = Rollout(mean, columns, given[0], steps[:KEPT])
+        planned = Lookahead(mean, columns, given[0], given[1], steps, space, hints)
+        change = mean(columns.inputs(given[0], begun, points, recent))
+        keeping[now] = kept.after(begun, change, points, recent)
+        planning[now] = planned.after(begun, change, points, recent)
+    found = []
+    for ahead in range(2, intervals + 1):
+        best = lines.best_after(ahead)
+        told = np.flatnonzero(np.isfinite(best) & np.isfinite(planning))
+        when = lines.rows.times[told]
+        if len(told) - len(np.unique(when)) < LEAST_FREE:
+            break
+        known = (lines.rows.inputs[told, 1], keeping[told])
+        found.append(_partial_correlation(best[told], planning[told], known, when))
+    return float(np.mean(found)) if found else np.nan
+
+
+def _partial_correlation(one: Array, other: Array, given: tuple[Array, ...], times: NDArray[np.int_]) -> float:
+    """How two quantities correlate beyond what others tell of both, all less their means at their times."""
+    known = np.column_stack([less_their_means(each, times) for each in given])
+    x, y = (
+        values - known @ np.linalg.lstsq(known, values, rcond=None)[0]
+        for values in (less_their_means(each, times) for each in (one, other))
+    )
+    size = np.sqrt(float(x @ x) * float(y @ y))
+    return float(x @ y) / size if size > 1e-12 else 0.0

@@ -1,0 +1,123 @@
+"""Whether values count on later changes of hyperparameters: not where held-out agents show that it tells nothing."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from test_lookahead import COLUMNS, INTERVALS, LINE, SCALE, change
+
+from metapbt.envs import make_context
+from metapbt.memory import planning
+from metapbt.memory.encoder import Samples, lately
+from metapbt.memory.lookahead import KEPT, Rollout
+from metapbt.memory.planning import plans
+from metapbt.memory.tasks import Tasks
+from metapbt.memory.training import LEAST_FREE, learned
+
+LINES = 30
+
+
+def chance(inputs: np.ndarray) -> np.ndarray:
+    """What an interval does to the return where nobody can know it."""
+    return np.random.default_rng(int(1000 * inputs[:, 2].sum())).standard_normal(len(inputs))
+
+
+def agents(growth, contexts: int = 3) -> Tasks:
+    """Contexts in each of which agents train with something else at every interval, drawn at random."""
+    rng = np.random.default_rng(0)
+    parts, origins = [], []
+    for context in range(contexts):
+        value, recent, last = np.zeros(LINES), np.empty((LINES, 1)), np.full(LINES, -1)
+        for place in range(INTERVALS):
+            points = rng.random((LINES, 1))
+            before = recent if place else points
+            noise = 0.02 * rng.standard_normal(LINES)
+            after = value + growth(COLUMNS.inputs(place / INTERVALS, value, points, before)) * SCALE.unit + noise
+            steps = np.full(LINES, 10.0)
+            parts.append(
+                Samples(np.full(LINES, float(place)), place * steps, steps, value, after, points, before,
+                        np.full(LINES, context))
+            )  # fmt: skip
+            origins.append(last)
+            last = np.arange(LINES) + LINES * (len(parts) - 1)
+            recent, value = lately(before, points, 1.0, {}), after
+    fields = Samples.__dataclass_fields__
+    whole = Samples(*(np.concatenate([getattr(part, name) for part in parts]) for name in fields))
+    names = [make_context("synthetic", {"shift": 0.1 + 0.1 * context}) for context in range(contexts)]
+    described = [{"shift": float(context)} for context in range(contexts)]
+    return Tasks(whole, names, described, changed=True, origins=np.concatenate(origins))
+
+
+def test_memory_plans_where_it_pays_to_invest_and_not_where_nothing_can_be_known() -> None:
+    assert plans(learned(agents(change), deep=False), LINE, 4, deep=False)
+    assert not plans(learned(agents(chance), deep=False), LINE, 4, deep=False)
+
+
+@pytest.mark.usefixtures("briefly_trained")
+def test_few_contexts_or_agents_say_nothing_against_it(monkeypatch) -> None:
+    alone = learned(agents(change, contexts=1), deep=False)
+    assert plans(alone, LINE, 4, deep=False)  # nothing is held out that speaks against it
+    two = learned(agents(change, contexts=2), deep=False)
+    assert not plans(two, LINE, 1, deep=False)  # greedy
+    monkeypatch.setattr(planning, "LEAST_FREE", 10 * LEAST_FREE)
+    (model,) = [model for context, model in two.without.items() if context == 0]
+    assert np.isnan(planning.foresees(two.tasks, 0, model, LINE, 4))
+
+
+@pytest.mark.parametrize(
+    ("told", "expected"),
+    [
+        ([0.3, 0.2], True),
+        ([0.0, 0.05], False),
+        ([0.09, 0.09], False),
+        ([-0.1, 0.2], True),  # so they do not agree
+        ([0.0], True),
+        ([0.0, np.nan, 0.01], False),
+    ],
+)
+def test_contexts_must_agree_that_plans_tell_nothing_and_what_came_out_is_kept(monkeypatch, told, expected) -> None:
+    said = iter(told)
+    monkeypatch.setattr(planning, "foresees", lambda *_: next(said))
+    kept: dict[str, dict[str, np.ndarray]] = {}
+    cache = SimpleNamespace(get=kept.get, put=kept.__setitem__)
+    models = SimpleNamespace(tasks=agents(chance), without=dict.fromkeys(range(len(told))))
+    assert plans(models, LINE, 4, False, cache) == expected
+    assert plans(models, LINE, 4, False, cache) == expected  # nobody is asked again
+    with pytest.raises(StopIteration):
+        plans(models, LINE, 5, False, cache)  # it is another question
+    kept[next(iter(kept))] = {"foresees": np.array(["x"])}
+    with pytest.raises(StopIteration):
+        plans(models, LINE, 4, False, cache)  # what somebody else wrote there is as if it were not there
+
+
+def test_who_keeps_what_it_trains_with_has_the_mean_of_its_returns() -> None:
+    rollout = Rollout(change, COLUMNS, 0.0, [10.0] * KEPT)
+    points, recent = np.array([[0.0], [0.4], [1.0]]), np.array([[0.9], [0.2], [1.0]])
+    begun = np.array([0.1, 0.0, -0.2])
+    first = change(COLUMNS.inputs(0.0, begun, points, recent)) + 0.5  # optimistic in the coming interval alone
+    values = begun + first * SCALE.unit
+    total, past = values, (recent + points) / 2
+    for place in range(1, KEPT):
+        values = values + change(COLUMNS.inputs(place / INTERVALS, values, points, past)) * SCALE.unit
+        total, past = total + values, (past + points) / 2
+    np.testing.assert_allclose(rollout.after(begun, first, points, recent), total / KEPT)
+    same = rollout.after(0.1, first[:1], points[:1], recent[:1])
+    np.testing.assert_allclose(same, total[:1] / KEPT)
+
+
+def test_a_line_is_as_good_as_the_best_of_those_who_came_of_it() -> None:
+    tasks = agents(chance, contexts=2)
+    lines = tasks.lines(0)
+    after = tasks.whole[tasks.whole.contexts == 0].returns_after
+    scale = tasks.scale_without(0)
+    np.testing.assert_allclose(scale.unscaled(lines.best_after(1)), after)
+    later = scale.unscaled(lines.best_after(3))
+    np.testing.assert_allclose(later[: LINES * (INTERVALS - 2)], after[2 * LINES :])
+    assert np.isnan(later[LINES * (INTERVALS - 2) :]).all()  # nobody is left by then
+    # Two go on from one: the better counts.
+    lines.origins[LINES : 2 * LINES] = 0
+    best = scale.unscaled(lines.best_after(2))
+    assert best[0] == pytest.approx(after[LINES : 2 * LINES].max())
+    assert np.isnan(best[1:LINES]).all()
