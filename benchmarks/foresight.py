@@ -3,10 +3,17 @@
     python benchmarks/foresight.py                            # the memory that ships, with several numbers of rows
     python benchmarks/foresight.py --results results --rows 600
 
+    python benchmarks/foresight.py --values                   # what the values foresee by which copies are chosen
+
 Every context (ten of them at most, spread over all) is held out in turn. Each of its lines of descent is forecast over
 so many intervals from its first return alone, with what it trained with in them, by models that were trained on the
 others and are conditioned on so many of their rows. Shown are correlations of forecast and real changes, each less the
 mean of its time: means over contexts with their standard errors.
+
+With ``--values`` agents are valued at every interval, from the return that it began with and what was then trained
+with: if they keep that, and if they plan to change it at every interval (`metapbt.memory.planning`). Shown is how the
+values correlate with the best return that the agent, or who descended from it, had some intervals later: of those with
+equal returns (partial correlations given the return), of those for whom the other value is equal, too, and of all.
 """
 
 from __future__ import annotations
@@ -14,6 +21,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -22,11 +30,13 @@ from rich.console import Console
 from rich.table import Table
 
 from metapbt.memory.cache import ModelCache
+from metapbt.memory.encoder import Array
+from metapbt.memory.planning import outlook, partial_correlation
 from metapbt.memory.reading import read_sources
 from metapbt.memory.shipped import shipped_dir
 from metapbt.memory.source_runs import Memory
 from metapbt.memory.tasks import Tasks
-from metapbt.memory.training import FARTHEST, learned
+from metapbt.memory.training import FARTHEST, Learned, learned
 from metapbt.space import Space
 from metapbt.store.results import RunInfo, find_runs
 from metapbt.store.run_directory import RunDirectory
@@ -37,6 +47,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--results", type=Path, default=shipped_dir(), help="runs to learn from (what ships)")
     parser.add_argument("--rows", type=int, nargs="+", default=[100, 200, 400, 600, 1000])
+    parser.add_argument("--values", action="store_true", help="what the values foresee, instead")
     parser.add_argument("--plain", action="store_true", help="a plain Gaussian process instead of the deep kernel")
     arguments = parser.parse_args()
 
@@ -47,16 +58,57 @@ def main() -> None:
         runs = list(group)
         tasks = Tasks.of(Memory(runs[0].context, read_sources(runs)), Space(json.loads(space)))
         models = learned(tasks, not arguments.plain, ModelCache.beside([arguments.results]))
+        if arguments.values:
+            Console(width=140).print(values(f"{env}, {learner}", models, Space(json.loads(space))))
+            continue
         table = Table(title=f"{env}, {learner}: it looks {models.horizon()} intervals ahead", box=box.MARKDOWN)
         for column in ("rows", *(f"{intervals}" for intervals in range(1, FARTHEST + 1))):
             table.add_column(column, justify="right", no_wrap=True)
         for rows in arguments.rows:
             cells = []
             for found in models.foresight(rows):
-                error = np.std(found, ddof=1) / np.sqrt(len(found)) if len(found) > 1 else np.nan
-                cells.append(f"{np.mean(found):.2f} ± {error:.2f}" if found else "")
+                cells.append(mean_and_error(found))
             table.add_row(f"{rows}", *cells)
         Console(width=140).print(table)
+
+
+def values(title: str, models: Learned, space: Space) -> Table:
+    """A table of what values foresee."""
+    after = (2, 4, 8)
+    rows: dict[str, list[list[float]]] = {
+        name: [[] for _ in after]
+        for name in (
+            "of equal returns: keeping", "of equal returns: planning",
+            "and equal plans: keeping", "and equal keeping: planning",
+            "of all: the return", "of all: keeping", "of all: planning, before the choice",
+        )
+    }  # fmt: skip
+    horizon = models.horizon()
+    for context, model in models.without.items():
+        seen = outlook(models.tasks, context, model, space, max(horizon, 2))
+        for place, ahead in enumerate(after):
+            told = seen.told(ahead)
+            if not told.enough:
+                continue
+            asked: tuple[tuple[Array, tuple[Array, ...]], ...] = (
+                (told.keeping, (told.begun,)), (told.planning, (told.begun,)),
+                (told.keeping, (told.begun, told.planning)), (told.planning, (told.begun, told.keeping)),
+                (told.begun, ()), (told.keeping, ()), (told.ranked, ()),
+            )  # fmt: skip
+            for found, (value, given) in zip(rows.values(), asked, strict=True):
+                found[place].append(partial_correlation(told.best, value, given, told.times))
+    table = Table(title=f"{title}: plans look {horizon} intervals ahead", box=box.MARKDOWN)
+    for column in ("value", *(f"{ahead} intervals later" for ahead in after)):
+        table.add_column(column, justify="left" if column == "value" else "right", no_wrap=True)
+    for name, columns in rows.items():
+        table.add_row(name, *map(mean_and_error, columns))
+    return table
+
+
+def mean_and_error(found: Sequence[float]) -> str:
+    """The mean over contexts with its standard error."""
+    error = np.std(found, ddof=1) / np.sqrt(len(found)) if len(found) > 1 else np.nan
+    return f"{np.mean(found):.2f} ± {error:.2f}" if found else ""
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 
 from metapbt.memory.candidates import did_well
 from metapbt.memory.encoder import Array, Encoder, less_their_means
-from metapbt.memory.lookahead import KEPT, Inputs, Lookahead, Rollout
+from metapbt.memory.lookahead import KEPT, Inputs, Lines, Lookahead, Rollout
 from metapbt.memory.nearest import SOURCE_ROWS
 from metapbt.memory.training import JUDGED_ROWS, LEAST_FREE, TELLING, Cache, Learned, cache_key
 from metapbt.memory.trust import believed
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from metapbt.memory.tasks import Tasks
     from metapbt.space import Space
 
+LEAST_CONTEXTS = 5  # held out, from which they say something: what errors fewer make is a guess itself
 JUDGED_TIMES = 16  # of a context, spread evenly, at which plans are judged
 
 
@@ -29,7 +31,8 @@ def plans(learned: Learned, space: Space, intervals: int, deep: bool, cache: Cac
     A plan can be worth much: who keeps a large learning rate to the end (`Rollout`) does not see what it is good for.
     But where it tells nothing beyond keeping, it is noise: at each interval ahead an agent takes the configuration
     about which the model errs the most, and who is behind seems to catch up whatever it trains with. So memory plans
-    unless `foresees` is below ``TELLING`` by more than a standard error, in the mean over the contexts held out.
+    unless `foresees` is below ``TELLING`` by more than a standard error, in the mean over the contexts held out; fewer
+    than ``LEAST_CONTEXTS`` of them say nothing.
 
     Args:
         learned: models without each of some contexts.
@@ -51,16 +54,72 @@ def plans(learned: Learned, space: Space, intervals: int, deep: bool, cache: Cac
         if cache is not None:
             cache.put(key, {"foresees": found})
     told = found[np.isfinite(found)]
-    return len(told) < 2 or bool(told.mean() + told.std(ddof=1) / np.sqrt(len(told)) >= TELLING)
+    return len(told) < LEAST_CONTEXTS or bool(told.mean() + told.std(ddof=1) / np.sqrt(len(told)) >= TELLING)
 
 
 def foresees(tasks: Tasks, context: int, model: MetaModel, space: Space, intervals: int) -> float:
     """How plans correlate with what became of agents in a held-out context, beyond what keeping and the return tell.
 
-    Of each interval in it both values are forecast, from the return that it began with and what was then trained with.
-    They are compared with the best return that the agent, or who descended from it, had 2 to ``intervals`` intervals
-    later: the partial correlation given the return and the value of keeping, all less their means at their time; the
-    mean over these. NaN where there are fewer than ``LEAST_FREE`` degrees of freedom.
+    Both values are compared with the best return that an agent, or who descended from it, had 2 to ``intervals``
+    intervals later: the partial correlation given the return and the value of keeping, all less their means at their
+    time; the mean over these. NaN where there are fewer than ``LEAST_FREE`` degrees of freedom.
+
+    Args:
+        tasks: the contexts.
+        context: the one held out.
+        model: trained on the others.
+        space: of hyperparameters.
+        intervals: how many plans look ahead.
+    """
+    seen = outlook(tasks, context, model, space, intervals)
+    found = []
+    for ahead in range(2, intervals + 1):
+        told = seen.told(ahead)
+        if not told.enough:
+            break
+        found.append(partial_correlation(told.best, told.planning, (told.begun, told.keeping), told.times))
+    return float(np.mean(found)) if found else np.nan
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """What memory said of agents in a held-out context, and what became of them.
+
+    Attributes:
+        lines: the intervals that they trained.
+        begun: returns that these began with, on memory's scale, ``n``.
+        times: when, ``n``.
+        keeping: values with what was trained with, if it is kept, ``n``; NaN where it was not asked.
+        planning: the same if it is changed later, likewise.
+        ranked: values before it was chosen what to train with, by which plans rank members, likewise.
+        best: the best return that came of each; NaN where nobody was left.
+    """
+
+    lines: Lines
+    begun: Array
+    times: NDArray[np.int_]
+    keeping: Array
+    planning: Array
+    ranked: Array
+    best: Array
+
+    def told(self, ahead: int) -> Outlook:
+        """Of the intervals of which it is known what had become of the agents so many intervals after they began."""
+        best = self.lines.best_after(ahead)
+        which = np.flatnonzero(np.isfinite(best) & np.isfinite(self.planning))
+        values = (self.keeping[which], self.planning[which], self.ranked[which], best[which])
+        return Outlook(self.lines, self.begun[which], self.times[which], *values)
+
+    @property
+    def enough(self) -> bool:
+        """Whether there are degrees of freedom enough to tell anything."""
+        return len(self.times) - len(np.unique(self.times)) >= LEAST_FREE
+
+
+def outlook(tasks: Tasks, context: int, model: MetaModel, space: Space, intervals: int) -> Outlook:
+    """Value the intervals of a held-out context, from the return that each began with and what was then trained with.
+
+    Of new agents nothing is asked: all begin with one return, and their past is what they begin with.
 
     Args:
         tasks: the contexts.
@@ -75,8 +134,7 @@ def foresees(tasks: Tasks, context: int, model: MetaModel, space: Space, interva
     mean = model.related(source, others[:0], believed()).mean
     samples, steps = tasks.whole[tasks.whole.contexts == context], [scale.interval] * intervals
     encoder = Encoder(scale, (tasks.descriptions[context],), tasks.changed, tasks.categories)
-    keeping, planning = np.full((2, len(samples)), np.nan)
-    # A new agent's past is what it begins with.
+    keeping, planning, ranked = np.full((3, len(samples)), np.nan)
     later = np.flatnonzero(lines.origins >= 0)
     times = np.unique(lines.rows.times[later])
     for time in times[evenly(len(times), JUDGED_TIMES)]:
@@ -93,21 +151,13 @@ def foresees(tasks: Tasks, context: int, model: MetaModel, space: Space, interva
         change = mean(columns.inputs(given[0], begun, points, recent))
         keeping[now] = kept.after(begun, change, points, recent)
         planning[now] = planned.after(begun, change, points, recent)
-    found = []
-    for ahead in range(2, intervals + 1):
-        best = lines.best_after(ahead)
-        told = np.flatnonzero(np.isfinite(best) & np.isfinite(planning))
-        when = lines.rows.times[told]
-        if len(told) - len(np.unique(when)) < LEAST_FREE:
-            break
-        known = (lines.rows.inputs[told, 1], keeping[told])
-        found.append(_partial_correlation(best[told], planning[told], known, when))
-    return float(np.mean(found)) if found else np.nan
+        ranked[now] = planned.before(begun, recent)
+    return Outlook(lines, lines.rows.inputs[:, 1], lines.rows.times, keeping, planning, ranked, lines.reached)
 
 
-def _partial_correlation(one: Array, other: Array, given: tuple[Array, ...], times: NDArray[np.int_]) -> float:
+def partial_correlation(one: Array, other: Array, given: tuple[Array, ...], times: NDArray[np.int_]) -> float:
     """How two quantities correlate beyond what others tell of both, all less their means at their times."""
-    known = np.column_stack([less_their_means(each, times) for each in given])
+    known = np.array([less_their_means(each, times) for each in given]).reshape(len(given), len(one)).T
     x, y = (
         values - known @ np.linalg.lstsq(known, values, rcond=None)[0]
         for values in (less_their_means(each, times) for each in (one, other))

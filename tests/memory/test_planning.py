@@ -12,7 +12,7 @@ from metapbt.envs import make_context
 from metapbt.memory import planning
 from metapbt.memory.encoder import Samples, lately
 from metapbt.memory.lookahead import KEPT, Rollout
-from metapbt.memory.planning import plans
+from metapbt.memory.planning import LEAST_CONTEXTS, plans
 from metapbt.memory.tasks import Tasks
 from metapbt.memory.training import LEAST_FREE, learned
 
@@ -51,8 +51,8 @@ def agents(growth, contexts: int = 3) -> Tasks:
 
 
 def test_memory_plans_where_it_pays_to_invest_and_not_where_nothing_can_be_known() -> None:
-    assert plans(learned(agents(change), deep=False), LINE, 4, deep=False)
-    assert not plans(learned(agents(chance), deep=False), LINE, 4, deep=False)
+    assert plans(learned(agents(change, LEAST_CONTEXTS), deep=False), LINE, 4, deep=False)
+    assert not plans(learned(agents(chance, LEAST_CONTEXTS), deep=False), LINE, 4, deep=False)
 
 
 @pytest.mark.usefixtures("briefly_trained")
@@ -69,12 +69,12 @@ def test_few_contexts_or_agents_say_nothing_against_it(monkeypatch) -> None:
 @pytest.mark.parametrize(
     ("told", "expected"),
     [
-        ([0.3, 0.2], True),
-        ([0.0, 0.05], False),
-        ([0.09, 0.09], False),
-        ([-0.1, 0.2], True),  # so they do not agree
-        ([0.0], True),
-        ([0.0, np.nan, 0.01], False),
+        ([0.3, 0.2, 0.3, 0.2, 0.3], True),
+        ([0.0, 0.05, 0.0, 0.05, 0.0], False),
+        ([0.09] * 5, False),
+        ([-0.2, 0.3, -0.2, 0.3, -0.2], True),  # so they do not agree
+        ([0.0] * 4, True),  # of four nobody knows how far they agree
+        ([0.0, 0.0, 0.01, 0.0, 0.0, np.nan], False),
     ],
 )
 def test_contexts_must_agree_that_plans_tell_nothing_and_what_came_out_is_kept(monkeypatch, told, expected) -> None:
