@@ -72,10 +72,6 @@ class Bounds:
     categories: Mapping[int, int]
     changes: int
 
-    def spread(self, points: Array, rng: np.random.Generator) -> Array:
-        """Points that fill the cube, ``n x width``, made to fill what is allowed."""
-        return self.kept(self.low + points * (self.high - self.low), rng)
-
     def kept(self, points: Array, rng: np.random.Generator) -> Array:
         """The nearest points that are allowed, ``n x width``; of too many changes, some at random are taken back."""
         within = np.clip(points, self.low, self.high)

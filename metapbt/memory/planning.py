@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from metapbt.log import LOGGER
 from metapbt.memory.candidates import did_well
 from metapbt.memory.encoder import Array, Encoder, less_their_means
 from metapbt.memory.lookahead import KEPT, Inputs, Lines, Lookahead, Rollout
@@ -48,6 +49,7 @@ def plans(learned: Learned, space: Space, intervals: int, deep: bool, cache: Cac
     if kept is not None and kept.keys() == {"foresees"} and kept["foresees"].dtype.kind == "f":
         found = kept["foresees"]
     else:
+        LOGGER.info("memory: asking held-out contexts whether plans foresee anything, once for these sources")
         found = np.array(
             [foresees(learned.tasks, context, model, space, intervals) for context, model in learned.without.items()]
         )
@@ -62,14 +64,8 @@ def foresees(tasks: Tasks, context: int, model: MetaModel, space: Space, interva
 
     Both values are compared with the best return that an agent, or who descended from it, had 2 to ``intervals``
     intervals later: the partial correlation given the return and the value of keeping, all less their means at their
-    time; the mean over these. NaN where there are fewer than ``LEAST_FREE`` degrees of freedom.
-
-    Args:
-        tasks: the contexts.
-        context: the one held out.
-        model: trained on the others.
-        space: of hyperparameters.
-        intervals: how many plans look ahead.
+    time; the mean over these. NaN where there are fewer than ``LEAST_FREE`` degrees of freedom. The arguments are those
+    of `outlook`.
     """
     seen = outlook(tasks, context, model, space, intervals)
     found = []
