@@ -145,7 +145,7 @@ def main() -> None:
         )
         explorer = MetaPB2Explorer(SPACE, Memory(Context({"feature": 1.5}), remembered))
         marks = [time.process_time()]
-        for step in (lambda e: e.tasks, lambda e: e.meta.model, lambda e: (e.meta.prior_trust, e.meta.horizon)):
+        for step in (lambda e: e.tasks, lambda e: e.meta.model, lambda e: (e.meta.prior_trust, e.meta.plans)):
             step(explorer)
             marks.append(time.process_time())
         explorer.start(4, np.random.default_rng(0))
