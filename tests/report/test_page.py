@@ -114,6 +114,8 @@ def test_nobody_is_kept_out_by_light_or_dark(tab: Tab, browser: Any, page: Path)
 @pytest.mark.parametrize("place", ["", f"#run={quote(ODD, safe='')}"])
 def test_a_phone_scrolls_down_only(browser: Any, page: Path, place: str) -> None:
     phone = Tab(browser, page.as_uri() + place, width=390)
+    if place:  # the overview stands there for a moment before the run does
+        phone.page.locator("#run h1:visible").wait_for(timeout=60_000)
     phone.draw()
     assert phone.page.evaluate("() => document.documentElement.scrollWidth") <= 390
     for box in phone.page.locator(".plot:visible svg").all():
