@@ -31,12 +31,12 @@ from rich.table import Table
 
 from metapbt.memory.cache import ModelCache
 from metapbt.memory.encoder import Array
-from metapbt.memory.planning import outlook, partial_correlation
+from metapbt.memory.planning import outlook
 from metapbt.memory.reading import read_sources
 from metapbt.memory.shipped import shipped_dir
 from metapbt.memory.source_runs import Memory
 from metapbt.memory.tasks import Tasks
-from metapbt.memory.training import FARTHEST, Learned, learned
+from metapbt.memory.training import FARTHEST, Learned, correlation, enough, learned
 from metapbt.space import Space
 from metapbt.store.results import RunInfo, find_runs
 from metapbt.store.run_directory import RunDirectory
@@ -88,7 +88,7 @@ def values(title: str, models: Learned, space: Space) -> Table:
         seen = outlook(models.tasks, context, model, space, max(horizon, 2))
         for place, ahead in enumerate(after):
             told = seen.told(ahead)
-            if not told.enough:
+            if not enough(told.times):
                 continue
             asked: tuple[tuple[Array, tuple[Array, ...]], ...] = (
                 (told.keeping, (told.begun,)), (told.planning, (told.begun,)),
@@ -96,7 +96,7 @@ def values(title: str, models: Learned, space: Space) -> Table:
                 (told.begun, ()), (told.keeping, ()), (told.ranked, ()),
             )  # fmt: skip
             for found, (value, given) in zip(rows.values(), asked, strict=True):
-                found[place].append(partial_correlation(told.best, value, given, told.times))
+                found[place].append(float(np.nan_to_num(correlation(told.best, value, told.times, given))))
     table = Table(title=f"{title}: plans look {horizon} intervals ahead", box=box.MARKDOWN)
     for column in ("value", *(f"{ahead} intervals later" for ahead in after)):
         table.add_column(column, justify="left" if column == "value" else "right", no_wrap=True)

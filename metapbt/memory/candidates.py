@@ -145,8 +145,9 @@ def search(
     others = hints[rng.integers(len(hints), size=LOOKED_AT)]
     near = around(np.concatenate([others, np.repeat(hints[-1:], LOOKED_AT, axis=0)]), NEAR, categories, rng)
     points = legal(np.concatenate([hints, near]))
+    scores = score(points)
     for radius in CLOSER:
-        best = points[np.argsort(-score(points), kind="stable")[:4]]
-        points = np.concatenate([points, legal(around(np.repeat(best, 8, axis=0), radius, categories, rng))])
-    points = points[distinct(points)]
-    return np.asarray(points[int(np.argmax(score(points)))], dtype=np.float64)
+        best = points[np.argsort(-scores, kind="stable")[:4]]
+        near = legal(around(np.repeat(best, 8, axis=0), radius, categories, rng))
+        points, scores = np.concatenate([points, near]), np.concatenate([scores, score(near)])
+    return np.asarray(points[int(np.argmax(scores))], dtype=np.float64)

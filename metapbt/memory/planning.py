@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from metapbt.log import LOGGER
 from metapbt.memory.candidates import did_well
-from metapbt.memory.encoder import Array, Encoder, less_their_means
+from metapbt.memory.encoder import Array, Encoder
 from metapbt.memory.lookahead import KEPT, Inputs, Lines, Lookahead, Rollout
 from metapbt.memory.nearest import SOURCE_ROWS
-from metapbt.memory.training import JUDGED_ROWS, LEAST_FREE, TELLING, Cache, Learned, cache_key
+from metapbt.memory.training import JUDGED_ROWS, TELLING, Cache, Learned, cache_key, correlation, enough
 from metapbt.memory.trust import believed
 from metapbt.surrogates.thinning import evenly
 
@@ -71,9 +71,10 @@ def foresees(tasks: Tasks, context: int, model: MetaModel, space: Space, interva
     found = []
     for ahead in range(2, intervals + 1):
         told = seen.told(ahead)
-        if not told.enough:
+        if not enough(told.times):
             break
-        found.append(partial_correlation(told.best, told.planning, (told.begun, told.keeping), told.times))
+        known = (told.begun, told.keeping)
+        found.append(np.nan_to_num(correlation(told.best, told.planning, told.times, known)))
     return float(np.mean(found)) if found else np.nan
 
 
@@ -105,11 +106,6 @@ class Outlook:
         which = np.flatnonzero(np.isfinite(best) & np.isfinite(self.planning))
         values = (self.keeping[which], self.planning[which], self.ranked[which], best[which])
         return Outlook(self.lines, self.begun[which], self.times[which], *values)
-
-    @property
-    def enough(self) -> bool:
-        """Whether there are degrees of freedom enough to tell anything."""
-        return len(self.times) - len(np.unique(self.times)) >= LEAST_FREE
 
 
 def outlook(tasks: Tasks, context: int, model: MetaModel, space: Space, intervals: int) -> Outlook:
@@ -149,14 +145,3 @@ def outlook(tasks: Tasks, context: int, model: MetaModel, space: Space, interval
         planning[now] = planned.after(begun, change, points, recent)
         ranked[now] = planned.before(begun, recent)
     return Outlook(lines, lines.rows.inputs[:, 1], lines.rows.times, keeping, planning, ranked, lines.reached)
-
-
-def partial_correlation(one: Array, other: Array, given: tuple[Array, ...], times: NDArray[np.int_]) -> float:
-    """How two quantities correlate beyond what others tell of both, all less their means at their times."""
-    known = np.array([less_their_means(each, times) for each in given]).reshape(len(given), len(one)).T
-    x, y = (
-        values - known @ np.linalg.lstsq(known, values, rcond=None)[0]
-        for values in (less_their_means(each, times) for each in (one, other))
-    )
-    size = np.sqrt(float(x @ x) * float(y @ y))
-    return float(x @ y) / size if size > 1e-12 else 0.0

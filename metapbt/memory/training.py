@@ -132,9 +132,9 @@ class Learned:
             for intervals, correlations in enumerate(found, 1):
                 ends, forecast, real = lines.forecast(mean, intervals)
                 times = lines.rows.times[ends]
-                correlation = _correlation(forecast, real, times)
-                if len(times) - len(np.unique(times)) >= LEAST_FREE and not math.isnan(correlation):
-                    correlations.append(correlation)
+                told = correlation(forecast, real, times)
+                if enough(times) and not math.isnan(told):
+                    correlations.append(told)
         return found
 
     def sight(self) -> tuple[int, float]:
@@ -181,9 +181,18 @@ def _horizon(foresight: Sequence[Sequence[float]]) -> int:
     return FARTHEST
 
 
-def _correlation(one: Array, other: Array, times: NDArray[np.int_]) -> float:
-    """How two quantities of the same rows correlate, each less its mean at its time; NaN where nothing can be told."""
+def enough(times: NDArray[np.int_]) -> bool:
+    """Whether rows of these times have degrees of freedom enough to tell anything, less the mean of each time."""
+    return len(times) - len(np.unique(times)) >= LEAST_FREE
+
+
+def correlation(one: Array, other: Array, times: NDArray[np.int_], given: Sequence[Array] = ()) -> float:
+    """How two quantities of the same rows correlate, beyond what ``given`` ones tell of both (partial correlation), all
+    less their means at their time; NaN where nothing can be told."""
     x, y = less_their_means(one, times), less_their_means(other, times)
+    if given:
+        known = np.column_stack([less_their_means(each, times) for each in given])
+        x, y = (values - known @ np.linalg.lstsq(known, values, rcond=None)[0] for values in (x, y))
     size = math.sqrt(float(x @ x) * float(y @ y))
     return float(x @ y) / size if size > 1e-12 else math.nan
 

@@ -9,7 +9,7 @@ import pytest
 from test_lookahead import COLUMNS, INTERVALS, LINE, SCALE, change
 
 from metapbt.envs import make_context
-from metapbt.memory import planning
+from metapbt.memory import planning, training
 from metapbt.memory.encoder import Samples, lately
 from metapbt.memory.lookahead import KEPT, Rollout
 from metapbt.memory.planning import LEAST_CONTEXTS, plans
@@ -61,7 +61,7 @@ def test_few_contexts_or_agents_say_nothing_against_it(monkeypatch) -> None:
     assert plans(alone, LINE, 4, deep=False)  # nothing is held out that speaks against it
     two = learned(agents(change, contexts=2), deep=False)
     assert not plans(two, LINE, 1, deep=False)  # greedy
-    monkeypatch.setattr(planning, "LEAST_FREE", 10 * LEAST_FREE)
+    monkeypatch.setattr(training, "LEAST_FREE", 10 * LEAST_FREE)
     (model,) = [model for context, model in two.without.items() if context == 0]
     assert np.isnan(planning.foresees(two.tasks, 0, model, LINE, 4))
 

@@ -56,14 +56,8 @@ def begun(config):
     asked.tuner(**nothing_remembered(asked) if asked.remembers else {}).start()
 
 
-AT_LENGTH = (
-    "meta_bg_pbt",
-    "synthetic",
-    "ipbt",
-    "grid",
-    "frequencies",
-    "transfer",
-)  # what they have of their own are few keys
+#: What they have of their own are few keys.
+AT_LENGTH = ("meta_bg_pbt", "synthetic", "ipbt", "grid", "frequencies", "transfer")
 
 
 @pytest.mark.parametrize(
