@@ -109,7 +109,11 @@ EPISODES = ["evaluation.episodes=2", "evaluation.test_episodes=2", "resume=false
 @pytest.mark.slow
 @pytest.mark.parametrize("page", [page for page in PAGES if page.stem not in FOLLOWED], ids=lambda page: page.stem)
 def test_the_commands_of_a_page_work_one_after_another(page, capfd):
-    """As they stand, but for budgets, which are for agents that learn."""
+    """As they stand, with the files that the page shows; but for budgets, which are for agents that learn."""
+    for name, text in blocks(page, "yaml"):
+        if name:
+            Path(name).parent.mkdir(parents=True, exist_ok=True)
+            Path(name).write_text(text, encoding="utf-8")
     asked = [arguments for arguments in commands(page) if not any(w in " ".join(arguments) for w in ELSEWHERE)]
     if not asked:
         pytest.skip("they are tested with what they need")
