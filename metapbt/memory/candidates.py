@@ -9,9 +9,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from metapbt.memory.encoder import Array, Rows
+from metapbt.memory.encoder import Array
 
-HINTS = 32  # configurations that did well at this stage elsewhere
 LOOKED_AT = 64  # points near these, and as many near the parent's
 NEAR = 0.2  # of the cube's edge: the deviation of points from what they are near to,
 CLOSER = (0.1, 0.05)  # and where it looks good
@@ -102,21 +101,6 @@ def around(points: Array, radius: float, categories: Iterable[int], rng: np.rand
         anew = rng.random(len(points)) < ANEW
         near[:, column] = np.where(anew, rng.random(len(points)), points[:, column])
     return np.asarray(near.clip(0, 1))
-
-
-def did_well(rows: Rows, given: Array, width: int) -> Array:
-    """What did well at a stage like this: the configurations of the nearest rows that gained most, ``k x width``.
-
-    Args:
-        rows: of the sources.
-        given: the columns of the coming interval that are not to be chosen.
-        width: of a configuration.
-    """
-    gaps = ((rows.inputs[:, : len(given)] - given) ** 2).sum(axis=1)
-    near = np.argsort(gaps, kind="stable")[: 4 * HINTS]
-    best = near[np.argsort(-rows.changes[near], kind="stable")]
-    points = rows.inputs[best, len(given) : len(given) + width]
-    return np.asarray(points[distinct(points)[:HINTS]])
 
 
 def search(

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from metapbt.history import History, Record, Ref
-from metapbt.memory.candidates import did_well
 from metapbt.memory.encoder import Array, Description, Encoder, Rows, Samples, Which, lately
+from metapbt.memory.hints import Hints
 from metapbt.memory.lookahead import KEPT, Inputs, Lookahead, Rollout
 from metapbt.memory.nearest import SOURCE_ROWS, Nearest
 from metapbt.memory.scales import HistoryScale, SourceScale
@@ -216,10 +216,9 @@ class MetaSurrogate:
             return slice(None)
         return self._nearest(anchors, SOURCE_ROWS)
 
-    def hints(self, source: Rows, given: Array) -> Array:
-        """What did well at a stage like this: configurations ``k x width``, each once."""
-        width = len(self.space)
-        return did_well(source, given, width) if self.schedule else np.empty((0, width))
+    def hints(self, given: Array) -> Array:
+        """What good members of the sources trained with at such a stage: configurations ``k x width``, each once."""
+        return self._hints(given) if self.schedule else np.empty((0, len(self.space)))
 
     def weights(self, own: Own | None) -> Array:
         """The weights of memory's experts, and after them of PB2's own once something was seen; they sum to 1.
@@ -292,7 +291,7 @@ class MetaSurrogate:
             return Rollout(mean, columns, time, lengths)
 
         def hints(when: float, reached: float) -> Array:
-            return self.hints(source, np.array([when, reached, *given[2:]]))
+            return self.hints(np.array([when, reached, *given[2:]]))
 
         return Lookahead(mean, columns, time, value, lengths, self.space, hints)
 
@@ -303,6 +302,12 @@ class MetaSurrogate:
     @cached_property
     def _nearest(self) -> Nearest:
         return Nearest(self.tasks.rows.inputs, self.model.relevance[: self.model.given])
+
+    @cached_property
+    def _hints(self) -> Hints:
+        given = len(self.encoder.given(0, 0.0, 0.0))
+        relevance = np.ones(given) if self.kernel == "published" else self.model.relevance[:given]
+        return Hints(self.tasks.rows, self.tasks.merits, relevance, len(self.space))
 
     @cached_property
     def _published(self) -> SingleTaskGP:

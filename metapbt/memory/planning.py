@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metapbt.log import LOGGER
-from metapbt.memory.candidates import did_well
 from metapbt.memory.encoder import Array, Encoder
+from metapbt.memory.hints import Hints
 from metapbt.memory.lookahead import KEPT, Inputs, Lines, Lookahead, Rollout
 from metapbt.memory.nearest import SOURCE_ROWS
 from metapbt.memory.training import JUDGED_ROWS, TELLING, Cache, Learned, cache_key, correlation, enough
@@ -123,6 +123,8 @@ def outlook(tasks: Tasks, context: int, model: MetaModel, space: Space, interval
     lines, (_, others), scale = tasks.lines(context), tasks.held_out(context), tasks.scale_without(context)
     judged = lines.rows[evenly(len(lines.rows), JUDGED_ROWS)].inputs[:, : model.given]
     source = model.nearest(others, judged, SOURCE_ROWS)
+    merits = tasks.merits[tasks.samples.contexts != context]
+    good = Hints(others, merits, model.relevance[: model.given], len(space))
     mean = model.related(source, others[:0], believed()).mean
     samples, steps = tasks.whole[tasks.whole.contexts == context], [scale.interval] * intervals
     encoder = Encoder(scale, (tasks.descriptions[context],), tasks.changed, tasks.categories)
@@ -134,7 +136,7 @@ def outlook(tasks: Tasks, context: int, model: MetaModel, space: Space, interval
         given = lines.rows.inputs[now, : model.given].mean(axis=0)
 
         def hints(when: float, reached: float, rest: Array = given[2:]) -> Array:
-            return did_well(source, np.array([when, reached, *rest]), len(space))
+            return good(np.array([when, reached, *rest]))
 
         begun, points, recent = lines.rows.inputs[now, 1], samples.points[now], samples.recent[now]
         columns = Inputs(encoder, scale, given[2:])

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import rankdata
 
 from metapbt.history import Context
 from metapbt.memory.columns import RecordColumns
-from metapbt.memory.encoder import Description, Encoder, Rows, Samples
+from metapbt.memory.encoder import Array, Description, Encoder, Rows, Samples, Which
 from metapbt.memory.lookahead import Lines
 from metapbt.memory.points import points_of
 from metapbt.memory.scales import SourceScale, differ
@@ -39,6 +40,7 @@ class Tasks:
         runs: which run of the memory each sample is of, as `Memory.contexts` counts them; ``n``.
         changed: whether rows say by how much configurations differ from what agents trained with lately.
         whole: the samples before any were left out, which lines of descent are made of; ``m``.
+        thinned: which of these are the samples.
         origins: which of these each went on from; -1 of a new agent, or where that is not among them; ``m``.
     """
 
@@ -52,8 +54,10 @@ class Tasks:
         changed: bool = False,
         whole: Samples | None = None,
         origins: NDArray[np.int_] | None = None,
+        thinned: Which = slice(None),
     ) -> None:
         self.samples = samples
+        self.thinned = thinned
         self.whole = samples if whole is None else whole
         self.origins = np.full(len(self.whole.points), -1) if origins is None else origins
         self.changed = changed
@@ -110,8 +114,9 @@ class Tasks:
         )
         described = [memory.descriptions[context] if with_features else {} for context in places]
         origins = places_of[found.origins[kept]]  # of -1 the last, which is no sample
-        samples = whole[np.searchsorted(kept, fewer)]
-        return cls(samples, list(places), described, categories, found.runs[fewer], changed, whole, origins)
+        thinned = np.searchsorted(kept, fewer)
+        runs_of = found.runs[fewer]
+        return cls(whole[thinned], list(places), described, categories, runs_of, changed, whole, origins, thinned)
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -125,6 +130,24 @@ class Tasks:
     def rows(self) -> Rows:
         """All samples on this scale."""
         return self._encoder(self.scale).rows(self.samples)
+
+    @cached_property
+    def merits(self) -> Array:
+        """How good what came of each sample is among those of its context and time, in (0, 1), ``n``.
+
+        Its rank by the highest return that its agent, or any that descended from it, ever had: the share of the others
+        that came to less. So contexts and times count alike, whatever returns are usual there.
+        """
+        best = self.whole.returns_after.copy()
+        for generation in np.unique(self.whole.generations)[::-1]:  # whoever went on from a sample is of a later one
+            which = np.flatnonzero((self.whole.generations == generation) & (self.origins >= 0))
+            np.maximum.at(best, self.origins[which], best[which])
+        merits = np.empty(len(best))
+        _, groups = np.unique(np.stack([self.whole.contexts, self.whole.times]), axis=1, return_inverse=True)
+        order = np.argsort(groups.ravel(), kind="stable")
+        for group in np.split(order, np.flatnonzero(np.diff(groups.ravel()[order])) + 1):
+            merits[group] = (rankdata(best[group]) - 0.5) / len(group)
+        return np.asarray(merits[self.thinned])
 
     def scale_without(self, context: int) -> SourceScale:
         """Decided by all contexts but one: to the others, it is what a target is to its sources."""

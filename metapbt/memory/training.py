@@ -20,7 +20,7 @@ from metapbt.memory.trust import PRIOR, posterior, prior
 from metapbt.surrogates.thinning import evenly
 
 #: Of what is trained here and judged in `quality`; to be raised with every change, so that nothing older is reused.
-VERSION = 13
+VERSION = 14
 
 MOST_CONTEXTS = 10  # held out in turn, spread evenly over all of them
 

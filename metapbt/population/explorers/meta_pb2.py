@@ -169,7 +169,7 @@ class MetaPB2Explorer(PB2Explorer):
             return self._values(ahead, given, points, points, change)
 
         noise = 0.0 if meta.kernel == "published" else float(meta.model.noise(given[None])[0])
-        hints = meta.hints(source, given)
+        hints = meta.hints(given)
         points = promising(self.space, worth, ensemble, noise, lambda p: meta.inputs(given, p, p), hints, count, rng)
         others = unlike(self.space, points, size - count, rng)
         # The first give way to members that are given; the best stand last.
@@ -217,7 +217,7 @@ class MetaPB2Explorer(PB2Explorer):
             ahead = self._foreseen(known, time)
             given = meta.given(parent.env_steps, parent.reached)
             recent = meta.recent(history, parent)
-            hints = np.concatenate([meta.hints(own.source, given), [self.columns(parent.hyperparameters)]])
+            hints = np.concatenate([meta.hints(given), [self.columns(parent.hyperparameters)]])
             bounds = self.within(parent, history)
             found = self._best_point(
                 ensemble.with_pending(waiting[-MAX_PENDING:]), ahead, given, recent, beta, hints, bounds, rng

@@ -193,12 +193,12 @@ def test_without_trust_weighting_memory_keeps_its_say(cache, caplog):
 
 def test_points_being_tried_are_kept_away_from(cache):
     explorer = MetaPB2Explorer(SPACE, memory(bests=(0.2, 0.8), generations=2), cache=cache)  # much is left uncertain
-    here = history((0.5, 0.8), generations=1, seed=9)
+    here = history((0.5, 0.8), generations=3, seed=9)
     parent = here.leader()
     first = explorer.propose([parent], [parent], here, [], np.random.default_rng(0))[0].hyperparameters
     waiting = [Pending(parent.reached, first)] * 5
     second = explorer.propose([parent], [parent], here, waiting, np.random.default_rng(0))[0].hyperparameters
-    assert distance(second, (first["x"], first["y"])) > 1e-3  # the same draws: nothing else could make it differ
+    assert distance(second, (first["x"], first["y"])) > 0.1  # the same draws: nothing else could make it differ
 
 
 @pytest.mark.parametrize(
@@ -297,7 +297,7 @@ def test_hints_are_each_another_configuration(cache):
     given = meta.given(40, 2.0)
     everything = meta.tasks.rows
     assert len(np.unique(everything.inputs[:, len(given) : len(given) + 2], axis=0)) == 2 * len(AROUND)
-    found = meta.hints(everything, given)
+    found = meta.hints(given)
     assert len(found) == len(np.unique(found, axis=0)) == 2 * len(AROUND)
 
 

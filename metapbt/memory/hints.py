@@ -1,0 +1,39 @@
+"""What good members of the sources trained with at a stage like a given one."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from metapbt.memory.encoder import Array, Rows
+from metapbt.memory.nearest import Nearest
+
+HINTS = 32  # configurations, at most
+SHARE, FEWEST = 1 / 4, 128  # of the rows, that are of a stage; and how many at least
+
+
+class Hints:
+    """Configurations of which much came elsewhere, at a stage like the one that is asked about.
+
+    Of those that the nearest rows trained with they have the highest merits (`Tasks.merits`), in the mean over these
+    rows: an agent that went on from a good interval counts, not the interval's own change of return, which is noisy.
+    """
+
+    def __init__(self, rows: Rows, merits: Array, relevance: Array, width: int) -> None:
+        """Sort the rows.
+
+        Args:
+            rows: of the sources, ``n``.
+            merits: of these, ``n``.
+            relevance: inverse lengthscales of the columns that are not to be chosen, ``g``.
+            width: of a configuration.
+        """
+        self._merits = merits
+        self._points = rows.inputs[:, len(relevance) : len(relevance) + width]
+        self._nearest = Nearest(rows.inputs, relevance)
+
+    def __call__(self, given: Array) -> Array:
+        """At these columns (``g``): configurations ``k x width``, each once, those with the highest merits first."""
+        near = self._nearest(given[None], max(int(SHARE * len(self._points)), FEWEST))
+        points, which = np.unique(self._points[near], axis=0, return_inverse=True)
+        merits = np.bincount(which.ravel(), self._merits[near]) / np.bincount(which.ravel())
+        return np.asarray(points[np.argsort(-merits, kind="stable")[:HINTS]])
