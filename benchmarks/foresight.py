@@ -4,6 +4,7 @@
     python benchmarks/foresight.py --results results --rows 600
 
     python benchmarks/foresight.py --values                   # what the values foresee by which copies are chosen
+    python benchmarks/foresight.py --hints                    # and what it tells to be near good members of the others
 
 Every context (ten of them at most, spread over all) is held out in turn. Each of its lines of descent is forecast over
 so many intervals from its first return alone, with what it trained with in them, by models that were trained on the
@@ -14,6 +15,10 @@ With ``--values`` agents are valued at every interval, from the return that it b
 with: if they keep that, and if they plan to change it at every interval (`metapbt.memory.planning`). Shown is how the
 values correlate with the best return that the agent, or who descended from it, had some intervals later: of those with
 equal returns (partial correlations given the return), of those for whom the other value is equal, too, and of all.
+
+With ``--hints`` the same is asked of how near the hyperparameters that were trained with lie to those of good members
+of the other contexts (`metapbt.memory.hints`), in partial correlations given the return: if good is of whom most came,
+as for ``meta_pb2``, who gained most in the interval, or anybody, drawn at random.
 """
 
 from __future__ import annotations
@@ -30,7 +35,9 @@ from rich.console import Console
 from rich.table import Table
 
 from metapbt.memory.cache import ModelCache
+from metapbt.memory.candidates import NEAR
 from metapbt.memory.encoder import Array
+from metapbt.memory.hints import Hints
 from metapbt.memory.planning import outlook
 from metapbt.memory.reading import read_sources
 from metapbt.memory.shipped import shipped_dir
@@ -41,6 +48,8 @@ from metapbt.space import Space
 from metapbt.store.results import RunInfo, find_runs
 from metapbt.store.run_directory import RunDirectory
 
+AFTER = (2, 4, 8)  # intervals
+
 
 def main() -> None:
     """Print a table for each environment, learner and search space."""
@@ -48,6 +57,7 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=shipped_dir(), help="runs to learn from (what ships)")
     parser.add_argument("--rows", type=int, nargs="+", default=[100, 200, 400, 600, 1000])
     parser.add_argument("--values", action="store_true", help="what the values foresee, instead")
+    parser.add_argument("--hints", action="store_true", help="what it tells to be near good members, instead")
     parser.add_argument("--plain", action="store_true", help="a plain Gaussian process instead of the deep kernel")
     arguments = parser.parse_args()
 
@@ -60,6 +70,9 @@ def main() -> None:
         models = learned(tasks, not arguments.plain, ModelCache.beside([arguments.results]))
         if arguments.values:
             Console(width=140).print(values(f"{env}, {learner}", models, Space(json.loads(space))))
+            continue
+        if arguments.hints:
+            Console(width=140).print(hints(f"{env}, {learner}", models, len(Space(json.loads(space)))))
             continue
         table = Table(title=f"{env}, {learner}: it looks {models.horizon()} intervals ahead", box=box.MARKDOWN)
         for column in ("rows", *(f"{intervals}" for intervals in range(1, FARTHEST + 1))):
@@ -74,9 +87,8 @@ def main() -> None:
 
 def values(title: str, models: Learned, space: Space) -> Table:
     """A table of what values foresee."""
-    after = (2, 4, 8)
     rows: dict[str, list[list[float]]] = {
-        name: [[] for _ in after]
+        name: [[] for _ in AFTER]
         for name in (
             "of equal returns: keeping", "of equal returns: planning",
             "and equal plans: keeping", "and equal keeping: planning",
@@ -86,7 +98,7 @@ def values(title: str, models: Learned, space: Space) -> Table:
     horizon = models.horizon()
     for context, model in models.without.items():
         seen = outlook(models.tasks, context, model, space, max(horizon, 2))
-        for place, ahead in enumerate(after):
+        for place, ahead in enumerate(AFTER):
             told = seen.told(ahead)
             if not enough(told.times):
                 continue
@@ -98,10 +110,49 @@ def values(title: str, models: Learned, space: Space) -> Table:
             for found, (value, given) in zip(rows.values(), asked, strict=True):
                 found[place].append(float(np.nan_to_num(correlation(told.best, value, told.times, given))))
     table = Table(title=f"{title}: plans look {horizon} intervals ahead", box=box.MARKDOWN)
-    for column in ("value", *(f"{ahead} intervals later" for ahead in after)):
+    for column in ("value", *(f"{ahead} intervals later" for ahead in AFTER)):
         table.add_column(column, justify="left" if column == "value" else "right", no_wrap=True)
     for name, columns in rows.items():
         table.add_row(name, *map(mean_and_error, columns))
+    return table
+
+
+def hints(title: str, models: Learned, width: int) -> Table:
+    """A table of what it tells to train with something like what good members of other contexts did, and where they
+    lie: the share of their coordinates (of ``width``) that are a bound."""
+    rules = ("of whom most came", "who gained most", "anybody")
+    found: dict[str, list[list[float]]] = {rule: [[] for _ in (*AFTER, "bounds")] for rule in rules}
+    tasks = models.tasks
+    for context, model in models.without.items():
+        lines, (_, others) = tasks.lines(context), tasks.held_out(context)
+        points, times = tasks.whole.points[tasks.whole.contexts == context], lines.rows.times
+        merits = (
+            tasks.merits[tasks.samples.contexts != context],
+            others.changes,
+            np.random.default_rng(0).random(len(others)),
+        )
+        for rule, merit in zip(rules, merits, strict=True):
+            good = Hints(others, merit, model.relevance[: model.given], width)
+            near, bounds = np.full(len(points), np.nan), []
+            for time in np.unique(times[lines.origins >= 0]):
+                now = np.flatnonzero((times == time) & (lines.origins >= 0))
+                some = good(lines.rows.inputs[now, : model.given].mean(axis=0))
+                gaps = ((points[now, None] - some) ** 2).sum(axis=2)
+                near[now] = np.log(np.exp(-gaps / (2 * NEAR**2)).mean(axis=1) + 1e-12)
+                bounds.append(np.mean((some == 0) | (some == 1)))
+            for place, ahead in enumerate(AFTER):
+                best = lines.best_after(ahead)
+                told = np.flatnonzero(np.isfinite(best) & np.isfinite(near))
+                if enough(times[told]):
+                    begun = lines.rows.inputs[told, 1]
+                    correlated = correlation(best[told], near[told], times[told], (begun,))
+                    found[rule][place].append(float(np.nan_to_num(correlated)))
+            found[rule][-1].append(float(np.mean(bounds)))
+    table = Table(title=title, box=box.MARKDOWN)
+    for column in ("near those", *(f"{ahead} intervals later" for ahead in AFTER), "coordinates at a bound"):
+        table.add_column(column, justify="left" if column == "near those" else "right", no_wrap=True)
+    for rule, columns in found.items():
+        table.add_row(rule, *map(mean_and_error, columns))
     return table
 
 
