@@ -8,7 +8,8 @@ from metapbt.memory.encoder import Array, Rows
 from metapbt.memory.nearest import Nearest
 
 HINTS = 32  # configurations, at most
-SHARE, FEWEST = 1 / 4, 128  # of the rows, that are of a stage; and how many at least
+SHARE = 1 / 4  # of the rows, that are of a stage
+FEWEST, MOST = 128, 1200  # of these; to look through more takes longer than a decision may
 
 
 class Hints:
@@ -33,7 +34,7 @@ class Hints:
 
     def __call__(self, given: Array) -> Array:
         """At these columns (``g``): configurations ``k x width``, each once, those with the highest merits first."""
-        near = self._nearest(given[None], max(int(SHARE * len(self._points)), FEWEST))
+        near = self._nearest(given[None], int(np.clip(SHARE * len(self._points), FEWEST, MOST)))
         points, which = np.unique(self._points[near], axis=0, return_inverse=True)
         merits = np.bincount(which.ravel(), self._merits[near]) / np.bincount(which.ravel())
         return np.asarray(points[np.argsort(-merits, kind="stable")[:HINTS]])
