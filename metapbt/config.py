@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,7 +47,8 @@ def compose(overrides: Sequence[str] = (), config_dir: Path | None = None) -> Di
     Raises:
         MetapbtError: a name or key is unknown, or an override cannot be parsed.
     """
-    return _composed(overrides, config_dir)
+    found = None if config_dir or config_dir_of(overrides) else _with_kept_choices(overrides)
+    return _composed(overrides, config_dir) if found is None else found
 
 
 def sweep_of(overrides: Sequence[str], config_dir: Path | None = None) -> list[str]:
@@ -80,6 +81,42 @@ def _composed(overrides: Sequence[str], config_dir: Path | None, with_hydra: boo
             return config
 
 
+def _with_kept_choices(overrides: Sequence[str]) -> DictConfig | None:
+    """What overrides make, their values put into what their choices made before; None where Hydra is to be asked.
+
+    It is of all that is wrong, and where it matters in which order keys are added, deleted and set.
+    """
+    from copy import deepcopy
+
+    if any(re.match(r"\w[\w.]*=", text) is None for text in overrides):
+        return None
+    values = [text for text in overrides if _sets_a_value(text, None)]
+    try:
+        config = deepcopy(_made_by(tuple(text for text in overrides if text not in values)))
+        if not _put_into(config, values, None):
+            return None
+        check_effective(overrides, config)
+    except Exception:
+        return None
+    return config
+
+
+@lru_cache(maxsize=32)
+def _made_by(choices: tuple[str, ...]) -> DictConfig:
+    """What choices of the groups that ship make: to compose it takes longer than the start of a small run."""
+    return _composed(choices, None)
+
+
+def _put_into(config: DictConfig, values: Sequence[str], config_dir: Path | None) -> bool:
+    """Set values as Hydra does; whether each of them is one, and not several to sweep over."""
+    from hydra._internal.config_loader_impl import ConfigLoaderImpl
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    parsed = OverridesParser.create().parse_overrides(hydra_arguments(values, config_dir))
+    ConfigLoaderImpl._apply_overrides_to_config(parsed, config)
+    return not any(override.is_sweep_override() for override in parsed)
+
+
 def compose_all(runs: Iterable[Sequence[str]]) -> Iterator[DictConfig]:
     """Compose the configuration of each run of a study, as `compose` does, in a fraction of the time.
 
@@ -90,10 +127,6 @@ def compose_all(runs: Iterable[Sequence[str]]) -> Iterator[DictConfig]:
     """
     from copy import deepcopy
 
-    from hydra._internal.config_loader_impl import ConfigLoaderImpl
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-
-    parser = OverridesParser.create()
     bases: dict[tuple[str, ...], DictConfig] = {}
     for overrides in runs:
         config_dir = config_dir_of(overrides)
@@ -103,8 +136,7 @@ def compose_all(runs: Iterable[Sequence[str]]) -> Iterator[DictConfig]:
             if choices not in bases:
                 bases[choices] = compose(choices, config_dir)
             config = deepcopy(bases[choices])
-            parsed = parser.parse_overrides(hydra_arguments(values, config_dir))
-            ConfigLoaderImpl._apply_overrides_to_config(parsed, config)
+            _put_into(config, values, config_dir)
             check_effective(overrides, config)
             yield config
 
