@@ -2,6 +2,7 @@
 
 import re
 from collections import defaultdict
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,18 @@ MOST_BYTES = 10 * 2**20
 STUDIES = Path(metapbt.__file__).parents[1] / "benchmarks"
 
 
+@cache
+def boxed():
+    """The runs in it."""
+    return find_runs(shipped_dir())
+
+
+@cache
+def studied(file):
+    """What a study of ours trains, with one seed."""
+    return read_study(str(file), ["seed=0"]).runs
+
+
 def test_all_of_it_is_whole_and_only_records(capsys):
     assert main(["data", "check", str(shipped_dir())]) == 0
     assert ", 0 with problems" in capsys.readouterr().out
@@ -34,7 +47,7 @@ def test_all_of_it_is_whole_and_only_records(capsys):
 
 def test_it_holds_what_its_readme_says():
     runs = defaultdict(list)
-    for run in find_runs(shipped_dir()):
+    for run in boxed():
         runs[run.env].append(run)
     said = re.findall(
         r"^\| `(\w+)` \| (\d+) \| (.+?) \| (\d+) \| ([\d,]+) \|", (shipped_dir() / "README.md").read_text(), re.M
@@ -48,8 +61,8 @@ def test_it_holds_what_its_readme_says():
 
 
 def test_its_contexts_vary_two_features_at_once_and_are_none_that_studies_of_one_feature_train_on():
-    for env in {run.env for run in find_runs(shipped_dir())}:
-        found = {run.context for run in find_runs(shipped_dir()) if run.env == env}
+    for env in {run.env for run in boxed()}:
+        found = {run.context for run in boxed() if run.env == env}
         usual = make_context(env, {})
         assert len(found) >= 20
         assert all(len(context.changed) == 2 for context in found)
@@ -58,10 +71,8 @@ def test_its_contexts_vary_two_features_at_once_and_are_none_that_studies_of_one
 
 @pytest.mark.parametrize("file", sorted(STUDIES.glob("evidence_*.yaml")), ids=lambda file: file.stem)
 def test_what_evidence_is_gathered_on_is_not_in_it(file):
-    remembered = {run.context for run in find_runs(shipped_dir())}
-    asked = {
-        make_context(run.identity.env, dict(run.identity.context)) for run in read_study(str(file), ["seed=0"]).runs
-    }
+    remembered = {run.context for run in boxed()}
+    asked = {make_context(run.identity.env, dict(run.identity.context)) for run in studied(file)}
     assert asked
     assert not asked & remembered
 
@@ -69,7 +80,7 @@ def test_what_evidence_is_gathered_on_is_not_in_it(file):
 @pytest.mark.parametrize("file", sorted(STUDIES.glob("evidence_*.yaml")), ids=lambda file: file.stem)
 def test_every_rival_can_be_trained(file, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    kinds = {(run.group, run.identity.name): run for run in read_study(str(file), ["seed=0"]).runs}
+    kinds = {(run.group, run.identity.name): run for run in studied(file)}
     rivals = {"pb2_transfer", "mf_pbt", "ipbt", "zoo", "random", "gpbt_pl", "zoo_4"}
     if file.stem != "evidence_walker":  # which came after the log scale
         rivals |= {"pb2_log", "meta_pb2_log"}
@@ -91,7 +102,7 @@ def test_no_machine_is_named_in_it():
 
 @pytest.mark.parametrize(
     ("env", "context"),
-    [*((env, []) for env in sorted({run.env for run in find_runs(shipped_dir())})),
+    [*((env, []) for env in sorted({run.env for run in boxed()})),
      ("lunar_lander", ["context.actions=continuous"])],
 )  # fmt: skip
 def test_what_is_trained_from_it_is_in_it(env, context, tmp_path, monkeypatch):

@@ -241,22 +241,23 @@ def a_run(results: Path, *more: str) -> None:
 def test_runs_of_other_settings_are_never_one_mean_unsaid(tmp_path: Path) -> None:
     for seed in (1, 2):
         a_run(tmp_path / "a", f"seed={seed}")
-    assert "Note:" not in printed(write_report(tmp_path), 200)
+    assert "Note:" not in printed(write_report(tmp_path, figures=["lineage"]), 200)
     a_run(tmp_path / "b", "seed=3", "space.learning_rate.high=0.05", "evaluation.episodes=2")
-    said = printed(write_report(tmp_path), 300)
+    said = printed(write_report(tmp_path, figures=["lineage"]), 300)
     assert (
         "Note: pbt on default: seeds 1 and 3 were trained with different settings, evaluation.episodes (1 and 2); "
         "space.learning_rate.high (0.1 and 0.05), but are averaged together; name=LABEL separates them." in said
     )
     a_run(tmp_path / "c", "seed=1")
-    assert "is left out: " in printed(write_report(tmp_path), 300)
+    assert "is left out: " in printed(write_report(tmp_path, figures=["lineage"]), 300)
 
 
 def test_no_figure_of_an_earlier_report_stays_beside_the_new_numbers(tmp_path: Path) -> None:
     for seed in (0, 1):
         for method in ("pbt", "random"):
             a_run(tmp_path, f"seed={seed}", f"method={method}")
-    folder = write_report(tmp_path).page.parent / "quadratic" / "default"
+    both = ["curves", "comparison"]
+    folder = write_report(tmp_path, figures=both).page.parent / "quadratic" / "default"
     assert {path.name for path in folder.glob("comparison.*")} == {
         f"comparison.{s}" for s in ("csv", "pdf", "png", "svg")
     }
@@ -264,7 +265,7 @@ def test_no_figure_of_an_earlier_report_stays_beside_the_new_numbers(tmp_path: P
     shutil.rmtree(next(tmp_path.rglob("random")))
     write_report(tmp_path, figures=["curves"])  # what is not chosen is left as it is
     assert (folder / "comparison.pdf").exists()
-    write_report(tmp_path)
+    write_report(tmp_path, figures=both)
     assert not (folder / "comparison.pdf").exists()
     assert (folder / "mine.pdf").exists()
     assert (folder / "curves.pdf").exists()

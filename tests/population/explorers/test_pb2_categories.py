@@ -39,7 +39,7 @@ def history(generations=15, members=4, seed=0):
     return History(tuple(records))
 
 
-def proposals(method, count=2, repeats=10, past=None, **settings):
+def proposals(method, count=2, repeats=5, past=None, **settings):
     past = past or history()
     explorer = make_explorer(method, SPACE, **settings)
     return [
@@ -123,7 +123,7 @@ def test_the_copies_of_a_generation_try_different_categories(method):
 
 @pytest.mark.parametrize("method", ["pb2_mult", "pb2_mix"])
 def test_numbers_follow_the_category(method):
-    found = [s.hyperparameters for s in proposals(method, repeats=8) if s.source == "surrogate"]
+    found = [s.hyperparameters for s in proposals(method) if s.source == "surrogate"]
     with_b = [h["x"] for h in found if h["kind"] == "b"]
     assert np.median(with_b) > 0.5
 
@@ -146,7 +146,7 @@ def test_pb2_mult_may_keep_all_that_the_parent_had_while_a_choice_was_never_trie
     found = proposals("pb2_mult", past=past, without_rows="parent")
     assert {s.hyperparameters["kind"] for s in found} == {"a"}  # so the others are never tried
     kept = [s.hyperparameters for s in found if s.source == "parent"]
-    assert len(kept) >= 5
+    assert len(kept) >= 3
     assert all(values == past.best().hyperparameters for values in kept)
 
 
