@@ -312,7 +312,7 @@ def test_networks_of_a_search_share_programs_on_a_gpu(monkeypatch):
 
 def test_other_numbers_of_members_compile_little():
     compiled.advance.clear_cache()  # of what other tests compiled
-    one = learner(settings={"n_envs": 3})
+    one = learner()
     counted = []
     for members in (1, 2, 3):
         jobs = [Assigned(interval({}, 100, seed=seed), None) for seed in range(members)]
