@@ -9,7 +9,6 @@ from functools import cached_property
 from operator import itemgetter
 from typing import Any
 
-import ConfigSpace
 import numpy as np
 from numpy.typing import NDArray
 
@@ -240,6 +239,8 @@ class Parameter:
     @cached_property
     def _twin(self) -> Any:
         """What scales and draws: ConfigSpace's, over numbers near 1, a factor's exponents, or places of the choices."""
+        import ConfigSpace  # loads scipy.stats, which takes as long as all else that a short command needs
+
         if self.kind == "categorical":
             return ConfigSpace.Categorical(self.name, range(len(self.choices)))
         if self.factor is not None:

@@ -37,3 +37,15 @@ def test_the_choices_and_templates_are_found():
 
     assert (shared_dir("conf") / "config.yaml").exists()
     assert (shared_dir("jobs") / "slurm.sh").exists()
+
+
+def test_a_space_is_read_and_checked_without_the_library_that_draws_from_it():
+    """It takes as long to load as all else that a study's plan or a finished run needs."""
+    code = (
+        "import sys, numpy; from metapbt import Space\n"
+        "space = Space({'lr': {'type': 'float', 'low': 1e-4, 'high': 1e-1, 'log': True, 'default': 0.01}})\n"
+        "space.check(space.default()); assert 'ConfigSpace' not in sys.modules\n"
+        "space.sample(numpy.random.default_rng(0)); assert 'ConfigSpace' in sys.modules"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -15,7 +15,7 @@ from metapbt.files import read_arrays, write_arrays
 from metapbt.history import Record
 from metapbt.plain import same
 
-if TYPE_CHECKING:  # its module loads ConfigSpace
+if TYPE_CHECKING:
     from metapbt.space import Hyperparameters
 
 OUTCOME = "outcome.json"  # what the outcome is called in the file, beside the arrays of the state

@@ -13,7 +13,7 @@ from metapbt.history import Budget, Eras, History, Record, Ref
 from metapbt.history.order import Order
 from metapbt.plain import same
 
-if TYPE_CHECKING:  # its module loads ConfigSpace
+if TYPE_CHECKING:
     from metapbt.space import Space
 
 #: Where hyperparameters come from, but for the words of explorers of one's own.
