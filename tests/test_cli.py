@@ -207,6 +207,7 @@ def test_ones_own_search_space_comes_from_ones_own_folder(tmp_path, capfd):
     assert frame["hp.h0"].min() >= 0.5
 
 
+@pytest.mark.usefixtures("briefly_trained")
 def test_data_show_says_how_well_memory_predicts_held_out_contexts(tmp_path, capfd):
     for shift in (0.2, 0.5):
         overrides = ["env=synthetic", "method=random", f"context.shift={shift}", f"results_dir={tmp_path}"]

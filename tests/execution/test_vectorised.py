@@ -63,7 +63,7 @@ def test_asynchronous_members_train_together_too_and_are_repeatable(tmp_path):
 
 
 def test_learners_that_train_one_at_a_time_are_trained_one_after_another(tmp_path):
-    quadratic = ["env=quadratic", "population.size=2", "budget={steps: 20, interval: 4}"]
+    quadratic = ["env=quadratic", "method=pbt", "population.size=2", "budget={steps: 20, interval: 4}"]
     together, inline = (
         metapbt.run([*quadratic, f"executor={name}", f"results_dir={tmp_path / name}"]).records["eval_return"]
         for name in ("vectorised", "inline")

@@ -156,43 +156,43 @@ def test_sigkills_at_random_moments_lose_nothing(space, tmp_path, kinds, kills):
 
 
 def test_a_damaged_checkpoint_of_a_finished_interval_is_trained_again(space, writes):  # noqa: F811
-    metapbt.run(command("whole"), space)
+    metapbt.run(command("whole", method="pbt"), space)
     # Stopped in the midst of the second generation's entry: its checkpoints are there, its records are not.
-    writes.kill_before(1 + 1 + 4 + 1 + 1 + 4 + 1, lambda: metapbt.run(command("stopped"), space))
+    writes.kill_before(1 + 1 + 4 + 1 + 1 + 4 + 1, lambda: metapbt.run(command("stopped", method="pbt"), space))
     found = sorted(Path("stopped").rglob("generation_1_member_*.npz"))
     assert found
     found[0].write_bytes(found[0].read_bytes()[:100])
     found[-1].write_bytes(b"")
-    run = metapbt.run(command("stopped"), space)
+    run = metapbt.run(command("stopped", method="pbt"), space)
     same(records("stopped"), records("whole"))
     assert "is damaged" in (run.path / "run.log").read_text()
 
 
 def test_a_lost_journal_is_said_and_nothing_is_begun_anew(space, tmp_path):  # noqa: F811
-    run = metapbt.run(command("results"), space)
+    run = metapbt.run(command("results", method="pbt"), space)
     (run.path / "DONE").unlink()
     (run.path / "journal").unlink()
     with pytest.raises(metapbt.errors.MetapbtError, match="has no journal: an earlier version wrote it, or"):
-        metapbt.run(command("results"), space)
+        metapbt.run(command("results", method="pbt"), space)
     assert len(metapbt.load(run.path).history) == 16  # the table can still be read
-    metapbt.run(command("results", "resume=false"), space)
+    metapbt.run(command("results", "resume=false", method="pbt"), space)
     assert (run.path / "DONE").exists()
 
 
 def test_a_cut_journal_is_read_up_to_its_last_whole_entry_and_the_run_goes_on(space):  # noqa: F811
-    metapbt.run(command("whole"), space)
-    run = metapbt.run(command("cut"), space)
+    metapbt.run(command("whole", method="pbt"), space)
+    run = metapbt.run(command("cut", method="pbt"), space)
     data = (run.path / "journal").read_bytes()
     (run.path / "journal").write_bytes(data[:-20])
     for path in (run.path / "DONE", run.path / "records.parquet"):
         path.unlink()
-    again = metapbt.run(command("cut"), space)
+    again = metapbt.run(command("cut", method="pbt"), space)
     assert "is cut at entry 5" in (again.path / "run.log").read_text()
     same(without_identity(records("cut")), without_identity(records("whole")))
 
 
 def test_a_run_under_way_is_read_from_its_journal(space, writes):  # noqa: F811
-    writes.kill_before(16, lambda: metapbt.run(command("results"), space))
+    writes.kill_before(16, lambda: metapbt.run(command("results", method="pbt"), space))
     (info,) = find_runs(Path("results"))
     run = metapbt.load(info.path)
     assert info.state == "stopped"
@@ -255,10 +255,10 @@ def test_a_run_loaded_is_short_in_words_and_tells_its_schedule(space):  # noqa: 
 
 def test_a_signal_at_the_end_measures_the_test_return_again(space, writes):  # noqa: F811
     before = signal.getsignal(signal.SIGINT)
-    run = metapbt.run(command("whole"), space)
-    total = writes.during(lambda: metapbt.run(command("counted"), space))
-    writes.kill_before(total, lambda: metapbt.run(command("stopped"), space))  # DONE is the last file
-    assert metapbt.run(command("stopped"), space).test_return == run.test_return
+    run = metapbt.run(command("whole", method="pbt"), space)
+    total = writes.during(lambda: metapbt.run(command("counted", method="pbt"), space))
+    writes.kill_before(total, lambda: metapbt.run(command("stopped", method="pbt"), space))  # DONE is the last file
+    assert metapbt.run(command("stopped", method="pbt"), space).test_return == run.test_return
     assert signal.getsignal(signal.SIGINT) is before
 
 
@@ -285,8 +285,8 @@ def test_a_mistake_writes_nothing_and_removes_nothing(space, mistake):  # noqa: 
 
 
 def test_a_run_that_is_killed_while_it_replaces_another_mixes_them_not(space, monkeypatch):  # noqa: F811
-    metapbt.run(command("whole", "budget.steps=80"), space)
-    metapbt.run(command("results"), space)
+    metapbt.run(command("whole", "budget.steps=80", method="pbt"), space)
+    metapbt.run(command("results", method="pbt"), space)
 
     def dying(path, **_):
         raise KeyboardInterrupt
@@ -294,25 +294,25 @@ def test_a_run_that_is_killed_while_it_replaces_another_mixes_them_not(space, mo
     with monkeypatch.context() as patch:
         patch.setattr("shutil.rmtree", dying)
         with pytest.raises(KeyboardInterrupt):
-            metapbt.run(command("results", "budget.steps=80", "resume=false"), space)
+            metapbt.run(command("results", "budget.steps=80", "resume=false", method="pbt"), space)
     with pytest.raises(metapbt.errors.MetapbtError, match=r"another configuration|lost"):
-        metapbt.run(command("results", "budget.steps=80"), space)
-    metapbt.run(command("results", "budget.steps=80", "resume=false"), space)
+        metapbt.run(command("results", "budget.steps=80", method="pbt"), space)
+    metapbt.run(command("results", "budget.steps=80", "resume=false", method="pbt"), space)
     same(without_identity(records("results")), without_identity(records("whole")))
 
 
 def test_damage_in_the_midst_of_a_journal_is_said_and_nothing_behind_it_is_lost(space):  # noqa: F811
-    run = metapbt.run(command("results"), space)
+    run = metapbt.run(command("results", method="pbt"), space)
     (run.path / "DONE").unlink()
     whole = (run.path / "journal").read_bytes()
     place = whole.index(b"\n", whole.index(b"\n") + 1) + 40
     damaged = whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :]
     (run.path / "journal").write_bytes(damaged)
     with pytest.raises(metapbt.errors.MetapbtError, match="is damaged at entry 3: .* nothing was changed"):
-        metapbt.run(command("results"), space)
+        metapbt.run(command("results", method="pbt"), space)
     assert (run.path / "journal").read_bytes() == damaged
     (run.path / "journal").write_bytes(whole)
-    assert metapbt.run(command("results"), space).history == run.history
+    assert metapbt.run(command("results", method="pbt"), space).history == run.history
 
 
 def test_a_script_without_a_main_guard_trains_with_workers(space, tmp_path):  # noqa: F811
