@@ -105,25 +105,25 @@ def test_another_seed_gives_other_records(space):
 
 
 # Calls 1 to 4 are the first generation, 5 to 8 the second; 4 and 8 are in the midst of a generation's last member.
-@pytest.mark.parametrize(("executor", "calls"), [("inline", [1, 5]), ("processes", [3, 4])])
+@pytest.mark.parametrize(("executor", "calls", "method"), [("inline", [1, 5], "pb2"), ("processes", [3, 4], "pbt")])
 @pytest.mark.parametrize(
     "signal_name", ["SIGKILL", *(pytest.param(name, marks=pytest.mark.slow) for name in ("SIGTERM", "SIGINT"))]
 )
 def test_a_run_that_is_stopped_again_and_again_ends_with_the_records_of_one_that_was_not(
-    space, tmp_path, executor, calls, signal_name
+    space, tmp_path, executor, calls, method, signal_name
 ):
-    metapbt.run(command("whole"), space)
+    metapbt.run(command("whole", method=method), space)
     for number, call in enumerate(calls):
         folder = tmp_path / f"calls_{number}"
         folder.mkdir()
         kill = {"folder": str(folder), "call": call, "signal": signal_name}
-        stopped = in_a_process(command("stopped", f"executor={executor}"), space, kill)
+        stopped = in_a_process(command("stopped", f"executor={executor}", method=method), space, kill)
         assert stopped.returncode != 0
         if signal_name != "SIGKILL":
             assert stopped.returncode == 128 + getattr(signal, signal_name), stopped.stderr
             assert "is saved, and the same command goes on from there" in stopped.stderr
             assert "Traceback" not in stopped.stderr
-    finished = in_a_process(command("stopped", f"executor={executor}"), space)
+    finished = in_a_process(command("stopped", f"executor={executor}", method=method), space)
     assert finished.returncode == 0, finished.stderr
     same(records("stopped"), records("whole"))
 
