@@ -4,6 +4,9 @@ PYTHON ?= python3
 ENV ?= lunar_lander
 BIN := .venv/bin
 
+# Where it is set, every process that starts compiles metapbt anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: demo test test-all test-slow fuzz test-wheel test-brax test-procgen test-ray test-loggers test-slurm lint bench docs chaos clean
 
 demo: .venv/ready
