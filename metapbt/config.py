@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from metapbt.errors import MetapbtError, one_line, shown, unknown_name
-from metapbt.overrides import arranged, broken_file, check_files, config_dir_of
+from metapbt.overrides import arranged, broken_file, check_files, check_games, config_dir_of
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -93,12 +93,9 @@ def _with_kept_choices(overrides: Sequence[str]) -> DictConfig | None:
     values = [text for text in overrides if _sets_a_value(text, None)]
     try:
         config = deepcopy(_made_by(tuple(text for text in overrides if text not in values)))
-        if not _put_into(config, values, None):
-            return None
-        check_effective(overrides, config)
+        return config if _put_into(config, overrides, values) else None
     except Exception:
         return None
-    return config
 
 
 @lru_cache(maxsize=32)
@@ -107,13 +104,17 @@ def _made_by(choices: tuple[str, ...]) -> DictConfig:
     return _composed(choices, None)
 
 
-def _put_into(config: DictConfig, values: Sequence[str], config_dir: Path | None) -> bool:
-    """Set values as Hydra does; whether each of them is one, and not several to sweep over."""
+def _put_into(
+    config: DictConfig, overrides: Sequence[str], values: Sequence[str], config_dir: Path | None = None
+) -> bool:
+    """Set those of the overrides that are values as Hydra does; whether each is one, and not several to sweep over."""
     from hydra._internal.config_loader_impl import ConfigLoaderImpl
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
     parsed = OverridesParser.create().parse_overrides(hydra_arguments(values, config_dir))
     ConfigLoaderImpl._apply_overrides_to_config(parsed, config)
+    check_games(overrides)  # of which one may be in a choice's name
+    check_effective(overrides, config)
     return not any(override.is_sweep_override() for override in parsed)
 
 
@@ -136,8 +137,7 @@ def compose_all(runs: Iterable[Sequence[str]]) -> Iterator[DictConfig]:
             if choices not in bases:
                 bases[choices] = compose(choices, config_dir)
             config = deepcopy(bases[choices])
-            _put_into(config, values, config_dir)
-            check_effective(overrides, config)
+            _put_into(config, overrides, values, config_dir)
             yield config
 
 

@@ -85,12 +85,16 @@ def arranged(arguments: Sequence[str], groups_of: Callable[[str], Sequence[str]]
             overrides.append(argument)
     if waiting:
         raise MetapbtError(f"option {options[-1]} needs a value behind it")
-    _check_games(overrides)
+    check_games(overrides)
     return [*options, *(_override(text, groups_of) for text in overrides)]
 
 
-def _check_games(overrides: Sequence[str]) -> None:
-    """Refuse a game in the environment's name beside another in the context."""
+def check_games(overrides: Sequence[str]) -> None:
+    """Refuse a game in the environment's name beside another in the context.
+
+    Raises:
+        MetapbtError: there is one.
+    """
     written = dict(text.partition("=")[::2] for text in overrides)
     if "context.game" in written:
         for env in written.get("env", "").split(","):
