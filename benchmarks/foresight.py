@@ -26,7 +26,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +38,7 @@ from metapbt.memory.cache import ModelCache
 from metapbt.memory.candidates import NEAR
 from metapbt.memory.encoder import Array
 from metapbt.memory.hints import Hints
+from metapbt.memory.nearest import Nearest
 from metapbt.memory.planning import outlook
 from metapbt.memory.reading import read_sources
 from metapbt.memory.shipped import shipped_dir
@@ -49,6 +50,7 @@ from metapbt.store.results import RunInfo, find_runs
 from metapbt.store.run_directory import RunDirectory
 
 AFTER = (2, 4, 8)  # intervals
+LATER = [f"{ahead} intervals later" for ahead in AFTER]
 
 
 def main() -> None:
@@ -68,11 +70,10 @@ def main() -> None:
         runs = list(group)
         tasks = Tasks.of(Memory(runs[0].context, read_sources(runs)), Space(json.loads(space)))
         models = learned(tasks, not arguments.plain, ModelCache.beside([arguments.results]))
-        if arguments.values:
-            Console(width=140).print(values(f"{env}, {learner}", models, Space(json.loads(space))))
-            continue
-        if arguments.hints:
-            Console(width=140).print(hints(f"{env}, {learner}", models, len(Space(json.loads(space)))))
+        if arguments.values or arguments.hints:
+            title = f"{env}, {learner}"
+            asked = values(title, models, Space(json.loads(space))) if arguments.values else hints(title, models)
+            Console(width=140).print(asked)
             continue
         table = Table(title=f"{env}, {learner}: it looks {models.horizon()} intervals ahead", box=box.MARKDOWN)
         for column in ("rows", *(f"{intervals}" for intervals in range(1, FARTHEST + 1))):
@@ -109,30 +110,23 @@ def values(title: str, models: Learned, space: Space) -> Table:
             )  # fmt: skip
             for found, (value, given) in zip(rows.values(), asked, strict=True):
                 found[place].append(float(np.nan_to_num(correlation(told.best, value, told.times, given))))
-    table = Table(title=f"{title}: plans look {horizon} intervals ahead", box=box.MARKDOWN)
-    for column in ("value", *(f"{ahead} intervals later" for ahead in AFTER)):
-        table.add_column(column, justify="left" if column == "value" else "right", no_wrap=True)
-    for name, columns in rows.items():
-        table.add_row(name, *map(mean_and_error, columns))
-    return table
+    return table_of(f"{title}: plans look {horizon} intervals ahead", rows, "value", *LATER)
 
 
-def hints(title: str, models: Learned, width: int) -> Table:
+def hints(title: str, models: Learned) -> Table:
     """A table of what it tells to train with something like what good members of other contexts did, and where they
-    lie: the share of their coordinates (of ``width``) that are a bound."""
+    lie: the share of their coordinates that are a bound."""
     rules = ("of whom most came", "who gained most", "anybody")
     found: dict[str, list[list[float]]] = {rule: [[] for _ in (*AFTER, "bounds")] for rule in rules}
     tasks = models.tasks
     for context, model in models.without.items():
         lines, (_, others) = tasks.lines(context), tasks.held_out(context)
         points, times = tasks.whole.points[tasks.whole.contexts == context], lines.rows.times
-        merits = (
-            tasks.merits[tasks.samples.contexts != context],
-            others.changes,
-            np.random.default_rng(0).random(len(others)),
-        )
+        elsewhere = tasks.samples.contexts != context
+        merits = (tasks.merits[elsewhere], others.changes, np.random.default_rng(0).random(len(others)))
+        nearest = Nearest(others.inputs, model.relevance[: model.given])
         for rule, merit in zip(rules, merits, strict=True):
-            good = Hints(others, merit, model.relevance[: model.given], width)
+            good = Hints(nearest, tasks.samples.points[elsewhere], merit)
             near, bounds = np.full(len(points), np.nan), []
             for time in np.unique(times[lines.origins >= 0]):
                 now = np.flatnonzero((times == time) & (lines.origins >= 0))
@@ -148,11 +142,17 @@ def hints(title: str, models: Learned, width: int) -> Table:
                     correlated = correlation(best[told], near[told], times[told], (begun,))
                     found[rule][place].append(float(np.nan_to_num(correlated)))
             found[rule][-1].append(float(np.mean(bounds)))
+    return table_of(title, found, "near those", *LATER, "coordinates at a bound")
+
+
+def table_of(title: str, rows: Mapping[str, Sequence[Sequence[float]]], first: str, *others: str) -> Table:
+    """Means over contexts, of what is found in each, a row for each name."""
     table = Table(title=title, box=box.MARKDOWN)
-    for column in ("near those", *(f"{ahead} intervals later" for ahead in AFTER), "coordinates at a bound"):
-        table.add_column(column, justify="left" if column == "near those" else "right", no_wrap=True)
-    for rule, columns in found.items():
-        table.add_row(rule, *map(mean_and_error, columns))
+    table.add_column(first, no_wrap=True)
+    for column in others:
+        table.add_column(column, justify="right", no_wrap=True)
+    for name, columns in rows.items():
+        table.add_row(name, *map(mean_and_error, columns))
     return table
 
 

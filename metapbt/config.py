@@ -13,6 +13,7 @@ from metapbt.errors import MetapbtError, one_line, shown, unknown_name
 from metapbt.overrides import arranged, broken_file, check_files, check_games, config_dir_of
 
 if TYPE_CHECKING:
+    from hydra.core.override_parser.types import Override
     from omegaconf import DictConfig
 
 
@@ -47,8 +48,16 @@ def compose(overrides: Sequence[str] = (), config_dir: Path | None = None) -> Di
     Raises:
         MetapbtError: a name or key is unknown, or an override cannot be parsed.
     """
-    found = None if config_dir or config_dir_of(overrides) else _with_kept_choices(overrides)
-    return _composed(overrides, config_dir) if found is None else found
+    # Files of one's own may change, and the order counts in which keys are added, deleted and set.
+    plain = all(re.match(r"\w[\w.]*=", text) for text in overrides)
+    if not plain or config_dir or config_dir_of(overrides):
+        return _composed(overrides, config_dir)
+    with readable_errors(overrides):
+        choices, values = _told_apart(overrides, None)
+        parsed = _parsed(values)
+        if any(value.is_sweep_override() for value in parsed):  # of which Hydra is to complain
+            return _composed(overrides, None)
+        return _put_into(_made_by(choices), overrides, parsed)
 
 
 def sweep_of(overrides: Sequence[str], config_dir: Path | None = None) -> list[str]:
@@ -81,41 +90,35 @@ def _composed(overrides: Sequence[str], config_dir: Path | None, with_hydra: boo
             return config
 
 
-def _with_kept_choices(overrides: Sequence[str]) -> DictConfig | None:
-    """What overrides make, their values put into what their choices made before; None where Hydra is to be asked.
-
-    It is of all that is wrong, and where it matters in which order keys are added, deleted and set.
-    """
-    from copy import deepcopy
-
-    if any(re.match(r"\w[\w.]*=", text) is None for text in overrides):
-        return None
-    values = [text for text in overrides if _sets_a_value(text, None)]
-    try:
-        config = deepcopy(_made_by(tuple(text for text in overrides if text not in values)))
-        return config if _put_into(config, overrides, values) else None
-    except Exception:
-        return None
-
-
 @lru_cache(maxsize=32)
 def _made_by(choices: tuple[str, ...]) -> DictConfig:
     """What choices of the groups that ship make: to compose it takes longer than the start of a small run."""
     return _composed(choices, None)
 
 
-def _put_into(
-    config: DictConfig, overrides: Sequence[str], values: Sequence[str], config_dir: Path | None = None
-) -> bool:
-    """Set those of the overrides that are values as Hydra does; whether each is one, and not several to sweep over."""
-    from hydra._internal.config_loader_impl import ConfigLoaderImpl
+def _told_apart(overrides: Sequence[str], config_dir: Path | None) -> tuple[tuple[str, ...], list[str]]:
+    """The overrides that choose of groups, and those that only set a value."""
+    values = [text for text in overrides if _sets_a_value(text, config_dir)]
+    return tuple(text for text in overrides if text not in values), values
+
+
+def _parsed(values: Sequence[str], config_dir: Path | None = None) -> list[Override]:
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
-    parsed = OverridesParser.create().parse_overrides(hydra_arguments(values, config_dir))
-    ConfigLoaderImpl._apply_overrides_to_config(parsed, config)
+    return OverridesParser.create().parse_overrides(hydra_arguments(values, config_dir))
+
+
+def _put_into(made: DictConfig, overrides: Sequence[str], values: list[Override]) -> DictConfig:
+    """A copy of what the choices among overrides made, with those that are values set as Hydra does."""
+    from copy import deepcopy
+
+    from hydra._internal.config_loader_impl import ConfigLoaderImpl
+
+    config = deepcopy(made)
+    ConfigLoaderImpl._apply_overrides_to_config(values, config)
     check_games(overrides)  # of which one may be in a choice's name
     check_effective(overrides, config)
-    return not any(override.is_sweep_override() for override in parsed)
+    return config
 
 
 def compose_all(runs: Iterable[Sequence[str]]) -> Iterator[DictConfig]:
@@ -126,19 +129,14 @@ def compose_all(runs: Iterable[Sequence[str]]) -> Iterator[DictConfig]:
     Raises:
         MetapbtError: as `compose` does.
     """
-    from copy import deepcopy
-
     bases: dict[tuple[str, ...], DictConfig] = {}
     for overrides in runs:
         config_dir = config_dir_of(overrides)
         with readable_errors(overrides, config_dir):
-            values = [text for text in overrides if _sets_a_value(text, config_dir)]
-            choices = tuple(text for text in overrides if text not in values)
+            choices, values = _told_apart(overrides, config_dir)
             if choices not in bases:
                 bases[choices] = compose(choices, config_dir)
-            config = deepcopy(bases[choices])
-            _put_into(config, overrides, values, config_dir)
-            yield config
+            yield _put_into(bases[choices], overrides, _parsed(values, config_dir))
 
 
 def check_effective(overrides: Iterable[str], config: DictConfig) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from metapbt.memory.encoder import Array, Rows
+from metapbt.memory.encoder import Array
 from metapbt.memory.nearest import Nearest
 
 HINTS = 32  # configurations, at most
@@ -19,18 +19,15 @@ class Hints:
     rows: an agent that went on from a good interval counts, not the interval's own change of return, which is noisy.
     """
 
-    def __init__(self, rows: Rows, merits: Array, relevance: Array, width: int) -> None:
-        """Sort the rows.
+    def __init__(self, nearest: Nearest, points: Array, merits: Array) -> None:
+        """Take the sources' rows.
 
         Args:
-            rows: of the sources, ``n``.
-            merits: of these, ``n``.
-            relevance: inverse lengthscales of the columns that are not to be chosen, ``g``.
-            width: of a configuration.
+            nearest: finds those of a stage.
+            points: the configurations of the rows, ``n x width``.
+            merits: of the rows, ``n``.
         """
-        self._merits = merits
-        self._points = rows.inputs[:, len(relevance) : len(relevance) + width]
-        self._nearest = Nearest(rows.inputs, relevance)
+        self._nearest, self._points, self._merits = nearest, points, merits
 
     def __call__(self, given: Array) -> Array:
         """At these columns (``g``): configurations ``k x width``, each once, those with the highest merits first."""

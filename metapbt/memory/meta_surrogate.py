@@ -301,13 +301,13 @@ class MetaSurrogate:
 
     @cached_property
     def _nearest(self) -> Nearest:
-        return Nearest(self.tasks.rows.inputs, self.model.relevance[: self.model.given])
+        given = len(self.encoder.given(0, 0.0, 0.0))
+        relevance = np.ones(given) if self.kernel == "published" else self.model.relevance[:given]
+        return Nearest(self.tasks.rows.inputs, relevance)
 
     @cached_property
     def _hints(self) -> Hints:
-        given = len(self.encoder.given(0, 0.0, 0.0))
-        relevance = np.ones(given) if self.kernel == "published" else self.model.relevance[:given]
-        return Hints(self.tasks.rows, self.tasks.merits, relevance, len(self.space))
+        return Hints(self._nearest, self.tasks.samples.points, self.tasks.merits)
 
     @cached_property
     def _published(self) -> SingleTaskGP:

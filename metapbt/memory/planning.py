@@ -12,7 +12,7 @@ from metapbt.log import LOGGER
 from metapbt.memory.encoder import Array, Encoder
 from metapbt.memory.hints import Hints
 from metapbt.memory.lookahead import KEPT, Inputs, Lines, Lookahead, Rollout
-from metapbt.memory.nearest import SOURCE_ROWS
+from metapbt.memory.nearest import SOURCE_ROWS, Nearest
 from metapbt.memory.training import JUDGED_ROWS, TELLING, Cache, Learned, cache_key, correlation, enough
 from metapbt.memory.trust import believed
 from metapbt.surrogates.thinning import evenly
@@ -122,9 +122,9 @@ def outlook(tasks: Tasks, context: int, model: MetaModel, space: Space, interval
     """
     lines, (_, others), scale = tasks.lines(context), tasks.held_out(context), tasks.scale_without(context)
     judged = lines.rows[evenly(len(lines.rows), JUDGED_ROWS)].inputs[:, : model.given]
-    source = model.nearest(others, judged, SOURCE_ROWS)
-    merits = tasks.merits[tasks.samples.contexts != context]
-    good = Hints(others, merits, model.relevance[: model.given], len(space))
+    nearest, elsewhere = Nearest(others.inputs, model.relevance[: model.given]), tasks.samples.contexts != context
+    source = others[nearest(judged, SOURCE_ROWS)]
+    good = Hints(nearest, tasks.samples.points[elsewhere], tasks.merits[elsewhere])
     mean = model.related(source, others[:0], believed()).mean
     samples, steps = tasks.whole[tasks.whole.contexts == context], [scale.interval] * intervals
     encoder = Encoder(scale, (tasks.descriptions[context],), tasks.changed, tasks.categories)

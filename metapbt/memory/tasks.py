@@ -46,26 +46,25 @@ class Tasks:
 
     def __init__(
         self,
-        samples: Samples,
+        whole: Samples,
         contexts: Sequence[Context],
         descriptions: Sequence[Description],
         categories: Mapping[int, int] | None = None,
         runs: NDArray[np.int_] | None = None,
         changed: bool = False,
-        whole: Samples | None = None,
         origins: NDArray[np.int_] | None = None,
         thinned: Which = slice(None),
     ) -> None:
-        self.samples = samples
+        self.whole = whole
         self.thinned = thinned
-        self.whole = samples if whole is None else whole
+        self.samples = whole[thinned]
         self.origins = np.full(len(self.whole.points), -1) if origins is None else origins
         self.changed = changed
-        self.runs = np.zeros(len(samples.points), dtype=int) if runs is None else runs
+        self.runs = np.zeros(len(self.samples), dtype=int) if runs is None else runs
         self.categories: Mapping[int, int] = dict(categories or {})
         self.contexts = tuple(contexts)
         self.descriptions = tuple(descriptions)
-        self.chosen = samples.points.shape[1]
+        self.chosen = whole.points.shape[1]
 
     @classmethod
     def of(
@@ -116,7 +115,7 @@ class Tasks:
         origins = places_of[found.origins[kept]]  # of -1 the last, which is no sample
         thinned = np.searchsorted(kept, fewer)
         runs_of = found.runs[fewer]
-        return cls(whole[thinned], list(places), described, categories, runs_of, changed, whole, origins, thinned)
+        return cls(whole, list(places), described, categories, runs_of, changed, origins, thinned)
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -201,7 +200,7 @@ class Tasks:
         digest.update(repr((self.samples.points.shape, self.changed)).encode())
         if self.categories:
             digest.update(repr(sorted(self.categories.items())).encode())
-        for samples in (self.samples, self.whole)[: 1 if self.whole is self.samples else 2]:
+        for samples in (self.samples, self.whole):
             for name, part in vars(samples).items():
                 rounded = part.astype(np.float32) if name in ("points", "recent") else part
                 digest.update(np.ascontiguousarray(rounded).tobytes())

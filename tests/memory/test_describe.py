@@ -6,6 +6,7 @@ from metapbt.envs import make_context
 from metapbt.errors import MetapbtError
 from metapbt.history import Context
 from metapbt.memory.describe import GRID, Experience, by_features, cells, random_episodes
+from metapbt.memory.encoder import Samples
 from metapbt.memory.tasks import UNSEEN, Tasks
 
 
@@ -153,7 +154,7 @@ def test_categories_become_columns_of_which_one_is_1():
 
 def test_a_category_that_no_source_has_is_not_covered():
     *sources, known, unknown = by_features([Context({"surface": s}) for s in ("ice", "sand", "ice", "grass")])
-    samples = type("Samples", (), {"points": np.empty((0, 1))})()
-    tasks = Tasks(samples, [], sources)
+    none, nowhere = np.empty(0), np.empty((0, 1))
+    tasks = Tasks(Samples(none, none, none, none, none, nowhere, nowhere, none.astype(int)), [], sources)
     assert tasks.coverage(known) == 1
     assert tasks.coverage(unknown) == UNSEEN

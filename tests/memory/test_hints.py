@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from metapbt.memory.encoder import Rows, Samples
+from metapbt.memory.encoder import Samples
 from metapbt.memory.hints import FEWEST, HINTS, SHARE, Hints
+from metapbt.memory.nearest import Nearest
 from metapbt.memory.tasks import Tasks
 
 
@@ -22,7 +23,7 @@ def test_an_interval_is_as_good_as_the_best_that_came_of_it_among_those_of_its_c
     # The second of the first two, which was behind, came to 9: by way of the third, which was behind, too.
     tasks = Tasks(whole, [], [{}, {}], origins=np.array([-1, -1, 1, 0, 2, -1, -1]))
     assert tasks.merits == pytest.approx([0.25, 0.75, 0.75, 0.25, 0.5, 0.75, 0.25])
-    thinned = Tasks(whole[[1, 4, 6]], [], [{}, {}], whole=whole, origins=tasks.origins, thinned=np.array([1, 4, 6]))
+    thinned = Tasks(whole, [], [{}, {}], origins=tasks.origins, thinned=np.array([1, 4, 6]))
     assert thinned.merits == pytest.approx([0.75, 0.5, 0.25])
 
 
@@ -31,18 +32,13 @@ def test_equals_share_their_place_and_records_that_go_round_in_a_circle_come_to_
     assert Tasks(whole, [], [{}], origins=np.array([1, 0, 2])).merits == pytest.approx([2 / 3, 2 / 3, 1 / 6])
 
 
-def rows(times: np.ndarray, points: np.ndarray) -> Rows:
-    whole = np.zeros(len(times), dtype=int)
-    return Rows(np.column_stack([times, points]), whole.astype(float), whole, whole)
-
-
 def test_the_best_of_a_stage_come_first_each_once():
     count = 20 * FEWEST
     times = np.linspace(0, 1, count)
     # Early on larger is better, later smaller; each configuration was trained with for some time.
     points = np.random.default_rng(0).permutation(np.arange(count) // 5) / (count / 5)
     merits = np.where(times < 0.5, points, 1 - points)
-    hints = Hints(rows(times, points), merits, np.array([2.0]), 1)
+    hints = Hints(Nearest(times[:, None], np.array([2.0])), points[:, None], merits)
     for when, good in ((0.2, points > 0.5), (0.8, points < 0.5)):
         found = hints(np.array([when]))[:, 0]
         assert len(found) == len(set(found)) == HINTS
@@ -54,5 +50,6 @@ def test_the_best_of_a_stage_come_first_each_once():
 
 
 def test_a_configuration_is_as_good_as_its_intervals_are_on_average():
-    hints = Hints(rows(np.zeros(4), np.array([0.1, 0.9, 0.1, 0.5])), np.array([0.9, 0.6, 0.1, 0.3]), np.ones(1), 1)
+    points, merits = np.array([[0.1], [0.9], [0.1], [0.5]]), np.array([0.9, 0.6, 0.1, 0.3])
+    hints = Hints(Nearest(np.zeros((4, 1)), np.ones(1)), points, merits)
     assert hints(np.zeros(1))[:, 0].tolist() == [0.9, 0.1, 0.5]  # 0.6, (0.9 + 0.1) / 2, 0.3
