@@ -18,11 +18,7 @@ test: .venv/ready .venv/chromium
 
 # What make test shows with fewer seeds and kills, at length, and what takes longest.
 test-slow: .venv/ready
-	$(BIN)/python -m pytest --numprocesses auto --dist worksteal -m slow tests/memory/test_alone.py tests/learners \
-		tests/population/test_known_optimum.py tests/population/test_kept.py tests/population/test_eras_decided.py \
-		tests/population/explorers/test_meta_pb2.py tests/runs/test_era_kills.py tests/runs/test_every_key.py \
-		tests/runs/test_kills.py tests/runs/test_runs.py tests/study/test_local.py tests/test_bg_pbt_experiments.py \
-		tests/test_commands.py tests/test_docs.py
+	$(BIN)/python -m pytest --numprocesses auto --dist worksteal -m "slow and not brax" --ignore=tests/fuzz
 
 # With what takes long: beside Ray, the wheel in an empty environment, and a thousand examples for each fuzzer.
 test-all: .venv/ready .venv/brax .venv/ray
@@ -37,8 +33,7 @@ test-wheel: .venv/ready
 
 # Bodies of Brax and MuJoCo, which .venv holds from then on; SLOW=1 compiles all of them, for minutes.
 test-brax: .venv/brax
-	$(BIN)/python -m pytest --numprocesses auto --dist worksteal -m "brax$(if $(SLOW),, and not slow)" tests/envs \
-		tests/test_commands.py
+	$(BIN)/python -m pytest --numprocesses auto --dist worksteal -m "brax$(if $(SLOW),, and not slow)" --ignore=tests/fuzz
 
 # EnvPool, which .venv holds from then on, and the two system libraries that Procgen needs.
 test-procgen: .venv/procgen
@@ -46,7 +41,7 @@ test-procgen: .venv/procgen
 
 # Ray, which .venv holds from then on: its own multi-node test cluster on this machine, and Ray Tune.
 test-ray: .venv/ray
-	$(BIN)/python -m pytest -m ray tests/execution tests/runs tests/study tests/integrations
+	$(BIN)/python -m pytest -m ray --ignore=tests/fuzz
 
 # Weights & Biases and MLflow, which .venv holds from then on; nothing is sent anywhere.
 test-loggers: .venv/loggers
