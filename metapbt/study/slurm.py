@@ -19,6 +19,7 @@ from metapbt.errors import MetapbtError, one_line
 from metapbt.log import counted
 from metapbt.store.reading import Unreadable
 from metapbt.study.cluster_script import MARKER, ClusterRun, ClusterScript, check_cluster, write_cluster_script
+from metapbt.study.queue import queued_runs
 
 if TYPE_CHECKING:
     from metapbt.study.study import Group, Study, StudyRun
@@ -32,7 +33,8 @@ def submit(study: Study, command: Sequence[str], failed: bool = False) -> list[s
     Args:
         study: what is to be trained.
         command: that asked for it, ``["metapbt", "study", ...]``; it stands in the scripts.
-        failed: submit only runs that began and were neither finished nor are in the queue, and what waits for them.
+        failed: submit only runs that began and were neither finished nor are in the queue, and what waits for them: no
+            run that is to learn from sources, one of which has not begun and is not in the queue.
 
     Raises:
         MetapbtError: a run was begun with another configuration, or a key of ``cluster`` cannot be used, and nothing is
@@ -45,13 +47,15 @@ def submit(study: Study, command: Sequence[str], failed: bool = False) -> list[s
             run.check_same()
         except Unreadable as error:  # the run itself will say so; the others are submitted
             lines.append(str(error))
+    missing = _not_begun(study) if failed else set()
     scripts = [(group, *_script_of(study, group, shlex.join(command))) for group in study.groups]
     for group, script, cluster in scripts:
         write_cluster_script(script, cluster)
         done = sum((run.path / "DONE").exists() for run in group.runs)
         lines.append(f"{group.name}: {done} of {counted(len(group.runs), 'run')} done, script {script.path}")
         before = [job for name in group.after for job in jobs[name]]
-        said = _submitted(script.path, before, failed and not before)
+        held_up = bool(before) and missing.isdisjoint(group.after)
+        said = _submitted(script.path, before, failed and not held_up)
         jobs[group.name] = list(dict.fromkeys(_job(line) for line in said))
         if said and before:
             lines.append(f"  after {', '.join(group.after)} (job {', '.join(before)})")
@@ -59,6 +63,13 @@ def submit(study: Study, command: Sequence[str], failed: bool = False) -> list[s
     if not any(jobs.values()):
         lines.append("nothing to submit")
     return lines
+
+
+def _not_begun(study: Study) -> set[str]:
+    """The groups in which a run has neither begun, as their scripts see it, nor is in the queue."""
+    queued = {run.path for run in queued_runs(study.results_dir)}
+    begun = {run for run in study.runs if any((run.path / sign).exists() for sign in ("DONE", "FAILED", "journal"))}
+    return {run.group for run in study.runs if run not in begun and run.path.resolve() not in queued}
 
 
 def script_of(run: Path) -> Path | None:

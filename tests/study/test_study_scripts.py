@@ -171,10 +171,17 @@ def test_of_those_that_failed_alone_again_only_these_are_submitted() -> None:
     submitted(failed=True)
     assert (options(105)["--job-name"], options(105)["--array"]) == ("targets-quadratic-optimum_shift=0.5-pb2", "1%1")
     assert not Path("job_106").exists()
-    # What may not have begun because of them comes behind.
+    # While a source has not begun, and is not in the queue, no target begins without it.
     end(f"{SOURCES}/default/pbt/seed_7", "FAILED")
     submitted(failed=True)
-    assert [options(job)["--array"] for job in (106, 107, 108)] == ["1", "1%1", "0,1%1"]
+    assert [options(job)["--array"] for job in (106, 107)] == ["1", "1%1"]
+    assert not Path("job_108").exists()
+    # What may not have begun because of those that failed comes behind.
+    for path in (f"{SOURCES}/default/pbt/seed_0", f"{SOURCES}/optimum_shift=0.25/pbt/seed_0"):
+        end(path)
+    put_in_the_queue((102, 1, "PENDING"))
+    submitted(failed=True)
+    assert [options(job)["--array"] for job in (108, 109, 110)] == ["1", "1%1", "0,1%1"]
     for run in study().runs:
         end(str(run.path))
     assert submitted()[-1] == "nothing to submit"
