@@ -38,7 +38,6 @@ PARTS: dict[str, tuple[str, ...]] = {
     "plain_gp": ("method.kernel=plain",),
     "no_context_inputs": ("method.features=false",),
     "no_trust_weighting": ("method.trust=false",),
-    "in_a_trust_region": ("method.trust_region=true",),
 }
 FAMILIES = {"deceptive": "related", "misled": "misleading"}
 PROBLEMS = ("many", *FAMILIES)

@@ -91,8 +91,6 @@ class MetaPB2Explorer(PB2Explorer):
         lookahead: int = 8,
         rank_by_value: bool = True,
         cache: Cache | None = None,
-        trust_region: bool = False,
-        length: float = 0.4,
         budget: Budget | None = None,
     ) -> None:
         """Take the memory.
@@ -112,14 +110,12 @@ class MetaPB2Explorer(PB2Explorer):
                 coming one counts, as in PB2, and what agents trained with before does not.
             rank_by_value: whether selection ranks members by values where it plans; else by their returns.
             cache: keeps trained models for other runs; None keeps none.
-            trust_region: as of `PB2Explorer`.
-            length: as of `PB2Explorer`.
             budget: of each member; None where nobody knows: then the longest source's.
 
         Raises:
             MetapbtError: a setting is unknown or out of its range.
         """
-        super().__init__(space, trust_region=trust_region, length=length)
+        super().__init__(space)
         if kernel not in KERNELS:
             raise unknown_name("method.kernel", kernel, KERNELS)
         lookahead = whole_number("method.lookahead", lookahead, 0)
