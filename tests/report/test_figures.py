@@ -157,6 +157,17 @@ def test_heat_map_has_one_colour_scale_and_marks_the_rows_of_sources_in_grey(gro
     assert [texts(axes).count("source") for axes in panels] == [1, 0, 1]
 
 
+def test_few_failures_do_not_take_up_the_colour_scale_of_a_heat_map(group: Group) -> None:
+    data = heatmap.heatmap_data(group)
+    many = pd.concat([data.assign(env_steps=data["env_steps"] + 2000 * place) for place in range(30)])
+    many.loc[many["env_steps"] == 1000, "mean"] = [-800.0, *many.loc[many["env_steps"] == 1000, "mean"][1:]]
+    figure = heatmap.draw_heatmap(many)
+    limits = {mesh.get_clim() for axes in figure.axes for mesh in axes.collections if isinstance(mesh, QuadMesh)}
+    assert (data["mean"].min(), data["mean"].max()) in limits
+    (bar,) = [axes for axes in figure.axes if axes.get_ylabel().startswith("mean ")]
+    assert bar._colorbar.extend == "min"  # type: ignore[attr-defined]
+
+
 def test_heat_map_cells_end_where_their_score_was_taken() -> None:
     assert heatmap.cell_edges(np.array([1000.0, 3000.0])).tolist() == [0, 1000, 3000]
 

@@ -35,6 +35,7 @@ from metapbt.report.statistics import Array, common_grid, mean_curve, on_grid
 MOST_PANELS_IN_A_ROW = 5
 LEAST_PANEL = 1.1  # inches
 COLOR_MAP = "viridis"
+OUTSIDE = 0.02  # share of the scores at each end that may lie beyond the colour scale: few failures would take it up
 
 
 def heatmap_data(group: Group) -> pd.DataFrame:
@@ -96,7 +97,7 @@ def draw_heatmap(data: pd.DataFrame, *, feature: str | None = None, width: float
     figure = new_figure(max(6.0, 2.3 * columns + 2.0) if width is None else width, rows * height + 0.6)
     panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).flatten()
     known = data["mean"].dropna()
-    colors = Normalize(known.min(), known.max()) if len(known) else Normalize(0, 1)
+    colors, beyond = _colors(known) if len(known) else (Normalize(0, 1), "neither")
     sources = set(data.loc[data["source"].astype(bool), "context"]) if "source" in data else set()
     for axes, method in zip(panels, methods, strict=False):
         _draw_panel(axes, data[data["method"] == method], contexts, sources, colors)
@@ -107,10 +108,19 @@ def draw_heatmap(data: pd.DataFrame, *, feature: str | None = None, width: float
         axes.tick_params(labelbottom=True)
     label = f"mean {SCORE_LABEL} over seeds"
     beside = panels[: len(methods)].tolist()
-    figure.colorbar(ScalarMappable(colors, COLOR_MAP), ax=beside, label=label, aspect=30, ticks=MaxNLocator(6))
+    scale = ScalarMappable(colors, COLOR_MAP)
+    figure.colorbar(scale, ax=beside, label=label, aspect=30, ticks=MaxNLocator(6), extend=beyond)
     figure.supxlabel(STEPS_LABEL + "; grey bar: source context" * bool(sources), fontsize=text_size(9))
     figure.supylabel(feature_in(data) if feature is None else feature, fontsize=text_size(9))
     return figure
+
+
+def _colors(scores: pd.Series) -> tuple[Normalize, str]:
+    """The colour scale of all scores but the outermost, and at which of its ends there are some beyond it."""
+    low = float(scores.quantile(OUTSIDE, interpolation="lower"))
+    high = float(scores.quantile(1 - OUTSIDE, interpolation="higher"))
+    below, above = bool(scores.min() < low), bool(scores.max() > high)
+    return Normalize(low, high), {(1, 1): "both", (1, 0): "min", (0, 1): "max", (0, 0): "neither"}[below, above]
 
 
 def cell_edges(grid: Array) -> Array:
