@@ -230,11 +230,11 @@ def _lineage_caption(asked: Asked, tables: Tables) -> str:
 
 
 def _heatmap_caption(asked: Asked, tables: Tables) -> str:
-    group, said = (
-        asked.group,
-        "Mean return over seeds, all methods on one colour scale, beyond which lie at most 2% at each end;",
+    group = asked.group
+    said = (
+        "Mean return over seeds, all methods on one colour scale, beyond which lie at most 2% at each end; hatched "
+        "rows lack their runs."
     )
-    said += " hatched rows lack their runs."
     if not group.sources:
         return said
     learners = sorted({run.method for run in group.runs if run.remembers})

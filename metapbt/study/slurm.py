@@ -68,8 +68,8 @@ def submit(study: Study, command: Sequence[str], failed: bool = False) -> list[s
 def _not_begun(study: Study) -> set[str]:
     """The groups in which a run has neither begun, as their scripts see it, nor is in the queue."""
     queued = {run.path for run in queued_runs(study.results_dir)}
-    begun = {run for run in study.runs if any((run.path / sign).exists() for sign in ("DONE", "FAILED", "journal"))}
-    return {run.group for run in study.runs if run not in begun and run.path.resolve() not in queued}
+    new = [run for run in study.runs if not any((run.path / sign).exists() for sign in ("DONE", "FAILED", "journal"))]
+    return {run.group for run in new if run.path.resolve() not in queued}
 
 
 def script_of(run: Path) -> Path | None:
