@@ -161,6 +161,7 @@ def test_few_failures_do_not_take_up_the_colour_scale_of_a_heat_map(group: Group
     data = heatmap.heatmap_data(group)
     many = pd.concat([data.assign(env_steps=data["env_steps"] + 2000 * place) for place in range(30)])
     many.loc[many["env_steps"] == 1000, "mean"] = [-800.0, *many.loc[many["env_steps"] == 1000, "mean"][1:]]
+    assert heatmap.color_range(many["mean"]) == (data["mean"].min(), data["mean"].max())
     figure = heatmap.draw_heatmap(many)
     limits = {mesh.get_clim() for axes in figure.axes for mesh in axes.collections if isinstance(mesh, QuadMesh)}
     assert (data["mean"].min(), data["mean"].max()) in limits

@@ -97,7 +97,7 @@ def draw_heatmap(data: pd.DataFrame, *, feature: str | None = None, width: float
     figure = new_figure(max(6.0, 2.3 * columns + 2.0) if width is None else width, rows * height + 0.6)
     panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).flatten()
     known = data["mean"].dropna()
-    colors, beyond = _colors(known) if len(known) else (Normalize(0, 1), "neither")
+    colors = Normalize(*color_range(known))
     sources = set(data.loc[data["source"].astype(bool), "context"]) if "source" in data else set()
     for axes, method in zip(panels, methods, strict=False):
         _draw_panel(axes, data[data["method"] == method], contexts, sources, colors)
@@ -109,18 +109,21 @@ def draw_heatmap(data: pd.DataFrame, *, feature: str | None = None, width: float
     label = f"mean {SCORE_LABEL} over seeds"
     beside = panels[: len(methods)].tolist()
     scale = ScalarMappable(colors, COLOR_MAP)
-    figure.colorbar(scale, ax=beside, label=label, aspect=30, ticks=MaxNLocator(6), extend=beyond)
+    beyond = bool((known < colors.vmin).any()), bool((known > colors.vmax).any())
+    ends = {(True, True): "both", (True, False): "min", (False, True): "max", (False, False): "neither"}[beyond]
+    figure.colorbar(scale, ax=beside, label=label, aspect=30, ticks=MaxNLocator(6), extend=ends)
     figure.supxlabel(STEPS_LABEL + "; grey bar: source context" * bool(sources), fontsize=text_size(9))
     figure.supylabel(feature_in(data) if feature is None else feature, fontsize=text_size(9))
     return figure
 
 
-def _colors(scores: pd.Series) -> tuple[Normalize, str]:
-    """The colour scale of all scores but the outermost, and at which of its ends there are some beyond it."""
-    low = float(scores.quantile(OUTSIDE, interpolation="lower"))
-    high = float(scores.quantile(1 - OUTSIDE, interpolation="higher"))
-    below, above = bool(scores.min() < low), bool(scores.max() > high)
-    return Normalize(low, high), {(1, 1): "both", (1, 0): "min", (0, 1): "max", (0, 0): "neither"}[below, above]
+def color_range(scores: pd.Series) -> tuple[float, float]:
+    """The lowest and the highest known score but for the outermost, between which colours differ."""
+    known = scores.dropna()
+    if known.empty:
+        return 0.0, 1.0
+    low, high = known.quantile(OUTSIDE, interpolation="lower"), known.quantile(1 - OUTSIDE, interpolation="higher")
+    return float(low), float(high)
 
 
 def cell_edges(grid: Array) -> Array:

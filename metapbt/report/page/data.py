@@ -20,6 +20,7 @@ import pandas as pd
 from metapbt.errors import MetapbtError
 from metapbt.history import Context
 from metapbt.history.context import digits
+from metapbt.report.figures.heatmap import color_range
 from metapbt.report.generalisation import RETURNS
 from metapbt.report.groups import Group
 from metapbt.report.page.commands import command_of
@@ -181,6 +182,7 @@ def group_data(section: Section, places: Places) -> Plain:
         "runs": [[name_of(run.path, places.results), contexts[group.labels[run.context]]] for run in group.runs],
         "curves": _columns(curves, ("env_steps", "mean", "low", "high", "seeds"), contexts, methods),
         "heatmap": _columns(heatmap, ("env_steps", "mean", "seeds"), contexts, methods),
+        "heatmap_range": list(color_range(section.heatmap["mean"])),
         "final": _columns(
             section.final, ("mean", "low", "high", "status", "finished", "expected", "seeds"), contexts, methods
         ),
