@@ -16,6 +16,8 @@ from synthetic_results import group_of, groups_of, make_run, realistic_runs
 from metapbt.report import comparison
 from metapbt.report.figures import curves, final_returns, heatmap
 from metapbt.report.figures.comparison import draw_comparison
+from metapbt.report.figures.lineage import draw_lineage
+from metapbt.report.figures.style import color_range
 from metapbt.report.groups import Group
 from metapbt.report.palette import SOURCE_GREY
 
@@ -99,6 +101,17 @@ def test_sources_share_a_panel_in_grey_and_are_never_missing() -> None:
     assert "missing" not in " ".join(texts(figure))
 
 
+def test_a_failed_run_and_a_wide_band_do_not_squash_the_curves() -> None:
+    scores = [[0.0, 10.0], [-900.0, 20.0], [0.0, 30.0], [0.0, 20.0]]
+    group = group_of([make_run("pb2", seed, scores=each) for seed, each in enumerate(scores)])
+    data = curves.curves_data(group)
+    assert data["mean"].tolist() == [-225, 20]
+    assert data["low"].min() < -900
+    low, high = curves.draw_curves(data).axes[0].get_ylim()
+    assert -300 < low < -225
+    assert 20 < high < 100
+
+
 @pytest.mark.parametrize(("panels", "columns"), [(1, 1), (3, 3), (4, 4), (5, 3), (6, 3), (8, 4), (22, 4)])
 def test_panels_wrap_with_little_empty_space(panels: int, columns: int) -> None:
     assert curves.column_count(panels) == columns
@@ -161,12 +174,25 @@ def test_few_failures_do_not_take_up_the_colour_scale_of_a_heat_map(group: Group
     data = heatmap.heatmap_data(group)
     many = pd.concat([data.assign(env_steps=data["env_steps"] + 2000 * place) for place in range(30)])
     many.loc[many["env_steps"] == 1000, "mean"] = [-800.0, *many.loc[many["env_steps"] == 1000, "mean"][1:]]
-    assert heatmap.color_range(many["mean"]) == (data["mean"].min(), data["mean"].max())
+    assert color_range(many["mean"]) == (data["mean"].min(), data["mean"].max())
     figure = heatmap.draw_heatmap(many)
     limits = {mesh.get_clim() for axes in figure.axes for mesh in axes.collections if isinstance(mesh, QuadMesh)}
     assert (data["mean"].min(), data["mean"].max()) in limits
     (bar,) = [axes for axes in figure.axes if axes.get_ylabel().startswith("mean ")]
     assert bar._colorbar.extend == "min"  # type: ignore[attr-defined]
+
+
+def test_few_failures_do_not_take_up_the_colour_scale_of_a_family_tree() -> None:
+    rows = [
+        {"generation": generation, "member": member, "return": 100.0 * generation + member, "best_lineage": False}
+        for generation in range(20)
+        for member in range(4)
+    ]
+    data = pd.DataFrame(rows).assign(kind="first", from_generation=np.nan, from_member=np.nan)
+    data.loc[5, "return"] = -4000.0
+    figure = draw_lineage(data)
+    (members,) = [points for points in figure.axes[0].collections if np.shape(points.get_offsets())[0] == len(data)]
+    assert members.get_clim() == color_range(data["return"]) == (0.0, 1902.0)
 
 
 def test_heat_map_cells_end_where_their_score_was_taken() -> None:

@@ -32,7 +32,7 @@ from metapbt.report.groups import Group
 from metapbt.report.palette import SOURCE_GREY, MethodStyle, method_styles
 from metapbt.report.statistics import common_grid, mean_curve, on_grid
 
-COLUMNS = ["source", "method", "env_steps", "mean", "low", "high", "least", "most", "seeds", "status"]
+COLUMNS = ["source", "method", "env_steps", "mean", "low", "high", "seeds", "status"]
 LEAST_PANEL = 1.7  # inches
 
 
@@ -40,9 +40,8 @@ def curves_data(group: Group) -> pd.DataFrame:
     """Mean score and its interval over seeds, for each context, method and number of steps.
 
     ``seeds`` is the number of runs behind a point: fewer than elsewhere on the curve where some stopped
-    earlier; ``least`` and ``most`` are the lowest and highest score among them. A method without runs in a context has
-    one row, whose status is ``missing``, or ``source`` where runs are only what others learned from, as ``source`` says
-    of the context.
+    earlier. A method without runs in a context has one row, whose status is ``missing``, or ``source`` where runs are
+    only what others learned from, as ``source`` says of the context.
     """
     rows: list[dict[str, object]] = []
     for context in group.contexts:
@@ -56,18 +55,10 @@ def curves_data(group: Group) -> pd.DataFrame:
                 continue
             scores = np.stack([on_grid(run.steps, run.scores, grid) for run in runs])
             mean, low, high, seeds = mean_curve(scores)
-            known = ~np.isnan(scores)
-            ends = [
-                np.where(seeds > 0, values, np.nan)
-                for values in (
-                    np.where(known, scores, np.inf).min(axis=0),
-                    np.where(known, scores, -np.inf).max(axis=0),
-                )
-            ]
-            names = ("env_steps", "mean", "low", "high", "least", "most", "seeds")
+            names = ("env_steps", "mean", "low", "high", "seeds")
             rows.extend(
                 row | dict(zip(names, point, strict=True)) | {"status": status}
-                for point in zip(grid, mean, low, high, *ends, seeds, strict=True)
+                for point in zip(grid, mean, low, high, seeds, strict=True)
             )
     return pd.DataFrame(rows, columns=[*group.columns(group.contexts[0]), *COLUMNS])
 
@@ -80,7 +71,7 @@ def draw_curves(data: pd.DataFrame, *, feature: str | None = None, width: float 
 
     Args:
         data: with the columns ``context``, ``method``, ``env_steps``, ``mean``, ``low``, ``high`` and ``seeds``, as
-            ``curves.csv``; ``source``, ``status``, ``least`` and ``most`` may be there.
+            ``curves.csv``; ``source`` and ``status`` may be there.
         feature: what the contexts differ in; the columns between ``learner`` and ``context`` if None.
         width: in inches, of a figure for a paper; None for the page.
     """
@@ -162,14 +153,12 @@ def _wrapped(note: str, panel_inches: float) -> list[str]:
 
 
 def _limits(data: pd.DataFrame) -> tuple[float, float]:
-    """The part of the axis that holds every score: bands of few seeds are far wider than what was seen."""
-    seen = [name for name in ("mean", "least", "most") if name in data]
-    scores = data[seen].to_numpy(dtype=np.float64)
-    scores = scores[np.isfinite(scores)]
-    if not len(scores):
+    """The part of the axis that holds every mean; bands of few seeds, and single failed runs, reach far beyond it."""
+    means = data["mean"].dropna()
+    if means.empty:
         return 0.0, 1.0
-    low, high = float(scores.min()), float(scores.max())
-    margin = 0.06 * (high - low or max(abs(high), 1.0))
+    low, high = float(means.min()), float(means.max())
+    margin = 0.15 * (high - low or max(abs(high), 1.0))
     return low - margin, high + margin
 
 

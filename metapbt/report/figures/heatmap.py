@@ -19,6 +19,7 @@ from metapbt.report.figures.style import (
     SCORE_LABEL,
     STEPS_LABEL,
     TEXT_GREY,
+    color_scale,
     contexts_in,
     feature_in,
     methods_in,
@@ -35,7 +36,6 @@ from metapbt.report.statistics import Array, common_grid, mean_curve, on_grid
 MOST_PANELS_IN_A_ROW = 5
 LEAST_PANEL = 1.1  # inches
 COLOR_MAP = "viridis"
-OUTSIDE = 0.02  # share of the scores at each end that may lie beyond the colour scale: few failures would take it up
 
 
 def heatmap_data(group: Group) -> pd.DataFrame:
@@ -96,8 +96,7 @@ def draw_heatmap(data: pd.DataFrame, *, feature: str | None = None, width: float
     height = max(1.8 if width is None else 1.3, (0.27 if width is None else 0.17) * len(contexts) + 0.5)
     figure = new_figure(max(6.0, 2.3 * columns + 2.0) if width is None else width, rows * height + 0.6)
     panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).flatten()
-    known = data["mean"].dropna()
-    colors = Normalize(*color_range(known))
+    colors, beyond = color_scale(data["mean"])
     sources = set(data.loc[data["source"].astype(bool), "context"]) if "source" in data else set()
     for axes, method in zip(panels, methods, strict=False):
         _draw_panel(axes, data[data["method"] == method], contexts, sources, colors)
@@ -109,21 +108,10 @@ def draw_heatmap(data: pd.DataFrame, *, feature: str | None = None, width: float
     label = f"mean {SCORE_LABEL} over seeds"
     beside = panels[: len(methods)].tolist()
     scale = ScalarMappable(colors, COLOR_MAP)
-    beyond = bool((known < colors.vmin).any()), bool((known > colors.vmax).any())
-    ends = {(True, True): "both", (True, False): "min", (False, True): "max", (False, False): "neither"}[beyond]
-    figure.colorbar(scale, ax=beside, label=label, aspect=30, ticks=MaxNLocator(6), extend=ends)
+    figure.colorbar(scale, ax=beside, label=label, aspect=30, ticks=MaxNLocator(6), extend=beyond)
     figure.supxlabel(STEPS_LABEL + "; grey bar: source context" * bool(sources), fontsize=text_size(9))
     figure.supylabel(feature_in(data) if feature is None else feature, fontsize=text_size(9))
     return figure
-
-
-def color_range(scores: pd.Series) -> tuple[float, float]:
-    """The lowest and the highest known score but for the outermost, between which colours differ."""
-    known = scores.dropna()
-    if known.empty:
-        return 0.0, 1.0
-    low, high = known.quantile(OUTSIDE, interpolation="lower"), known.quantile(1 - OUTSIDE, interpolation="higher")
-    return float(low), float(high)
 
 
 def cell_edges(grid: Array) -> Array:

@@ -6,12 +6,11 @@ import numpy as np
 import pandas as pd
 from matplotlib.cm import ScalarMappable
 from matplotlib.collections import LineCollection
-from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from metapbt.report.figures.style import SCORE_LABEL, TEXT_GREY, add_legend, new_figure, styled
+from metapbt.report.figures.style import SCORE_LABEL, TEXT_GREY, add_legend, color_scale, new_figure, styled
 
 COLOR_MAP = "viridis"
 
@@ -30,8 +29,7 @@ def draw_lineage(data: pd.DataFrame, *, width: float | None = None) -> Figure:
     figure = new_figure(natural if width is None else width, min(7.0, 0.26 * members + 1.5))
     axes = figure.subplots()
     returns = data["return"].to_numpy(dtype=np.float64)
-    known = returns[np.isfinite(returns)]
-    colors = Normalize(known.min(), known.max()) if len(known) else Normalize(0, 1)
+    colors, beyond = color_scale(data["return"])
     lines = data[data["from_member"].notna()]
     ends = (
         lines[["from_generation", "from_member", "generation", "member"]].to_numpy(dtype=np.float64).reshape(-1, 2, 2)
@@ -52,7 +50,8 @@ def draw_lineage(data: pd.DataFrame, *, width: float | None = None) -> Figure:
         axis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("generation")
     axes.set_ylabel("member")
-    figure.colorbar(ScalarMappable(colors, COLOR_MAP), ax=axes, label=SCORE_LABEL, aspect=25, ticks=MaxNLocator(5))
+    scale = ScalarMappable(colors, COLOR_MAP)
+    figure.colorbar(scale, ax=axes, label=SCORE_LABEL, aspect=25, ticks=MaxNLocator(5), extend=beyond)
     key = [
         Line2D([], [], color="black", linewidth=2.2, label="line of descent of the best agent"),
         Line2D([], [], color="0.45", linewidth=0.8, linestyle="--", label="copies"),

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
@@ -35,6 +36,8 @@ FORMATS = ("png", "pdf", "svg")
 PAPER_TEXT = 8.0
 #: Narrower figures have short labels, in inches.
 WIDE = 6.5
+#: Share of the scores at each end that may lie beyond a colour scale: few failures would take it up.
+OUTSIDE = 0.02
 _LETTER_EMS = 0.62
 _MOST_LAYOUTS = 5
 _INCHES = {"in": 1.0, "cm": 1 / 2.54, "mm": 1 / 25.4, "pt": 1 / 72.27}
@@ -88,6 +91,23 @@ def figure_style(width: float | None = None) -> Iterator[None]:
         settings |= {"legend.handlelength": 1.6, "legend.columnspacing": 1.2, "legend.handletextpad": 0.5}
     with mpl.rc_context(settings):
         yield
+
+
+def color_range(scores: pd.Series) -> tuple[float, float]:
+    """The lowest and the highest known score but for the outermost, between which colours differ."""
+    known = scores.dropna()
+    if known.empty:
+        return 0.0, 1.0
+    low, high = known.quantile(OUTSIDE, interpolation="lower"), known.quantile(1 - OUTSIDE, interpolation="higher")
+    return float(low), float(high)
+
+
+def color_scale(scores: pd.Series) -> tuple[Normalize, str]:
+    """The colours of these scores, and at which ends of the colour bar some lie beyond it."""
+    low, high = color_range(scores)
+    beyond = bool((scores < low).any()), bool((scores > high).any())
+    ends = {(True, True): "both", (True, False): "min", (False, True): "max", (False, False): "neither"}
+    return Normalize(low, high), ends[beyond]
 
 
 def text_size(points: float) -> float:

@@ -20,7 +20,7 @@ import pandas as pd
 from metapbt.errors import MetapbtError
 from metapbt.history import Context
 from metapbt.history.context import digits
-from metapbt.report.figures.heatmap import color_range
+from metapbt.report.figures.style import color_range
 from metapbt.report.generalisation import RETURNS
 from metapbt.report.groups import Group
 from metapbt.report.page.commands import command_of

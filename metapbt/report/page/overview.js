@@ -105,7 +105,7 @@ class GroupView {
     return new Figure({
       title: features.length === 1 ? `${feature} = ${this.contextName(context)}` : this.contextName(context), rows, height: 185, onclick: openRun,
       empty: "None of the selected runs has a score yet.",
-      spec: (found) => linesSpec(found, { x: "x", y: "y", yDomain: extent(this.runs.flatMap((run) => run.scores)),
+      spec: (found) => linesSpec(found, { x: "x", y: "y", yDomain: this.seeds === "mean" ? extent(this.group.curves.mean, 0.15) : extent(this.runs.flatMap((run) => run.scores)),
         tooltip: [{ field: "method", title: "method" }, { field: "x", title: "steps", format: "," }, { field: "y", title: "return", format: ".4~g" },
           ...(this.seeds === "mean" ? [{ field: "low", title: "95% from", format: ".4~g" }, { field: "high", title: "to", format: ".4~g" }, { field: "seeds", title: "seeds" }] : [{ field: "seed", title: "seed" }])] }),
       columns: [{ key: "method", label: "method" }, { key: "x", label: "steps", numeric: true }, { key: "y", label: "return", numeric: true },
