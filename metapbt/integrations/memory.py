@@ -11,7 +11,7 @@ from metapbt.history import Context
 from metapbt.log import LOGGER
 from metapbt.memory.cache import ModelCache
 from metapbt.memory.reading import read_sources
-from metapbt.memory.shipped import memory_dirs
+from metapbt.memory.shipped import memory_dirs, require_directories
 from metapbt.memory.source_runs import Memory
 from metapbt.memory.sources import choose_sources
 from metapbt.population.explorers import explorer_class
@@ -27,7 +27,7 @@ def remembered(method: str, memory_of: str | Path | None, settings: Mapping[str,
         settings: the arguments of ``metapbt.Tuner`` that say which run it is.
 
     Raises:
-        MetapbtError: neither has a memory, or nothing says where the runs are.
+        MetapbtError: neither has a memory, nothing says where the runs are, or ``memory_of`` is no directory.
     """
     if not (explorer_class(method).uses_memory or start_class(settings.get("start", "method")).uses_memory):
         if memory_of is not None:
@@ -43,11 +43,14 @@ def remembered(method: str, memory_of: str | Path | None, settings: Mapping[str,
         raise MetapbtError(f"{who} learns from other runs: say memory_of=DIR, where they are, or memory")
     env, learner = settings.get("env", "own"), settings.get("learner", "own")
     target = Context(settings.get("context") or {})
-    runs = choose_sources(memory_dirs(place), env, learner, target, "all", 1)
+    places = memory_dirs(place)
+    if memory_of is not None:
+        require_directories(places, "memory_of")
+    runs = choose_sources(places, env, learner, target, "all", 1)
     if not runs:
         LOGGER.warning("memory: no runs of env=%s on other contexts under %s", env, place)
     found: dict[str, Any] = {"memory": Memory(target, read_sources(runs))}
     if explorer_class(method).uses_cache and "cache" not in settings:
         results = settings.get("results_dir")
-        found["cache"] = ModelCache.beside(memory_dirs(place), None if results is None else Path(results))
+        found["cache"] = ModelCache.beside(places, None if results is None else Path(results))
     return found

@@ -15,7 +15,7 @@ from metapbt.memory.describe import Describe, by_features
 from metapbt.memory.points import runs_outside
 from metapbt.memory.quality import summary
 from metapbt.memory.reading import pass_over, read_sources
-from metapbt.memory.shipped import SHIPPED, memory_dirs, shipped_dir, shipped_version
+from metapbt.memory.shipped import SHIPPED, memory_dirs, require_directories, shipped_dir, shipped_version
 from metapbt.memory.source_runs import Memory
 from metapbt.memory.sources import choose_sources, describe_contexts
 from metapbt.population.explorers import explorer_class
@@ -103,12 +103,7 @@ def _chosen(run: RunPlan, describe: Describe) -> list[RunInfo]:
     identity, places = run.plan.identity, _places(run)
     own = Path(run.config["results_dir"])
     runs = _found(run, places, describe)
-    for place in places:
-        if place != own and not place.is_dir():
-            raise MetapbtError(
-                f"meta.results_dir={place} is no directory, so there is nothing to remember; "
-                f"meta.results_dir={SHIPPED} is the memory that ships"
-            )
+    require_directories([place for place in places if place != own], "meta.results_dir")
     where = " and ".join(map(str, places))
     if not runs and places == [own]:  # nobody asked for another place
         runs = _found(run, [shipped_dir()], describe)

@@ -138,3 +138,5 @@ def test_a_scheduler_of_ray_tune_is_handed_it_by_name(box):
     known = {"env": "quadratic", "learner": "stand_in:StandInLearner", "context": {"optimum_shift": 0.5}}
     memory = remembered("meta_pb2", "shipped", known)["memory"]
     assert {context["optimum_shift"] for context in memory.contexts} == {0.3, 0.9}
+    with pytest.raises(MetapbtError, match="memory_of=nowhere is no directory, so there is nothing to remember"):
+        remembered("meta_pb2", "nowhere", known)
