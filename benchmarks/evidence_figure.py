@@ -19,11 +19,18 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 RECORDS = Path(__file__).parent / "records"
-TASKS = {"cart_pole": "cart-pole", "lander": "lander", "mountain_car": "mountain car", "walker": "bipedal walker"}
+TASKS = {
+    "cart_pole": "cart-pole",
+    "lander": "lander",
+    "mountain_car": "mountain car",
+    "walker": "bipedal walker",
+    "double_pendulum": "double pendulum (Brax)",
+}
 RIVALS = {
     "pb2_transfer": "PB2, start=transfer",
     "pb2": "PB2",
     "mf_pbt": "MF-PBT",
+    "gpbt_pl": "GPBT-PL",
     "pbt": "PBT",
     "random": "random search",
     "zoo_4": "four agents, RL Zoo",
