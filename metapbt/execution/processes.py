@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection, wait
-from multiprocessing.context import ForkServerContext, ForkServerProcess
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -18,7 +18,8 @@ from typing import Any
 from metapbt.errors import MetapbtError, named
 from metapbt.execution import server
 from metapbt.execution.base import MOST_AT_ONCE, Failure, Job, checked_timeout, no_end
-from metapbt.execution.worker import Script, work
+from metapbt.execution.server import Server
+from metapbt.execution.worker import Answer, Script, work
 from metapbt.learners import LearnerSpec
 from metapbt.plain import whole_number
 from metapbt.store.checkpoint import Outcome
@@ -29,8 +30,9 @@ _PATIENCE = 10.0  # seconds for a process to end that has closed its line, or wa
 class ProcessesExecutor:
     """Workers that live as long as the run; a member stays with the worker that has it in memory, where that is free.
 
-    Workers are forked from a server that has loaded the learner once. They end at once when this process ends, however
-    that comes, and take along what their learner started; so nothing is left behind.
+    Workers are forked from a server that has loaded the learner once, in this run where it is of the user's own. They
+    end at once when this process ends, however that comes, and take along what their learner started; so nothing is
+    left behind.
     """
 
     def __init__(
@@ -60,11 +62,11 @@ class ProcessesExecutor:
                 "multiprocessing.Pool are), and may have no children; choose executor=inline"
             )
         script = Script.of(learner)
-        server.start(learner.name, threads)  # it loads the learner while this process prepares the rest
-        context = multiprocessing.get_context("forkserver")
-        self._workers = [_Worker(context, (learner, threads, script), timeout) for _ in range(count)]
+        self._server = server.start(learner.name, threads)  # it loads the learner while this process prepares the rest
+        self._workers = [_Worker(self._server, (learner, threads, script), timeout) for _ in range(count)]
         self._jobs: list[Job] = []
         self._ended: list[tuple[Job, Failure]] = []  # before they began
+        self._is_closed = False
 
     def submit(self, jobs: Sequence[Job]) -> None:
         """Let the jobs wait for workers, behind those that came before."""
@@ -95,6 +97,9 @@ class ProcessesExecutor:
         self._jobs.clear()
         for worker in self._workers:
             worker.close()
+        if not self._is_closed:
+            self._is_closed = True
+            self._server.release()
 
     def _start_jobs(self) -> None:
         free = [worker for worker in self._workers if worker.job is None]
@@ -115,10 +120,10 @@ class _Worker:
         deadline: when it is taken to hang, on the monotonic clock; infinite without a timeout.
     """
 
-    def __init__(self, context: ForkServerContext, makes: tuple[Any, ...], timeout: float | None) -> None:
+    def __init__(self, server: Server, makes: tuple[Any, ...], timeout: float | None) -> None:
         self.job: Job | None = None
         self.deadline = math.inf
-        self._context, self._makes, self._timeout = context, makes, timeout
+        self._server, self._makes, self._timeout = server, makes, timeout
         self._process: ForkServerProcess | None = None
         self._line: Connection | None = None
         self._is_ready = False
@@ -181,30 +186,31 @@ class _Worker:
         self._held.clear()
 
     def _begin(self) -> None:
-        self._line, workers_end = self._context.Pipe()
-        self._process = self._context.Process(target=work, args=(*self._makes, workers_end))
+        self._line, workers_end = multiprocessing.Pipe()
+        self._process = ForkServerProcess(target=work, args=(*self._makes, workers_end))
         with _without_the_main_script(), workers_end:
-            try:
-                self._process.start()
-            except ConnectionRefusedError:
-                server.await_end()
-                self._process.start()
+            self._server.start(self._process)
 
     def _begin_time(self) -> None:
         self.deadline = math.inf if self._timeout is None else monotonic() + self._timeout
 
-    def _received(self, message: Outcome | Failure | None) -> Outcome | Failure | None:
+    def _received(self, message: Answer | Failure | None) -> Outcome | Failure | None:
         if message is None:
             self._is_ready = True
             self._begin_time()
             return None
         assert self.job is not None
-        if isinstance(message, Failure) and (message.kind == "mishap" or not self._is_ready):
-            return self._ended(message)  # the next job finds a fresh process
-        if isinstance(message, Outcome):
-            self._held[self.job.interval.ref.member] = self.job.save_to
+        if isinstance(message, Failure):
+            return self._ended(message)  # the learner could not be made
+        ref, result = message
+        if ref != self.job.interval.ref:
+            return self._ended(Failure.mishap("the worker answered for another interval"))
+        if isinstance(result, Failure) and result.kind == "mishap":
+            return self._ended(result)  # the next job finds a fresh process
+        if isinstance(result, Outcome):
+            self._held[ref.member] = self.job.save_to
         self.job = None
-        return message
+        return result
 
     def _ended(self, failure: Failure) -> Failure:
         self.close()

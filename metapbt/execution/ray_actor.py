@@ -19,9 +19,10 @@ from numpy.typing import NDArray
 from metapbt.errors import MetapbtError
 from metapbt.execution.base import Failure, Job
 from metapbt.execution.trainer import Trainer
-from metapbt.execution.worker import Script, flush_streams
+from metapbt.execution.worker import Script
 from metapbt.learners import LearnerSpec
 from metapbt.learners.base import State
+from metapbt.learners.contained import flush_streams
 from metapbt.store.checkpoint import Files, Outcome
 
 
@@ -53,7 +54,7 @@ class Home:
     Attributes:
         folder: its working directory.
         path: where it finds modules.
-        script: the user's script, where the learner is defined in it.
+        script: what must be known of the user's script.
     """
 
     folder: str
@@ -86,9 +87,9 @@ class Home:
             os.chdir(self.folder)
         if self.script is None:
             return
-        if not Path(self.script.path).is_file():
+        if self.script.path is not None and not Path(self.script.path).is_file():
             raise MetapbtError(
-                f"the learner is defined in {self.script.path}, which {socket.gethostname()} cannot read: "
+                f"what is trained is defined in {self.script.path}, which {socket.gethostname()} cannot read: "
                 "put it into a module that is installed there"
             )
         self.script.read()

@@ -6,14 +6,17 @@ import os
 import signal
 import sys
 import threading
+import traceback
+from contextlib import suppress
 from types import TracebackType
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
 from metapbt.errors import Interrupted
 
-STOPPING = (signal.SIGINT, signal.SIGTERM)
+#: What stops a run, and what any other process does about it.
+STOPPING: dict[signal.Signals, Any] = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
 
 
 class Left(Exception):  # noqa: N818 - what it stands for is its cause
@@ -34,10 +37,13 @@ class contained:  # noqa: N801 - used as a function: ``with contained():``
     What it raises that is no ``Exception``, ``SystemExit`` above all, comes out as `Left`: it is a failure like
     any other, and not the end of the run. Ctrl-C and SIGTERM still are. The working directory, the handlers of these
     signals, the standard streams, NumPy's treatment of floating-point errors and Torch's defaults are put back.
+
+    A process that the learner forks ends here at the latest: what comes after is for this one alone to do.
     """
 
     def __enter__(self) -> None:
         """Remember what is to be put back."""
+        self._process = os.getpid()
         self._directory = os.open(".", getattr(os, "O_PATH", os.O_RDONLY))
         self._streams = sys.stdout, sys.stderr
         self._errstate = np.geterr()
@@ -52,6 +58,8 @@ class contained:  # noqa: N801 - used as a function: ``with contained():``
         self, kind: type[BaseException] | None, error: BaseException | None, _traceback: TracebackType | None
     ) -> None:
         """Put it back."""
+        if os.getpid() != self._process:
+            _end(error)
         os.fchdir(self._directory)
         os.close(self._directory)
         sys.stdout, sys.stderr = self._streams
@@ -69,6 +77,35 @@ class contained:  # noqa: N801 - used as a function: ``with contained():``
         """Whether somebody outside wants this process to end, rather than the learner."""
         ours = self._handlers.get(signal.SIGINT) is signal.default_int_handler
         return isinstance(error, Interrupted) or (isinstance(error, KeyboardInterrupt) and ours)
+
+
+def flush_streams() -> None:
+    """Let what a learner printed be seen."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError, AttributeError):  # the learner may have closed it
+            stream.flush()
+
+
+def _end(error: BaseException | None) -> NoReturn:
+    """End a forked process as Python ends one that an error came out of."""
+    said = error.code if isinstance(error, SystemExit) else error
+    with suppress(BaseException):  # the learner's own error, and streams
+        if isinstance(said, BaseException):
+            traceback.print_exception(said)
+        elif said is not None and not isinstance(said, int):
+            print(said, file=sys.stderr)
+    flush_streams()
+    os._exit(said & 0xFF if isinstance(said, int) else int(said is not None))
+
+
+def _as_any_process() -> None:
+    """Let a forked process end by the signals that in the one which forked it are for metapbt to act on."""
+    for number, usual in STOPPING.items():
+        if str(getattr(signal.getsignal(number), "__module__", "")).startswith("metapbt."):
+            signal.signal(number, usual)
+
+
+os.register_at_fork(after_in_child=_as_any_process)
 
 
 def _loaded(name: str) -> Any:

@@ -1,17 +1,24 @@
 """What every executor promises, whichever it is."""
 
+import gc
 import os
 import signal
+import subprocess
+import sys
+import time
+from multiprocessing.connection import Connection
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from metapbt.errors import MetapbtError
-from metapbt.execution import make_executor
+from metapbt.execution import make_executor, server
 from metapbt.execution.base import Failure, Job
 from metapbt.history import Budget, Context, Interval, Ref
 from metapbt.learners import LearnerSpec
 from metapbt.learners.base import Training
+from metapbt.runs.signals import stoppable
 from metapbt.store.checkpoint import load_state, read_outcome
 
 SETTINGS = {"processes": {"workers": 2}, "ray": {"workers": 2}}
@@ -32,10 +39,43 @@ class StandInLearner:
             os.kill(os.getpid(), signal.SIGKILL)
         if hyperparameters.get("overwrite"):
             start["total"] += 1
+        if "fork" in hyperparameters:
+            return Training({}, interval.until_steps, (forked(hyperparameters["fork"]),), 0.0)
+        if "end" in hyperparameters:
+            return Training({}, interval.until_steps, ended(hyperparameters["end"]), 0.0)
+        if hyperparameters.get("forge"):
+            for line in [each for each in gc.get_objects() if isinstance(each, Connection) and each.writable]:
+                line.send((Ref(7, 7), Failure.mishap("of another")))
         total = (0 if start is None else int(start["total"])) + 10 + (teacher.state["total"] if teacher else 0)
         threads = int(os.environ["OMP_NUM_THREADS"])
         returns = (float(interval.seed),) * threads
         return Training({"total": np.array(total)}, interval.until_steps, returns, float(interval.evaluation_seed))
+
+
+def forked(leave):
+    """How a process ends that a learner forks, and that leaves as ``leave`` says: it goes on where it came from."""
+    child = os.fork()
+    if child == 0:
+        exec(leave, {"sys": sys})
+        return 0.0
+    return float(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+
+
+def ended(number):
+    """How what a learner starts and forks ends by a signal."""
+    program = subprocess.Popen(["sleep", "5"])
+    program.send_signal(number)
+    readable, writable = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.write(writable, b"there")
+        time.sleep(5)
+        os._exit(0)
+    os.read(readable, 1)
+    os.close(readable)
+    os.close(writable)
+    os.kill(child, signal.SIGTERM)
+    return program.wait(), os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
 SPEC = LearnerSpec(f"{__name__}:StandInLearner", "none", Context({}), Budget(100, 10), {})
@@ -166,3 +206,85 @@ def test_bad_settings_are_named():
         make_executor("procesess", SPEC)
     with pytest.raises(MetapbtError, match="unknown setting of executor inline 'workers'"):
         make_executor("inline", SPEC, workers=2)
+
+
+@pytest.mark.parametrize(
+    ("leave", "status"),
+    [
+        ("sys.exit()", 0),
+        ("sys.exit(3)", 3),
+        ("sys.exit('no')", 1),
+        ("1 / 0", 1),
+        ("raise KeyboardInterrupt", 1),
+        ("", 0),
+    ],
+)
+def test_a_process_that_a_learner_forks_does_not_go_on_as_the_one_that_trains(executor, tmp_path, leave, status):
+    here = os.getpid()
+    results = train(executor, job(tmp_path, 0, fork=leave), job(tmp_path, 1))
+    if os.getpid() != here:
+        os._exit(99)  # it came back to us
+    found = {member(one): getattr(result, "train_return", result) for one, result in results}
+    assert found == {0: status, 1: 1}
+
+
+@pytest.mark.parametrize("executor", ["inline", "processes", "vectorised"], indirect=True)  # Ray has its own ways
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_what_a_learner_starts_can_be_ended_by_signals(executor, tmp_path, number):
+    with stoppable(tmp_path):
+        ((_, outcome),) = train(executor, job(tmp_path, 0, end=number))
+    assert (outcome.train_return, outcome.episodes) == ((-number - signal.SIGTERM) / 2, 2)
+
+
+def test_an_answer_for_another_interval_is_refused(tmp_path):
+    executor = make_executor("processes", SPEC, workers=1)
+    try:
+        ((_, result),) = train(executor, job(tmp_path, 0, forge=True))
+        assert (result.kind, result.error) == ("mishap", "the worker answered for another interval")
+        ((_, result),) = train(executor, job(tmp_path, 1))
+        assert (result.env_steps, result.train_return) == (10, 1.0)
+    finally:
+        executor.close()
+
+
+EDITED = """
+import os
+from metapbt.learners.base import Training
+
+class L:
+    def __init__(self, env, context, budget, settings):
+        pass
+    def train(self, interval, start, teacher=None):
+        return Training({{}}, interval.until_steps, ({bonus},), float(os.environ["WHICH"]))
+"""
+
+
+def test_a_run_has_the_code_and_the_environment_that_are_there_when_it_begins(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    spec = LearnerSpec("edited_meanwhile:L", "none", Context({}), Budget(100, 10), {})
+    for bonus, which in ((1.0, 3), (22.0, 3), (22.0, 4)):
+        (tmp_path / "edited_meanwhile.py").write_text(EDITED.format(bonus=bonus))
+        monkeypatch.setenv("WHICH", str(which))
+        executor = make_executor("processes", spec, workers=1)
+        ((_, outcome),) = train(executor, job(tmp_path, 0))
+        executor.close()
+        assert (outcome.train_return, outcome.eval_return) == (bonus, which)
+
+
+def test_a_server_is_kept_for_runs_in_which_it_would_be_the_same(monkeypatch):
+    def begun(learner):
+        found = server.start(learner, 1)
+        pid = found.pid
+        found.release()
+        return pid, Path(f"/proc/{pid}").exists()
+
+    first = begun("quadratic")
+    assert begun("quadratic") == first
+    assert first[1]
+    monkeypatch.setenv("WHICH", "5")
+    second = begun("quadratic")
+    assert second[0] != first[0]
+    assert not Path(f"/proc/{first[0]}").exists()
+    own = [begun(SPEC.name), begun(SPEC.name)]
+    assert own[0][0] != own[1][0]
+    assert [alive for _, alive in own] == [False, False]

@@ -5,7 +5,6 @@ import os
 import signal
 import sys
 import time
-from multiprocessing import forkserver
 from pathlib import Path
 
 import numpy as np
@@ -358,7 +357,7 @@ def test_workers_need_no_shared_memory_for_locks(processes, monkeypatch):
 def test_a_server_of_workers_that_is_gone_is_started_again(processes):
     executor = processes()
     train(executor, job(0))
-    server = forkserver._forkserver._forkserver_pid
+    server = executor._server.pid
     os.kill(server, signal.SIGKILL)
     assert gone(server)
     assert trained_at_last(executor, 1).env_steps == 10

@@ -125,10 +125,111 @@ def test_without_ray_one_line_says_what_to_install(inline, monkeypatch):
 def test_a_learner_that_workers_cannot_read_is_one_line(tmp_path):
     done = python(tmp_path, "-c", a_script("__main__:L"))
     last = done.stderr.strip().splitlines()[-1]
-    assert last.startswith("metapbt.errors.MetapbtError: learner '__main__:L' is defined where workers cannot read it")
+    assert last.startswith("metapbt.errors.MetapbtError: '__main__:L' is defined where workers cannot read it")
     assert last.endswith("put it into a module, or choose executor=inline")
     done = python(tmp_path, "-c", a_script("__main__:L", "executor=inline"))
     assert done.returncode == 0, done.stderr
+
+
+LATER = """
+import threading
+import numpy as np
+import metapbt
+from metapbt.learners.base import Training
+
+class A:
+    def __init__(self, env, context, budget, settings):
+        pass
+    def check(self, space):
+        pass
+    def train(self, interval, start, teacher=None):
+        return Training({"w": np.zeros(1)}, interval.until_steps, (BONUS["is"],), 1.0)
+    def evaluate(self, state, hyperparameters, seed, episodes):
+        return 1.0
+
+BONUS = {"is": 1.0}
+
+def go(name):
+    run = metapbt.run([*OVERRIDES, "learner.name=__main__:" + name, f"name={name}{BONUS['is']}"])
+    print(name, sorted(set(run.records["train_return"])))
+
+go("A")
+go("A")
+BONUS["is"] = 2.0
+go("A")
+class B(A):
+    def train(self, interval, start, teacher=None):
+        return Training({"w": np.zeros(1)}, interval.until_steps, (4.0,), 1.0)
+go("B")
+BONUS["is"] = 3.0
+BONUS["lock"] = threading.Lock()
+go("A")
+"""
+
+
+def test_what_a_script_defines_is_what_it_is_when_a_later_run_begins_or_refused(tmp_path):
+    (tmp_path / "script.py").write_text(f"OVERRIDES = {OVERRIDES!r}\n{LATER}")
+    done = python(tmp_path, "script.py")
+    assert done.stdout.splitlines() == ["A [1.0]", "A [1.0]", "A [2.0]", "B [4.0]"], done.stderr
+    assert done.stderr.strip().splitlines()[-1] == (
+        "metapbt.errors.MetapbtError: '__main__:A' cannot be sent to workers (TypeError: cannot pickle '_thread.lock' "
+        "object): put it into a module and call it module:A, or choose executor=inline"
+    )
+    assert finished(tmp_path) == 3
+    assert not list(tmp_path.rglob("FAILED"))
+    assert not list(tmp_path.rglob("A3.0/**/config.yaml"))
+
+
+OWN_ENVIRONMENT = """
+import gymnasium
+from gymnasium.envs.classic_control import CartPoleEnv
+import metapbt
+from metapbt.envs import Environment
+
+class Mine(CartPoleEnv):
+    pass
+
+gymnasium.register("Mine-v0", entry_point=Mine, max_episode_steps=50)
+MINE = Environment(name="mine", features=(), build=lambda context, mode: Mine(mode), max_episode_steps=60)
+"""
+ANY_ENVIRONMENT = [
+    *(each for each in OVERRIDES if each not in ("env=quadratic", "~learner.start")),
+    "learner.name=own:L",
+]
+MAKES_IT = LEARNER.replace("        pass\n", "        self.steps = make_env(env).spec.max_episode_steps\n", 1)
+MAKES_IT = "from metapbt.envs import make_env\n" + MAKES_IT.replace("(x,)", "(self.steps,)")
+
+
+@pytest.mark.parametrize(
+    ("env", "steps", "in_a_file"), [("Mine-v0", 50, True), ("Mine-v0", 50, False), ("__main__:MINE", 60, True)]
+)
+def test_an_environment_that_only_the_script_knows_is_known_to_workers(tmp_path, env, steps, in_a_file):
+    (tmp_path / "own.py").write_text(MAKES_IT)
+    code = f"{OWN_ENVIRONMENT}\nrun = metapbt.run({[*ANY_ENVIRONMENT, f'env={env}']!r})\n"
+    code += "print(sorted(set(run.records['train_return'])))\n"
+    (tmp_path / "script.py").write_text(code)
+    done = python(tmp_path, "script.py") if in_a_file else python(tmp_path, "-c", code)
+    assert done.stdout == f"[{steps}.0]\n", done.stderr
+
+
+def test_an_environment_that_workers_cannot_be_sent_is_one_line_before_anything_is_written(tmp_path):
+    (tmp_path / "own.py").write_text(MAKES_IT)
+    cannot = OWN_ENVIRONMENT.replace("steps=50", "steps=50, kwargs={'lock': __import__('threading').Lock()}")
+    done = python(tmp_path, "-c", f"{cannot}\nmetapbt.run({[*ANY_ENVIRONMENT, 'env=Mine-v0']!r})\n")
+    said = "'Mine-v0' cannot be sent to workers (TypeError: cannot pickle '_thread.lock' object): put it into a module"
+    assert done.stderr.strip().endswith(f"{said} and call it module:Mine-v0, or choose executor=inline")
+    assert not list(tmp_path.rglob("config.yaml"))
+
+
+def test_workers_find_modules_where_the_script_does(tmp_path):
+    """In the folder of the script, and not where it was started."""
+    (tmp_path / "scripts").mkdir()
+    (tmp_path / "own.py").write_text("class L: 'of another module of that name'")
+    (tmp_path / "scripts" / "own.py").write_text(LEARNER)
+    (tmp_path / "scripts" / "script.py").write_text(a_script("own:L"))
+    done = python(tmp_path, "scripts/script.py")
+    assert "finished with 1.0" in done.stdout, done.stderr
+    assert "failed" not in done.stderr
 
 
 ELSEWHERE = """
@@ -239,13 +340,12 @@ def test_what_ends_a_worker_again_and_again_is_said_in_words(tmp_path):
 
 EARLY = """
 import sys
-from multiprocessing import forkserver
 from types import SimpleNamespace as Config
 
-from metapbt.execution.server import start_early
+from metapbt.execution import server
 
-start_early(eval(sys.argv[1]))
-print(forkserver._forkserver._forkserver_pid is not None, sorted(m for m in sys.modules if m == "metapbt.runs.run"))
+server.start_early(eval(sys.argv[1]))
+print(server._kept is not None, sorted(m for m in sys.modules if m == "metapbt.runs.run"))
 """
 LEARNED = "learner=Config(name='quadratic')"
 
@@ -270,19 +370,17 @@ def test_the_command_starts_its_server_once_and_before_it_loads_the_rest(tmp_pat
     (tmp_path / "own.py").write_text(
         "import sys\n"
         "import metapbt.execution.server as server\n"
-        "start = server.start\n"
+        "begin = server.Server.__init__\n"
         "def said(*arguments):\n"
-        "    start(*arguments)\n"
-        "    running = server.forkserver._forkserver._forkserver_pid\n"
-        "    print('server', running, 'metapbt.runs.run' in sys.modules)\n"
-        "server.start = said\n"
+        "    begin(*arguments)\n"
+        "    print('server', 'metapbt.runs.run' in sys.modules)\n"
+        "server.Server.__init__ = said\n"
         "from metapbt.cli import main\n"
         "sys.exit(main(sys.argv[1:]))\n"
     )
     done = python(tmp_path, "own.py", "run", *OVERRIDES)
     assert done.returncode == 0, done.stderr
-    first, second = (line.split()[1:] for line in done.stdout.splitlines() if line.startswith("server "))
-    assert (first[0], first[1], second[1]) == (second[0], "False", "True")
+    assert [line for line in done.stdout.splitlines() if line.startswith("server ")] == ["server False"]
 
 
 def test_the_command_ends_without_a_last_search_for_garbage(tmp_path):
