@@ -14,7 +14,7 @@ import copy
 import math
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +23,9 @@ from metapbt.history import Record, Ref
 from metapbt.integrations.living import AmongTheLiving
 from metapbt.integrations.memory import remembered
 from metapbt.integrations.ray_space import configured, from_ray, values_in
-from metapbt.integrations.ray_trials import check_saved, lacking, trained_with
+from metapbt.integrations.ray_trials import lacking, not_saved, trained_with
 from metapbt.log import LOGGER
-from metapbt.plain import number, whole_number
+from metapbt.plain import number, same, whole_number
 from metapbt.population.explorers import explorer_class
 from metapbt.population.told import MODES
 from metapbt.population.tuner import Tuner
@@ -64,7 +64,8 @@ class Scheduler(TrialScheduler):
     - A trial that goes on must train with the hyperparameters it was given. Where its reports show others (in its
       ``config``, or under a hyperparameter's own name), as when restoring a checkpoint overwrites them, that is an
       error and not a silent change of the experiment.
-    - A trial must report a checkpoint of where it paused, or it would train that interval twice.
+    - A trial must report a checkpoint of where it paused, or it would train that interval twice. Of one that ends
+      without, while others go on, the last interval counts as failed: nobody can copy it.
 
     What trials did stands in ``scheduler.tuner.history``; with ``results_dir`` also in a run directory, which
     ``metapbt report`` and the memory of later runs read.
@@ -143,6 +144,7 @@ class Scheduler(TrialScheduler):
     def _begin(self) -> None:
         self.tuner: Tuner | None = None
         self._members: dict[str, int] = {}  # by the trial's id, in the order in which trials were added
+        self._given: dict[int, Hyperparameters] = {}  # what members begin with that the method has not chosen so
         self._gone: set[int] = set()
         self._reports: dict[int, _Report] = {}  # of those that wait for a decision
         self._checkpoints: dict[Ref, Any] = {}
@@ -151,7 +153,7 @@ class Scheduler(TrialScheduler):
     def __getstate__(self) -> dict[str, Any]:
         """Ray Tune keeps its schedulers as they were before the first trial."""
         state = dict(self.__dict__)
-        for name in ("tuner", "_members", "_gone", "_reports", "_checkpoints", "_copied"):
+        for name in ("tuner", "_members", "_given", "_gone", "_reports", "_checkpoints", "_copied"):
             state.pop(name)
         return state
 
@@ -186,6 +188,8 @@ class Scheduler(TrialScheduler):
                 chosen = self.space.checked({**chosen, **given})
             except MetapbtError as error:
                 raise MetapbtError(f"param_space: {error}") from error
+            if not same(dict(chosen), dict(tuner.assignments[member].hyperparameters)):
+                self._given[member] = chosen
         self._configure(trial, chosen)
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
@@ -294,45 +298,64 @@ class Scheduler(TrialScheduler):
 
     def _decide(self, tuner: Tuner, trials: Mapping[int, Trial]) -> None:
         """Decide for all once everybody is saved and paused, or has gone; or for each alone."""
-        ready = {
-            member
-            for member in self._reports
-            if member in self._gone or (trials[member].status == Trial.PAUSED and not trials[member].is_saving)
-        }
+        ready = {member for member in self._reports if self._is_ready(member, trials[member])}
         living = set(range(tuner.population_size)) - self._gone
         if self._synch:
             if living and living <= ready:
                 self._tell(tuner, trials)
             return
-        for member in sorted(ready):
+        # First of all those who have gone, whom others' reports may leave behind.
+        for member in sorted(ready, key=lambda member: (member not in self._gone, member)):
             self._tell(tuner, trials, [member])
+
+    def _is_ready(self, member: int, trial: Trial) -> bool:
+        if member in self._gone:  # who was not saved at its end has an end for others only once all have gone
+            return self._not_saved(trial) is None
+        return bool(trial.status == Trial.PAUSED and not trial.is_saving)
 
     def _tell(self, tuner: Tuner, trials: Mapping[int, Trial], members: Collection[int] | None = None) -> None:
         """Tell what members brought (all, unless it says whose), and configure them for what they do next."""
         told = sorted(self._reports if members is None else members)
-        for member in told:
-            if member not in self._gone:
-                check_saved(trials[member], self._time_attr, self._reports[member].time)
-        records = [self._record(tuner, member, self._reports[member]) for member in told]
+        unsaved = {member: why for member in told if (why := self._not_saved(trials[member])) is not None}
+        for member in unsaved.keys() - self._gone:
+            raise MetapbtError(unsaved[member])
+        if len(self._gone) == tuner.population_size:
+            unsaved = {}  # nobody goes on from there
+        for why in unsaved.values():
+            LOGGER.warning("%s; it has ended, and its last interval counts as failed", why)
+        records = [self._failed(tuner, m) if m in unsaved else self._record(tuner, m, self._reports[m]) for m in told]
         for record in records:
             self._checkpoints[record.ref] = copy.copy(trials[record.member].latest_checkpoint_result)
         # Those who have gone are behind nobody: a generation is what all have trained.
         others = set(range(tuner.population_size)) - self._gone - set(told)
         newest = min([record.generation for record in records] + [tuner.coming_generation(m) - 1 for m in others])
         absent = [m for m in sorted(self._gone - set(told)) if tuner.coming_generation(m) <= newest]
-        tuner.observe(sorted([*records, *(_failed(tuner, m) for m in absent)], key=lambda record: record.member))
+        records += [self._failed(tuner, member) for member in absent]
+        tuner.observe(sorted(records, key=lambda record: record.member))
         keeps = tuner.keeps()
         self._checkpoints = {ref: saved for ref, saved in self._checkpoints.items() if ref in keeps}
-        for member in told:
-            del self._reports[member]
+        for member in (*told, *absent):
+            self._reports.pop(member, None)
             if member not in self._gone:
                 self._go_on(tuner, member, trials[member])
 
     def _record(self, tuner: Tuner, member: int, report: _Report) -> Record:
         value = report.value if self._mode == "max" else -report.value
-        return tuner.record(
-            member, env_steps=report.time, train_return=float(value), hyperparameters=report.hyperparameters
+        return self._begun_so(
+            tuner.record(
+                member, env_steps=report.time, train_return=float(value), hyperparameters=report.hyperparameters
+            )
         )
+
+    def _failed(self, tuner: Tuner, member: int) -> Record:
+        before = tuner.counts_on(member)
+        steps = before.env_steps if before else 0
+        return self._begun_so(tuner.record(member, env_steps=steps, train_return=math.nan, failed=True))
+
+    def _begun_so(self, record: Record) -> Record:
+        """A record that says it where the member did not begin with what the method had chosen."""
+        given = self._given.get(record.member) if record.generation == 0 else None
+        return record if given is None else replace(record, hyperparameters=given, source="given")
 
     def _go_on(self, tuner: Tuner, member: int, trial: Trial) -> None:
         assignment = tuner.assignments[member]
@@ -340,8 +363,6 @@ class Scheduler(TrialScheduler):
         if assignment.kind == "continue":
             return
         start = None if assignment.start is None else self._checkpoints[assignment.start]
-        if start is None and assignment.start is not None:
-            raise MetapbtError(f"trial {trial.trial_id} cannot copy one that has saved no checkpoint")
         self._configure(trial, dict(assignment.hyperparameters))
         trial.run_metadata.checkpoint_manager._latest_checkpoint_result = copy.copy(start)
         self._copied.add(member)
@@ -351,12 +372,10 @@ class Scheduler(TrialScheduler):
         shown_too = {name.replace(".", "/"): value for name, value in hyperparameters.items()}
         trial.evaluated_params = {**(trial.evaluated_params or {}), **shown_too}
 
+    def _not_saved(self, trial: Trial) -> str | None:
+        return not_saved(trial, self._time_attr, self._reports[self._members[trial.trial_id]].time)
+
     def _time(self, member: int) -> float:
         """At what time a member's coming interval begins."""
         before = None if self.tuner is None else self.tuner.counts_on(member)
         return before.env_steps if before else 0
-
-
-def _failed(tuner: Tuner, member: int) -> Record:
-    before = tuner.counts_on(member)
-    return tuner.record(member, env_steps=before.env_steps if before else 0, train_return=math.nan, failed=True)

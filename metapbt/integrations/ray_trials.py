@@ -36,20 +36,24 @@ def trained_with(trial: Any, result: Mapping[str, Any], space: Space) -> Hyperpa
     return space.checked(asked)
 
 
-def check_saved(trial: Any, time_attr: str, time: float) -> None:
-    """Refuse to go on where a trial was not saved where it paused: it would train that interval again."""
+def not_saved(trial: Any, time_attr: str, time: float) -> str | None:
+    """What is said of a trial that was not saved where its interval ended; None where it was.
+
+    Who goes on from its last checkpoint trains that interval again.
+    """
     saved = trial.latest_checkpoint_result
     if saved is None or saved.checkpoint is None:
-        raise MetapbtError(
+        return (
             f"trial {trial.trial_id} has saved no checkpoint at {time_attr}={time:g}: report one with each interval's "
             "last result, or implement save_checkpoint"
         )
     at = number(saved.metrics.get(time_attr))
     if at is not None and at != time:
-        raise MetapbtError(
-            f"trial {trial.trial_id} paused at {time_attr}={time:g}, but its checkpoint is of {time_attr}={at:g}: "
+        return (
+            f"trial {trial.trial_id} was at {time_attr}={time:g}, but its checkpoint is of {time_attr}={at:g}: "
             "report one with each interval's last result"
         )
+    return None
 
 
 def lacking(trial: Any, name: str, result: Mapping[str, Any]) -> str:

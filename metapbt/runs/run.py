@@ -252,7 +252,12 @@ def run_config(config: DictConfig, place: str = "") -> Run:
     asked = RunPlan.of(config)
     plan, directory = asked.plan, RunDirectory(asked.plan.path)
     directory.open(asked.config, resume=asked.config["resume"])
-    command = SAME if asked.config["resume"] else f"{SAME} without resume=false"
+
+    def command() -> str | None:
+        if directory.replacing:
+            return None
+        return SAME if asked.config["resume"] else f"{SAME} without resume=false"
+
     try:
         with (
             logging_to(directory.log, directory.held),

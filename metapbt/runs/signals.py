@@ -19,7 +19,7 @@ _SOON = 0.02  # seconds after which a signal comes again that came at a bad mome
 
 
 @contextmanager
-def stoppable(place: Path, command: str = SAME) -> Iterator[Callable[[], None]]:
+def stoppable(place: Path, command: Callable[[], str | None] = lambda: SAME) -> Iterator[Callable[[], None]]:
     """Let Ctrl-C and SIGTERM end what is saved in ``place`` once; those that follow while it ends are ignored.
 
     One that comes in the midst of an import waits for its end: the import system would keep its lock, which all other
@@ -27,7 +27,8 @@ def stoppable(place: Path, command: str = SAME) -> Iterator[Callable[[], None]]:
 
     Args:
         place: of the run.
-        command: which goes on from there, in words.
+        command: asked once a signal came: which one goes on from there, in words; None while what is there is another
+            run, which is to be replaced.
 
     Yields:
         What is to be called now and then: it ends the run if a signal came and whatever ran just then, such as a
@@ -49,7 +50,11 @@ def stoppable(place: Path, command: str = SAME) -> Iterator[Callable[[], None]]:
             again.daemon = True
             again.start()
             return
-        came.append(Interrupted(number, f"stopped; {place} is saved, and {command} goes on from there"))
+        then = command()
+        if then is None:
+            came.append(Interrupted(number, f"stopped; {place} was to be replaced, and {SAME} begins it anew"))
+        else:
+            came.append(Interrupted(number, f"stopped; {place} is saved, and {then} goes on from there"))
         raise came[0]
 
     def heed() -> None:
@@ -84,13 +89,13 @@ def _imports(frame: FrameType | None, begun: FrameType) -> bool:
 
 
 @contextmanager
-def one_line_errors(place: Path, log: Path, command: str = SAME) -> Iterator[None]:
+def one_line_errors(place: Path, log: Path, command: Callable[[], str | None] = lambda: SAME) -> Iterator[None]:
     """Turn what nobody foresaw, anywhere in a run, into one line; its traceback goes to the log.
 
     Args:
         place: of the run.
         log: its log.
-        command: which goes on from there, in words.
+        command: as of `stoppable`.
 
     Raises:
         MetapbtError: whatever was raised, but for what ends processes.
@@ -102,8 +107,8 @@ def one_line_errors(place: Path, log: Path, command: str = SAME) -> Iterator[Non
     except (Exception, SystemExit) as error:
         LOGGER.debug("%s", traceback.format_exc())
         if isinstance(error, OSError) and error.filename is not None:
-            raise MetapbtError(
-                f"{error.filename}: {error.strerror}; what {place} holds is intact; once this is fixed, {command} "
-                "continues"
-            ) from error
+            then = command()
+            intact = "" if then is None else f"what {place} holds is intact; "
+            goes_on = f"{SAME} begins it anew" if then is None else f"{then} continues"
+            raise MetapbtError(f"{error.filename}: {error.strerror}; {intact}once this is fixed, {goes_on}") from error
         raise MetapbtError(f"unexpected {named(error)} (traceback in {log}; everything finished is saved)") from error

@@ -75,6 +75,7 @@ class Journal:
         """Write the first entry: what the run is, and what was decided for the first generation.
 
         Raises:
+            MetapbtError: it is so large that it could not be read again.
             OSError: it cannot be written.
         """
         decisions = {str(member): assignment for member, assignment in assignments.items()}
@@ -102,6 +103,7 @@ class Journal:
         """Write down what members reported and what was decided for those that do not go on as they are.
 
         Raises:
+            MetapbtError: the file would be so large that it could not be read again; it stays as it was.
             OSError: it cannot be written, or the file is gone; what stands in it stays as it was.
         """
         entry: dict[str, Any] = {"records": [_brief(record) for record in records]}
@@ -113,6 +115,7 @@ class Journal:
         """Write down which intervals under way were given up, all of them; none where they are to be tried again.
 
         Raises:
+            MetapbtError: as `append`.
             OSError: as `append`.
         """
         self._append({"failures": [[*ref, error] for ref, error in failures.items()]})
@@ -134,13 +137,20 @@ class Journal:
 
     def _append(self, entry: Mapping[str, Any], begin: bool = False) -> None:
         text = json.dumps(entry, separators=(",", ":")).encode()
+        line = b"%08x %s\n" % (zlib.crc32(text), text)
+        most = _MOST_OF_AN_ENTRY if begin else MOST_BYTES
         try:
+            if len(line) + (0 if begin else self.path.stat().st_size) > most:
+                raise MetapbtError(
+                    f"{self.path} is full: with what is to be written now it would be larger than {most:,} bytes, and "
+                    "could not be read again; what it holds is whole"
+                )
             # Unbuffered, for a buffer would be written once more where the file is closed after an error. And a journal
             # that is gone is not made again with what happened last.
             with self.path.open("ab" if begin else "r+b", buffering=0) as file:
                 before = file.seek(0, os.SEEK_END)
                 try:
-                    write_through(file, b"%08x %s\n" % (zlib.crc32(text), text))
+                    write_through(file, line)
                 except (OSError, KeyboardInterrupt):
                     with suppress(OSError):  # what stays is cut off when the run goes on
                         file.truncate(before)

@@ -167,6 +167,8 @@ def _undecided(record: Record, decision: Mapping[str, Any] | None) -> str | None
         "source": (record.source, decision.get("source")),
         "hyperparameters": (dict(record.hyperparameters), decision.get("hyperparameters")),
     }
+    if record.source == "given" and decision.get("kind") == "start" and decision.get("source") != "given":
+        del said["source"], said["hyperparameters"]  # Ray Tune's param_space gave others than the method had chosen
     wrong = [name for name, (is_so, decided) in said.items() if not same(is_so, decided)]
     return f"has another {wrong[0]} than was decided" if wrong else None
 

@@ -22,7 +22,6 @@ from metapbt.store.concatenate import concatenated
 from metapbt.store.description import Description
 from metapbt.store.done import Done
 from metapbt.store.journal import read_journal
-from metapbt.store.lock import NAMES as LOCKS
 from metapbt.store.parquet import check_ends, row_count
 from metapbt.store.reading import Absent, Removed, Unreadable, if_there
 from metapbt.store.run_directory import RunDirectory, run_id
@@ -46,8 +45,6 @@ OnProblem = Callable[[MetapbtError], None]
 _Read = TypeVar("_Read")
 #: A file in a folder of results that ships with metapbt: it says which version of these it is.
 SHIPPED = "SHIPPED"
-#: What tells a run's ``config.yaml`` from another program's.
-_OF_RUNS = {"journal", "DONE", "records.parquet", "memory.parquet", "checkpoints", "run.log", *LOCKS}
 _TRIES = 30  # of reading a run whose files are replaced again and again
 _PAUSE = 0.01  # seconds before a file that was not there is looked for again
 
@@ -304,10 +301,9 @@ def _run_paths(results: Path, on_problem: OnProblem) -> Iterator[str]:
     tops = [os.fspath(results)]
     while tops:  # links to folders come last, so that what they lead to is called what it is where it lies below, too
         for folder, inner, files in os.walk(tops.pop(0), onerror=unreadable):
-            known = {*files, *inner}
             if not _is_new(folder, seen):
                 inner.clear()
-            elif ("config.yaml" in known and known & _OF_RUNS) or ("journal" in files and _is_of_a_run(Path(folder))):
+            elif "journal" in files and ("config.yaml" in files or _is_of_a_run(Path(folder))):
                 inner.clear()
                 yield folder
             elif SHIPPED in files and folder != os.fspath(results):
@@ -315,7 +311,7 @@ def _run_paths(results: Path, on_problem: OnProblem) -> Iterator[str]:
             else:
                 inner[:] = [name for name in inner if not name.startswith(".")]
                 tops += [path for name in inner if os.path.islink(path := os.path.join(folder, name))]  # noqa: PTH114, PTH118
-                if "config.yaml" in files:  # other programs have files of this name, too: it hides no runs
+                if "config.yaml" in files:  # other programs have such files, too, and checkpoints: they hide no runs
                     yield folder
 
 

@@ -88,8 +88,9 @@ class RunDirectory:
 
         Raises:
             MetapbtError: it cannot be made or locked, another process works on it, which is named, or what it holds
-                cannot be gone on with.
+                cannot be gone on with; or the configuration could not be read again.
         """
+        parse_yaml(self._as_yaml(config).encode(), self._config)
         try:
             own = (*(self.path / name for name in NAMES), self.log, self.path, *self.path.parents)
             self._new = [path for path in own if not path.exists()]
@@ -123,7 +124,7 @@ class RunDirectory:
             remove_leftovers(folder)  # of writers that were killed: the lock says that nobody else is at work
         make_folder(self._checkpoints)
         if config is not None and not self._config.exists():
-            write_text_atomically(self._config, yaml.safe_dump(dict(config), sort_keys=False), parents=False)
+            write_text_atomically(self._config, self._as_yaml(config), parents=False)
         self._error.unlink(missing_ok=True)
 
     def refuse(self) -> None:
@@ -145,6 +146,11 @@ class RunDirectory:
     def done(self) -> bool:
         """Whether the run has finished, and is not to be replaced."""
         return self._done.exists() and not self._replacing
+
+    @property
+    def replacing(self) -> bool:
+        """Whether what is there is to be replaced, of which the run has not begun."""
+        return self._replacing
 
     @property
     def remembers(self) -> bool:
@@ -332,11 +338,22 @@ class RunDirectory:
             if self.held.in_place and not self.done:  # DONE may be there before what was to come after it failed
                 write_text_atomically(self._error, failure_text(error), parents=False)
 
+    def _as_yaml(self, config: Mapping[str, Any]) -> str:
+        text = yaml.safe_dump(dict(config), sort_keys=False)
+        if len(text.encode()) > _MOST_BYTES:
+            raise MetapbtError(f"{self._config} would be larger than {_MOST_BYTES:,} bytes: say less in it")
+        return text
+
     def _clear(self) -> None:
-        """Remove what is there, the log excepted; the configuration last, so that a stop on the way mixes no runs."""
-        self._done.unlink(missing_ok=True)  # first, lest somebody takes what is left for a finished run
-        for entry in [entry for entry in self.path.iterdir() if entry not in (self._config, self.log)]:
-            if entry.is_dir() and not entry.is_symlink():
+        """Remove what is there, the log excepted, in an order in which a stop on the way mixes no runs."""
+        # First of all what others take for a finished run, and what this one would go on from; large files take long.
+        for file in (self._done, self.journal.path, self.memory, self.records):
+            if not _is_folder(file):
+                file.unlink(missing_ok=True)
+        # Checkpoints tell that something is left. The configuration goes last.
+        entries = [entry for entry in self.path.iterdir() if entry not in (self._config, self.log)]
+        for entry in sorted(entries, key=self._checkpoints.__eq__):
+            if _is_folder(entry):
                 shutil.rmtree(entry)
             elif entry.name not in NAMES:
                 entry.unlink()
@@ -346,7 +363,8 @@ class RunDirectory:
         replace = "it cannot be gone on with: choose another name or results_dir, or resume=false to replace it"
         begun = self.done or self.records.exists() or any(self._checkpoints.glob("*"))
         if begun and not self.journal.exists:
-            raise MetapbtError(f"{self.path} has no journal: an earlier version wrote it, or it was lost; {replace}")
+            why = "an earlier version wrote it, or it was lost, or its removal was stopped"
+            raise MetapbtError(f"{self.path} has no journal: {why}; {replace}")
         if self.journal.exists and not self._config.exists() and config:
             raise MetapbtError(f"{self.path} has no config.yaml, which was lost; {replace}")
         if self._config.exists():
@@ -362,6 +380,10 @@ class RunDirectory:
                 f"{self.path} holds a run of another configuration: {in_words(differing, 'was {}, now {}')}. "
                 "Choose name=LABEL, another results_dir, or resume=false, which replaces it"
             )
+
+
+def _is_folder(path: Path) -> bool:
+    return path.is_dir() and not path.is_symlink()
 
 
 def _unusable(path: Path, error: OSError) -> str:

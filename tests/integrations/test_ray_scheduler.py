@@ -3,11 +3,15 @@
 import json
 import math
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 import metapbt
 from metapbt.errors import MetapbtError
+from metapbt.store.check import problem_in
+from metapbt.store.journal import read_journal
+from metapbt.store.run_directory import RunDirectory
 
 ray = pytest.importorskip("ray", reason="needs pip install 'metapbt[ray]' (make test-ray)")
 tune = pytest.importorskip("ray.tune")
@@ -133,8 +137,10 @@ def test_trials_train_with_what_was_decided_and_leave_a_run_directory(local_ray,
     )
     assert not fit(tmp_path, a_class(), scheduler, trials=3, iterations=2, layers=5).errors
     second = [record for record in scheduler.tuner.history if record.generation == 0]
-    assert "memory" in {record.source for record in second}
+    assert "memory" in {each["source"] for each in read_journal(scheduler.tuner.path / "journal").decisions[:3]}
     assert {record.hyperparameters["layers"] for record in second} == {5}
+    assert "given" in {record.source for record in second}
+    assert problem_in(RunDirectory(scheduler.tuner.path)) is None
     with pytest.raises(MetapbtError, match="holds a run already, whose trials are gone"):
         fit(tmp_path, a_function(), a_scheduler(method="pb2", **kept), trials=3, log=str(log))
 
@@ -180,6 +186,108 @@ def test_a_trial_that_saves_no_checkpoint_is_an_error_and_not_trained_twice(loca
 
     with pytest.raises(MetapbtError, match="has saved no checkpoint at training_iteration=2"):
         fit(tmp_path, train, a_scheduler(), trials=2)
+
+
+class TrialOfNobody:
+    """What the scheduler looks at of a trial; it trains nothing."""
+
+    def __init__(self, number, config):
+        self.trial_id, self.config, self.evaluated_params = f"trial{number}", config, {}
+        self.status, self.is_saving = "RUNNING", False
+        self.run_metadata = SimpleNamespace(checkpoint_manager=SimpleNamespace(_latest_checkpoint_result=None))
+        self.save(None)
+
+    def set_config(self, config):
+        self.config = config
+
+    def save(self, time):
+        saved = SimpleNamespace(checkpoint=None if time is None else "saved", metrics={"training_iteration": time})
+        self.latest_checkpoint_result = saved
+
+
+class Experiment:
+    """A scheduler with four trials that do what they are told, and neither train nor wait."""
+
+    def __init__(self, *, given=(), **settings):
+        self.scheduler = a_scheduler(metric="score", mode="max", **settings)
+        self.trials = [TrialOfNobody(n, dict(given[n]) if given else {}) for n in range(4)]
+        self.search_alg = SimpleNamespace(total_samples=4, is_finished=lambda: True)
+        for trial in self.trials:
+            self.scheduler.on_trial_add(self, trial)
+
+    def get_trials(self):
+        return self.trials
+
+    @property
+    def history(self):
+        return self.scheduler.tuner.history
+
+    def train(self, time, scores):
+        """Let trials, by number, train until a time and save that, unless they are that far already."""
+        going = {n: score for n, score in scores.items() if self.scheduler._time(n) < time}
+        for n, score in going.items():
+            said = {"training_iteration": time, "score": score}
+            assert self.scheduler.on_trial_result(self, self.trials[n], said) == "PAUSE"
+            self.trials[n].status = "PAUSED"
+            self.trials[n].save(time)
+        self.scheduler.choose_trial_to_run(self)
+        for n in going:
+            self.trials[n].status = "RUNNING"
+
+    def end(self, time, number, score):
+        self.trials[number].status = "TERMINATED"
+        self.scheduler.on_trial_complete(self, self.trials[number], {"training_iteration": time, "score": score})
+
+
+@pytest.mark.parametrize("synch", [True, False])
+@pytest.mark.parametrize("saved", [None, 2, 3])
+def test_what_a_trial_did_not_save_at_its_end_is_copied_by_nobody(synch, saved):
+    experiment = Experiment(quantile=0.5, synch=synch)
+    experiment.train(2, {0: 1.0, 1: 2.0, 2: 3.0, 3: 4.0})
+    experiment.trials[3].save(saved)
+    experiment.end(3, 3, 9.0)
+    for time in (4, 6):
+        experiment.train(time, {0: 1.0, 1: 2.0, 2: 3.0})
+    (at_its_end,) = [record for record in experiment.history if (record.generation, record.member) == (1, 3)]
+    assert at_its_end.failed == (saved != 3)
+    decided = {assignment.start for assignment in experiment.scheduler.tuner.assignments.values()}
+    assert saved == 3 or not any((record.parent, record.parent_generation) == (3, 1) for record in experiment.history)
+    assert saved == 3 or (1, 3) not in decided
+
+
+@pytest.mark.parametrize("synch", [True, False])
+def test_what_was_reported_last_of_all_is_known_saved_or_not(synch):
+    experiment = Experiment(synch=synch)
+    experiment.train(2, {0: 1.0, 1: 2.0, 2: 3.0, 3: 4.0})
+    for number in range(4):
+        experiment.end(3, number, 9.0)
+        experiment.scheduler.choose_trial_to_run(experiment)
+    last = [record for record in experiment.history if record.generation == 1]
+    assert [(record.train_return, record.failed) for record in last] == [(9.0, False)] * 4
+
+
+def test_who_goes_back_to_the_best_ever_finds_it_whoever_has_failed_since():
+    experiment = Experiment(selection={"name": "truncation", "backtrack": True})
+    experiment.train(2, {0: 10.0, 1: 5.0, 2: 4.0, 3: 3.0})
+    experiment.train(4, {0: 1.0, 1: 100.0, 2: 1.5, 3: 1.2})
+    experiment.trials[1].status = "ERROR"
+    experiment.scheduler.on_trial_error(experiment, experiment.trials[1])
+    experiment.train(6, {0: 2.0, 2: 2.5, 3: 1.0})
+    assert experiment.scheduler.tuner.assignments[3].start == (1, 1)
+
+
+def test_what_param_space_gives_is_said_to_be_given_and_no_damage(tmp_path):
+    given = [{"optimizer": {"lr": 0.1 * number}} for number in range(4)]
+    experiment = Experiment(given=given, results_dir=tmp_path)
+    experiment.scheduler.on_trial_error(experiment, experiment.trials[3])
+    experiment.train(2, {0: 1.0, 1: 2.0, 2: 3.0})
+    experiment.train(4, {0: 1.0, 1: 2.0, 2: 3.0})
+    begun = [record for record in experiment.history if record.generation == 0]
+    assert [record.hyperparameters["optimizer.lr"] for record in begun] == [0.1 * number for number in range(4)]
+    assert [(record.source, record.failed) for record in begun] == [("given", number == 3) for number in range(4)]
+    assert "given" not in {record.source for record in experiment.history if record.generation > 0}
+    experiment.scheduler.tuner.close(finished=True)
+    assert problem_in(RunDirectory(experiment.scheduler.tuner.path)) is None
 
 
 def test_rays_own_domains_stand_for_spaces_and_bad_ones_are_one_line():

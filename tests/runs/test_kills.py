@@ -1,7 +1,9 @@
 """Runs that are killed again and again: with candidates, with backtracking, asynchronously with workers."""
 
 import json
+import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -284,21 +286,58 @@ def test_a_mistake_writes_nothing_and_removes_nothing(space, mistake):  # noqa: 
     assert metapbt.load(run.path).history == run.history
 
 
+def removing(patch, place, ends, folders=1):
+    """Let an error or a signal come when the first folder below a place is about to be removed, or a later one."""
+    rmtree, met = shutil.rmtree, []
+
+    def remove(path, *arguments, **settings):
+        if place.absolute() in Path(path).absolute().parents:
+            met.append(path)
+            if len(met) == folders and isinstance(ends, BaseException):
+                raise ends
+            if len(met) == folders:
+                os.kill(os.getpid(), ends)
+        rmtree(path, *arguments, **settings)
+
+    patch.setattr("shutil.rmtree", remove)
+
+
 def test_a_run_that_is_killed_while_it_replaces_another_mixes_them_not(space, monkeypatch):  # noqa: F811
     metapbt.run(command("whole", "budget.steps=80", method="pbt"), space)
     metapbt.run(command("results", method="pbt"), space)
 
-    def dying(path, **_):
-        raise KeyboardInterrupt
-
     with monkeypatch.context() as patch:
-        patch.setattr("shutil.rmtree", dying)
+        removing(patch, Path("results"), KeyboardInterrupt())
         with pytest.raises(KeyboardInterrupt):
             metapbt.run(command("results", "budget.steps=80", "resume=false", method="pbt"), space)
     with pytest.raises(metapbt.errors.MetapbtError, match=r"another configuration|lost"):
         metapbt.run(command("results", "budget.steps=80", method="pbt"), space)
     metapbt.run(command("results", "budget.steps=80", "resume=false", method="pbt"), space)
     same(without_identity(records("results")), without_identity(records("whole")))
+
+
+@pytest.mark.parametrize("folders", [1, 2])
+def test_a_run_that_is_stopped_while_it_replaces_one_like_it_goes_on_from_neither(space, monkeypatch, folders):  # noqa: F811
+    run = metapbt.run(command("results", method="pbt"), space)
+    (run.path / "replay").mkdir()
+    with monkeypatch.context() as patch:
+        removing(patch, run.path, signal.SIGTERM, folders)
+        with pytest.raises(metapbt.errors.Interrupted, match="was to be replaced, and the same command begins it anew"):
+            metapbt.run(command("results", "resume=false", method="pbt"), space)
+    assert {"journal", "records.parquet", "DONE"}.isdisjoint(file.name for file in run.path.iterdir())
+    with pytest.raises(metapbt.errors.MetapbtError, match="has no journal: .* or its removal was stopped"):
+        metapbt.run(command("results", method="pbt"), space)
+    assert metapbt.run(command("results", "resume=false", method="pbt"), space).info.state == "done"
+    assert not (run.path / "replay").exists()
+
+
+def test_a_run_whose_place_cannot_be_cleared_says_that_the_same_command_begins_it(space, monkeypatch):  # noqa: F811
+    run = metapbt.run(command("results", method="pbt"), space)
+    removing(monkeypatch, run.path, PermissionError(13, "Permission denied", "checkpoints"))
+    with pytest.raises(
+        metapbt.errors.MetapbtError, match="denied; once this is fixed, the same command begins it anew"
+    ):
+        metapbt.run(command("results", "resume=false", method="pbt"), space)
 
 
 def test_damage_in_the_midst_of_a_journal_is_said_and_nothing_behind_it_is_lost(space):  # noqa: F811

@@ -138,6 +138,29 @@ def test_a_run_that_goes_on_is_known_by_its_journal(tmp_path: Path) -> None:
     assert said_of(tmp_path, []) == "there are two records of generation 0 of member 0"
 
 
+@pytest.mark.parametrize(
+    ("source", "generation", "words"),
+    [
+        ("given", 0, None),
+        ("random", 0, "member 1 has another hyperparameters than was decided"),
+        ("given", 1, "generation 1 of member 1 is given, though nothing was decided for it"),
+    ],
+)
+def test_first_values_may_be_given_beside_what_was_decided(
+    tmp_path: Path, source: str, generation: int, words: str | None
+) -> None:
+    assert said_of(tmp_path, []) is None
+    journal = RunDirectory(tmp_path).journal
+    start = {"kind": "start", "hyperparameters": {"h0": 1.0}, "source": "random"}
+    journal.begin({0: start, 1: start})
+    records = [record(generation, 1) for generation in range(generation + 1)]
+    records[-1] = replace(records[-1], source=source, hyperparameters={"h0": 2.0})
+    for each in records:
+        journal.append([each], {})
+    found = said_of(tmp_path, [])
+    assert found is None if words is None else found is not None and words in found
+
+
 @pytest.mark.parametrize(("copied", "words"), [(3, None), (2, "member 1 could train on after")])
 def test_who_copies_one_that_is_ready_is_ready_too(tmp_path: Path, copied: int, words: str | None) -> None:
     assert said_of(tmp_path, []) is None

@@ -90,6 +90,25 @@ def test_what_a_stop_left_unfinished_is_cut_off_and_the_next_entry_follows(journ
     assert read_journal(journal.path).records == (record(0, 0), record(1, 0))
 
 
+def test_it_never_grows_beyond_what_is_read(journal, monkeypatch):
+    monkeypatch.setattr("metapbt.store.journal.MOST_BYTES", 2_000)
+    many = [record(0, member) for member in range(6)]
+    journal.append(many, {})
+    with pytest.raises(MetapbtError, match=r"is full: .* larger than 2,000 bytes, .* what it holds is whole"):
+        journal.append([record(1, member) for member in range(12)], {})
+    content = journal.recover()
+    assert (content.records, content.damage) == (tuple(many), None)
+    assert journal.head() is not None
+
+
+def test_a_first_entry_that_could_not_be_read_again_is_not_written(tmp_path, monkeypatch):
+    monkeypatch.setattr("metapbt.store.journal._MOST_OF_AN_ENTRY", 100)
+    journal = Journal(tmp_path / "journal")
+    with pytest.raises(MetapbtError, match="is full"):
+        journal.begin({0: START, 1: START})
+    assert not journal.exists
+
+
 def test_another_version_is_refused(tmp_path):
     journal = Journal(tmp_path / "journal")
     journal._append({"journal": 99}, begin=True)

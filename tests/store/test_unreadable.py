@@ -11,10 +11,13 @@ import pytest
 from finished_runs import GOOD, TARGET
 
 from metapbt.cli import main
+from metapbt.errors import MetapbtError
 from metapbt.report.groups import load_groups
 from metapbt.report.toy import write
 from metapbt.store import find_runs
+from metapbt.store.run_directory import RunDirectory
 
+PAIR = [1, 2]
 FILES = ["config.yaml", "journal", "records.parquet", "memory.parquet", "DONE"]
 
 
@@ -155,3 +158,28 @@ def test_a_file_of_another_program_that_is_called_config_hides_no_runs(
     folder = (results / GOOD).parent
     folder.rename(folder.parent / "config.yaml")  # as name=config.yaml has it
     assert len(find_runs(results, lambda error: problems.append(str(error)))) == len(find_runs(study))
+
+
+@pytest.mark.parametrize("beside", ["checkpoints/", "journal/", "DONE", "run.log", "records.parquet", ".lock"])
+def test_neither_do_its_other_files_whose_names_are_those_of_a_run(study: Path, tmp_path: Path, beside: str) -> None:
+    results = tmp_path / "results"
+    shutil.copytree(study, results)
+    (results / "config.yaml").write_text("model: resnet\n")
+    if beside.endswith("/"):
+        (results / beside).mkdir()
+    else:
+        (results / beside).touch()
+    problems: list[str] = []
+    found = find_runs(results, lambda error: problems.append(str(error)))
+    assert len(found) == len(find_runs(study))
+    (problem,) = problems
+    assert str(results) in problem
+
+
+@pytest.mark.parametrize("config", [{"a": "b" * 2**20}, {"a": PAIR, "b": PAIR}, {"a": [0] * 100_000}])
+def test_a_configuration_that_could_not_be_read_again_is_refused_before_anything_is_written(
+    tmp_path: Path, config: dict[str, object]
+) -> None:
+    with pytest.raises(MetapbtError, match=r"config.yaml (would be larger than|cannot be read: it has aliases)"):
+        RunDirectory(tmp_path / "run").open(config, resume=False)
+    assert not (tmp_path / "run").exists()
