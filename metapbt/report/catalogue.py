@@ -189,13 +189,15 @@ def _several_methods(table: str) -> Callable[[Tables], str | None]:
 def _no_thresholds(tables: Tables) -> str | None:
     if tables["thresholds"]["method"].nunique() < 2:
         return _ONE_METHOD
+    if tables["thresholds"].empty:
+        return "all runs always scored the same"
     return None if tables["thresholds"]["reached"].any() else "no run reached the threshold"
 
 
 def _no_improvement(tables: Tables) -> str | None:
     if tables["improvement"].empty:
-        return _ONE_METHOD
-    return "neither method is better anywhere" if (tables["improvement"]["probability"] == 0.5).all() else None
+        return "no context has finished runs of a method and of what it is compared with"
+    return "all runs of all methods score the same" if tables["improvement"]["tied"].all() else None
 
 
 def _no_efficiency(tables: Tables) -> str | None:

@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 
@@ -60,12 +61,19 @@ def name_of(path: Path, results: Path) -> str:
 def best_rows(records: pd.DataFrame) -> pd.DataFrame:
     """Of records, that of the best member of each generation, as `Run.of` takes them.
 
-    ``spent_steps`` is then what the generation cost, and ``failed`` how many of the run's intervals failed.
+    ``spent_steps`` is then what the generation cost, and ``failed`` how many of the run's intervals failed. Where
+    several members share the best training return, as where there is a highest one, ``eval_return`` is the mean of
+    theirs: the best of several noisy evaluations would be too high.
     """
+    generations = [records["run_dir"], records["generation"]]
     # What a generation cost is known when its last member has reported.
-    spent = records.groupby(["run_dir", "generation"])["spent_steps"].transform("max")
+    spent = records["spent_steps"].groupby(generations).transform("max")
     failed = records.groupby("run_dir")["failed"].transform("sum")
-    return records.assign(spent_steps=spent, failed=failed)[records["best"]]
+    highest = records["train_return"].where(records["best"]).groupby(generations).transform("max")
+    tied = records["train_return"].eq(highest) & ~records["failed"]
+    evaluated = records["eval_return"].where(tied & np.isfinite(records["eval_return"]))
+    mean = evaluated.groupby(generations).transform("mean").fillna(records["eval_return"])
+    return records.assign(spent_steps=spent, failed=failed, eval_return=mean)[records["best"]]
 
 
 class _Known(NamedTuple):

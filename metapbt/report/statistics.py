@@ -163,8 +163,9 @@ def _stratified_estimate(scores: tuple[tuple[float, ...], ...], statistic: Stati
     share = freedom / freedom.sum() * (counts == 1).sum()
     variances *= 1 + share * counts
     several = freedom > 0
-    if not variances.any():
-        return Estimate(value, value, value)
+    if not variances.any():  # and what single runs would bring in cannot be seen anywhere
+        unseen = (counts == 1).any()
+        return Estimate(value, math.nan if unseen else value, math.nan if unseen else value)
     total = variances.sum()
     satterthwaite = total**2 / (variances[several] ** 2 / freedom[several]).sum()
     half_width = float(_t_quantile(satterthwaite)) * math.sqrt(total)

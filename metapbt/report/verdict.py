@@ -14,7 +14,7 @@ from metapbt.log import counted
 from metapbt.report.comparison import POINTS, UNKNOWN, Pairs, all_pairs, finished_runs
 from metapbt.report.groups import Group
 from metapbt.report.statistics import Estimate, mean_estimate
-from metapbt.report.wording import format_estimate, format_number, seeds_line
+from metapbt.report.wording import format_estimate, seeds_line
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,7 +150,7 @@ def _compared(pairs: Pairs) -> Verdict:
     # What is equal pair by pair is equal, however few there are.
     equal = {q: not any(v.any() for v in pairs.differences(q, POINTS).values()) for q in ("area", "final")}
     area, final = (
-        Estimate(0.0, 0.0, 0.0) if equal[quantity] else pairs.estimate(quantity, unit) for quantity in ("area", "final")
+        Estimate(0.0, 0.0, 0.0) if equal[quantity] else _told(pairs.estimate(quantity, unit)) for quantity in equal
     )
     steps = pairs.steps
     return Verdict(
@@ -168,6 +168,11 @@ def _compared(pairs: Pairs) -> Verdict:
         at_maximum=pairs.at_maximum,
         sentence=f"{_name(pairs)}: {_said(pairs, area, final, steps)}.",
     )
+
+
+def _told(estimate: Estimate) -> Estimate:
+    """Of pairs that differ: differences that always cancel out are not equality, and have no interval."""
+    return Estimate(0.0, math.nan, math.nan) if outcome(estimate) == "equal" else estimate
 
 
 def _name(pairs: Pairs) -> str:
@@ -207,7 +212,7 @@ def _at_the_end(pairs: Pairs) -> str:
     if not pairs.at_maximum:
         return "equal at the end"
     best = {pairs.ranges[context].best for context in pairs.runs}
-    shown = f" of {format_number(best.pop(), 1000).replace('.0', '')}" if len(best) == 1 else ""
+    shown = f" of {best.pop():.6g}".replace("-", "−") if len(best) == 1 else ""
     return f"all end at the maximum{shown} that any run reached"
 
 

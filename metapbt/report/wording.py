@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import math
 
+#: Smaller numbers than these decimals can show are written as ``1.2e-09``.
+MOST_DECIMALS = 6
+
 
 def format_estimate(value: float, low: float, high: float, sign: str = "") -> str:
     """``195 [180, 200]``; without bounds where too few seeds leave them unknown; a dash without a value.
@@ -25,7 +28,7 @@ def format_estimate(value: float, low: float, high: float, sign: str = "") -> st
 def format_number(value: float, scale: float, sign: str = "") -> str:
     """Three significant digits at the given scale, with a true minus sign: ``−12.3``, ``1250``."""
     digits = 2 - math.floor(math.log10(abs(scale))) if scale else 0
-    text = f"{value:{sign}.{min(max(digits, 0), 6)}f}"
+    text = f"{value:{sign}.2e}" if digits > MOST_DECIMALS else f"{value:{sign}.{max(digits, 0)}f}"
     return text.replace("-", "−")
 
 

@@ -16,8 +16,10 @@ from synthetic_results import group_of, groups_of, make_run, realistic_runs
 from metapbt.report import comparison
 from metapbt.report.figures import curves, final_returns, heatmap
 from metapbt.report.figures.comparison import draw_comparison
+from metapbt.report.figures.improvement import improvement_data
 from metapbt.report.figures.lineage import draw_lineage
 from metapbt.report.figures.style import color_range
+from metapbt.report.figures.thresholds import thresholds_data
 from metapbt.report.groups import Group
 from metapbt.report.palette import SOURCE_GREY
 
@@ -351,3 +353,39 @@ def test_runs_that_were_tested_but_never_evaluated_are_not_compared() -> None:
     assert comparison.comparison_data(group)["contexts"].max() == 0
     final = final_returns.final_data(group).set_index("method")
     assert final["mean"].to_dict() == {"pbt": 5, "pb2": 7}
+
+
+def test_of_members_tied_for_the_best_no_run_profits_from_the_best_evaluation() -> None:
+    info, frame = make_run("pb2", scores=[10.0, 20.0])
+    tied = frame.assign(train_return=[500.0, 500.0, 500.0, 400.0])
+    (context,) = group_of([(info, tied)]).contexts
+    (run,) = group_of([(info, tied)]).runs_of(context, "pb2")
+    assert run.scores.tolist() == [12.5, 20.0]  # the other's is 5 higher, and counts where both have the best return
+
+
+def test_a_threshold_is_one_of_training_and_of_contexts_whose_scores_change() -> None:
+    runs = [
+        make_run(name, changed=changed, scores=scores, test_return=tested)
+        for name in ("pbt", "pb2")
+        for changed, scores, tested in (({}, [-200.0, -200.0], -150.0), (LONG, [0.0, 80.0], 400.0))
+    ]
+    data = thresholds_data(group_of(runs))
+    assert set(data["context"]) == {"0.8 (×1.6)"}
+    assert set(data["threshold"]) == {60.0}
+    assert data["reached"].all()
+
+
+def test_methods_that_win_half_of_the_time_are_compared_and_tied_ones_are_not() -> None:
+    def tied(gain: float) -> list[bool]:
+        runs = [
+            make_run(name, seed, changed=changed, scores=[0.0, 100.0 + gain * sign * (name == "pb2")])
+            for name in ("pbt", "pb2")
+            for seed in range(3)
+            for changed, sign in (({}, 1), (LONG, -1))
+        ]
+        data = improvement_data(group_of(runs))
+        assert (data["probability"] == 0.5).all()
+        return data["tied"].unique().tolist()
+
+    assert tied(10.0) == [False]
+    assert tied(0.0) == [True]

@@ -28,6 +28,7 @@ from metapbt.report.page.page import render_page
 from metapbt.report.page.write import write_page
 from metapbt.report.reading import RunReader
 from metapbt.report.section import Section
+from metapbt.runs.plan import RunPlan
 
 EVIL = "<img src=x onerror=alert(1)></script><script>window.hacked=1</script>"
 ODD = "cart_pole/pole_length=0.6/meta_pb2/seed_0"
@@ -353,6 +354,26 @@ def test_the_command_of_a_run_says_what_it_leaves_out(
     again: Any = OmegaConf.to_container(compose(shlex.split(command)[2:]), resolve=True)
     differing = {group for group in again if again[group] != config[group]}
     assert differing <= {*unsaid, "env", "features"}  # what the command and its comment say is all of it
+
+
+def test_the_command_of_a_stored_run_is_taken_again() -> None:
+    stored = RunPlan.of(compose(["env=cart_pole", "budget.steps=5000"])).config
+    assert "eras" not in stored  # nor restarts: a run without them says nothing of them
+    info, _ = make_run("pb2", learner="ppo")
+    command = command_of(stored, info)
+    assert command == "metapbt run env=cart_pole method=pb2 learner=ppo seed=0 budget.steps=5000"
+    RunPlan.of(compose(shlex.split(command)[2:]))
+
+
+def test_the_table_of_runs_has_the_areas_that_are_compared(tmp_path: Path) -> None:
+    runs = [make_run("pb2", scores=[0.0, 10.0, 400.0, 400.0]), make_run("pbt", scores=[0.0, 20.0])]
+    results = store_runs(tmp_path, runs)
+    (group,) = group_read_runs(RunReader(results).read(), results)
+    areas = group_data(Section.of(group), Places(results, {}, {}))["runs"]
+    assert {name: area for name, _, area in areas} == {
+        "cart_pole/default/pb2/seed_0": pytest.approx(5.0),
+        "cart_pole/default/pbt/seed_0": pytest.approx(10.0),
+    }
 
 
 def test_videos_lie_beside_the_page(tmp_path: Path, browser: Any) -> None:

@@ -12,6 +12,7 @@ from rliable import metrics
 from scipy.stats import trim_mean
 
 from metapbt.report import statistics
+from metapbt.report.wording import format_estimate, format_number
 
 Draw = Callable[[np.random.Generator, int], np.ndarray]
 
@@ -191,3 +192,8 @@ def test_with_many_seeds_the_interval_of_the_iqm_is_the_stratified_bootstraps() 
 def test_equal_scores_leave_an_interval_without_width() -> None:
     strata = arrays([0, 0, 0], [0, 0, 0])
     assert statistics.stratified_estimate(strata, statistics.mean_of_means) == (0, 0, 0)
+
+
+def test_tiny_numbers_keep_their_digits() -> None:
+    assert format_estimate(-1.25e-8, -2e-8, -5e-9, sign="+") == "−1.25e−08 [−2.00e−08, −5.00e−09]"
+    assert format_number(0.00012, 0.00012) == "0.000120"

@@ -234,3 +234,32 @@ def test_the_numbers_are_those_of_the_sentence() -> None:
     assert default["area"] == {"outcome": "untold", "estimate": None, "low": None, "high": None}
     assert of_group["unfinished_runs"] == 1
     assert of_group["sources"] == ["0.5 (default)"][:0]  # nobody ran there
+
+
+def test_differences_that_cancel_out_are_no_equality() -> None:
+    runs = pairs([100, 100, 100], [100, 100, 100], contexts=1)
+    for seed in range(3):
+        runs.append(make_run("pb2", seed, changed=LENGTHS[1], scores=[100.0, 300.0, 500.0]))
+        runs.append(make_run("meta_pb2", seed, changed=LENGTHS[1], scores=[0.0, 200.0, 400.0], sources=[{}]))
+    group = group_of(runs)
+    (found,) = verdicts(group)
+    assert outcome(found.area) == outcome(found.final) == "untold"
+    assert "equal" not in found.sentence
+
+
+def test_contexts_with_one_run_have_no_spread_to_lend_where_no_other_shows_any() -> None:
+    runs = pairs([10, 10, 10], [10, 10, 10], contexts=1) + pairs([30], [30], contexts=2)[2:]
+    (found,) = verdicts(group_of(runs))
+    assert found.final.value == 20
+    assert not found.final.known
+
+
+@pytest.mark.parametrize(("best", "said"), [(0.4, "0.4"), (12.5, "12.5"), (-90.0, "−90"), (500.0, "500")])
+def test_the_maximum_is_said_as_it_is(best: float, said: str) -> None:
+    runs = [
+        make_run(name, seed, scores=[best - 1 - seed, best], sources=[{}] if name == "meta_pb2" else [], changed=length)
+        for name in ("pb2", "meta_pb2")
+        for seed in range(3)
+        for length in LENGTHS
+    ]
+    assert f"all end at the maximum of {said} that any run reached" in verdict(group_of(runs))

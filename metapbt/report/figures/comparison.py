@@ -20,7 +20,9 @@ from metapbt.report.figures.style import (
     new_figure,
     quantity_label,
     styled,
+    text_inches,
     text_size,
+    wrapped,
 )
 from metapbt.report.palette import MethodStyle, method_styles
 
@@ -48,40 +50,43 @@ def draw_comparison(data: pd.DataFrame, *, feature: str | None = None, width: fl
     heights = [row * (0.3 * len(methods)) + 0.6]
     if len(pairs):
         heights += [row * 0.26 * len(pairs) + 0.6, row * 0.24 * (len(first) / len(QUANTITIES)) + 0.6]
-    figure = new_figure(8.0 if width is None else width, sum(heights) + 0.6)
+    names = max(map(text_inches, [*methods, *first["context"].astype(str)]))
+    inches = max(8.0, names + 6.0) if width is None else width
+    panel = (inches - names - 0.4) / len(QUANTITIES)
+    figure = new_figure(inches, sum(heights) + 0.6)
     panels = figure.subplots(len(heights), len(QUANTITIES), squeeze=False, height_ratios=heights, sharey="row")
     styles = method_styles(methods)
+
+    def title(axes: Axes, text: str) -> None:
+        axes.set_title(wrapped(text, inches - names - 0.4), loc="left")
+
     one_baseline = pairs["baseline"].nunique() == 1
     unit = POINTS if bool(differences["alike"].all()) else NORMALISED
     for column, quantity in enumerate(QUANTITIES):
         label = quantity_label(quantity, width)
         shown = data[data["quantity"] == quantity]
         _draw_methods(panels[0, column], shown, styles)
-        panels[0, column].set_xlabel(f"{label}, normalised")
+        panels[0, column].set_xlabel(wrapped(f"{label}, normalised", panel))
         if not len(pairs):
             continue
         of_quantity = differences[differences["quantity"] == quantity]
         pooled = of_quantity[(of_quantity["context"] == ALL_CONTEXTS) & (of_quantity["unit"] == unit)]
         pooled = pooled.assign(pair=pooled["method"] + " minus " + pooled["baseline"])
         _draw_differences(panels[1, column], pooled, "method" if one_baseline else "pair", styles)
-        panels[1, column].set_xlabel(f"difference in {label}" + ", normalised" * (unit == NORMALISED))
+        panels[1, column].set_xlabel(wrapped(f"difference in {label}" + ", normalised" * (unit == NORMALISED), panel))
         _draw_differences(panels[2, column], first[first["quantity"] == quantity], "context", styles)
-        panels[2, column].set_xlabel(f"difference in {label}")
+        panels[2, column].set_xlabel(wrapped(f"difference in {label}", panel))
+    for axes in panels.flat:
+        axes.locator_params("x", nbins=max(2, min(6, int(1.7 * panel))))
     if len(pairs):
         minus = f"minus {pairs['baseline'].iloc[0]}, " if one_baseline else ""
-        panels[1, 0].set_title(f"{minus}paired by context and seed", loc="left")
-        panels[2, 0].set_title(
-            f"{pairs['method'].iloc[0]} minus {pairs['baseline'].iloc[0]} in each context", loc="left"
-        )
+        title(panels[1, 0], f"{minus}paired by context and seed")
+        title(panels[2, 0], f"{pairs['method'].iloc[0]} minus {pairs['baseline'].iloc[0]} in each context")
         panels[2, 0].set_ylabel(feature or "")
     several = "these methods" if len(methods) > 1 else "the method"
     compared = int(data.loc[data["statistic"] == "mean", "contexts"].max())
-    panels[0, 0].set_title(
-        f"over {counted(compared, 'context')} that {several} finished"
-        if compared
-        else f"no context that {several} finished",
-        loc="left",
-    )
+    over = f"over {counted(compared, 'context')}" if compared else "no context"
+    title(panels[0, 0], f"{over} that {several} finished")
     mean = Line2D([], [], color=TEXT_GREY, marker="o", markersize=6, label="mean, 95% interval")
     hollow = Line2D([], [], color=TEXT_GREY, marker="o", markersize=5, linewidth=0.8, markerfacecolor="white")
     hollow.set_label("IQM")

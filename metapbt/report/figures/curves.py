@@ -27,6 +27,7 @@ from metapbt.report.figures.style import (
     styled,
     text_inches,
     text_size,
+    wrapped,
 )
 from metapbt.report.groups import Group
 from metapbt.report.palette import SOURCE_GREY, MethodStyle, method_styles
@@ -202,8 +203,13 @@ def _draw_sources(axes: Axes, data: pd.DataFrame, sources: list[str]) -> None:
 
 def _name_panel(axes: Axes, name: str, note: list[str], panel_inches: float, color: str = "black") -> None:
     size = text_size(9)
-    name = "\n".join(textwrap.wrap(name, max(10, int((panel_inches - 0.5) / text_inches("x")))))
-    axes.set_title(name, loc="left", fontsize=size, color=color, pad=4 + 1.2 * text_size(7.5) * len(note))
+    axes.set_title(
+        wrapped(name, panel_inches - 0.5),
+        loc="left",
+        fontsize=size,
+        color=color,
+        pad=4 + 1.2 * text_size(7.5) * len(note),
+    )
     axes.annotate(
         "\n".join(note),
         (0, 1),

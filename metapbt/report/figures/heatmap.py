@@ -28,6 +28,7 @@ from metapbt.report.figures.style import (
     styled,
     text_inches,
     text_size,
+    wrapped,
 )
 from metapbt.report.groups import Group
 from metapbt.report.palette import SOURCE_GREY
@@ -105,11 +106,12 @@ def draw_heatmap(data: pd.DataFrame, *, feature: str | None = None, width: float
         axes.remove()
     for axes in panels[max(0, len(methods) - columns) : len(methods)]:
         axes.tick_params(labelbottom=True)
-    label = f"mean {SCORE_LABEL} over seeds"
+    label = wrapped(f"mean {SCORE_LABEL} over seeds", rows * height)
     beside = panels[: len(methods)].tolist()
     scale = ScalarMappable(colors, COLOR_MAP)
     figure.colorbar(scale, ax=beside, label=label, aspect=30, ticks=MaxNLocator(6), extend=beyond)
-    figure.supxlabel(STEPS_LABEL + "; grey bar: source context" * bool(sources), fontsize=text_size(9))
+    below = wrapped(STEPS_LABEL + "; grey bar: source context" * bool(sources), figure.get_figwidth())
+    figure.supxlabel(below, fontsize=text_size(9))
     figure.supylabel(feature_in(data) if feature is None else feature, fontsize=text_size(9))
     return figure
 

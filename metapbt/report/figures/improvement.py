@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
@@ -11,14 +12,15 @@ from metapbt.report.groups import Group
 from metapbt.report.palette import method_styles
 from metapbt.report.profiles import probability_of_improvement
 
-COLUMNS = ["env", "learner", "quantity", "method", "baseline", "probability", "low", "high", "contexts", "runs"]
+COLUMNS = ["env", "learner", "quantity", "method", "baseline", "probability", "low", "high", "contexts", "runs", "tied"]
 
 
 def improvement_data(group: Group, baseline: str | None = None) -> pd.DataFrame:
     """For each comparison of the verdict, the probability that a run of the method scores above one of the baseline.
 
     Of finished runs in the contexts that both have; ties count half; ``quantity`` is the ``final`` return or the
-    ``area`` over the steps that all of these runs in a context have. Seeds are not paired.
+    ``area`` over the steps that all of these runs in a context have. Seeds are not paired. ``tied`` says that all
+    scores of each context are equal.
     """
     rows, compared = [], all_pairs(group, baseline)
     for quantity in QUANTITIES:
@@ -32,7 +34,8 @@ def improvement_data(group: Group, baseline: str | None = None) -> pd.DataFrame:
                 )
                 runs = sum(map(len, better)) + sum(map(len, than))
                 estimate = probability_of_improvement(better, than)
-                rows.append((group.env, group.learner, quantity, *names, *estimate, len(shared), runs))
+                tied = all(len(np.unique(np.concatenate(each))) == 1 for each in zip(better, than, strict=True))
+                rows.append((group.env, group.learner, quantity, *names, *estimate, len(shared), runs, tied))
     return pd.DataFrame(rows, columns=COLUMNS)
 
 

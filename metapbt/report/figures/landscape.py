@@ -102,6 +102,10 @@ def _label(panels: np.ndarray, view: pd.DataFrame) -> None:
     for place, name in enumerate(("x", "y")):
         for axes in panels[-1, :] if name == "x" else panels[:, 0]:
             (axes.set_xlabel if name == "x" else axes.set_ylabel)(view.attrs[name])
+        if not view.attrs["log"][place]:
+            for axes in panels.flat:
+                axes.locator_params(name, nbins=4)
+                axes.ticklabel_format(axis=name, scilimits=(-3, 5))
         if view.attrs["log"][place]:
             for axes in panels.flat:
                 (axes.set_xscale if name == "x" else axes.set_yscale)("log")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import math
 import re
+import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -178,6 +179,11 @@ def quantity_label(quantity: str, width: float | None) -> str:
 def text_inches(text: str) -> float:
     """About how wide a text is, in the size of labels."""
     return len(text) * _LETTER_EMS * mpl.rcParams["font.size"] / 72
+
+
+def wrapped(text: str, inches: float) -> str:
+    """A label in as many lines as it needs to be so wide."""
+    return textwrap.fill(text, max(10, int(inches / text_inches("x"))))
 
 
 def methods_in(data: pd.DataFrame) -> list[str]:

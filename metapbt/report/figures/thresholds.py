@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from metapbt.report.comparison import finished_runs, score_ranges
+from metapbt.report.comparison import finished_runs
 from metapbt.report.figures.style import (
     SCORE_LABEL,
     STEPS_LABEL,
@@ -38,19 +38,23 @@ COLUMNS = ["method", "seed", "threshold", "reached", "steps_to_threshold", "env_
 def thresholds_data(group: Group, threshold: float | None = None) -> pd.DataFrame:
     """A row for each finished run: after how many steps of each member its score first reached a threshold.
 
-    Contexts that only one method ran in are left out.
+    Contexts that only one method ran in are left out, and without a named threshold those where no score ever changed.
 
     Args:
         group: whose runs.
         threshold: in points of return, the same in all contexts; if None, three quarters of the way from the worst to
-            the best score that any finished run had in the context.
+            the best score that any finished run had in the context in training; test returns are of other episodes.
     """
     rows: list[dict[str, object]] = []
-    for context, scale in score_ranges(group).items():
+    for context in group.contexts:
         runs = [run for method in group.methods for run in finished_runs(group, context, method)]
-        if len({run.method for run in runs}) < min(2, len(group.methods)):
+        if not runs or len({run.method for run in runs}) < min(2, len(group.methods)):
             continue
-        least = scale.worst + SHARE * scale.width if threshold is None else threshold
+        scores = np.concatenate([run.curve[1] for run in runs])
+        worst, best = float(scores.min()), float(scores.max())
+        if threshold is None and worst == best:
+            continue
+        least = worst + SHARE * (best - worst) if threshold is None else threshold
         for run in runs:
             steps = steps_to_threshold(run.steps, run.scores, least)
             reached = math.isfinite(steps)

@@ -55,8 +55,9 @@ def _differing(config: Mapping[str, Any], info: RunInfo) -> tuple[list[str], lis
         return [] if steps is None else [f"budget.steps={steps}"], ["all that is not a default"]
     found: list[str] = []
     more: list[str] = []
-    # What was left out with ~ differs, too; a space's keys are not those of another.
-    for name, value in (said | dict.fromkeys(usual.keys() - said.keys())).items():
+    # What was left out with ~ differs, too, but not groups that a run has no use for; a space's keys are not another's.
+    left_out = [name for name in usual if name not in said and name.partition(".")[0] in config]
+    for name, value in (said | dict.fromkeys(left_out)).items():
         group = name.partition(".")[0]
         if usual.get(name) == value or group in _LEFT_OUT or name in ("method.name", "learner.name"):
             continue

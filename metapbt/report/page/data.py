@@ -20,6 +20,7 @@ import pandas as pd
 from metapbt.errors import MetapbtError
 from metapbt.history import Context
 from metapbt.history.context import digits
+from metapbt.report.comparison import areas_in
 from metapbt.report.figures.style import color_range
 from metapbt.report.generalisation import RETURNS
 from metapbt.report.groups import Group
@@ -124,7 +125,6 @@ def run_data(read: ReadRun, places: Places) -> Plain:
         "generations": len(run.steps),
         "planned": info.generations,
         "final": _number(run.final, 5),
-        "area": _number(run.area, 5),
         "test_return": _number(info.test_return, 5),
         "test_episodes": info.done.test_episodes if info.done else 0,
         "sources": _differing(info.context, info.ancestry),
@@ -154,6 +154,7 @@ def group_data(section: Section, places: Places) -> Plain:
     """One environment and feature: what is compared, the verdict, and the numbers of every figure."""
     group = section.group
     contexts = {label: index for index, label in enumerate(group.labels.values())}
+    areas = {path: area for context in group.contexts for path, area in areas_in(group, context).items()}
     methods = {name: index for index, name in enumerate(group.methods)}
     remembering = {run.method for run in group.runs if run.remembers}
     states = Counter(run.state for run in group.runs)
@@ -179,7 +180,10 @@ def group_data(section: Section, places: Places) -> Plain:
         ],
         "seeds": group.seeds,
         "states": [[state, states[state]] for state in (*STATES, *sorted(set(states) - set(STATES))) if states[state]],
-        "runs": [[name_of(run.path, places.results), contexts[group.labels[run.context]]] for run in group.runs],
+        "runs": [
+            [name_of(run.path, places.results), contexts[group.labels[run.context]], _number(areas[run.path], 5)]
+            for run in group.runs
+        ],
         "curves": _columns(curves, ("env_steps", "mean", "low", "high", "seeds"), contexts, methods),
         "heatmap": _columns(heatmap, ("env_steps", "mean", "seeds"), contexts, methods),
         "heatmap_range": list(color_range(section.heatmap["mean"])),

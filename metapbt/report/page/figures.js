@@ -72,6 +72,10 @@ class Figure {
       ...(shown.length < rows.length ? [element("p", { class: "muted" }, `The first ${shown.length} of ${rows.length} rows.`)] : []));
   }
 
+  empty() {
+    return typeof this.of.empty === "function" ? this.of.empty() : this.of.empty;
+  }
+
   specification(rows, large) {
     const height = typeof this.of.height === "function" ? this.of.height(rows) : this.of.height ?? 190;
     return {
@@ -99,7 +103,7 @@ class Figure {
       if (!this.of.rows().length) {
         this.drawn?.view.finalize();
         this.drawn = null;
-        this.plot.replaceChildren(element("p", { class: "muted" }, this.of.empty ?? "Nothing to show for this selection."));
+        this.plot.replaceChildren(element("p", { class: "muted" }, this.empty() ?? "Nothing to show for this selection."));
       } else {
         this.drawn?.view.finalize();
         this.drawn = await this.embed(this.plot, false);

@@ -33,7 +33,7 @@ class GroupView {
     return { method: method.name, color: source ? GREY : hue(method), shape: shapeOf(method.marker), dash: method.dash.length ? method.dash.map((part) => 2 * part) : [1, 0] };
   }
   get runs() {
-    return this.group.runs.map(([id, c]) => ({ ...this.app.run(id), c })).map((run) => ({ ...run, m: this.group.methods.findIndex((each) => each.name === run.method) }));
+    return this.group.runs.map(([id, c, area]) => ({ ...this.app.run(id), c, area })).map((run) => ({ ...run, m: this.group.methods.findIndex((each) => each.name === run.method) }));
   }
   get contexts() { return this.group.contexts.filter((each) => !this.off.contexts.has(each.label)); }
   contextName(context) { return context.source ? `${context.label}, source` : context.label; }
@@ -96,10 +96,10 @@ class GroupView {
     const c = this.group.contexts.indexOf(context);
     const rows = () => {
       const mean = rowsOf(this.group.curves).filter((row) => row.c === c && this.shown(row))
-        .map((row) => ({ ...row, ...this.style(row), x: row.env_steps, y: row.mean, line: `m${row.m}`, thin: this.seeds !== "mean", low: this.seeds === "mean" ? row.low : null }));
+        .map((row) => ({ ...row, ...this.style(row), x: row.env_steps, y: row.mean, line: `m${row.m}`, }));
       const each = this.seeds === "mean" ? [] : this.runs.filter((run) => run.c === c && this.shown(run) && (this.seeds === "all" || String(run.seed) === String(this.seeds)))
         .flatMap((run) => run.steps.map((x, index) => ({ ...this.style(run), x, y: run.scores[index], line: run.id, thin: this.seeds === "all", run: run.id, seed: run.seed })));
-      return [...(each.length ? [] : mean), ...each].filter((row) => known(row.y));
+      return (this.seeds === "mean" ? mean : each).filter((row) => known(row.y));
     };
     const { features, feature } = this.group;
     return new Figure({
@@ -142,12 +142,17 @@ class GroupView {
     }));
   }
 
+  // What is chosen, and what the verdict counts: means over contexts in points only where their ranges are alike.
+  differences() {
+    return rowsOf(this.group.differences).filter((row) => (row.alike || row.unit !== "points" || row.context !== "all contexts") && !this.off.methods.has(row.method) && !this.off.methods.has(row.baseline) && !this.off.contexts.has(row.context));
+  }
+
   comparison() {
     const word = { final: "final return", area: "mean return over training" };
     const pooled = () => rowsOf(this.group.pooled).filter((row) => this.shown(row) && row.quantity === this.quantity && row.unit === "normalised" && known(row.estimate))
       .map((row) => ({ ...row, ...this.style(row), name: row.statistic === "iqm" ? "interquartile mean" : "mean" }));
     const differences = () => {
-      const found = rowsOf(this.group.differences).filter((row) => row.quantity === this.quantity && row.unit === "points" && (row.alike || row.context !== "all contexts") && !this.off.methods.has(row.method) && !this.off.methods.has(row.baseline) && !this.off.contexts.has(row.context));
+      const found = this.differences().filter((row) => row.quantity === this.quantity && row.unit === "points");
       return found.map((row) => ({ ...row, color: hue(this.group.methods.find((each) => each.name === row.method)), pair: `${row.method} − ${row.baseline}`, all: row.context === "all contexts" }));
     };
     const choice = chooser("Compare", Object.entries(word), this.quantity, (value) => { this.quantity = value; this.figures.forEach((figure) => figure.update()); });
@@ -155,7 +160,7 @@ class GroupView {
     const tooltip = [{ field: "pair", title: "pair" }, { field: "context", title: "context" }, { field: "estimate", title: "difference", format: "+.4~g" }, { field: "low", title: "95% from", format: ".4~g" }, { field: "high", title: "to", format: ".4~g" }, { field: "runs", title: "pairs" }];
     return element("div", {}, choice, element("div", { class: "panels wide" },
       this.add(new Figure({
-        title: "Difference in points, pairs of one context and seed", rows: differences, empty: "No two methods have finished runs of one context and seed yet.",
+        title: "Difference in points, pairs of one context and seed", rows: differences, empty: "None of the chosen methods and contexts has finished runs of both methods of a pair.",
         caption: "Above 0 the first of the two is better. Thick: the mean over all contexts, shown where their ranges of return are similar.",
         height: (rows) => 70 + 20 * unique(rows.map((row) => row.context)).length * Math.max(1, unique(rows.map((row) => row.pair)).length * 0.7),
         spec: (rows) => ({
@@ -190,9 +195,7 @@ class GroupView {
     const two = group.features.length > 1;
     const rows = () => rowsOf(group.final).filter((row) => this.shown(row)).map((row) => {
       const context = this.context(row.c);
-      const single = this.runs.filter((run) => run.c === row.c && run.m === row.m && known(run.final));
-      const value = row.mean ?? (single.length ? single.reduce((sum, run) => sum + run.final, 0) / single.length : null);
-      return { ...row, ...this.style(row), label: this.contextName(context), source: context.source, x: context.values[this.axes[0]], y2: two ? context.values[this.axes[1]] : null, value };
+      return { ...row, ...this.style(row), label: this.contextName(context), source: context.source, x: context.values[this.axes[0]], y2: two ? context.values[this.axes[1]] : null, value: row.mean };
     }).filter((row) => known(row.value));
     const kind = (axis) => (group.contexts.every((each) => typeof each.values[axis] === "number") ? "quantitative" : "nominal");
     const name = (axis) => (group.units[axis] ? `${group.features[axis]} [${group.units[axis]}]` : group.features[axis]);
@@ -205,6 +208,7 @@ class GroupView {
       controls: two && group.features.length > 2 ? element("span", {}, axis(0), axis(1)) : null,
       caption: two ? "Colour: mean return of the method with the best one in that context; its shape tells which. Grey rings: contexts that others only learned from."
         : "Mean return of each method over the feature; grey: contexts that others only learned from.",
+      empty: "None of the chosen runs has finished yet.",
       height: 230,
       spec: (found) => two ? {
         transform: [{ window: [{ op: "rank", as: "place" }], sort: [{ field: "value", order: "descending" }], groupby: ["label"] }, { filter: "datum.place == 1" }],
@@ -235,7 +239,7 @@ class GroupView {
       return all().filter((row) => row.m === m && this.shown(row) && known(row.mean)).map((row) => ({ ...row, context: this.contextName(this.context(row.c)), x: before.get(row.env_steps), x2: overlapped(before.get(row.env_steps), row.env_steps), steps: row.env_steps, y: row.mean }));
     };
     return new Figure({
-      title: method.name, rows, height: 22 * this.contexts.length + 95, empty: this.off.methods.has(method.name) ? "Not chosen." : "No run has a score yet.",
+      title: method.name, rows, height: 22 * this.contexts.length + 95, empty: () => (this.off.methods.has(method.name) ? "Not chosen." : "No run has a score yet."),
       spec: () => ({
         mark: { type: "rect", aria: false, clip: true },
         encoding: {
@@ -299,7 +303,7 @@ class GroupView {
         },
       })),
     ];
-    const differences = rowsOf(group.differences).filter((row) => !this.off.methods.has(row.method));
+    const differences = this.differences();
     const link = (file) => element("a", { href: `${group.folder.split("/").map(encodeURIComponent).join("/")}/${file}` }, file);
     const comma = (links) => links.flatMap((each, index) => (index ? [", ", each] : [each]));
     this.tables.replaceChildren(...[
