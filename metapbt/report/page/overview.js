@@ -92,20 +92,25 @@ class GroupView {
     this.replaced(this.maps, this.group.methods.map((_, m) => this.heatmap(m)));
   }
 
+  // The runs that learning curves show one by one.
+  chosen() {
+    return this.seeds === "mean" ? [] : this.runs.filter((run) => this.seeds === "all" || String(run.seed) === String(this.seeds));
+  }
+
   curves(context) {
     const c = this.group.contexts.indexOf(context);
     const rows = () => {
       const mean = rowsOf(this.group.curves).filter((row) => row.c === c && this.shown(row))
         .map((row) => ({ ...row, ...this.style(row), x: row.env_steps, y: row.mean, line: `m${row.m}`, }));
-      const each = this.seeds === "mean" ? [] : this.runs.filter((run) => run.c === c && this.shown(run) && (this.seeds === "all" || String(run.seed) === String(this.seeds)))
+      const each = this.chosen().filter((run) => run.c === c && this.shown(run))
         .flatMap((run) => run.steps.map((x, index) => ({ ...this.style(run), x, y: run.scores[index], line: run.id, thin: this.seeds === "all", run: run.id, seed: run.seed })));
       return (this.seeds === "mean" ? mean : each).filter((row) => known(row.y));
     };
     const { features, feature } = this.group;
     return new Figure({
       title: features.length === 1 ? `${feature} = ${this.contextName(context)}` : this.contextName(context), rows, height: 185, onclick: openRun,
-      empty: "None of the selected runs has a score yet.",
-      spec: (found) => linesSpec(found, { x: "x", y: "y", yDomain: this.seeds === "mean" ? extent(this.group.curves.mean, 0.15) : extent(this.runs.flatMap((run) => run.scores)),
+      empty: "None of the selected runs has a score here.",
+      spec: (found) => linesSpec(found, { x: "x", y: "y", yDomain: this.seeds === "mean" ? extent(this.group.curves.mean, 0.15) : extent(this.chosen().flatMap((run) => run.scores)),
         tooltip: [{ field: "method", title: "method" }, { field: "x", title: "steps", format: "," }, { field: "y", title: "return", format: ".4~g" },
           ...(this.seeds === "mean" ? [{ field: "low", title: "95% from", format: ".4~g" }, { field: "high", title: "to", format: ".4~g" }, { field: "seeds", title: "seeds" }] : [{ field: "seed", title: "seed" }])] }),
       columns: [{ key: "method", label: "method" }, { key: "x", label: "steps", numeric: true }, { key: "y", label: "return", numeric: true },
