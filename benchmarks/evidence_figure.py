@@ -103,7 +103,7 @@ def main() -> None:
     files = {title: RECORDS / f"evidence_{task}.csv" for task, title in TASKS.items()}
     files = {title: file for title, file in files.items() if file.exists()}
     with mpl.rc_context({"font.size": 8, "axes.spines.top": False, "axes.spines.right": False}):
-        figure, panels = plt.subplots(1, len(files), sharey=True, figsize=(10, 4.2), layout="constrained", squeeze=False)
+        figure, panels = plt.subplots(1, len(files), sharey=True, figsize=(10, 4), layout="constrained", squeeze=False)
         for axes, (title, file) in zip(panels[0], files.items(), strict=True):
             found = read(file)
             draw(axes, found)
