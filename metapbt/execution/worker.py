@@ -77,7 +77,7 @@ class Script:
         """
         if self.path is not None:
             self._read(self.path)
-        objects, spec = pickle.loads(self.sent)
+        objects, spec = pickle.loads(self.sent)  # of this run's own process
         vars(sys.modules["__main__"]).update(objects)
         if spec is None:
             return

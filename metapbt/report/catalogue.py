@@ -187,10 +187,10 @@ def _several_methods(table: str) -> Callable[[Tables], str | None]:
 
 
 def _no_thresholds(tables: Tables) -> str | None:
+    if tables["thresholds"].empty:
+        return "no context has finished runs of two methods whose scores changed"
     if tables["thresholds"]["method"].nunique() < 2:
         return _ONE_METHOD
-    if tables["thresholds"].empty:
-        return "all runs always scored the same"
     return None if tables["thresholds"]["reached"].any() else "no run reached the threshold"
 
 

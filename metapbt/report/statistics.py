@@ -164,8 +164,8 @@ def _stratified_estimate(scores: tuple[tuple[float, ...], ...], statistic: Stati
     variances *= 1 + share * counts
     several = freedom > 0
     if not variances.any():  # and what single runs would bring in cannot be seen anywhere
-        unseen = (counts == 1).any()
-        return Estimate(value, math.nan if unseen else value, math.nan if unseen else value)
+        bound = math.nan if (counts == 1).any() else value
+        return Estimate(value, bound, bound)
     total = variances.sum()
     satterthwaite = total**2 / (variances[several] ** 2 / freedom[several]).sum()
     half_width = float(_t_quantile(satterthwaite)) * math.sqrt(total)

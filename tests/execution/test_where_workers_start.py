@@ -133,19 +133,11 @@ def test_a_learner_that_workers_cannot_read_is_one_line(tmp_path):
 
 LATER = """
 import threading
-import numpy as np
 import metapbt
-from metapbt.learners.base import Training
 
-class A:
-    def __init__(self, env, context, budget, settings):
-        pass
-    def check(self, space):
-        pass
+class A(L):
     def train(self, interval, start, teacher=None):
         return Training({"w": np.zeros(1)}, interval.until_steps, (BONUS["is"],), 1.0)
-    def evaluate(self, state, hyperparameters, seed, episodes):
-        return 1.0
 
 BONUS = {"is": 1.0}
 
@@ -168,7 +160,7 @@ go("A")
 
 
 def test_what_a_script_defines_is_what_it_is_when_a_later_run_begins_or_refused(tmp_path):
-    (tmp_path / "script.py").write_text(f"OVERRIDES = {OVERRIDES!r}\n{LATER}")
+    (tmp_path / "script.py").write_text(f"OVERRIDES = {OVERRIDES!r}\n{LEARNER}\n{LATER}")
     done = python(tmp_path, "script.py")
     assert done.stdout.splitlines() == ["A [1.0]", "A [1.0]", "A [2.0]", "B [4.0]"], done.stderr
     assert done.stderr.strip().splitlines()[-1] == (

@@ -158,6 +158,7 @@ def test_figures_that_would_say_nothing_are_left_out_and_the_page_says_why(tmp_p
     left_out = {text.name: text.left_out for text in report.sections[0].figures if text.left_out}
     assert left_out["final"] == left_out["area"] == "all runs are equal, at 500"
     assert left_out["comparison"] == "all runs of all methods score the same"
+    assert left_out["thresholds"] == "no context has finished runs of two methods whose scores changed"
     assert left_out["improvement"] == "all runs of all methods score the same"
     assert left_out["heatmap"] == left_out["efficiency"] == "there is one context, and the learning curves show it"
     assert left_out["lineage"] == "no member copied another"

@@ -52,13 +52,14 @@ def draw_comparison(data: pd.DataFrame, *, feature: str | None = None, width: fl
         heights += [row * 0.26 * len(pairs) + 0.6, row * 0.24 * (len(first) / len(QUANTITIES)) + 0.6]
     names = max(map(text_inches, [*methods, *first["context"].astype(str)]))
     inches = max(8.0, names + 6.0) if width is None else width
-    panel = (inches - names - 0.4) / len(QUANTITIES)
+    room = inches - names - 0.4
+    panel = room / len(QUANTITIES)
     figure = new_figure(inches, sum(heights) + 0.6)
     panels = figure.subplots(len(heights), len(QUANTITIES), squeeze=False, height_ratios=heights, sharey="row")
     styles = method_styles(methods)
 
     def title(axes: Axes, text: str) -> None:
-        axes.set_title(wrapped(text, inches - names - 0.4), loc="left")
+        axes.set_title(wrapped(text, room), loc="left")
 
     one_baseline = pairs["baseline"].nunique() == 1
     unit = POINTS if bool(differences["alike"].all()) else NORMALISED

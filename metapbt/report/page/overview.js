@@ -94,18 +94,16 @@ class GroupView {
 
   // The runs that learning curves show one by one.
   chosen() {
-    return this.seeds === "mean" ? [] : this.runs.filter((run) => this.seeds === "all" || String(run.seed) === String(this.seeds));
+    return this.runs.filter((run) => this.seeds === "all" || String(run.seed) === String(this.seeds));
   }
 
   curves(context) {
     const c = this.group.contexts.indexOf(context);
-    const rows = () => {
-      const mean = rowsOf(this.group.curves).filter((row) => row.c === c && this.shown(row))
-        .map((row) => ({ ...row, ...this.style(row), x: row.env_steps, y: row.mean, line: `m${row.m}`, }));
-      const each = this.chosen().filter((run) => run.c === c && this.shown(run))
-        .flatMap((run) => run.steps.map((x, index) => ({ ...this.style(run), x, y: run.scores[index], line: run.id, thin: this.seeds === "all", run: run.id, seed: run.seed })));
-      return (this.seeds === "mean" ? mean : each).filter((row) => known(row.y));
-    };
+    const mean = () => rowsOf(this.group.curves).filter((row) => row.c === c && this.shown(row))
+      .map((row) => ({ ...row, ...this.style(row), x: row.env_steps, y: row.mean, line: `m${row.m}` }));
+    const each = () => this.chosen().filter((run) => run.c === c && this.shown(run))
+      .flatMap((run) => run.steps.map((x, index) => ({ ...this.style(run), x, y: run.scores[index], line: run.id, thin: this.seeds === "all", run: run.id, seed: run.seed })));
+    const rows = () => (this.seeds === "mean" ? mean() : each()).filter((row) => known(row.y));
     const { features, feature } = this.group;
     return new Figure({
       title: features.length === 1 ? `${feature} = ${this.contextName(context)}` : this.contextName(context), rows, height: 185, onclick: openRun,
