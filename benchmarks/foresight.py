@@ -12,9 +12,10 @@ others and are conditioned on so many of their rows. Shown are correlations of f
 mean of its time: means over contexts with their standard errors.
 
 With ``--values`` agents are valued at every interval, from the return that it began with and what was then trained
-with: if they keep that, and if they plan to change it at every interval (`metapbt.memory.planning`). Shown is how the
-values correlate with the best return that the agent, or who descended from it, had some intervals later: of those with
-equal returns (partial correlations given the return), of those for whom the other value is equal, too, and of all.
+with: if they keep that, if they plan to change it at every interval, and by what became of such agents in the sources
+(`metapbt.memory.planning`). Shown is how the values correlate with the best return that the agent, or who descended
+from it, had some intervals later: of those with equal returns (partial correlations given the return), of those for
+whom another value is equal, too, and of all.
 
 With ``--hints`` the same is asked of how near the hyperparameters that were trained with lie to those of good members
 of the other contexts (`metapbt.memory.hints`), in partial correlations given the return: if good is of whom most came,
@@ -37,9 +38,10 @@ from rich.table import Table
 from metapbt.memory.cache import ModelCache
 from metapbt.memory.candidates import NEAR
 from metapbt.memory.encoder import Array
+from metapbt.memory.hindsight import INTERVALS
 from metapbt.memory.hints import Hints
 from metapbt.memory.nearest import Nearest
-from metapbt.memory.planning import outlook
+from metapbt.memory.planning import outlook, telling
 from metapbt.memory.reading import read_sources
 from metapbt.memory.shipped import shipped_dir
 from metapbt.memory.source_runs import Memory
@@ -72,7 +74,17 @@ def main() -> None:
         models = learned(tasks, not arguments.plain, ModelCache.beside([arguments.results]))
         if arguments.values or arguments.hints:
             title = f"{env}, {learner}"
-            asked = values(title, models, Space(json.loads(space))) if arguments.values else hints(title, models)
+            if arguments.values:
+                cache, horizon = ModelCache.beside([arguments.results]), max(models.horizon(), 2)
+                recalled = learned(tasks.in_hindsight(INTERVALS), False, cache)
+                asked = values(title, models, recalled, Space(json.loads(space)))
+                told = telling(models, recalled, Space(json.loads(space)), horizon, not arguments.plain, cache)
+                for name, each in vars(told).items():
+                    found = mean_and_error(each[np.isfinite(each)].tolist())
+                    print(f"{title}: {name.replace('_', ' ')} over 2 to {horizon} intervals: {found}")
+                print(f"{title}: it {'plans' if told.plan else 'keeps'}{' and recalls' if told.recall else ''}")
+            else:
+                asked = hints(title, models)
             Console(width=140).print(asked)
             continue
         table = Table(title=f"{env}, {learner}: it looks {models.horizon()} intervals ahead", box=box.MARKDOWN)
@@ -86,26 +98,28 @@ def main() -> None:
         Console(width=140).print(table)
 
 
-def values(title: str, models: Learned, space: Space) -> Table:
+def values(title: str, models: Learned, recalled: Learned, space: Space) -> Table:
     """A table of what values foresee."""
     rows: dict[str, list[list[float]]] = {
         name: [[] for _ in AFTER]
         for name in (
-            "of equal returns: keeping", "of equal returns: planning",
+            "of equal returns: keeping", "of equal returns: planning", "of equal returns: recalled",
             "and equal plans: keeping", "and equal keeping: planning",
+            "and equal keeping: recalled", "and equal plans: recalled",
             "of all: the return", "of all: keeping", "of all: planning, before the choice",
         )
     }  # fmt: skip
     horizon = models.horizon()
-    for context, model in models.without.items():
-        seen = outlook(models.tasks, context, model, space, max(horizon, 2))
+    for context in models.without:
+        seen = outlook(models, recalled, context, space, max(horizon, 2))
         for place, ahead in enumerate(AFTER):
             told = seen.told(ahead)
             if not enough(told.times):
                 continue
             asked: tuple[tuple[Array, tuple[Array, ...]], ...] = (
-                (told.keeping, (told.begun,)), (told.planning, (told.begun,)),
+                (told.keeping, (told.begun,)), (told.planning, (told.begun,)), (told.recalled, (told.begun,)),
                 (told.keeping, (told.begun, told.planning)), (told.planning, (told.begun, told.keeping)),
+                (told.recalled, (told.begun, told.keeping)), (told.recalled, (told.begun, told.planning)),
                 (told.begun, ()), (told.keeping, ()), (told.ranked, ()),
             )  # fmt: skip
             for found, (value, given) in zip(rows.values(), asked, strict=True):

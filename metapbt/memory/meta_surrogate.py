@@ -12,6 +12,7 @@ import numpy as np
 
 from metapbt.history import History, Record, Ref
 from metapbt.memory.encoder import Array, Description, Encoder, Rows, Samples, Which, lately
+from metapbt.memory.hindsight import INTERVALS, Hindsight
 from metapbt.memory.hints import Hints
 from metapbt.memory.lookahead import KEPT, Inputs, Lookahead, Rollout
 from metapbt.memory.nearest import SOURCE_ROWS, Nearest
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     from metapbt.memory.experts import Ensemble, Experts
     from metapbt.memory.model import MetaModel
+    from metapbt.memory.planning import Telling
     from metapbt.memory.quality import Quality
     from metapbt.memory.training import Cache, Learned
 
@@ -72,12 +74,13 @@ class MetaSurrogate:
         features: bool = True,
         trust: bool = True,
         lookahead: int = 0,
+        hindsight: bool = True,
         cache: Cache | None = None,
     ) -> None:
         """Take the memory; the arguments are those of `metapbt.population.explorers.meta_pb2.MetaPB2Explorer`."""
         self.space, self.memory, self.kernel = space, memory, kernel
         self.schedule, self.features, self.trust = schedule, features, trust
-        self.cache = cache
+        self.hindsight, self.cache = hindsight, cache
         self._most_ahead = 0 if kernel == "published" else lookahead
         self._recents: dict[Ref, tuple[Record, Array]] = {}
 
@@ -121,6 +124,14 @@ class MetaSurrogate:
             _ = self.plans  # held-out contexts say this, too: a run that asks later finds it in the cache
         return found
 
+    @cached_property
+    def recalled(self) -> Learned:
+        """Models of what became of agents in the sources, trained likewise; without a network."""
+        from metapbt.memory.training import learned
+
+        with deciding():
+            return learned(self.tasks.in_hindsight(INTERVALS), False, self.cache)
+
     @property
     def model(self) -> MetaModel:
         """That of all sources."""
@@ -156,10 +167,22 @@ class MetaSurrogate:
 
         Else by what they become if they keep them; see `metapbt.memory.planning`.
         """
-        from metapbt.memory.planning import plans
+        return self.horizon > 1 and self._telling.plan
 
+    @cached_property
+    def recalls(self) -> bool:
+        """Whether values count what became of agents in the sources, too; see `metapbt.memory.planning`."""
+        return self.hindsight and self.horizon > 1 and self._telling.recall
+
+    @cached_property
+    def _telling(self) -> Telling:
+        """What values tell of agents in held-out contexts."""
+        from metapbt.memory.planning import LEAST_CONTEXTS, Telling, telling
+
+        if len(self.learned.without) < LEAST_CONTEXTS:
+            return Telling.of([])
         with deciding():
-            return plans(self.learned, self.space, self.horizon, self.kernel == "deep", self.cache)
+            return telling(self.learned, self.recalled, self.space, self.horizon, self.kernel == "deep", self.cache)
 
     def ahead(self, interval: float) -> int:
         """How many intervals lie within the horizon if the coming one has so many environment steps.
@@ -263,10 +286,10 @@ class MetaSurrogate:
             experts.append(replace(fitted, weight=float(alone[0])))
         return Ensemble(tuple(experts))
 
-    def values(
+    def forecast(
         self, own: Own | None, weights: Array, given: Array, lengths: Sequence[float]
     ) -> Lookahead | Rollout | None:
-        """The values of agents that begin an interval with about these columns; None where no memory is heard.
+        """The forecast values of agents that begin an interval with about these columns; None where no memory is heard.
 
         Only memory's experts look ahead, each with its weight: PB2's own knows nothing of later times. As far as they
         lose trust nothing is expected to change after the coming interval, and so the best is what is best in it.
@@ -294,6 +317,23 @@ class MetaSurrogate:
             return self.hints(np.array([when, reached, *given[2:]]))
 
         return Lookahead(mean, columns, time, value, lengths, self.space, hints)
+
+    def values(self, own: Own, weights: Array, given: Array, lengths: Sequence[float]) -> Hindsight | None:
+        """The values by which copies are chosen: what `forecast` says, and what became of such agents in the sources.
+
+        The arguments are those of `forecast`, and so is None.
+        """
+        forecast = self.forecast(own, weights, given, lengths)
+        if forecast is None:
+            return None
+        columns, time, value = Inputs(self.encoder, self.scale, given[2:]), float(given[0]), float(given[1])
+        if not self.recalls:
+            return Hindsight(forecast, None, 1.0, columns, time)
+        anchors = np.array([[time, each, *given[2:]] for each in np.linspace(value, max(value, 1.0), 3)])
+        tasks = self.recalled.tasks
+        source = tasks.rows[self._nearest(anchors, SOURCE_ROWS)]
+        best = self.recalled.model.related(source, source[:0], _heard(weights)[0]).mean
+        return Hindsight(forecast, best, tasks.scale.unit, columns, time)
 
     def _rows(self, own: Own | None) -> Rows:
         """The rows of the target; none before there are any."""

@@ -101,10 +101,13 @@ class SourceScale:
         starts = plain.scaled(samples.returns_before[samples.steps_before == 0])
         return replace(
             plain,
-            unit=float(plain.changes(samples).std()) or 1.0,
             untrained=float(np.median(starts)) if len(starts) else 0.0,
             features=_varying([descriptions[context] for context in np.unique(samples.contexts)]),
-        )
+        ).of_changes(samples)
+
+    def of_changes(self, samples: Samples) -> SourceScale:
+        """The same with a unit in which these changes deviate by 1."""
+        return replace(self, unit=float(replace(self, unit=1.0).changes(samples).std()) or 1.0)
 
     def scaled(self, returns: Any) -> Array:
         """Returns on this scale."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from hashlib import sha256
 from typing import TYPE_CHECKING
@@ -41,6 +42,7 @@ class Tasks:
         changed: whether rows say by how much configurations differ from what agents trained with lately.
         whole: the samples before any were left out, which lines of descent are made of; ``m``.
         thinned: which of these are the samples.
+        hindsight: changes of return are those to the highest that came of an agent within so many intervals.
         origins: which of these each went on from; -1 of a new agent, or where that is not among them; ``m``.
     """
 
@@ -54,12 +56,14 @@ class Tasks:
         changed: bool = False,
         origins: NDArray[np.int_] | None = None,
         thinned: Which = slice(None),
+        hindsight: int = 1,
     ) -> None:
         self.whole = whole
         self.thinned = thinned
         self.samples = whole[thinned]
         self.origins = np.full(len(self.whole.points), -1) if origins is None else origins
         self.changed = changed
+        self.hindsight = hindsight
         self.runs = np.zeros(len(self.samples), dtype=int) if runs is None else runs
         self.categories: Mapping[int, int] = dict(categories or {})
         self.contexts = tuple(contexts)
@@ -117,18 +121,41 @@ class Tasks:
         runs_of = found.runs[fewer]
         return cls(whole, list(places), described, categories, runs_of, changed, origins, thinned)
 
+    def in_hindsight(self, intervals: int) -> Tasks:
+        """The same contexts, in which the change of a row is the one to the highest return that its agent, or any that
+        descended from it, had within so many intervals, the row's own included."""
+        return Tasks(
+            self.whole, self.contexts, self.descriptions, self.categories, self.runs, self.changed, self.origins,
+            self.thinned, intervals,
+        )  # fmt: skip
+
     def __len__(self) -> int:
         return len(self.samples)
 
     @cached_property
     def scale(self) -> SourceScale:
         """Decided by all of them."""
-        return SourceScale.of(self.samples, self.descriptions) if len(self) else SourceScale()
+        return self._scale(slice(None)) if len(self) else SourceScale()
 
     @cached_property
     def rows(self) -> Rows:
         """All samples on this scale."""
-        return self._encoder(self.scale).rows(self.samples)
+        return self._encoder(self.scale).rows(self._outcomes)
+
+    @cached_property
+    def _outcomes(self) -> Samples:
+        """The samples, each with the return that came of it in hindsight."""
+        return replace(self.samples, returns_after=self._best_within(self.hindsight)[self.thinned])
+
+    def _best_within(self, intervals: int) -> Array:
+        """The highest return that agents, or any that descended from them, had within so many intervals, ``m``."""
+        ended, best = self.whole.returns_after, self.whole.returns_after
+        later = np.flatnonzero(self.origins >= 0)
+        for _ in range(intervals - 1):
+            earlier = ended.copy()
+            np.maximum.at(earlier, self.origins[later], best[later])
+            best = earlier
+        return best
 
     @cached_property
     def merits(self) -> Array:
@@ -150,7 +177,7 @@ class Tasks:
 
     def scale_without(self, context: int) -> SourceScale:
         """Decided by all contexts but one: to the others, it is what a target is to its sources."""
-        return SourceScale.of(self.samples[self.samples.contexts != context], self.descriptions)
+        return self._scale(np.flatnonzero(self.samples.contexts != context))
 
     def held_out(self, context: int) -> tuple[Rows, Rows]:
         """The rows of one context, and those of the others, on the scale of the others.
@@ -159,7 +186,7 @@ class Tasks:
         """
         own = self.samples.contexts == context
         encoder = self._encoder(self.scale_without(context))
-        return encoder.rows(self.samples[own]), encoder.rows(self.samples[~own])
+        return encoder.rows(self._outcomes[own]), encoder.rows(self._outcomes[~own])
 
     def lines(self, context: int) -> Lines:
         """The rows of one context as lines of descent, on the scale of the others."""
@@ -170,6 +197,10 @@ class Tasks:
         return Lines(
             self._encoder(scale).rows(own), own.steps / scale.interval, places[self.origins[which]], scale.unit
         )
+
+    def _scale(self, which: Which) -> SourceScale:
+        """Decided by these samples."""
+        return SourceScale.of(self.samples[which], self.descriptions).of_changes(self._outcomes[which])
 
     def _encoder(self, scale: SourceScale) -> Encoder:
         return Encoder(scale, self.descriptions or ({},), self.changed, self.categories)
@@ -197,7 +228,7 @@ class Tasks:
         """
         names = [name for name, *_ in self.scale.features]
         digest = sha256(repr([[(name, each[name]) for name in names] for each in self.descriptions]).encode())
-        digest.update(repr((self.samples.points.shape, self.changed)).encode())
+        digest.update(repr((self.samples.points.shape, self.changed, self.hindsight)).encode())
         if self.categories:
             digest.update(repr(sorted(self.categories.items())).encode())
         for samples in (self.samples, self.whole):

@@ -20,7 +20,7 @@ from metapbt.memory.trust import PRIOR, posterior, prior
 from metapbt.surrogates.thinning import evenly
 
 #: Of what is trained here and judged in `quality`; to be raised with every change, so that nothing older is reused.
-VERSION = 14
+VERSION = 15
 
 MOST_CONTEXTS = 10  # held out in turn, spread evenly over all of them
 
@@ -221,9 +221,11 @@ def learned(tasks: Tasks, deep: bool, cache: Cache | None = None, step: Callable
             return found
         except ValueError as error:
             LOGGER.warning("memory's kept model %s is of no use (%s): it is trained anew", key, error)
+    kernel = "deep" if deep else "plain"
     LOGGER.info(
-        "memory: training a %s kernel on %s, and without each of %d, once for these sources",
-        "deep" if deep else "plain", counted(len(np.unique(tasks.rows.contexts)), "context"), len(found.without),
+        "memory: training a %s kernel%s on %s, and without each of %d, once for these sources",
+        kernel, " for what became of agents" if tasks.hindsight > 1 else "",
+        counted(len(np.unique(tasks.rows.contexts)), "context"), len(found.without),
     )  # fmt: skip
     if deep:
         plain = learned(tasks, False, cache)

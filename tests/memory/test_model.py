@@ -17,6 +17,7 @@ class Given:
 
     chosen = 1
     changed = False
+    hindsight = 1
     categories = {}
 
     def __init__(self, rows, origins=None):

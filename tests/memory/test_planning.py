@@ -11,10 +11,11 @@ from test_lookahead import COLUMNS, INTERVALS, LINE, SCALE, change
 from metapbt.envs import make_context
 from metapbt.memory import planning, training
 from metapbt.memory.encoder import Samples, lately
+from metapbt.memory.hindsight import INTERVALS as LATER
 from metapbt.memory.lookahead import KEPT, Rollout
-from metapbt.memory.planning import LEAST_CONTEXTS, plans
+from metapbt.memory.planning import LEAST_CONTEXTS, Telling, telling
 from metapbt.memory.tasks import Tasks
-from metapbt.memory.training import LEAST_FREE, learned
+from metapbt.memory.training import LEAST_FREE, Learned, learned
 
 LINES = 30
 
@@ -50,20 +51,26 @@ def agents(growth, contexts: int = 3) -> Tasks:
     return Tasks(whole, names, described, changed=True, origins=np.concatenate(origins))
 
 
+def models(tasks: Tasks) -> tuple[Learned, Learned]:
+    """What is forecast, and what became of agents."""
+    return learned(tasks, deep=False), learned(tasks.in_hindsight(LATER), deep=False)
+
+
 def test_memory_plans_where_it_pays_to_invest_and_not_where_nothing_can_be_known() -> None:
-    assert plans(learned(agents(change, LEAST_CONTEXTS), deep=False), LINE, 4, deep=False)
-    assert not plans(learned(agents(chance, LEAST_CONTEXTS), deep=False), LINE, 4, deep=False)
+    assert telling(*models(agents(change, LEAST_CONTEXTS)), LINE, 4, deep=False).plan
+    nothing = telling(*models(agents(chance, LEAST_CONTEXTS)), LINE, 4, deep=False)
+    assert not nothing.plan
+    assert not nothing.recall
 
 
 @pytest.mark.usefixtures("briefly_trained")
-def test_few_contexts_or_agents_say_nothing_against_it(monkeypatch) -> None:
-    alone = learned(agents(change, contexts=1), deep=False)
-    assert plans(alone, LINE, 4, deep=False)  # nothing is held out that speaks against it
-    two = learned(agents(change, contexts=2), deep=False)
-    assert not plans(two, LINE, 1, deep=False)  # greedy
+def test_few_contexts_or_agents_say_nothing(monkeypatch) -> None:
+    alone = telling(*models(agents(change, contexts=1)), LINE, 4, deep=False)
+    assert alone.plan  # nothing is held out that speaks against it,
+    assert not alone.recall  # nor for this
+    two = models(agents(change, contexts=2))
     monkeypatch.setattr(training, "LEAST_FREE", 10 * LEAST_FREE)
-    (model,) = [model for context, model in two.without.items() if context == 0]
-    assert np.isnan(planning.foresees(two.tasks, 0, model, LINE, 4))
+    assert np.isnan(planning.foresees(*two, 0, LINE, 4)).all()
 
 
 @pytest.mark.parametrize(
@@ -79,17 +86,36 @@ def test_few_contexts_or_agents_say_nothing_against_it(monkeypatch) -> None:
 )
 def test_contexts_must_agree_that_plans_tell_nothing_and_what_came_out_is_kept(monkeypatch, told, expected) -> None:
     said = iter(told)
-    monkeypatch.setattr(planning, "foresees", lambda *_: next(said))
+    monkeypatch.setattr(planning, "foresees", lambda *_: (next(said), 0.5, -0.5))
     kept: dict[str, dict[str, np.ndarray]] = {}
     cache = SimpleNamespace(get=kept.get, put=kept.__setitem__)
-    models = SimpleNamespace(tasks=agents(chance), without=dict.fromkeys(range(len(told))))
-    assert plans(models, LINE, 4, False, cache) == expected
-    assert plans(models, LINE, 4, False, cache) == expected  # nobody is asked again
+    asked = SimpleNamespace(tasks=agents(chance), without=dict.fromkeys(range(len(told))))
+    assert telling(asked, asked, LINE, 4, False, cache).plan == expected
+    again = telling(asked, asked, LINE, 4, False, cache)  # nobody is asked again
+    assert again.plan == expected
+    # What is recalled is to tell something beside that which counts: beside keeping it does, beside plans it does not.
+    assert again.recall == (not expected)
     with pytest.raises(StopIteration):
-        plans(models, LINE, 5, False, cache)  # it is another question
-    kept[next(iter(kept))] = {"foresees": np.array(["x"])}
+        telling(asked, asked, LINE, 5, False, cache)  # it is another question
+    kept[next(iter(kept))] = {"plans": np.array(["x"])}
     with pytest.raises(StopIteration):
-        plans(models, LINE, 4, False, cache)  # what somebody else wrote there is as if it were not there
+        telling(asked, asked, LINE, 4, False, cache)  # what somebody else wrote there is as if it were not there
+
+
+@pytest.mark.parametrize(
+    ("told", "expected"),
+    [
+        ([0.3, 0.2, 0.3, 0.2, 0.3], True),
+        ([0.09] * 5, False),  # too little
+        ([-0.2, 0.5, -0.2, 0.5, 0.1], True),
+        ([0.3] * 4, False),  # of four nobody knows how far they agree
+        ([0.3, 0.2, 0.3, np.nan, 0.3], False),
+        ([0.3, 0.2, 0.3, np.nan, 0.3, 0.3], True),
+    ],
+)
+def test_what_became_of_agents_counts_where_it_tells_more(told, expected) -> None:
+    assert Telling.of([(0.0, value, 0.0) for value in told]).recall == expected
+    assert Telling.of([(0.5, 0.0, value) for value in told]).recall == expected
 
 
 def test_who_keeps_what_it_trains_with_has_the_mean_of_its_returns() -> None:

@@ -13,6 +13,7 @@ from metapbt.errors import unknown_name
 from metapbt.history import Budget, History, Record
 from metapbt.log import LOGGER, counted
 from metapbt.memory.encoder import Array, Samples
+from metapbt.memory.hindsight import Hindsight
 from metapbt.memory.lookahead import KEPT, Inputs, Lookahead, Rollout
 from metapbt.memory.meta_surrogate import PUBLISHED_ROWS, MetaSurrogate, Own
 from metapbt.memory.tasks import Tasks
@@ -48,7 +49,7 @@ class Known:
     generation: int
     own: Own
     weights: Array
-    foreseen: dict[int, Lookahead | Rollout | None] = field(default_factory=dict)
+    foreseen: dict[int, Hindsight | None] = field(default_factory=dict)
 
 
 class MetaPB2Explorer(PB2Explorer):
@@ -65,7 +66,8 @@ class MetaPB2Explorer(PB2Explorer):
     return that it can reach over as many intervals as held-out contexts let memory look ahead, if agents change to the
     best at each; and selection ranks members by that, too: an agent whose return is to come is not replaced by one that
     has had it. Where held-out contexts show that such plans foresee nothing, its value is its mean return over the next
-    three intervals if it keeps what it takes, and members are ranked by their returns.
+    three intervals if it keeps what it takes, and members are ranked by their returns. Where they show that it tells
+    more, what became of such agents in the sources within four intervals is half of the value.
 
     Before anything has happened here, memory is trusted as far as it would have deserved it had each source been the
     target, and less the farther the target lies outside of what the sources have seen. The first generation has as
@@ -89,6 +91,7 @@ class MetaPB2Explorer(PB2Explorer):
         features: bool = True,
         trust: bool = True,
         lookahead: int = 8,
+        hindsight: bool = True,
         rank_by_value: bool = True,
         cache: Cache | None = None,
         budget: Budget | None = None,
@@ -108,6 +111,8 @@ class MetaPB2Explorer(PB2Explorer):
             trust: whether weights follow from the target's rows; else they stay what they were at the start.
             lookahead: over how many intervals, the coming one included, values are forecast at most; with 0 only the
                 coming one counts, as in PB2, and what agents trained with before does not.
+            hindsight: whether values count what became of agents in the sources, too, where held-out contexts show that
+                this tells more than what is forecast.
             rank_by_value: whether selection ranks members by values where it plans; else by their returns.
             cache: keeps trained models for other runs; None keeps none.
             budget: of each member; None where nobody knows: then the longest source's.
@@ -126,7 +131,7 @@ class MetaPB2Explorer(PB2Explorer):
         self.budget = budget
         self._last_known: Known | None = None
         #: What it forecasts with.
-        self.meta = MetaSurrogate(space, memory, kernel, schedule, features, trust, lookahead, cache)
+        self.meta = MetaSurrogate(space, memory, kernel, schedule, features, trust, lookahead, hindsight, cache)
 
     @property
     def tasks(self) -> Tasks:
@@ -153,7 +158,8 @@ class MetaPB2Explorer(PB2Explorer):
         source = self.tasks.rows[meta.relevant(given[None])]
         ensemble = meta.ensemble(source, None, weights)
         # Who is greedy later keeps what it begins with, too.
-        ahead = self.ahead(None, weights, given, 0) or Rollout(
+        lengths = self.intervals_ahead(0)
+        ahead = (meta.forecast(None, weights, given, lengths) if lengths else None) or Rollout(
             lambda x: ensemble.moments(x)[0],
             Inputs(meta.encoder, meta.scale, given[2:]),
             float(given[0]),
@@ -235,9 +241,10 @@ class MetaPB2Explorer(PB2Explorer):
         count = self.meta.ahead(self._shortest)
         if count == 1:
             return ""
+        recalling = ", and recalls what became of such agents" if self.meta.recalls else ""
         if self.meta.plans:
-            return f", and plans changes of hyperparameters over {counted(count, 'interval')}"
-        return f", and expects hyperparameters to be kept for {counted(min(count, KEPT), 'interval')}"
+            return f", and plans changes of hyperparameters over {counted(count, 'interval')}{recalling}"
+        return f", and expects hyperparameters to be kept for {counted(min(count, KEPT), 'interval')}{recalling}"
 
     @property
     def _shortest(self) -> float:
@@ -257,10 +264,10 @@ class MetaPB2Explorer(PB2Explorer):
         times = self._times(members)
         for steps in set(times):
             ahead = self._foreseen(known, steps)
-            if not isinstance(ahead, Lookahead):
+            if ahead is None or not isinstance(ahead.forecast, Lookahead):
                 return {}
             at = np.array(times) == steps
-            values[at] = ahead.before(now[at], recent[at])
+            values[at] = ahead.forecast.before(now[at], recent[at])
         told = meta.scale.unscaled(values - (values - now).mean())
         return {member.member: float(value) for member, value in zip(members, told, strict=True)}
 
@@ -329,29 +336,34 @@ class MetaPB2Explorer(PB2Explorer):
             last[intervals] = max(last[intervals], record.env_steps)
         return [last[intervals] for intervals in behind]
 
-    def _foreseen(self, known: Known, steps: int) -> Lookahead | Rollout | None:
-        """The values of agents that have trained for so many steps, worked out once."""
+    def _foreseen(self, known: Known, steps: int) -> Hindsight | None:
+        """The values of agents that have trained for so many steps, worked out once; None where only the coming
+        interval counts."""
         if steps not in known.foreseen:
-            usual = known.own.now.mean(axis=0)
+            usual, lengths = known.own.now.mean(axis=0), self.intervals_ahead(steps)
             usual[0] = self.meta.given(steps, 0.0)[0]
-            known.foreseen[steps] = self.ahead(known.own, known.weights, usual, steps)
+            ahead = self.meta.values(known.own, known.weights, usual, lengths) if lengths else None
+            known.foreseen[steps] = ahead
         return known.foreseen[steps]
 
-    def ahead(self, own: Own | None, weights: Array, given: Array, steps: int) -> Lookahead | Rollout | None:
-        """The values of agents that have trained for so many steps; None where only the coming interval counts."""
+    def intervals_ahead(self, steps: int) -> list[float]:
+        """Environment steps of the intervals that are looked at, the coming one of agents with so many steps first; or
+        none where only that counts."""
         meta = self.meta
         usual = meta.scale.interval
         interval = usual if self.budget is None else self.budget.interval_at(steps)
         count = meta.ahead(interval)
         if count == 1:
-            return None
+            return []
         end = max(meta.scale.longest if self.budget is None else self.budget.steps, steps + 1)
         # After the coming one they are as long as the sources' at least: how shorter ones add up nobody has seen.
         ends = steps + interval + max(interval, usual) * np.arange(count)
-        lengths = np.diff(np.minimum([steps, *ends], end))
-        return meta.values(own, weights, given, lengths[lengths > 0].tolist())
+        lengths = np.diff(np.minimum([steps, *ends], end)).tolist()
+        return [float(length) for length in lengths if length > 0]
 
-    def _values(self, ahead: Lookahead | Rollout, given: Array, points: Array, recent: Array, change: Array) -> Array:
+    def _values(
+        self, ahead: Hindsight | Lookahead | Rollout, given: Array, points: Array, recent: Array, change: Array
+    ) -> Array:
         """What the coming interval and those after it bring, in units of the ensemble, if it forecasts such changes."""
         after = ahead.after(given[1], change, points, np.broadcast_to(recent, points.shape))
         return np.asarray((after - given[1]) / self.meta.scale.unit)
@@ -359,7 +371,7 @@ class MetaPB2Explorer(PB2Explorer):
     def _best_point(
         self,
         ensemble: Ensemble,
-        ahead: Lookahead | Rollout | None,
+        ahead: Hindsight | None,
         given: Array,
         recent: Array,
         beta: float,

@@ -307,25 +307,22 @@ def copied(run):
     return History(tuple(replace(record, hyperparameters=two[record.member % 2]) for record in run))
 
 
-def test_it_looks_no_farther_than_was_validated_however_long_intervals_are(cache, monkeypatch):
+def test_it_looks_no_farther_than_was_validated_however_long_intervals_are(cache):
     def lengths(interval, horizon=4):
         explorer = MetaPB2Explorer(SPACE, memory(), budget=Budget(1000, interval), cache=cache)
-        explorer.meta.__dict__.update(horizon=horizon, plans=True)
-        asked = []
-        monkeypatch.setattr(explorer.meta, "values", lambda *given: asked.append(given[-1]))
-        explorer.ahead(None, np.ones(4), explorer.meta.given(0, 0.0), 0)
-        return asked
+        explorer.meta.__dict__.update(horizon=horizon)
+        return explorer.intervals_ahead(0)
 
     assert MetaPB2Explorer(SPACE, memory()).meta.scale.interval == 10  # the sources'
-    assert lengths(10) == [[10, 10, 10, 10]]
-    assert lengths(2) == [[2, 10, 10, 10]]  # how shorter ones add up nobody has seen
-    assert lengths(20) == [[20, 20]]
-    assert lengths(15) == [[15, 15]]
+    assert lengths(10) == [10, 10, 10, 10]
+    assert lengths(2) == [2, 10, 10, 10]  # how shorter ones add up nobody has seen
+    assert lengths(20) == [20, 20]
+    assert lengths(15) == [15, 15]
     assert lengths(21) == []  # 42 steps are more than 40: greedy
     assert lengths(10, horizon=1) == []
     # The sources' are whole rollouts, and so not quite as long as they and this run are asked to be.
-    assert lengths(11) == [[11] * 4]
-    assert lengths(12, horizon=2) == [[12, 12]]
+    assert lengths(11) == [11] * 4
+    assert lengths(12, horizon=2) == [12, 12]
 
 
 def test_a_decision_is_worked_out_once_and_is_the_same_whoever_asks_first(cache, monkeypatch):
