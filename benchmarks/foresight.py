@@ -70,15 +70,16 @@ def main() -> None:
 
     for (env, learner, space), group in itertools.groupby(sorted(find_runs(arguments.results), key=kind), kind):
         runs = list(group)
-        tasks = Tasks.of(Memory(runs[0].context, read_sources(runs)), Space(json.loads(space)))
-        models = learned(tasks, not arguments.plain, ModelCache.beside([arguments.results]))
+        tuned, cache = Space(json.loads(space)), ModelCache.beside([arguments.results])
+        tasks = Tasks.of(Memory(runs[0].context, read_sources(runs)), tuned)
+        models = learned(tasks, not arguments.plain, cache)
         if arguments.values or arguments.hints:
             title = f"{env}, {learner}"
             if arguments.values:
-                cache, horizon = ModelCache.beside([arguments.results]), max(models.horizon(), 2)
+                horizon = max(models.horizon(), 2)
                 recalled = learned(tasks.in_hindsight(INTERVALS), False, cache)
-                asked = values(title, models, recalled, Space(json.loads(space)))
-                told = telling(models, recalled, Space(json.loads(space)), horizon, not arguments.plain, cache)
+                asked = values(title, models, recalled, tuned)
+                told = telling(models, recalled, tuned, horizon, not arguments.plain, cache)
                 for name, each in vars(told).items():
                     found = mean_and_error(each[np.isfinite(each)].tolist())
                     print(f"{title}: {name.replace('_', ' ')} over 2 to {horizon} intervals: {found}")

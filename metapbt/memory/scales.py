@@ -81,7 +81,7 @@ class SourceScale:
     features: tuple[tuple[str, float, float], ...] = ()
 
     @classmethod
-    def of(cls, samples: Samples, descriptions: Sequence[Description]) -> SourceScale:
+    def of(cls, samples: Samples, descriptions: Sequence[Description], outcomes: Samples | None = None) -> SourceScale:
         """That of sources with at least one sample.
 
         The target has no part in it, so that targets with the same sources share one trained model.
@@ -89,6 +89,7 @@ class SourceScale:
         Args:
             samples: of all sources.
             descriptions: of the contexts, as the samples count them; those without a sample have no part.
+            outcomes: the samples with the changes that the unit is of, where these are others.
         """
         weights = 1 / np.bincount(samples.contexts)[samples.contexts]
         low, high = _quantiles(samples.returns_after, weights, (TAIL, 1 - TAIL))
@@ -101,13 +102,10 @@ class SourceScale:
         starts = plain.scaled(samples.returns_before[samples.steps_before == 0])
         return replace(
             plain,
+            unit=float(plain.changes(samples if outcomes is None else outcomes).std()) or 1.0,
             untrained=float(np.median(starts)) if len(starts) else 0.0,
             features=_varying([descriptions[context] for context in np.unique(samples.contexts)]),
-        ).of_changes(samples)
-
-    def of_changes(self, samples: Samples) -> SourceScale:
-        """The same with a unit in which these changes deviate by 1."""
-        return replace(self, unit=float(replace(self, unit=1.0).changes(samples).std()) or 1.0)
+        )
 
     def scaled(self, returns: Any) -> Array:
         """Returns on this scale."""

@@ -200,7 +200,7 @@ class Tasks:
 
     def _scale(self, which: Which) -> SourceScale:
         """Decided by these samples."""
-        return SourceScale.of(self.samples[which], self.descriptions).of_changes(self._outcomes[which])
+        return SourceScale.of(self.samples[which], self.descriptions, self._outcomes[which])
 
     def _encoder(self, scale: SourceScale) -> Encoder:
         return Encoder(scale, self.descriptions or ({},), self.changed, self.categories)

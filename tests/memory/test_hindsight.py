@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from test_lookahead import COLUMNS, LINE, SCALE, change
+from test_planning import tasks_of
 
-from metapbt.envs import make_context
 from metapbt.memory.encoder import Samples
 from metapbt.memory.hindsight import INTERVALS, Hindsight
 from metapbt.memory.lookahead import Rollout
@@ -74,11 +74,7 @@ def investing(contexts: int) -> Tasks:
             )  # fmt: skip
             origins.append(last)
             value, last, invested = after, np.arange(MEMBERS) + MEMBERS * (len(parts) - 1), points[:, 0]
-    fields = Samples.__dataclass_fields__
-    whole = Samples(*(np.concatenate([getattr(part, name) for part in parts]) for name in fields))
-    names = [make_context("synthetic", {"shift": 0.1 + 0.1 * context}) for context in range(contexts)]
-    described = [{"shift": float(context)} for context in range(contexts)]
-    return Tasks(whole, names, described, origins=np.concatenate(origins))
+    return tasks_of(parts, origins, contexts)
 
 
 def test_in_hindsight_what_paid_later_is_known_to_pay() -> None:

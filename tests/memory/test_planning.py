@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from types import SimpleNamespace
 
 import numpy as np
@@ -25,6 +26,15 @@ def chance(inputs: np.ndarray) -> np.ndarray:
     return np.random.default_rng(int(1000 * inputs[:, 2].sum())).standard_normal(len(inputs))
 
 
+def tasks_of(parts: Sequence[Samples], origins: Sequence[np.ndarray], contexts: int, changed: bool = False) -> Tasks:
+    """So many contexts, whose samples and what these went on from are given in parts."""
+    fields = Samples.__dataclass_fields__
+    whole = Samples(*(np.concatenate([getattr(part, name) for part in parts]) for name in fields))
+    names = [make_context("synthetic", {"shift": 0.1 + 0.1 * context}) for context in range(contexts)]
+    described = [{"shift": float(context)} for context in range(contexts)]
+    return Tasks(whole, names, described, changed=changed, origins=np.concatenate(origins))
+
+
 def agents(growth, contexts: int = 3) -> Tasks:
     """Contexts in each of which agents train with something else at every interval, drawn at random."""
     rng = np.random.default_rng(0)
@@ -44,11 +54,7 @@ def agents(growth, contexts: int = 3) -> Tasks:
             origins.append(last)
             last = np.arange(LINES) + LINES * (len(parts) - 1)
             recent, value = lately(before, points, 1.0, {}), after
-    fields = Samples.__dataclass_fields__
-    whole = Samples(*(np.concatenate([getattr(part, name) for part in parts]) for name in fields))
-    names = [make_context("synthetic", {"shift": 0.1 + 0.1 * context}) for context in range(contexts)]
-    described = [{"shift": float(context)} for context in range(contexts)]
-    return Tasks(whole, names, described, changed=True, origins=np.concatenate(origins))
+    return tasks_of(parts, origins, contexts, changed=True)
 
 
 def models(tasks: Tasks) -> tuple[Learned, Learned]:
