@@ -325,8 +325,18 @@ class Lines:
         each began, ``n``; NaN where nobody was left by then: of who was replaced nothing is known."""
         best = self.reached
         for _ in range(intervals - 1):
-            earlier = np.full(len(best), np.nan)
-            known = self.origins >= 0
-            np.fmax.at(earlier, self.origins[known], best[known])
-            best = earlier
+            best = best_of_next(best, self.origins)
         return best
+
+
+def best_of_next(values: Array, origins: NDArray[np.int_]) -> Array:
+    """The highest value among the rows that went on from each, ``n``; NaN where none did, or theirs are NaN.
+
+    Args:
+        values: of the rows, ``n``.
+        origins: as of `Lines`, ``n``.
+    """
+    best = np.full(len(values), np.nan)
+    later = np.flatnonzero(origins >= 0)
+    np.fmax.at(best, origins[later], values[later])
+    return best

@@ -15,7 +15,7 @@ from scipy.stats import rankdata
 from metapbt.history import Context
 from metapbt.memory.columns import RecordColumns
 from metapbt.memory.encoder import Array, Description, Encoder, Rows, Samples, Which
-from metapbt.memory.lookahead import Lines
+from metapbt.memory.lookahead import Lines, best_of_next
 from metapbt.memory.points import points_of
 from metapbt.memory.scales import SourceScale, differ
 from metapbt.space import Space
@@ -149,11 +149,11 @@ class Tasks:
 
     def _best_within(self, intervals: int) -> Array:
         """The highest return that agents, or any that descended from them, had within so many intervals, ``m``."""
-        ended, best = self.whole.returns_after, self.whole.returns_after
-        later = np.flatnonzero(self.origins >= 0)
+        best = self.whole.returns_after
         for _ in range(intervals - 1):
-            earlier = ended.copy()
-            np.maximum.at(earlier, self.origins[later], best[later])
+            earlier = np.fmax(self.whole.returns_after, best_of_next(best, self.origins))
+            if np.array_equal(earlier, best):
+                break
             best = earlier
         return best
 
@@ -164,10 +164,7 @@ class Tasks:
         Its rank by the highest return that its agent, or any that descended from it, ever had: the share of the others
         that came to less. So contexts and times count alike, whatever returns are usual there.
         """
-        best = self.whole.returns_after.copy()
-        for generation in np.unique(self.whole.generations)[::-1]:  # whoever went on from a sample is of a later one
-            which = np.flatnonzero((self.whole.generations == generation) & (self.origins >= 0))
-            np.maximum.at(best, self.origins[which], best[which])
+        best = self._best_within(len(self.whole))  # of as many as there can be
         merits = np.empty(len(best))
         _, groups = np.unique(np.stack([self.whole.contexts, self.whole.times]), axis=1, return_inverse=True)
         order = np.argsort(groups.ravel(), kind="stable")

@@ -312,7 +312,7 @@ CATALOGUE: dict[str, Entry] = {
         "Comparison over contexts",
         _says(
             "Above: mean over contexts of normalised scores, 0 the worst and 1 the best that any finished run reached "
-            "in a context, with its 95% interval over seeds; hollow: the interquartile mean. Below: differences from "
+            "in a context, with its 95% interval; hollow: the interquartile mean. Below: differences from "
             "the baseline between runs of the same context and seed."
         ),
         {"comparison": lambda asked: comparison_data(asked.group, asked.baseline)},

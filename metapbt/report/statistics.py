@@ -9,8 +9,9 @@ could have come out differently, as in rliable's stratified bootstrap (Agarwal e
 intervals are too narrow where seeds are few: they promise 95% and hold in 76% with three seeds of one
 context, because a resample of n numbers has (n - 1)/n of their variance, and because the spread itself is
 estimated. So every interval here is a t-interval: the variance within each context by the jackknife, the
-degrees of freedom by Satterthwaite's formula. ``benchmarks/interval_coverage.py`` shows in how many cases it
-holds.
+degrees of freedom by Satterthwaite's formula. Where seeds are too few to show a variance, as in many contexts with
+one seed of each, that between contexts stands for it: it holds theirs and what contexts differ in, so these intervals
+are too wide, if anything. ``benchmarks/interval_coverage.py`` shows in how many cases they hold.
 """
 
 from __future__ import annotations
@@ -134,7 +135,8 @@ def stratified_estimate(strata: Sequence[Array], statistic: Statistic) -> Estima
 
     with $\hat\theta_{(c,i)}$ without run i of context c: the stratified jackknife (Efron and Stein, 1981)
     with the degrees of freedom of Satterthwaite (1946). For a mean over contexts this is Welch's interval
-    (1947), for one context Student's. A context with one run lends its spread from the others.
+    (1947), for one context Student's. A context with one run lends its spread from the others. Where $\sum_c (n_c - 1)$
+    is less than two, contexts are left out in place of runs, from three contexts on: Student's interval of their means.
 
     Args:
         strata: one array ``(runs,)`` for each context; they may differ in length.
@@ -150,7 +152,7 @@ def _stratified_estimate(scores: tuple[tuple[float, ...], ...], statistic: Stati
     counts = np.array([len(stratum) for stratum in strata])
     freedom = counts - 1.0
     if freedom.sum() < LEAST_DEGREES_OF_FREEDOM:
-        return Estimate(value, math.nan, math.nan)
+        return _over_contexts(strata, value, statistic)
     variances = np.zeros(len(strata))
     for index, stratum in enumerate(strata):
         if len(stratum) < 2:
@@ -169,6 +171,21 @@ def _stratified_estimate(scores: tuple[tuple[float, ...], ...], statistic: Stati
     total = variances.sum()
     satterthwaite = total**2 / (variances[several] ** 2 / freedom[several]).sum()
     half_width = float(_t_quantile(satterthwaite)) * math.sqrt(total)
+    return Estimate(value, value - half_width, value + half_width)
+
+
+def is_over_contexts(seeds: Sequence[int]) -> bool:
+    """Whether the interval of so many seeds in each context has the variance between these, for want of seeds."""
+    return sum(seeds) - len(seeds) < LEAST_DEGREES_OF_FREEDOM <= len(seeds) - 1
+
+
+def _over_contexts(strata: Sequence[Array], value: float, statistic: Statistic) -> Estimate:
+    """With the variance between contexts, by the jackknife: no less than seeds alone would make it."""
+    if not is_over_contexts([len(stratum) for stratum in strata]):
+        return Estimate(value, math.nan, math.nan)
+    freedom = len(strata) - 1
+    without = [statistic([*strata[:index], *strata[index + 1 :]]) for index in range(len(strata))]
+    half_width = float(_t_quantile(freedom)) * math.sqrt(freedom * np.var(without))
     return Estimate(value, value - half_width, value + half_width)
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from metapbt.log import counted
 from metapbt.report.comparison import POINTS, UNKNOWN, Pairs, all_pairs, finished_runs
 from metapbt.report.groups import Group
-from metapbt.report.statistics import Estimate, mean_estimate
+from metapbt.report.statistics import Estimate, is_over_contexts, mean_estimate
 from metapbt.report.wording import format_estimate, seeds_line
 
 
@@ -218,9 +218,11 @@ def _at_the_end(pairs: Pairs) -> str:
 
 def _extent(pairs: Pairs) -> str:
     """``5 contexts x 5 seeds``; ``5 contexts x 3 to 5 seeds`` where they differ."""
-    seeds = sorted({len(found) for found in pairs.runs.values()})
+    numbers = [len(found) for found in pairs.runs.values()]
+    seeds = sorted(set(numbers))
     each = counted(seeds[0], "seed") if len(seeds) == 1 else f"{seeds[0]} to {counted(seeds[-1], 'seed')}"
-    return f"{counted(len(pairs.runs), 'context')} x {each}"
+    said = f"{counted(len(pairs.runs), 'context')} x {each}"
+    return f"{said} (intervals from the spread between contexts)" if is_over_contexts(numbers) else said
 
 
 def _alone(group: Group) -> Verdict:

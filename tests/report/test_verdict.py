@@ -63,6 +63,19 @@ def test_with_one_seed_it_says_that_there_is_no_interval(contexts: int, extent: 
     assert "[" not in said
 
 
+def test_with_one_seed_of_several_contexts_their_spread_stands_for_that_of_seeds() -> None:
+    runs = []
+    for length, gain in zip((0.2, 0.8, 1.1, 1.4), (80.0, 100.0, 120.0, 100.0), strict=True):
+        changed = {"pole_length": length}
+        runs.append(make_run("pb2", 0, changed=changed, scores=[0.0, 200.0, 400.0]))
+        runs.append(make_run("meta_pb2", 0, changed=changed, scores=[gain, 200 + gain, 400 + gain], sources=[{}]))
+    # Differences have a deviation of 16.3 in four contexts: the interval is t(3 degrees of freedom) * deviation / 2.
+    assert verdict(group_of(runs)) == (
+        "memory (meta_pb2 against pb2): +100 [74, 126] points of area (mean return over 3,000 steps of each member), "
+        "4 contexts x 1 seed (intervals from the spread between contexts); +100 [74, 126] points at the end."
+    )
+
+
 def test_with_equal_runs_it_says_so() -> None:
     said = verdict(group_of(pairs([0, 0, 0], [0, 0, 0])))
     assert said == (

@@ -178,7 +178,7 @@ class GroupView {
       })),
       this.add(new Figure({
         title: "Mean over contexts, normalised", rows: pooled, height: (rows) => 70 + 26 * Math.max(2, unique(rows.map((row) => row.method)).length),
-        caption: "0 is the worst and 1 the best that any finished run reached in a context; 95% interval over seeds. Hollow: the interquartile mean.",
+        caption: "0 is the worst and 1 the best that any finished run reached in a context; 95% interval. Hollow: the interquartile mean.",
         empty: "No context has finished runs of every method yet.",
         spec: (rows) => ({
           encoding: { y: { field: "method", type: "nominal", sort: this.group.methods.map((each) => each.name), axis: { title: null } }, color: colored,
