@@ -54,7 +54,7 @@ class BarCallback(Callback):
         self._task = self._bar.add_task(self._place + run.title, total=run.intervals, completed=len(run.history))
         self._metric, self._best = run.metric, -math.inf
         self._tell_generation(run.history)
-        self._tell_best(run.history.value(run.history.best()) if len(run.history) else math.nan)
+        self._tell_best(run.history.value(run.history.leader_ever()) if len(run.history) else math.nan)
         self._notebook = _display_in_notebook() if console.is_jupyter else None
         self._bar.start()
         self._draw()

@@ -14,6 +14,8 @@ from metapbt.history.interval import Ref
 from metapbt.history.record import Record
 from metapbt.history.transitions import Transition
 
+NOBODY = "no generation has finished yet"
+
 
 @dataclass(frozen=True)
 class History:
@@ -28,7 +30,7 @@ class History:
         metric: the return that selection looks at, ``train_return`` or ``eval_return``.
         size: members of the population; None where there are neither candidates nor students, so that everybody is one.
         values: what selection ranks records by instead, where a method says that (`Explorer.values`). Which agent is
-            the best that there ever was, or of a generation, remains a matter of the metric.
+            the best that there ever was, or leads a generation, remains a matter of its returns.
         seed: of the population, on which lots between equals depend; no part of what happened, so histories that are
             read from files do without.
     """
@@ -155,7 +157,8 @@ class History:
         caches = longer.__dict__
         caches["_by_ref"] = self._by_ref | added._by_ref
         if more and self.records:
-            caches["_best_ever"] = self.best_among([self.best(), added.best()])
+            caches["_best"] = self._better([self.best(), added.best()])
+            caches["_leader_ever"] = self.best_among([self.leader_ever(), added.leader_ever()])
         if not any(map(self.is_beyond, more)):
             caches["_rungs"] = self._rungs
             if more and not self.screening:
@@ -184,21 +187,42 @@ class History:
         return self.values.get(record.ref, record.value(self.metric))
 
     def best(self) -> Record:
-        """The best agent that the run ever had: the record with the highest finite value of the metric.
+        """The best agent that the run ever had: the record with the highest mean of its two returns.
 
-        Of equals, as where many agents reach the highest return there is, the one whose two returns are better
-        (`Record.performance`), then the earliest.
+        Selection may look at one of them alone, but the highest of many is one that luck had a part in, and training
+        returns say nothing of what an agent's last update made of it. Of equals, the earliest.
+
+        Raises:
+            MetapbtError: there is no record.
         """
-        return self._best_ever
+        return self._best
 
     @cached_property
-    def _best_ever(self) -> Record:
+    def _best(self) -> Record:
+        return self._better(self.records)
+
+    @staticmethod
+    def _better(records: Sequence[Record]) -> Record:
+        if not records:
+            raise MetapbtError(NOBODY)
+
+        def place(record: Record) -> tuple[bool, float, int, int]:
+            return not record.failed, _comparable(record.performance), -record.generation, -record.member
+
+        return max(records, key=place)
+
+    def leader_ever(self) -> Record:
+        """The record with the highest value of the metric that there ever was, as `best_among` has it."""
+        return self._leader_ever
+
+    @cached_property
+    def _leader_ever(self) -> Record:
         return self.best_among(self.records)
 
     def best_of_era(self) -> Record:
-        """The best agent since the members are those of this era."""
+        """The record with the highest value of the metric since the members are those of this era."""
         if self.settled == 0:
-            return self.best()
+            return self.leader_ever()
         return self.best_among(self.of_era())
 
     def of_era(self) -> list[Record]:
@@ -220,13 +244,16 @@ class History:
         return [value if math.isfinite(value) else -math.inf for value in values]
 
     def best_among(self, records: Sequence[Record]) -> Record:
-        """The best of some of its records, as `best` has it.
+        """The one of some of its records with the highest finite value of the metric.
+
+        Of equals, as where many agents reach the highest return there is, the one whose two returns are better
+        (`Record.performance`), then the earliest.
 
         Raises:
             MetapbtError: there are none.
         """
         if not records:
-            raise MetapbtError("no generation has finished yet")
+            raise MetapbtError(NOBODY)
 
         def place(record: Record) -> tuple[bool, float, float, int, int]:
             value, performance = _comparable(record.value(self.metric)), _comparable(record.performance)

@@ -71,7 +71,7 @@ def best_of_each_era(history: History, space: Space) -> list[Hyperparameters]:
     found: dict[str, Hyperparameters] = {}
     for era in range(history.eras):
         records = History(tuple(r for r in history if history.era(r) == era), history.metric)
-        network = space.network_of(records.best().hyperparameters)
+        network = space.network_of(records.leader_ever().hyperparameters)
         found.setdefault(key(network), network)
     return list(found.values())
 

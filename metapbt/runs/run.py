@@ -72,7 +72,7 @@ class Run:
 
     @property
     def best(self) -> Record:
-        """The best agent that the run ever had: the record with the highest ``population.metric`` (`History.best`)."""
+        """The best agent that the run ever had, by the mean of its two returns (`History.best`)."""
         return self.history.best()
 
     @property
@@ -86,7 +86,7 @@ class Run:
         done = RunDirectory(self.path).finished()
         if done is None or done.test_return is None:  # what others trained, as by a tuner, nobody tested
             how = "not finished, best return so far" if done is None else "finished, best return"
-            return f"{how} {self.history.value(self.best):.2f}"
+            return f"{how} {self.best.performance:.2f}"
         return (
             f"test return {done.test_return:.2f} over {counted(done.test_episodes, 'fresh episode')} "
             f"(best agent: member {self.best.member} after {self.best.env_steps} steps)"

@@ -67,7 +67,7 @@ def check_anything_learned(history: History) -> None:
     Raises:
         MetapbtError: no member ever had a finite return, so that there is no best agent.
     """
-    if not math.isfinite(history.value(history.best())):
+    if not math.isfinite(history.best().performance):
         raise MetapbtError(
             f"no member ever had a finite return in {counted(history.generations, 'generation')}: there is no best "
             "agent; look at what the learner returns and at the space's bounds, and begin again with resume=false"

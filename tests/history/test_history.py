@@ -49,10 +49,17 @@ def test_transitions_leave_out_returns_that_are_not_finite():
     assert [r.return_after for r in history.transitions()] == [3.0, 5.0]
 
 
-def test_the_best_member_is_that_with_the_best_train_return_whatever_its_evaluation():
-    history = History((record(0, 0, 1.0, evaluation=100.0), record(0, 1, 2.0, evaluation=5.0)))
-    assert history.best().member == 1
-    assert History(history.records, metric="eval_return").best().member == 0
+@pytest.mark.parametrize(("metric", "leader"), [("train_return", 1), ("eval_return", 2)])
+def test_the_best_agent_is_that_whose_returns_are_best_and_the_leader_that_with_the_best_metric(metric, leader):
+    returns = [(8.0, 8.0), (9.0, 1.0), (2.0, 10.0), (8.0, 8.0)]
+    records = [record(0, member, train, evaluation=evaluation) for member, (train, evaluation) in enumerate(returns)]
+    whole = History(tuple(records), metric)
+    assert (whole.best().member, whole.leader_ever().member, whole.leader().member) == (0, leader, leader)
+    grown = History((), metric)
+    for each in records:
+        grown = grown.extended([each])
+    assert (grown.best(), grown.leader_ever()) == (whole.best(), whole.leader_ever())
+    assert History((*records[1:], Record(1, 0, None, "random", {}, 10, 50.0, 50.0, failed=True))).best().member == 3
 
 
 def test_evaluation_speaks_for_a_member_that_ended_no_episode():

@@ -208,7 +208,7 @@ def trained(tmp_path_factory):
     return metapbt.run(
         ["env=cart_pole", "space=seven", "method=pbt", "budget.steps=2400", "budget.interval=400", "learner.n_envs=4",
          "learner.hyperparameters.n_steps=50", "population.size=4", "evaluation.episodes=1", "population.quantile=0.5",
-         "evaluation.test_episodes=1", "executor=inline", f"results_dir={folder}/results"],
+         "evaluation.test_episodes=1", "executor=inline", "seed=1", f"results_dir={folder}/results"],
         folder / "conf",
     )  # fmt: skip
 

@@ -48,11 +48,13 @@ class Backtracking(SelectionWrapper):
 
     def teacher(self, history: History) -> Ref:
         """The best checkpoint ever."""
-        return history.best().ref
+        return history.leader_ever().ref
 
     def keeps(self, history: History) -> set[Ref]:
         """The best checkpoints ever and of this era, and what the selection keeps."""
-        return {history.best().ref, self._best(history).ref, *super().keeps(history)} if len(history) else set()
+        if not len(history):
+            return set()
+        return {history.leader_ever().ref, self._best(history).ref, *super().keeps(history)}
 
     def _best(self, history: History) -> Record:
         """The best checkpoint of this era; of who had just copied then, only where nobody was judged yet."""
