@@ -112,7 +112,15 @@ def report_json(sections: Sequence[Section]) -> str:
 
 
 def print_report(report: Report, console: Console) -> int:
-    """Print the verdicts, then the final returns behind them, then where the page is; return the exit status."""
+    """Print the final returns, then what they say, which no table is to push off the screen, then where the page is.
+
+    Returns:
+        The exit status.
+    """
+    console.print(_final_returns(report))
+    if any(len(section.generalisation) for section in report.sections):
+        console.print(_generalisation(report))
+    console.print()
     for section in report.sections:
         console.print(Text(section.group.title, style="bold"))
         for sentence in section.sentences:
@@ -120,9 +128,6 @@ def print_report(report: Report, console: Console) -> int:
         for note in section.group.notes:
             console.print(Text(f"Note: {note}", style="yellow"), soft_wrap=not console.is_terminal)
         console.print()
-    console.print(_final_returns(report))
-    if any(len(section.generalisation) for section in report.sections):
-        console.print(_generalisation(report))
     console.print(str(report.page), markup=False, highlight=False, soft_wrap=True)
     return tell(report.problems)
 
