@@ -1,4 +1,4 @@
-# make demo    sets up and runs the main job on small real input; ends with the verdict, a table and a page
+# make demo    sets up and runs the main job on small real input; ends with a table, the verdict and a page
 # make test    sets up and runs the tests
 PYTHON ?= python3
 ENV ?= lunar_lander

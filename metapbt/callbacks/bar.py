@@ -60,7 +60,7 @@ class BarCallback(Callback):
         self._draw()
 
     def on_record(self, record: Record) -> None:
-        """One more, and how good the best agent so far is."""
+        """One more, and the best return so far."""
         self._time.on_record(record)
         self._tell_best(record.value(self._metric))
         self._bar.advance(self._task)

@@ -33,6 +33,7 @@ class History:
             the best that there ever was, or leads a generation, remains a matter of its returns.
         seed: of the population, on which lots between equals depend; no part of what happened, so histories that are
             read from files do without.
+        tested: whose agent was tested at the end of a run that has finished, and is the one that was kept; None before.
     """
 
     records: tuple[Record, ...] = ()
@@ -40,6 +41,7 @@ class History:
     size: int | None = None
     values: Mapping[Ref, float] = field(default_factory=dict, hash=False)
     seed: int = field(default=0, compare=False)
+    tested: Ref | None = field(default=None, compare=False)
 
     @cached_property
     def _by_ref(self) -> dict[Ref, Record]:
@@ -190,12 +192,13 @@ class History:
         """The best agent that the run ever had: the record with the highest mean of its two returns.
 
         Selection may look at one of them alone, but the highest of many is one that luck had a part in, and training
-        returns say nothing of what an agent's last update made of it. Of equals, the earliest.
+        returns say nothing of what an agent's last update made of it. Of equals, the earliest. Of a run that has
+        finished, it is whose agent was tested.
 
         Raises:
             MetapbtError: there is no record.
         """
-        return self._best
+        return (self.tested and self.at(self.tested)) or self._best
 
     @cached_property
     def _best(self) -> Record:

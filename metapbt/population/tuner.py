@@ -284,9 +284,8 @@ class Tuner:
             The members that were decided for: those of the records; all once candidates or students are screened; or
             the students of a new era.
         """
-        longer = self.history.extended([_kept(record) for record in records])
-        decided = self._decider.next(longer, self._assignments, [record.member for record in records])
-        reported = [record.member for record in records]
+        longer, reported = self.history.extended(map(_kept, records)), [record.member for record in records]
+        decided = self._decider.next(longer, self._assignments, reported)
         instead = decided.keys() != set(reported)
         # Nothing is taken over before all of it is decided and stands in the journal: a report that fails may be told
         # again. Then all of it is, at once: what stands there has been told.
@@ -345,11 +344,12 @@ class Tuner:
         """The number of a member's coming interval."""
         return self.history.coming_generation(member)
 
-    def keeps(self) -> set[Ref]:
-        """The checkpoints that somebody may still go on from, and that of the best agent ever."""
-        latest = {record.ref for record in self.history.latest if not record.failed}
-        starts = {ref for a in self.assignments.values() for ref in (a.start, a.teacher) if ref is not None}
-        return latest | starts | self._decider.selection.keeps(self.history)
+    def keeps(self, best: bool = True) -> set[Ref]:
+        """The checkpoints that somebody may still go on from and, with ``best``, that of the best agent ever."""
+        found = {record.ref for record in self.history.latest if not record.failed}
+        found |= {ref for a in self.assignments.values() for ref in (a.start, a.teacher) if ref is not None}
+        found |= {self.history.best().ref} if best and len(self.history) else set()
+        return found | self._decider.selection.keeps(self.history)
 
     def replay(self, records: Sequence[Record], decided: Mapping[int, Mapping[str, Any] | None]) -> None:
         """Go on from what was written down, in a tuner made with the same arguments.

@@ -27,7 +27,7 @@ def history_of(run: Run) -> History:
         lists[name] = [None if pd.isna(value) else int(value) for value in lists[name]]
     rows = zip(*lists.values(), strict=True)
     records = (Record(source="", hyperparameters={}, **dict(zip(columns, row, strict=True))) for row in rows)
-    return History(tuple(records), run.metric, run.size)
+    return History(tuple(records), run.metric, run.size, tested=run.tested)
 
 
 def schedules_data(group: Group) -> pd.DataFrame:

@@ -17,7 +17,7 @@ from metapbt.errors import MetapbtError
 from metapbt.history import History
 from metapbt.report.run import Run
 from metapbt.store.reading import Unreadable
-from metapbt.store.results import OnProblem, RunInfo, find_run, read_run, records_of, run_directories, warn
+from metapbt.store.results import OnProblem, RunInfo, find_run, history_of, read_run, records_of, run_directories, warn
 from metapbt.store.run_directory import RunDirectory
 from metapbt.store.table import to_records
 
@@ -50,7 +50,7 @@ class ReadRun:
     def history(self) -> History:
         """All its records."""
         records = () if self.table is None else tuple(record for _, record in to_records(self.table))
-        return History(records, self.info.metric, self.info.size)
+        return history_of(self.info, records)
 
 
 def name_of(path: Path, results: Path) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from metapbt.history import Context
+from metapbt.history import Context, Ref
 from metapbt.report.levels import Levels, levels_of
 from metapbt.report.statistics import Array, area_under_curve, final_score
 from metapbt.store.results import RunInfo
@@ -40,6 +40,7 @@ class Run:
         metric: the return that its selection looked at.
         size: of its population.
         records: all its records, as rows of ``records.parquet``; empty where there are none.
+        tested: whose agent was tested at the end; None before, and in old results.
     """
 
     context: Context
@@ -60,6 +61,7 @@ class Run:
     metric: str
     size: int
     records: pd.DataFrame = field(repr=False, compare=False)
+    tested: Ref | None = None
 
     @classmethod
     def of(cls, info: RunInfo, rows: pd.DataFrame | None, records: pd.DataFrame | None = None) -> Run:
@@ -72,6 +74,7 @@ class Run:
             records: all of them.
         """
         steps, scores, train_returns, train_return = np.empty(0), np.empty(0), np.empty(0), math.nan
+        tested = info.done.best if info.done is not None else None
         if rows is not None:
             rows = rows.sort_values("generation")
             spent = rows["spent_steps"].to_numpy(dtype=np.float64, na_value=math.nan) / info.size
@@ -80,10 +83,9 @@ class Run:
             # Members of an asynchronous run need not end with the same generation, but none ends before the one before.
             steps = np.maximum.accumulate(steps)
             scores, train_returns = _finite(rows["eval_return"]), _finite(rows["train_return"])
-            tested = info.done.best if info.done is not None else None
             if tested is None:
                 train_return = final_score(train_returns)
-            else:  # which had not the best training return of its generation where evaluations select
+            else:  # which need not have the best training return of its generation
                 among = rows if records is None else records
                 is_tested = (among["generation"] == tested.generation) & (among["member"] == tested.member)
                 train_return = final_score(_finite(among.loc[is_tested, "train_return"]))
@@ -106,6 +108,7 @@ class Run:
             metric=info.metric,
             size=info.size,
             records=pd.DataFrame() if records is None else records,
+            tested=tested,
         )
 
     @property

@@ -29,7 +29,7 @@ class Verdict:
         unit: of the differences: ``points`` of return, or ``normalised``: shares of the range from the worst to the
             best score of a context.
         area: how much higher the method's mean return over training is: of pairs with one context and seed, the mean
-            over contexts, with its 95% interval over seeds. NaN is unknown.
+            over contexts, with its 95% interval (`metapbt.report.statistics`). NaN is unknown.
         final: the same of the return at the end; where there is no baseline, the final return itself, of one context.
         steps: environment steps of each member over which areas are; None where there are no pairs.
         contexts: how many of them have pairs.
@@ -183,7 +183,7 @@ def _name(pairs: Pairs) -> str:
 
 
 def _said(pairs: Pairs, area: Estimate, final: Estimate, steps: float) -> str:
-    extent = _extent(pairs)
+    extent = _extent(pairs, told=not outcome(area) == outcome(final) == "equal")
     over = f"mean return over {'up to ' * pairs.of_several_lengths}{steps:,.0f} steps of each member"
     scale = "points" if pairs.pooled_unit == POINTS else "of the range from worst to best"
     shown_area, shown_final = (f"{format_estimate(*estimate, sign='+')} {scale}" for estimate in (area, final))
@@ -216,13 +216,13 @@ def _at_the_end(pairs: Pairs) -> str:
     return f"all end at the maximum{shown} that any run reached"
 
 
-def _extent(pairs: Pairs) -> str:
-    """``5 contexts x 5 seeds``; ``5 contexts x 3 to 5 seeds`` where they differ."""
+def _extent(pairs: Pairs, told: bool) -> str:
+    """``5 contexts x 5 seeds``; ``5 contexts x 3 to 5 seeds`` where they differ, and what intervals come from, if ``told``."""
     numbers = [len(found) for found in pairs.runs.values()]
     seeds = sorted(set(numbers))
     each = counted(seeds[0], "seed") if len(seeds) == 1 else f"{seeds[0]} to {counted(seeds[-1], 'seed')}"
     said = f"{counted(len(pairs.runs), 'context')} x {each}"
-    return f"{said} (intervals from the spread between contexts)" if is_over_contexts(numbers) else said
+    return f"{said} (intervals from the spread between contexts)" if told and is_over_contexts(numbers) else said
 
 
 def _alone(group: Group) -> Verdict:

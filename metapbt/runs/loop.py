@@ -58,12 +58,12 @@ def drive(
             with _warming_up(tuner, executor):
                 if resumed:
                     checkpoints.set_aside_damaged(tuner.history)
-                    checkpoints.make_whole(tuner.history, tuner.keeps() if len(tuner.history) else ())
+                    checkpoints.make_whole(tuner.history, tuner.keeps(best=False))
                 intervals = Intervals(plan, directory, executor, given_up, heed)
                 _train(plan, directory, tuner, intervals, callbacks, heed)
             checkpoints.make_whole(tuner.history, [plan.tested(tuner.history).ref])
             executor.close()
-            tested = _finish(plan, directory, tuner.history)
+            tested = _finish(plan, directory, tuner)
         finally:
             deaf = _tell_end(tuner.history, tested, callbacks)
     except (Exception, SystemExit) as error:
@@ -238,13 +238,14 @@ def _write_at_doubling(plan: Plan, directory: RunDirectory, history: History) ->
         write_table(directory.records, to_table(plan.identity, history))
 
 
-def _finish(plan: Plan, directory: RunDirectory, history: History) -> tuple[Record, float]:
+def _finish(plan: Plan, directory: RunDirectory, tuner: Tuner) -> tuple[Record, float]:
     """Measure an agent on episodes that no decision saw, and say that the run has finished: whose, and its return."""
+    history = tuner.history
     directory.held.check()
     write_table(directory.records, to_table(plan.identity, history))
     check_anything_learned(history)
     tested, episodes = plan.tested(history), plan.evaluation["test_episodes"]
     test_return = evaluate(plan.learner, directory.checkpoint(tested.ref), seeding.test_seed(plan.seed), episodes)
-    directory.keep_checkpoints({*(record.ref for record in history.latest), history.best().ref})
+    directory.keep_checkpoints({*(record.ref for record in history.latest), *tuner.keeps()})
     directory.mark_done(Done.of(history, tested.ref, test_return, episodes))
     return tested, test_return

@@ -223,7 +223,7 @@ def _finished(directory: RunDirectory, original: RunInfo, began: int) -> Replay:
     done = directory.finished()
     if done is None or done.test_return is None:
         raise MetapbtError(f"{directory.path} is damaged: it does not say what its agent is worth")
-    history = History(read_journal(directory.journal.path).records, original.metric)
+    history = History(read_journal(directory.journal.path).records, original.metric, tested=done.best)
     return Replay(directory.path, history, done.test_return, original, began)
 
 

@@ -86,7 +86,7 @@ class Run:
         done = RunDirectory(self.path).finished()
         if done is None or done.test_return is None:  # what others trained, as by a tuner, nobody tested
             how = "not finished, best return so far" if done is None else "finished, best return"
-            return f"{how} {self.best.performance:.2f}"
+            return f"{how} {self.history.value(self.history.leader_ever()):.2f}"
         return (
             f"test return {done.test_return:.2f} over {counted(done.test_episodes, 'fresh episode')} "
             f"(best agent: member {self.best.member} after {self.best.env_steps} steps)"

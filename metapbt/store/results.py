@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from metapbt.errors import MetapbtError
 from metapbt.history import Context, History
-from metapbt.history.record import HUGE
+from metapbt.history.record import HUGE, Record
 from metapbt.log import LOGGER
 from metapbt.store.concatenate import concatenated
 from metapbt.store.description import Description
@@ -189,7 +189,12 @@ def read_history(run: RunInfo) -> History:
     table = _table(run)
     if table is None:
         return _journalled(run)
-    return History(tuple(record for _, record in to_records(table)), run.metric, run.size)
+    return history_of(run, (record for _, record in to_records(table)))
+
+
+def history_of(run: RunInfo, records: Iterable[Record]) -> History:
+    """The history of a run that has these records."""
+    return History(tuple(records), run.metric, run.size, tested=None if run.done is None else run.done.best)
 
 
 def _table(run: RunInfo) -> pa.Table | None:
@@ -214,7 +219,7 @@ def _journalled(run: RunInfo) -> History:
         content = undisturbed(directory, lambda: if_there(lambda: read_journal(directory.journal.path)))
     except Removed:
         content = None
-    return History(content.records if content is not None else (), run.metric, run.size)
+    return history_of(run, content.records if content is not None else ())
 
 
 def read_records(runs: Iterable[RunInfo], on_problem: OnProblem = warn) -> pd.DataFrame:

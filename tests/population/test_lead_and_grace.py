@@ -211,7 +211,7 @@ def test_who_has_just_copied_is_not_the_best_that_copies_start_from():
     selection = make_selection({"name": "truncation", "backtrack": True, "grace": 1}, 4, 0.25)
     exploits = selection.select(past, set(range(4)), np.random.default_rng(0))
     assert {member: exploit.start for member, exploit in exploits.items()} == {2: Ref(0, 0)}
-    assert selection.keeps(past) == {Ref(0, 0), Ref(1, 3)}  # the best ever is kept for the test
+    assert selection.keeps(past) == {Ref(0, 0), Ref(1, 3)}  # the best ever may teach students
     assert replaced(past, backtrack=True) == {2: 3}
     # Once it has trained on it is judged, and its return of that time counts.
     later = history([3.0, 2.0, 1.0, 0.0], [3.0, 2.0, 1.0, 9.0], [3.0, 2.0, 1.0, 8.0], parents={})

@@ -226,9 +226,25 @@ def test_with_backtracking_whoever_copies_starts_from_the_best_checkpoint_ever(n
     assert back.keeps(history) == {Ref(0, 1)}
 
 
-def test_the_best_agent_that_there_ever_was_is_kept_by_every_selection():
+def test_the_best_agent_that_there_ever_was_is_kept_whatever_the_selection():
+    """With backtracking also the one with the highest metric, from which copies start."""
     for name in SELECTIONS:
-        assert make_selection({"name": name}, 8, 0.25).keeps(fallen()) == {Ref(0, 1)}
+        for backtrack in (False, True):
+            selection = {"name": name, "backtrack": backtrack}
+            tuner = Tuner({"x": {"type": "float", "low": 0.0, "high": 1.0}}, "pbt", 8, selection=selection)
+            tuner.start()
+            for steps, leads, best in ((10, 2, 5), (20, -1, -1)):
+                returns = [9.0 if member == leads else 1.0 for member in range(8)]
+                evaluations = [99.0 if member == best else 1.0 for member in range(8)]
+                tuner.observe(
+                    [
+                        tuner.record(member, env_steps=steps, train_return=train, eval_return=evaluation)
+                        for member, (train, evaluation) in enumerate(zip(returns, evaluations, strict=True))
+                    ]
+                )
+            assert tuner.history.best().ref == Ref(0, 5)
+            assert Ref(0, 5) in tuner.keeps()
+            assert (Ref(0, 2) in tuner.keeps(best=False)) == backtrack
 
 
 NAN, INF = math.nan, math.inf
@@ -252,7 +268,7 @@ def test_who_has_no_finite_return_is_never_copied_while_another_has_one(name, ba
         assert exploits.keys().isdisjoint({max(finite)})
         assert exploits
         assert history.best().member == history.leader().member == history.best_of(1).member == max(finite)
-        assert selection.keeps(history) == {Ref(1, max(finite))}
+        assert selection.keeps(history) == ({Ref(1, max(finite))} if backtrack else set())
 
 
 @pytest.mark.parametrize("backtrack", [False, True])

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -11,6 +12,11 @@ import pytest
 import metapbt
 from metapbt.cli import main
 from metapbt.errors import MetapbtError
+from metapbt.report import descent
+from metapbt.report.reading import RunReader
+from metapbt.runs.lineage import lineage
+from metapbt.store.done import Done
+from metapbt.store.run_directory import RunDirectory
 
 QUICK = [
     "env=cart_pole", "budget.steps=2000", "budget.interval=1000", "population.size=2", "evaluation.episodes=2",
@@ -207,3 +213,20 @@ def test_no_agent_acts_where_actions_are_others(tmp_path, monkeypatch, capsys):
         "agent of lunar_lander actions=continuous cannot act in default: its actions are Box(-1.0, 1.0, (2,), float32)"
     )
     assert message in capsys.readouterr().err
+
+
+def test_of_a_finished_run_the_best_agent_is_the_one_that_was_tested(trained, tmp_path, monkeypatch):
+    """Earlier versions tested another, and no other is kept."""
+    shutil.copytree(trained, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    run = metapbt.load(PATH)
+    other = next(record for record in run.history.latest if record.ref != run.best.ref)
+    RunDirectory(run.path).checkpoint(run.best.ref).unlink()
+    RunDirectory(run.path).mark_done(Done.of(run.history, other.ref, 12.5, 4))
+    found = metapbt.load(PATH)
+    assert (found.best, lineage(found.history)[-1], found.agent().record) == (other, other, other)
+    assert f"test return 12.50 over 4 fresh episodes (best agent: member {other.member} after" in found.quoted
+    assert main(["evaluate", PATH, "--episodes", "1"]) == 0
+    (shown,) = RunReader(tmp_path / "results").read()
+    assert shown.history.best() == other
+    assert descent.history_of(shown.run).best().ref == other.ref

@@ -169,6 +169,21 @@ def test_a_lost_table_is_written_again_from_the_journal(trained, space, how, sta
     assert table.stat().st_mtime_ns == before
 
 
+def test_a_finished_run_with_backtracking_that_is_tested_again_trains_nothing():
+    """The best agent and the one that copies would start from are two, and neither is a member's last."""
+    noisy = [
+        "env=synthetic", "context.noise=0.3", "method=pbt", "selection.backtrack=true", "budget.steps=100",
+        "budget.interval=10", "seed=3", "evaluation.episodes=1", "evaluation.test_episodes=2", "executor=inline",
+    ]  # fmt: skip
+    run = metapbt.run(noisy)
+    best, leader = run.history.best().ref, run.history.leader_ever().ref
+    assert len({best, leader, *(record.ref for record in run.history.latest)}) == 2 + len(run.history.latest)
+    (run.path / "DONE").unlink()
+    again = metapbt.run(noisy)
+    assert again.test_return == run.test_return
+    assert "again" not in (run.path / "run.log").read_text()
+
+
 def test_a_table_with_nan_is_like_itself(space):  # noqa: F811
     Path("never.py").write_text(
         "import dataclasses\nfrom stand_in import StandInLearner\n"

@@ -47,7 +47,7 @@ class Backtracking(SelectionWrapper):
         return self._selection.sure_to_go_on(history, awaited)
 
     def teacher(self, history: History) -> Ref:
-        """The best checkpoint ever."""
+        """The checkpoint with the best metric ever."""
         return history.leader_ever().ref
 
     def keeps(self, history: History) -> set[Ref]:

@@ -84,8 +84,8 @@ class Selection:
         return history.leader().ref
 
     def keeps(self, history: History) -> set[Ref]:
-        """The checkpoints that must stay beside the members' last ones: by default that of the best agent ever."""
-        return {history.best().ref} if len(history) else set()
+        """The checkpoints that must stay beside the members' last ones and the best agent's: by default none."""
+        return set()
 
 
 class SelectionWrapper(Selection):

@@ -262,7 +262,7 @@ class GroupView {
       ...row, ...this.style(row), place: `${this.context(row.c).label}, ${this.method(row.m).name}`, levels: names[name], value: row[name], low: row[`${name}_low`], high: row[`${name}_high`] })));
     return this.add(new Figure({
       title: "Return on levels of training and on held-out ones", rows, height: (found) => 40 + 34 * unique(found.map((row) => row.place)).length,
-      caption: "The training return is that of the agent that was tested, over the episodes of its last interval; it was chosen for that return, so the gap is a little too wide.",
+      caption: "The training return is that of the agent that was tested, over the episodes of its last interval; it was chosen by that return and its evaluation.",
       spec: (found) => ({
         encoding: { y: { field: "place", type: "nominal", axis: { title: null, labelLimit: 180 } }, yOffset: { field: "levels" }, color: colored,
           tooltip: [{ field: "place" }, { field: "levels" }, { field: "value", title: "return", format: ".4~g" }, { field: "low", title: "95% from", format: ".4~g" }, { field: "high", title: "to", format: ".4~g" }, { field: "trained_on", title: "trained on" }, { field: "tested_on", title: "tested on" }, { field: "gap", title: "gap", format: "+.4~g" }, { field: "runs", title: "runs" }] },
