@@ -217,7 +217,7 @@ def _at_the_end(pairs: Pairs) -> str:
 
 
 def _extent(pairs: Pairs, told: bool) -> str:
-    """``5 contexts x 5 seeds``; ``5 contexts x 3 to 5 seeds`` where they differ, and what intervals come from, if ``told``."""
+    """``5 contexts x 3 to 5 seeds``; the numbers where they differ; and, if ``told``, what intervals come from."""
     numbers = [len(found) for found in pairs.runs.values()]
     seeds = sorted(set(numbers))
     each = counted(seeds[0], "seed") if len(seeds) == 1 else f"{seeds[0]} to {counted(seeds[-1], 'seed')}"
