@@ -102,7 +102,9 @@ def test_the_lineage_is_that_of_the_best_agent(written: Path) -> None:
     data = pd.read_csv(written / "lineage.csv")
     best = data[data["best_lineage"]]
     assert best["generation"].tolist() == list(range(len(best)))
-    assert best["return"].iloc[-1] == data["return"].max()
+    # Of two members the second has a training return that is 1 lower, and an evaluation that is 5 higher.
+    assert best["member"].iloc[-1] == data["member"].max() == 1
+    assert best["return"].iloc[-1] == data["return"].max() - 1
     assert set(data["kind"]) == {"start", "continue", "copy"}
     schedule = pd.read_csv(written / "schedules.csv")
     for name in ("context", "method", "seed"):
