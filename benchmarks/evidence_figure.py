@@ -109,9 +109,7 @@ def main() -> None:
             draw(axes, found)
             one_seed = all(math.isnan(each.low) for each in found)
             axes.set_title(f"{title}, one seed" if one_seed else title, fontsize=9)
-        figure.supxlabel(
-            "points of return by which meta_pb2 is ahead (mean of pairs, 95% interval)", fontsize=8
-        )
+        figure.supxlabel("points of return by which meta_pb2 is ahead (mean of pairs, 95% interval)", fontsize=8)
         marks = [
             Line2D([], [], color=COLOURS[name], marker="o", markersize=4, label=said) for name, said in MEASURES.items()
         ]
