@@ -191,7 +191,7 @@ class History:
     def best(self) -> Record:
         """The best agent that the run ever had: the record with the highest mean of its two returns.
 
-        Selection may look at one of them alone, but the highest of many is one that luck had a part in, and training
+        Selection may look at one of them alone, but the highest of many owes part of its height to noise, and training
         returns say nothing of what an agent's last update made of it. Of equals, the earliest. Of a run that has
         finished, it is whose agent was tested.
 

@@ -21,7 +21,7 @@ from metapbt.store.journal import Content, read_journal
 from metapbt.store.memory_table import read_memory
 from metapbt.store.plausible import implausible
 from metapbt.store.reading import Absent, Removed, if_there
-from metapbt.store.results import RunInfo, described, undisturbed
+from metapbt.store.results import RunInfo, described, history_of, undisturbed
 from metapbt.store.run_directory import RunDirectory
 from metapbt.store.table import contexts_in, differing_column, read_table, to_records, to_table
 
@@ -188,8 +188,8 @@ def _check_checkpoints(directory: RunDirectory, run: RunInfo, history: History) 
     """Those that are there are of their records; in a finished run, the last ones and the best are."""
     found = directory.checkpoints()
     if run.state == "done":
-        tested = history.best().ref if run.done is None or run.done.best is None else run.done.best
-        for ref in (*(record.ref for record in history.latest if not record.failed), tested):
+        tested = history_of(run, history).best()
+        for ref in (record.ref for record in (*history.latest, tested) if not record.failed):
             if ref not in found:
                 raise Absent(directory.checkpoint(ref))
     for ref, path in found.items():
