@@ -33,6 +33,7 @@ PARTS: dict[str, tuple[str, ...]] = {
     "copied_first_members": ("start=transfer",),
     "first_members_only": ("method.steering=false",),
     "greedy": ("method.lookahead=0",),
+    "no_plans": ("method.planning=never",),
     "no_hindsight": ("method.hindsight=false",),
     "ranked_by_returns": ("method.rank_by_value=false",),
     "no_schedule": ("method.schedule=false",),

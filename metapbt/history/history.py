@@ -5,7 +5,7 @@ from __future__ import annotations
 import bisect
 import itertools
 import math
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -159,7 +159,7 @@ class History:
         caches = longer.__dict__
         caches["_by_ref"] = self._by_ref | added._by_ref
         if more and self.records:
-            caches["_best"] = self._better([self.best(), added.best()])
+            caches["_best"] = _highest([self.best(), added.best()], _performance)
             caches["_leader_ever"] = self.best_among([self.leader_ever(), added.leader_ever()])
         if not any(map(self.is_beyond, more)):
             caches["_rungs"] = self._rungs
@@ -202,17 +202,7 @@ class History:
 
     @cached_property
     def _best(self) -> Record:
-        return self._better(self.records)
-
-    @staticmethod
-    def _better(records: Sequence[Record]) -> Record:
-        if not records:
-            raise MetapbtError(NOBODY)
-
-        def place(record: Record) -> tuple[bool, float, int, int]:
-            return not record.failed, _comparable(record.performance), -record.generation, -record.member
-
-        return max(records, key=place)
+        return _highest(self.records, _performance)
 
     def leader_ever(self) -> Record:
         """The record with the highest value of the metric that there ever was, as `best_among` has it."""
@@ -255,14 +245,7 @@ class History:
         Raises:
             MetapbtError: there are none.
         """
-        if not records:
-            raise MetapbtError(NOBODY)
-
-        def place(record: Record) -> tuple[bool, float, float, int, int]:
-            value, performance = _comparable(record.value(self.metric)), _comparable(record.performance)
-            return not record.failed, value, performance, -record.generation, -record.member
-
-        return max(records, key=place)
+        return _highest(records, lambda record: record.value(self.metric), _performance)
 
     def before(self, record: Record) -> Record | None:
         """The record that ``record`` went on from: its parent's or its own one before."""
@@ -343,5 +326,20 @@ class History:
         return min((r.reached for r in self.generation(0) if math.isfinite(r.reached)), default=math.nan)
 
 
-def _comparable(value: float) -> float:
-    return value if math.isfinite(value) else -math.inf
+def _performance(record: Record) -> float:
+    return record.performance
+
+
+def _highest(records: Sequence[Record], *rankings: Callable[[Record], float]) -> Record:
+    """The record with the highest finite value of the first ranking, then of the next; of equals, the earliest.
+
+    Those that failed come last.
+    """
+    if not records:
+        raise MetapbtError(NOBODY)
+
+    def place(record: Record) -> tuple[float, ...]:
+        values = (value if math.isfinite(value) else -math.inf for value in (rank(record) for rank in rankings))
+        return (not record.failed, *values, -record.generation, -record.member)
+
+    return max(records, key=place)

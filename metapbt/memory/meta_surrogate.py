@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from metapbt.errors import unknown_name
 from metapbt.history import History, Record, Ref
 from metapbt.memory.encoder import Array, Description, Encoder, Rows, Samples, Which, lately
 from metapbt.memory.hindsight import INTERVALS, Hindsight
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from metapbt.memory.quality import Quality
     from metapbt.memory.training import Cache, Learned
 
+PLANNING = ("auto", "always", "never")
 A_LITTLE_LONGER = 1.25  # times the sources' usual interval
 PUBLISHED_ROWS = 1000  # an exact GP's cost grows with their cube
 NEGLIGIBLE = 0.01  # weight of an expert up to which asking it is not worth the time
@@ -74,13 +76,20 @@ class MetaSurrogate:
         features: bool = True,
         trust: bool = True,
         lookahead: int = 0,
+        planning: str = "auto",
         hindsight: bool = True,
         cache: Cache | None = None,
     ) -> None:
-        """Take the memory; the arguments are those of `metapbt.population.explorers.meta_pb2.MetaPB2Explorer`."""
+        """Take the memory; the arguments are those of `metapbt.population.explorers.meta_pb2.MetaPB2Explorer`.
+
+        Raises:
+            MetapbtError: ``planning`` is unknown.
+        """
+        if planning not in PLANNING:
+            raise unknown_name("method.planning", planning, PLANNING)
         self.space, self.memory, self.kernel = space, memory, kernel
         self.schedule, self.features, self.trust = schedule, features, trust
-        self.hindsight, self.cache = hindsight, cache
+        self.planning, self.hindsight, self.cache = planning, hindsight, cache
         self._most_ahead = 0 if kernel == "published" else lookahead
         self._recents: dict[Ref, tuple[Record, Array]] = {}
 
@@ -167,12 +176,14 @@ class MetaSurrogate:
 
         Else by what they become if they keep them; see `metapbt.memory.planning`.
         """
-        return self.horizon > 1 and self._telling.plan
+        if self.horizon == 1 or self.planning == "never":
+            return False
+        return self.planning == "always" or self._telling.plan
 
     @cached_property
     def recalls(self) -> bool:
         """Whether values count what became of agents in the sources, too; see `metapbt.memory.planning`."""
-        return self.hindsight and self.horizon > 1 and self._telling.recall
+        return self.hindsight and self.horizon > 1 and self._telling.recall_beside(self.plans)
 
     @cached_property
     def _telling(self) -> Telling:

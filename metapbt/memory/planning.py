@@ -63,13 +63,17 @@ class Telling:
 
     @property
     def recall(self) -> bool:
-        """Whether what became of agents in the sources (`Hindsight`) counts, too.
+        """Whether what became of agents in the sources (`Hindsight`) counts beside the values that these say."""
+        return self.recall_beside(self.plan)
+
+    def recall_beside(self, plans: bool) -> bool:
+        """Whether what became of agents in the sources counts beside values by planning, or else by keeping.
 
         The mean of two forecasts is better than either where each tells something beyond the other, and worse where one
         tells nothing. So it counts where that is at least ``TELLING``, in the mean over the contexts held out; fewer
         than ``LEAST_CONTEXTS`` of them say nothing for it.
         """
-        found = self.recalled_beside_plans if self.plan else self.recalled_beside_keeping
+        found = self.recalled_beside_plans if plans else self.recalled_beside_keeping
         told = found[np.isfinite(found)]
         return len(told) >= LEAST_CONTEXTS and bool(told.mean() >= TELLING)
 

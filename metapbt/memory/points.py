@@ -50,12 +50,9 @@ def legal_points(points: Array, space: Space) -> Array:
     return found
 
 
-def runs_outside(table: pa.Table, space: Space) -> list[str]:
-    """The runs, by their ``run_id``, none of whose records belongs to the space."""
-    belongs = ~np.isnan(points_of(table, space)).any(axis=1)
-    encoded = table["run_id"].combine_chunks().dictionary_encode()
-    counts = np.bincount(encoded.indices.to_numpy()[belongs], minlength=len(encoded.dictionary))
-    return [run for run, count in zip(encoded.dictionary.to_pylist(), counts, strict=True) if not count]
+def any_of_space(table: pa.Table, space: Space) -> bool:
+    """Whether any of the records is of the space, as `points_of` tells it."""
+    return bool((~np.isnan(points_of(table, space)).any(axis=1)).any())
 
 
 def _coordinates(table: pa.Table, parameter: Parameter) -> tuple[Array, NDArray[np.bool_]]:

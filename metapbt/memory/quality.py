@@ -161,13 +161,15 @@ def summary(qualities: Sequence[Quality]) -> str:
     if not qualities:
         return "memory: too few source contexts to hold one out"
     parts = []
-    for name in ("memory", "plain", "alone"):
+    left_out = all(quality.memory == quality.plain for quality in qualities)
+    for name in ("plain", "alone") if left_out else ("memory", "plain", "alone"):
         each = [found for quality in qualities if (found := getattr(quality, name)) is not None]
         if not each:
             continue
         density, inside = np.mean([e.density for e in each]), np.mean([e.inside for e in each])
         rank = np.nanmean([e.rank_correlation for e in each] + [0.0] * all(np.isnan(e.rank_correlation) for e in each))
-        label = {"memory": "deep kernel", "plain": "plain GP", "alone": "no memory"}[name]
+        plain = "plain GP, the network left out" if left_out else "plain GP"
+        label = {"memory": "deep kernel", "plain": plain, "alone": "no memory"}[name]
         parts.append(f"{label}: log density {density:.2f}, rank correlation {rank:.2f}, {inside:.0%} within 95%")
     return f"memory on {len(qualities)} held-out contexts: {'; '.join(parts)}"
 

@@ -15,12 +15,13 @@ from metapbt.history.record import HUGE
 from metapbt.log import counted
 from metapbt.memory.describe import Describe, by_features
 from metapbt.memory.encoder import Description
+from metapbt.memory.points import any_of_space
 from metapbt.memory.reading import UNREADABLE, pass_over, read_sources
 from metapbt.memory.scales import differ
 from metapbt.memory.source_runs import Memory
 from metapbt.plain import whole_number
 from metapbt.space import Space
-from metapbt.store.results import RunInfo, count_records, find_runs
+from metapbt.store.results import RunInfo, count_records, find_runs, read_run
 
 MOST_NAMED = 8  # contexts in one line of the log
 
@@ -59,7 +60,8 @@ def choose_sources(
         include_target: whether runs on the target context count, and runs whose memory came from them.
         exclude: a run directory that never counts: the run's own.
         min_records: contexts with fewer records, all runs together, are passed over.
-        space: the target's search space; only ``similar`` asks for it.
+        space: the target's search space: runs none of whose records is of it are passed over. Without it all count,
+            and ``similar`` cannot tell what matters.
         describe: what distances are taken over.
 
     Raises:
@@ -89,6 +91,8 @@ def choose_sources(
         and _is_sound(run)
         and (include_target or not (run.context in kin or any(context in kin for context in run.ancestry)))
     ]
+    if space is not None:
+        runs = _of_space(runs, space)
     records = {run.path: _record_count(run) for run in runs}
     counts: Counter[Context] = Counter()
     for run in runs:
@@ -215,6 +219,26 @@ def _is_sound(run: RunInfo) -> bool:
         pass_over(run.path, error)
         return False
     return True
+
+
+def _of_space(runs: Sequence[RunInfo], space: Space) -> list[RunInfo]:
+    """The runs whose hyperparameters are of the space, and those that cannot be read; which are not is said at once."""
+    outside = []
+    for run in runs:
+        try:
+            table = read_run(run)
+            if table is not None and len(table) and not any_of_space(table, space):
+                outside.append(run)
+        except UNREADABLE:
+            continue  # who reads it to learn from it says so
+    if outside:
+        more = len(outside) - 1
+        pass_over(
+            f"{outside[0].path}{f' (and {more} more)' if more else ''}",
+            "its hyperparameters are not of this run's space",
+        )
+    gone = {run.path for run in outside}
+    return [run for run in runs if run.path not in gone]
 
 
 def _describable(contexts: Sequence[Context], target: Context, describe: Describe) -> Iterator[Context]:

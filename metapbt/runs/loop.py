@@ -246,6 +246,6 @@ def _finish(plan: Plan, directory: RunDirectory, tuner: Tuner) -> tuple[Record, 
     check_anything_learned(history)
     tested, episodes = plan.tested(history), plan.evaluation["test_episodes"]
     test_return = evaluate(plan.learner, directory.checkpoint(tested.ref), seeding.test_seed(plan.seed), episodes)
-    directory.keep_checkpoints({*(record.ref for record in history.latest), *tuner.keeps()})
+    directory.keep_checkpoints(tuner.keeps())
     directory.mark_done(Done.of(history, tested.ref, test_return, episodes))
     return tested, test_return

@@ -194,10 +194,12 @@ class RunPlan:
         learner = LearnerSpec.of(plain)
         eras = Eras.of_config(plain, learner.budget)
         if eras.count > 1 and population["asynchronous"]:
-            asks = (
-                f"eras.count={eras.count}" if eras.restarts is None else f"restarts.patience={eras.restarts.patience}"
+            asks, who = (
+                (f"eras.count={eras.count}", "students")
+                if eras.restarts is None
+                else (f"restarts.patience={eras.restarts.patience}", "newcomers")
             )
-            raise MetapbtError(f"{asks} needs population.asynchronous=false: students are screened together")
+            raise MetapbtError(f"{asks} needs population.asynchronous=false: {who} are screened together")
         # What a run does not need is not in its file, so that it goes on where earlier versions knew nothing of it.
         if eras.count == 1 or eras.restarts is not None:
             del plain["eras"]

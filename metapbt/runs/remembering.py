@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 from metapbt.errors import MetapbtError, unknown_name
-from metapbt.log import LOGGER
+from metapbt.log import LOGGER, counted
 from metapbt.memory.cache import ModelCache
 from metapbt.memory.describe import Describe, by_features
-from metapbt.memory.points import runs_outside
 from metapbt.memory.quality import summary
-from metapbt.memory.reading import pass_over, read_sources
+from metapbt.memory.reading import read_sources
 from metapbt.memory.shipped import SHIPPED, memory_dirs, require_directories, shipped_dir, shipped_version
 from metapbt.memory.source_runs import Memory
 from metapbt.memory.sources import choose_sources, describe_contexts
@@ -24,6 +24,9 @@ from metapbt.runs.plan import RunPlan
 from metapbt.store.memory_table import read_memory, write_memory
 from metapbt.store.results import RunInfo
 from metapbt.store.run_directory import RunDirectory
+
+#: Of fewer contexts than this held-out ones tell little; the log says then what else there is to learn from.
+FEW = 5
 
 
 class Remembered:
@@ -41,10 +44,7 @@ class Remembered:
         if directory.remembers:
             self._sources = _kept(directory)
         else:
-            runs = _chosen(run, describe)
-            self._sources = read_sources(runs)
-            for place in runs_outside(self._sources, run.space):
-                pass_over(place, "its hyperparameters are not of this run's space")
+            self._sources = read_sources(_chosen(run, describe))
         self._memory = Memory(run.plan.identity.context, self._sources, describe)
 
     @property
@@ -105,30 +105,62 @@ def _chosen(run: RunPlan, describe: Describe) -> list[RunInfo]:
     runs = _found(run, places, describe)
     require_directories([place for place in places if place != own], "meta.results_dir")
     where = " and ".join(map(str, places))
-    if not runs and places == [own]:  # nobody asked for another place
-        runs = _found(run, [shipped_dir()], describe)
-        if runs:
+    by_default = places == [own]  # nobody asked for another place
+    if by_default and len({found.context for found in runs}) < FEW:
+        shipped = _found(run, [shipped_dir()], describe)
+        if runs and shipped:
+            LOGGER.info(
+                "memory: the memory that ships with metapbt is not used: it has %s; meta.results_dir=[%s,%s] adds them",
+                describe_contexts(shipped), own, SHIPPED,
+            )  # fmt: skip
+        elif shipped:
             LOGGER.info(
                 "memory: there are no runs of %s on other contexts under %s, so the memory that ships with metapbt is "
                 "used (meta.results_dir=%s), version %s",
-                identity.env,
-                where,
-                SHIPPED,
-                shipped_version(),
-            )
-            where = str(shipped_dir())
-        else:
+                _asked(run), where, SHIPPED, shipped_version(),
+            )  # fmt: skip
+            runs, where = shipped, str(shipped_dir())
+        elif not runs:
             where += ", nor in the memory that ships"
     if runs:
         LOGGER.info("memory: %s, from %s", describe_contexts(runs), where)
+        _compare_scales(run, runs)
     else:
         LOGGER.warning(
             "memory: no runs of %s on other contexts under %s; %s goes on without memory",
-            identity.env,
-            where,
-            identity.name,
-        )
+            _asked(run), where, identity.name,
+        )  # fmt: skip
     return runs
+
+
+def _asked(run: RunPlan) -> str:
+    """Which runs count, but for their contexts and hyperparameters."""
+    identity, methods = run.plan.identity, run.config["meta"]["methods"]
+    by = "" if methods is None else f" and method {' or '.join(methods)}"
+    return f"{identity.env} with learner {identity.learner}{by}"
+
+
+def _compare_scales(run: RunPlan, sources: Sequence[RunInfo]) -> None:
+    """Say which hyperparameters sources searched on another scale than this run does."""
+    here = _scales(run.config["space"])
+    others: Counter[str] = Counter()
+    for source in sources:
+        try:
+            there = _scales(RunDirectory(source.path).config()["space"])
+        except (MetapbtError, OSError, LookupError, TypeError):
+            continue  # a run of somebody's own loop has no configuration
+        others.update(name for name in here.keys() & there.keys() if here[name] != there[name])
+    for name, count in others.items():
+        LOGGER.warning(
+            "memory: %s searched %s on another scale than this run does (space.%s.log or .complement): what is learned "
+            "there may be worth nothing here",
+            counted(count, "source run"), name, name,
+        )  # fmt: skip
+
+
+def _scales(space: Mapping[str, Any]) -> dict[str, tuple[bool, bool]]:
+    """Of each hyperparameter whether its scale is logarithmic, and whether it is that of its distance from 1."""
+    return {name: (bool(said.get("log")), bool(said.get("complement"))) for name, said in space.items()}
 
 
 def _found(run: RunPlan, places: list[Path], describe: Describe) -> list[RunInfo]:

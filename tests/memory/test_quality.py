@@ -43,7 +43,14 @@ def test_of_a_plain_kernel_no_deep_one_is_trained():
     assert "deep" not in summary(found)
     assert "plain GP" in summary(found)
     assert held_out_quality(tasks(0.3, 0.7), False, cache) == found
-    assert all(quality.memory for quality in held_out_quality(tasks(0.3, 0.7), True, cache))
+    deep = held_out_quality(tasks(0.3, 0.7), True, cache)
+    assert all(quality.memory for quality in deep)
+    differing = [replace(quality, memory=quality.alone) for quality in deep]
+    assert "held-out contexts: deep kernel: log" in summary(differing)
+    assert "; plain GP: log" in summary(differing)
+    # Where the network was left out, both are the same model.
+    same = [replace(quality, memory=quality.plain) for quality in deep]
+    assert "held-out contexts: plain GP, the network left out: log" in summary(same)
 
 
 def test_held_out_contexts_say_what_memory_is_worth():

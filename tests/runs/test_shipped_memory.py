@@ -16,6 +16,8 @@ from metapbt.store.check import problem
 from metapbt.store.memory_table import read_memory
 from metapbt.store.results import SHIPPED
 
+ANOTHER = "+space.z={type: float, low: 0.0, high: 1.0}"  # one hyperparameter more than others have
+
 
 @pytest.fixture(autouse=True)
 def _elsewhere(tmp_path, monkeypatch):
@@ -55,7 +57,7 @@ def test_a_run_that_finds_no_others_learns_from_what_ships_and_says_so(box, spac
     before = files(box)
     run = metapbt.run(command("results", method="meta_pb2"), space)
     assert shifts(run) == {0.3, 0.9}
-    assert "no runs of quadratic on other contexts under results, so the memory that ships" in log_of(run)
+    assert "on other contexts under results, so the memory that ships" in log_of(run)
     assert "(meta.results_dir=shipped), version 7" in log_of(run)
     assert problem(run.info) is None
     # Trained models are kept beside the run's own results: where metapbt is installed nothing can be written.
@@ -65,7 +67,9 @@ def test_a_run_that_finds_no_others_learns_from_what_ships_and_says_so(box, spac
 
 def test_where_nothing_ships_either_the_log_says_so_and_judges_no_memory(space):  # noqa: F811
     run = metapbt.run(command("results", method="meta_pb2"), space)
-    assert "no runs of quadratic on other contexts under results, nor in the memory that ships; meta_pb2" in log_of(run)
+    said = log_of(run)
+    assert "memory: no runs of quadratic with learner stand_in:StandInLearner on other contexts under results" in said
+    assert "nor in the memory that ships; meta_pb2 goes on without memory" in said
     assert "held-out" not in log_of(run)
     assert "too few source contexts" not in log_of(run)
 
@@ -96,9 +100,43 @@ def test_ones_own_runs_come_first_and_what_is_asked_for_counts(box, space, asked
     start = ["start=transfer"] if who == "transfer" else []
     run = metapbt.run(command("results", *start, *asked, **how), space)
     assert shifts(run) == found
-    assert ("ships" in log_of(run)) is False
+    assert "is used" not in log_of(run)
+    # Of few contexts of one's own it is said what else there is; who named a place has chosen.
+    offered = "that ships with metapbt is not used: it has optimum_shift=0.3 (1 run), optimum_shift=0.9 (1 run)"
+    assert (offered in log_of(run)) is (not asked)
+    assert ("meta.results_dir=[results,shipped] adds them" in log_of(run)) is (not asked)
     if not found:
-        assert "no runs of quadratic on other contexts under elsewhere" in log_of(run)
+        assert "on other contexts under elsewhere; " in log_of(run)
+
+
+@pytest.mark.parametrize("who", ["meta_pb2", "transfer"])
+def test_what_cannot_be_learned_from_hides_nothing_that_can(box, space, who):  # noqa: F811
+    # A run of one's own in another search space, and one of another method than is asked for.
+    own = metapbt.run(command("results", "context.optimum_shift=0.1", ANOTHER, method="random"), space)
+    metapbt.run(command("results", "context.optimum_shift=0.2", method="default"), space)
+    start = ["start=transfer"] if who == "transfer" else []
+    how = {"method": "pbt" if who == "transfer" else who}
+    run = metapbt.run(command("results", *start, "meta.methods=[random]", **how), space)
+    assert shifts(run) == {0.3, 0.9}
+    assert f"{own.path} is passed over: its hyperparameters are not of this run's space" in log_of(run)
+    assert "with learner stand_in:StandInLearner and method random on other contexts under results, so" in log_of(run)
+
+
+def test_where_all_that_ships_is_of_another_space_it_is_said_once_and_that_there_is_no_memory(box, space):  # noqa: F811
+    run = metapbt.run(command("results", ANOTHER, method="meta_pb2"), space)
+    assert shifts(run) == set()
+    said = log_of(run)
+    assert said.count("passed over: its hyperparameters are not of this run's space") == 1
+    assert "(and 1 more) is passed over" in said
+    assert "so the memory that ships" not in said
+    assert "goes on without memory" in said
+
+
+def test_sources_on_another_scale_are_named(box, space):  # noqa: F811
+    run = metapbt.run(command("results", "space.x.low=0.01", "+space.x.log=true", method="meta_pb2"), space)
+    assert "2 source runs searched x on another scale than this run does (space.x.log or .complement)" in log_of(run)
+    run = metapbt.run(command("same", method="meta_pb2"), space)
+    assert "another scale" not in log_of(run)
 
 
 def test_a_place_that_is_not_there_is_an_error_but_for_where_ones_own_results_will_be(box, space):  # noqa: F811

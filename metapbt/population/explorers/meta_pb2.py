@@ -91,6 +91,7 @@ class MetaPB2Explorer(PB2Explorer):
         features: bool = True,
         trust: bool = True,
         lookahead: int = 8,
+        planning: str = "auto",
         hindsight: bool = True,
         rank_by_value: bool = True,
         cache: Cache | None = None,
@@ -111,6 +112,8 @@ class MetaPB2Explorer(PB2Explorer):
             trust: whether weights follow from the target's rows; else they stay what they were at the start.
             lookahead: over how many intervals, the coming one included, values are forecast at most; with 0 only the
                 coming one counts, as in PB2, and what agents trained with before does not.
+            planning: whether values count on changes of hyperparameters later: ``auto`` (unless held-out contexts say
+                that this foresees nothing), ``always`` or ``never``.
             hindsight: whether values count what became of agents in the sources, too, where held-out contexts show that
                 this tells more than what is forecast.
             rank_by_value: whether selection ranks members by values where it plans; else by their returns.
@@ -131,7 +134,9 @@ class MetaPB2Explorer(PB2Explorer):
         self.budget = budget
         self._last_known: Known | None = None
         #: What it forecasts with.
-        self.meta = MetaSurrogate(space, memory, kernel, schedule, features, trust, lookahead, hindsight, cache)
+        self.meta = MetaSurrogate(
+            space, memory, kernel, schedule, features, trust, lookahead, planning, hindsight, cache
+        )
 
     @property
     def tasks(self) -> Tasks:

@@ -10,6 +10,7 @@ from metapbt.errors import MetapbtError
 from metapbt.history import Budget, Context, History, Record
 from metapbt.memory import trust
 from metapbt.memory.experts import Ensemble
+from metapbt.memory.planning import LEAST_CONTEXTS, Telling
 from metapbt.memory.quality import summary
 from metapbt.memory.source_runs import Memory, SourceRun
 from metapbt.memory.tasks import UNSEEN, Tasks
@@ -237,6 +238,24 @@ def test_parts_can_be_switched_off(cache):
         assert all(s.hyperparameters in SPACE for s in (*first, *later))
 
 
+@pytest.mark.parametrize(
+    ("planning", "told", "plans"),
+    [
+        ("auto", [(0.5, 0.5, 0.0)], True),
+        ("auto", [(0.0, 0.5, 0.0)], False),
+        ("always", [(0.0, 0.5, 0.0)], True),
+        ("never", [(0.5, 0.5, 0.0)], False),
+    ],
+)
+def test_whether_memory_plans_can_be_decided_without_held_out_contexts(planning, told, plans, cache):
+    meta = MetaPB2Explorer(SPACE, memory(), planning=planning, cache=cache).meta
+    meta.__dict__.update(horizon=3, _telling=Telling.of(told * LEAST_CONTEXTS))
+    assert meta.plans == plans
+    assert meta.recalls == (not plans)  # what became of agents tells more beside values by keeping, here
+    greedy = MetaPB2Explorer(SPACE, memory(), planning="always", lookahead=0, cache=cache).meta
+    assert not greedy.plans
+
+
 @pytest.mark.slow
 def test_a_new_explorer_suggests_what_the_old_one_would_have(cache):
     here = history((0.5, 0.8), generations=3, seed=9)
@@ -272,6 +291,7 @@ def test_rows_from_outside_the_space_are_left_out():
     [
         ({"kernel": "dep"}, "did you mean 'deep'"),
         ({"first_generation": 1.5}, "method.first_generation must be a number from 0 to 1"),
+        ({"planning": True}, "unknown method.planning"),
         ({"lookahead": -1}, "method.lookahead must be an integer >= 0, got -1"),
     ],
 )
@@ -443,7 +463,8 @@ def test_what_is_said_of_its_quality_is_of_the_models_that_it_has(settings):
         explorer.meta.__dict__["tasks"] = Tasks.of(memory(), SPACE, max_rows=60)
     qualities = explorer.meta.quality()
     assert len(qualities) == 4
-    assert ("deep kernel" in summary(qualities)) == (explorer.meta.kernel == "deep")
+    assert all((quality.memory is not None) == (explorer.meta.kernel == "deep") for quality in qualities)
+    assert ("network" in summary(qualities) or "deep kernel" in summary(qualities)) == (explorer.meta.kernel == "deep")
     before = set(kept)
     explorer.start(4, np.random.default_rng(0))
     assert set(kept) == before  # nothing else is trained for the run itself
