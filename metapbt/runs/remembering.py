@@ -147,8 +147,8 @@ def _compare_scales(run: RunPlan, sources: Sequence[RunInfo]) -> None:
     for source in sources:
         try:
             there = _scales(RunDirectory(source.path).config()["space"])
-        except (MetapbtError, OSError, LookupError, TypeError):
-            continue  # a run of somebody's own loop has no configuration
+        except (MetapbtError, OSError, LookupError, TypeError, AttributeError):
+            continue  # a run of somebody's own loop has none, and a foreign one may have anything
         others.update(name for name in here.keys() & there.keys() if here[name] != there[name])
     for name, count in others.items():
         LOGGER.warning(
