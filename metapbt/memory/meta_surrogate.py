@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from metapbt.memory.quality import Quality
     from metapbt.memory.training import Cache, Learned
 
+KERNELS = ("deep", "plain", "published")
 PLANNING = ("auto", "always", "never")
 A_LITTLE_LONGER = 1.25  # times the sources' usual interval
 PUBLISHED_ROWS = 1000  # an exact GP's cost grows with their cube
@@ -83,10 +84,11 @@ class MetaSurrogate:
         """Take the memory; the arguments are those of `metapbt.population.explorers.meta_pb2.MetaPB2Explorer`.
 
         Raises:
-            MetapbtError: ``planning`` is unknown.
+            MetapbtError: ``kernel`` or ``planning`` is unknown.
         """
-        if planning not in PLANNING:
-            raise unknown_name("method.planning", planning, PLANNING)
+        for setting, name, known in (("kernel", kernel, KERNELS), ("planning", planning, PLANNING)):
+            if name not in known:
+                raise unknown_name(f"method.{setting}", name, known)
         self.space, self.memory, self.kernel = space, memory, kernel
         self.schedule, self.features, self.trust = schedule, features, trust
         self.planning, self.hindsight, self.cache = planning, hindsight, cache

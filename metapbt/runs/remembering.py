@@ -13,6 +13,7 @@ from metapbt.errors import MetapbtError, unknown_name
 from metapbt.log import LOGGER, counted
 from metapbt.memory.cache import ModelCache
 from metapbt.memory.describe import Describe, by_features
+from metapbt.memory.planning import LEAST_CONTEXTS
 from metapbt.memory.quality import summary
 from metapbt.memory.reading import read_sources
 from metapbt.memory.shipped import SHIPPED, memory_dirs, require_directories, shipped_dir, shipped_version
@@ -24,9 +25,6 @@ from metapbt.runs.plan import RunPlan
 from metapbt.store.memory_table import read_memory, write_memory
 from metapbt.store.results import RunInfo
 from metapbt.store.run_directory import RunDirectory
-
-#: Of fewer contexts than this held-out ones tell little; the log says then what else there is to learn from.
-FEW = 5
 
 
 class Remembered:
@@ -106,7 +104,7 @@ def _chosen(run: RunPlan, describe: Describe) -> list[RunInfo]:
     require_directories([place for place in places if place != own], "meta.results_dir")
     where = " and ".join(map(str, places))
     by_default = places == [own]  # nobody asked for another place
-    if by_default and len({found.context for found in runs}) < FEW:
+    if by_default and len({found.context for found in runs}) < LEAST_CONTEXTS:
         shipped = _found(run, [shipped_dir()], describe)
         if runs and shipped:
             LOGGER.info(

@@ -84,7 +84,8 @@ def test_without_sources_it_says_so_and_begins_as_the_method_does(space):  # noq
     Path("sources").mkdir()
     run = metapbt.run(command("results", *BEGIN, method="random"), space)
     log = (run.path / "run.log").read_text()
-    assert "on other contexts under sources; random_transfer goes on without memory" in log
+    assert "no runs of quadratic with learner stand_in:StandInLearner on other contexts under sources; random" in log
+    assert "; random_transfer goes on without memory" in log
     assert first_of(run) == first_of(metapbt.run(command("results", method="random"), space))
 
 

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from metapbt.errors import unknown_name
 from metapbt.history import Budget, History, Record
 from metapbt.log import LOGGER, counted
 from metapbt.memory.encoder import Array, Samples
@@ -28,9 +27,6 @@ if TYPE_CHECKING:
     from metapbt.memory.experts import Ensemble
     from metapbt.memory.source_runs import Memory
     from metapbt.memory.training import Cache
-
-
-KERNELS = ("deep", "plain", "published")
 
 
 @dataclass(frozen=True)
@@ -124,8 +120,6 @@ class MetaPB2Explorer(PB2Explorer):
             MetapbtError: a setting is unknown or out of its range.
         """
         super().__init__(space)
-        if kernel not in KERNELS:
-            raise unknown_name("method.kernel", kernel, KERNELS)
         lookahead = whole_number("method.lookahead", lookahead, 0)
         self.memory = memory
         self.first_generation = number_within("method.first_generation", first_generation, 0, 1)
