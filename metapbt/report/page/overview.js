@@ -248,7 +248,7 @@ class GroupView {
         encoding: {
           x: { field: "x", type: "quantitative", scale: { nice: false, zero: true, domainMax: Math.max(...all().map((row) => row.env_steps)) }, axis: { title: null, format: STEPS_FORMAT, grid: false, tickCount: 5 } }, x2: { field: "x2" },
           y: { field: "context", type: "nominal", sort: this.contexts.map((each) => this.contextName(each)), scale: { domain: this.contexts.map((each) => this.contextName(each)) }, axis: { title: null, labelLimit: 130 } },
-          color: { field: "y", type: "quantitative", scale: { scheme: "viridis", domain: this.group.heatmap_range, clamp: true }, legend: { title: "mean return", orient: "bottom", direction: "horizontal", gradientLength: 140, gradientThickness: 8, tickCount: 3 } },
+          color: { field: "y", type: "quantitative", scale: { scheme: "viridis", domain: this.group.heatmap_range, clamp: true }, legend: { title: "mean return", orient: "bottom", direction: "horizontal", gradientLength: 260, gradientThickness: 8, tickCount: 3 } },
           tooltip: [{ field: "context", title: this.group.feature }, { field: "steps", title: "steps", format: "," }, { field: "y", title: "mean return", format: ".4~g" }, { field: "seeds", title: "seeds" }],
         },
       }),
