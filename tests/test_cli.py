@@ -218,3 +218,21 @@ def test_data_show_says_how_well_memory_predicts_held_out_contexts(tmp_path, cap
     assert "what memory of the other contexts would have predicted" in out
     for word in ("shift=0.2", "default", "deep kernel", "plain GP", "no memory"):
         assert word in out
+    assert "memory on 2 held-out contexts: " in out
+
+
+@pytest.mark.usefixtures("briefly_trained")
+def test_data_show_trains_all_that_a_run_with_memory_needs(tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    for shift in (0.1, 0.2, 0.3, 0.4, 0.5):  # as many as can say what values tell
+        assert main(["run", "env=synthetic", "method=random", f"context.shift={shift}"]) == 0
+    assert main(["data", "show", "results", "--memory"]) == 0
+    kept = sorted(path.name for path in Path("results/.meta_models").iterdir())
+    assert len(kept) == 5  # plain, with a network, in hindsight; how well they forecast, what values tell
+    capfd.readouterr()
+    assert main(["run", "env=synthetic", "method=meta_pb2", "context.shift=0.6"]) == 0
+    said = Path("results/synthetic/shift=0.6/meta_pb2/seed_0/run.log").read_text()
+    assert "rows from the sources" in said
+    assert "training a" not in said
+    assert "asking held-out contexts" not in said
+    assert sorted(path.name for path in Path("results/.meta_models").iterdir()) == kept

@@ -76,7 +76,8 @@ class Experience:
     In every context the same episodes are begun and the same actions taken, so that differences are the context's. A
     statistic of the episodes counts if it differs between contexts by more than chance (an F test of the context's
     effect against what is left of the episodes' differences). Principal components of those that count, each
-    statistic with unit deviation, are the description.
+    statistic with unit deviation, are the description. It is relative to the target as well, so that models trained for
+    one target are not another's.
     """
 
     def __init__(self, env: str, episodes: int) -> None:

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from metapbt.memory.candidates import distinct, filling
+from metapbt.memory.candidates import around, distinct, filling
 from metapbt.memory.encoder import Array, Encoder, Rows, lately
 from metapbt.memory.points import legal_points
 from metapbt.memory.scales import SourceScale
@@ -177,8 +177,8 @@ class Lookahead:
             pool = np.concatenate([filled, hints(when, value)])
             after = self._after(when, share, np.full(len(pool), value), pool, pool)
             best = pool[np.argsort(-after, kind="stable")[:BEST]]
-            near = best[:, None] + RADIUS * rng.standard_normal((len(best), AROUND // BEST, len(space)))
-            wider = np.concatenate([pool, legal_points(np.clip(near, 0, 1).reshape(-1, len(space)), space)])
+            near = around(np.repeat(best, AROUND // BEST, axis=0), RADIUS, space.categories, rng)
+            wider = np.concatenate([pool, legal_points(near, space)])
             pools.append(wider[distinct(wider)])
             fastest.append(best[0])
             values.append(value)

@@ -3,7 +3,7 @@ far as they deserve it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -12,6 +12,7 @@ import numpy as np
 
 from metapbt.errors import unknown_name
 from metapbt.history import History, Record, Ref
+from metapbt.log import LOGGER
 from metapbt.memory.encoder import Array, Description, Encoder, Rows, Samples, Which, lately
 from metapbt.memory.hindsight import INTERVALS, Hindsight
 from metapbt.memory.hints import Hints
@@ -98,7 +99,14 @@ class MetaSurrogate:
     @cached_property
     def tasks(self) -> Tasks:
         """What memory is made of: the sources' rows."""
-        return Tasks.of(self.memory, self.space, self.features, changed=self._most_ahead > 0)
+        found = Tasks.of(self.memory, self.space, self.features, changed=self._most_ahead > 0)
+        if len(self.memory.sources) and not len(found):
+            LOGGER.warning(
+                "memory: nothing can be learned from its sources, of which no interval has finite returns and "
+                "hyperparameters of this search space (%s): going on without",
+                ", ".join(self.space.names),
+            )
+        return found
 
     @property
     def scale(self) -> SourceScale:
@@ -123,14 +131,17 @@ class MetaSurrogate:
         with deciding():
             return learned(self.tasks, self.kernel == "deep", self.cache)
 
-    def quality(self) -> list[Quality]:
-        """How well its models forecast sources that are held out; nothing of ``published``, of which none is."""
+    def quality(self, told: Callable[[int, int], None] = lambda *_: None) -> list[Quality]:
+        """How well its models forecast sources that are held out; nothing of ``published``, of which none is.
+
+        ``told`` as of `metapbt.memory.quality.held_out_quality`.
+        """
         from metapbt.memory.quality import held_out_quality
 
         if self.kernel == "published":
             return []
         with deciding():
-            found = held_out_quality(self.tasks, self.kernel == "deep", self.cache)
+            found = held_out_quality(self.tasks, self.kernel == "deep", self.cache, told)
         if found:
             _ = self.plans  # held-out contexts say this, too: a run that asks later finds it in the cache
         return found

@@ -68,7 +68,6 @@ class MetaModel:
         chosen: int,
         categories: Mapping[int, int] | None = None,
         changed: bool = False,
-        seed: int = 0,
     ) -> None:
         """Make an untrained one.
 
@@ -78,7 +77,6 @@ class MetaModel:
             chosen: columns of hyperparameters.
             categories: of each of these that is a category's, counted from 0, how many choices share it.
             changed: whether as many columns follow, by how much these differ from what was trained with lately.
-            seed: of the networks' first weights.
         """
         self.given = given + features
         # Lengthscales: a whole run, a whole range of returns, three deviations of a feature, and a share of the unit
@@ -87,7 +85,7 @@ class MetaModel:
         lengths += [CHANGES * math.sqrt(chosen)] * chosen * changed
         scales = 1 / torch.tensor(lengths, dtype=torch.float64)
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+            torch.manual_seed(0)
             first = given + features
             # Two choices are as far apart in one column as in two.
             wide = {first + place: choices for place, choices in (categories or {}).items() if choices > 2}
@@ -131,9 +129,7 @@ class MetaModel:
         return {f"{part}.{name}": value for part, module in parts.items() for name, value in module.named_parameters()}
 
     @one_thread()
-    def train(
-        self, rows: Rows, phase: Phase, steps: int, unseen: Rows | None = None, seed: int = 0
-    ) -> list[tuple[float, Weights]]:
+    def train(self, rows: Rows, phase: Phase, steps: int, unseen: Rows | None = None) -> list[tuple[float, Weights]]:
         """Learn to predict one context's rows from the others'.
 
         Each step takes rows of one context and rows of all others, and raises the density of the former given the
@@ -146,13 +142,12 @@ class MetaModel:
             phase: what is trained, how fast.
             steps: how many steps are taken.
             unseen: rows of a context that is not taught.
-            seed: of the batches.
 
         Returns:
             After every ``CHECK_EVERY`` steps, and before the first: the mean log density of the unseen rows given the
             taught ones, and the weights. Nothing without unseen rows.
         """
-        rng = np.random.default_rng(seed)
+        rng = np.random.default_rng(0)
         by_context = _by_context(rows.contexts)
         network = [*self.warp.hidden.parameters(), *self.warp.last.parameters()]
         scales = [self.warp.log_scales, *self.stage.parameters()]

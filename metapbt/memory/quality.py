@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from metapbt.history import Context
+from metapbt.log import counted
 from metapbt.memory.encoder import Array, Description, Encoder, Rows, Samples, less_their_means
 from metapbt.memory.nearest import SOURCE_ROWS
 from metapbt.memory.scales import HistoryScale, SourceScale
@@ -161,7 +162,7 @@ def summary(qualities: Sequence[Quality]) -> str:
     if not qualities:
         return "memory: too few source contexts to hold one out"
     parts = []
-    left_out = all(quality.memory == quality.plain for quality in qualities)
+    left_out = all(quality.memory is not None and _alike(quality.memory, quality.plain) for quality in qualities)
     for name in ("plain", "alone") if left_out else ("memory", "plain", "alone"):
         each = [found for quality in qualities if (found := getattr(quality, name)) is not None]
         if not each:
@@ -171,7 +172,12 @@ def summary(qualities: Sequence[Quality]) -> str:
         plain = "plain GP, the network left out" if left_out else "plain GP"
         label = {"memory": "deep kernel", "plain": plain, "alone": "no memory"}[name]
         parts.append(f"{label}: log density {density:.2f}, rank correlation {rank:.2f}, {inside:.0%} within 95%")
-    return f"memory on {len(qualities)} held-out contexts: {'; '.join(parts)}"
+    return f"memory on {counted(len(qualities), 'held-out context')}: {'; '.join(parts)}"
+
+
+def _alike(one: Predictions, other: Predictions) -> bool:
+    """Whether they are the same, NaN included."""
+    return np.array_equal(astuple(one), astuple(other), equal_nan=True)
 
 
 def _remembered(model: MetaModel, others: Rows, known: Rows, asked: Rows) -> Predictions:

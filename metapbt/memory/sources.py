@@ -131,8 +131,9 @@ def describe_contexts(runs: Sequence[RunInfo]) -> str:
 def standardised(contexts: Sequence[Description]) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
     """All contexts but the last (``n x f``), and the last (``f``), over what varies, each with unit deviation."""
     everything = np.array([[context[name] for name in contexts[-1]] for context in contexts])
-    deviation = everything.std(axis=0)
-    scaled = everything[:, deviation > 0] / deviation[deviation > 0]
+    lowest, highest = everything.min(axis=0), everything.max(axis=0)
+    varying = everything[:, [differ(low, high) for low, high in zip(lowest, highest, strict=True)]]
+    scaled = varying / varying.std(axis=0)
     return scaled[:-1], scaled[-1]
 
 
@@ -262,7 +263,8 @@ def _record_count(run: RunInfo) -> int:
         return 0
 
 
-def _closest(points: np.ndarray[Any, Any], here: np.ndarray[Any, Any], count: int) -> list[int]:
+def closest(points: np.ndarray[Any, Any], here: np.ndarray[Any, Any], count: int) -> list[int]:
+    """The places of those of the points (``n x f``) that are nearest to ``here``, the nearest first."""
     return [int(i) for i in np.argsort(np.linalg.norm(points - here, axis=1), kind="stable")[:count]]
 
 
@@ -281,4 +283,4 @@ def _all(points: np.ndarray[Any, Any], here: np.ndarray[Any, Any], count: int) -
     return list(range(len(points)))
 
 
-_CHOICES = {"closest": _closest, "spread": _spread, "all": _all, "similar": _closest}
+_CHOICES = {"closest": closest, "spread": _spread, "all": _all, "similar": closest}

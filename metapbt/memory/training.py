@@ -12,15 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metapbt.log import LOGGER, counted
-from metapbt.memory.encoder import Array, Rows, less_their_means
+from metapbt.memory.encoder import Array, less_their_means
 from metapbt.memory.model import CHECK_EVERY, DEEP, PLAIN, MetaModel, Phase, Weights
 from metapbt.memory.nearest import SOURCE_ROWS
+from metapbt.memory.scales import SourceScale
 from metapbt.memory.tasks import Tasks
 from metapbt.memory.trust import PRIOR, posterior, prior
 from metapbt.surrogates.thinning import evenly
 
 #: Of what is trained here and judged in `quality`; to be raised with every change, so that nothing older is reused.
-VERSION = 15
+VERSION = 16
 
 MOST_CONTEXTS = 10  # held out in turn, spread evenly over all of them
 
@@ -60,13 +61,12 @@ class Learned:
     def nothing(cls, tasks: Tasks) -> Learned:
         """Untrained models, as `learned` begins with."""
 
-        def untrained(rows: Rows) -> MetaModel:
-            features = rows.inputs.shape[1] - 2 - tasks.chosen * (1 + tasks.changed)
-            return MetaModel(2, features, tasks.chosen, tasks.categories, tasks.changed)
+        def untrained(scale: SourceScale) -> MetaModel:
+            return MetaModel(2, len(scale.features), tasks.chosen, tasks.categories, tasks.changed)
 
-        names = np.unique(tasks.rows.contexts)
+        names = np.unique(tasks.samples.contexts)
         held_out = names[evenly(len(names), MOST_CONTEXTS)] if len(names) > 1 else names[:0]
-        return cls(tasks, untrained(tasks.rows), {int(c): untrained(tasks.held_out(int(c))[1]) for c in held_out})
+        return cls(tasks, untrained(tasks.scale), {int(c): untrained(tasks.scale_without(int(c))) for c in held_out})
 
     def train(self, phase: Phase, step: Callable[[], None] = lambda: None) -> None:
         """Train every model, with as many steps as forecast held-out contexts best.

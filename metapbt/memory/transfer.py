@@ -15,7 +15,7 @@ from metapbt.memory.columns import RecordColumns
 from metapbt.memory.encoder import Array
 from metapbt.memory.points import points_of
 from metapbt.memory.source_runs import Memory
-from metapbt.memory.sources import standardised
+from metapbt.memory.sources import closest, standardised
 from metapbt.space import Hyperparameters, Space
 from metapbt.store.table import to_records
 
@@ -163,8 +163,7 @@ def _nearest_first(memory: Memory, contexts: Sequence[Context]) -> list[Context]
         return []
     described = memory.descriptions
     places, here = standardised([described[context] for context in (*contexts, memory.context)])
-    order = np.argsort(np.linalg.norm(places - here, axis=1), kind="stable")
-    return [contexts[place] for place in order]
+    return [contexts[place] for place in closest(places, here, len(contexts))]
 
 
 def _in_turns(lists: Sequence[Sequence[_T]]) -> list[_T]:

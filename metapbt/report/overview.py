@@ -115,14 +115,14 @@ def print_records(results: Path) -> int:
 def print_memory(results: Path) -> int:
     """Print how well a memory of these runs predicts each of their contexts, held out in turn.
 
-    Against a plain GP with context inputs, and against no memory; see ``metapbt.memory.quality``. What is trained for
-    it is kept beside the results, as by a run that uses them.
+    Against a plain GP with context inputs, and against no memory; see ``metapbt.memory.quality``. All that a run of
+    ``meta_pb2`` trains before it begins is trained, and kept beside the results, as by such a run.
     """
     from metapbt.memory.cache import FOLDER, ModelCache
-    from metapbt.memory.quality import held_out_quality
+    from metapbt.memory.quality import summary
     from metapbt.memory.reading import read_sources
     from metapbt.memory.source_runs import Memory
-    from metapbt.memory.tasks import Tasks
+    from metapbt.population.explorers.meta_pb2 import MetaPB2Explorer
     from metapbt.space import Space
 
     problems: list[MetapbtError] = []
@@ -140,8 +140,8 @@ def print_memory(results: Path) -> int:
         members = [run for _, run in group]
         with progress(f"{env}, {learner}: holding out each context in turn") as told:
             memory = Memory(members[0].context, read_sources(members))
-            tasks = Tasks.of(memory, Space(json.loads(space)))
-            qualities = held_out_quality(tasks, True, ModelCache(results / FOLDER), told)
+            explorer = MetaPB2Explorer(Space(json.loads(space)), memory, cache=ModelCache(results / FOLDER))
+            qualities = explorer.meta.quality(told)
         if not qualities:
             console.print(f"{env}, {learner}: too few contexts with long enough runs to hold one out", markup=False)
             continue
@@ -160,7 +160,7 @@ def print_memory(results: Path) -> int:
                 numbers = f"{found.density:.2f}", f"{found.rank_correlation:.2f}", f"{found.inside:.0%}"
                 table.add_row(label, rows, model, *numbers)
                 label = rows = ""
-        console.print(table)
+        console.print(table, "", summary(qualities), sep="\n", markup=False)
     return tell(problems)
 
 

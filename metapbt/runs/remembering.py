@@ -22,6 +22,7 @@ from metapbt.memory.sources import choose_sources, describe_contexts
 from metapbt.population.explorers import explorer_class
 from metapbt.population.explorers.base import Explorer
 from metapbt.runs.plan import RunPlan
+from metapbt.space import Space
 from metapbt.store.memory_table import read_memory, write_memory
 from metapbt.store.results import RunInfo
 from metapbt.store.run_directory import RunDirectory
@@ -140,11 +141,11 @@ def _asked(run: RunPlan) -> str:
 
 def _compare_scales(run: RunPlan, sources: Sequence[RunInfo]) -> None:
     """Say which hyperparameters sources searched on another scale than this run does."""
-    here = _scales(run.config["space"])
+    here = _scales(run.space)
     others: Counter[str] = Counter()
     for source in sources:
         try:
-            there = _scales(RunDirectory(source.path).config()["space"])
+            there = _scales(Space(RunDirectory(source.path).config()["space"]))
         except (MetapbtError, OSError, LookupError, TypeError, AttributeError):
             continue  # a run of somebody's own loop has none, and a foreign one may have anything
         others.update(name for name in here.keys() & there.keys() if here[name] != there[name])
@@ -156,9 +157,9 @@ def _compare_scales(run: RunPlan, sources: Sequence[RunInfo]) -> None:
         )  # fmt: skip
 
 
-def _scales(space: Mapping[str, Any]) -> dict[str, tuple[bool, bool]]:
+def _scales(space: Space) -> dict[str, tuple[bool, bool]]:
     """Of each hyperparameter whether its scale is logarithmic, and whether it is that of its distance from 1."""
-    return {name: (bool(said.get("log")), bool(said.get("complement"))) for name, said in space.items()}
+    return {each.name: (each.log, each.complement) for each in space.parameters}
 
 
 def _found(run: RunPlan, places: list[Path], describe: Describe) -> list[RunInfo]:

@@ -17,7 +17,8 @@ INTERVALS = 6
 #: An interval leaves half of the heat that it found: heat is the mean of the temperatures that an agent had lately.
 TEMPERATURE = Temperature(speed=3.0, cold=0.1, deception=0.5, cooling=1 / (INTERVALS * np.log(2)))
 SCALE = SourceScale(longest=INTERVALS * 10.0, interval=10.0, unit=0.25)
-LINE = Space({"heat": {"type": "float", "low": 0.0, "high": 1.0}})
+LINE_OF_HEAT = {"heat": {"type": "float", "low": 0.0, "high": 1.0}}
+LINE = Space(LINE_OF_HEAT)
 COLUMNS = Inputs(Encoder(SCALE, ({},), changed=True), SCALE, np.empty(0))
 
 
@@ -60,6 +61,25 @@ def test_following_it_is_the_best_schedule_and_following_the_coming_interval_alo
             schedule.append(now)
         reached, known = (float(TEMPERATURE.final_return(np.array(each))) for each in (schedule, expected))
         assert reached == pytest.approx(known, abs=0.01)
+
+
+def test_it_plans_with_any_choice_and_no_more_at_the_bounds_than_others_are() -> None:
+    space = Space({**LINE_OF_HEAT, "kind": {"type": "categorical", "choices": ["a", "b", "c", "d", "e"]}})
+    asked: list[np.ndarray] = []
+
+    def mean(inputs: np.ndarray) -> np.ndarray:
+        heat, kind = inputs[:, 2], inputs[:, 3]
+        asked.append(np.column_stack([heat, kind]))
+        return -((heat - 0.95) ** 2) - (kind > 0.2)  # the first choice is the best
+
+    columns = Inputs(Encoder(SCALE, ({},), changed=True, categories=space.categories), SCALE, np.empty(0))
+    Lookahead(mean, columns, 0.0, 0.0, [10.0, 10.0], space, lambda *_: np.array([[0.95, 0.1]]))
+    filled = asked[0]
+    near = np.unique(np.concatenate(asked[1:]), axis=0)
+    near = near[~(near[:, None] == filled).all(axis=2).any(axis=1)]
+    assert len(near) > 20
+    np.testing.assert_allclose(np.unique(near[:, 1]), [0.1, 0.3, 0.5, 0.7, 0.9])
+    assert 0 < near[:, 0].min() < near[:, 0].max() < 1
 
 
 def test_values_are_those_of_the_best_of_all_ways_to_go_on() -> None:

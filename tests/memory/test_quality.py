@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from metapbt.history import Context, History, Record
-from metapbt.memory.quality import held_out_quality, summary
+from metapbt.memory.quality import Predictions, Quality, held_out_quality, summary
 from metapbt.memory.source_runs import Memory, SourceRun
 from metapbt.memory.tasks import Tasks
 from metapbt.space import Space
@@ -92,6 +92,16 @@ def test_one_context_is_too_few():
     assert "too few" in summary([])
 
 
+def test_a_network_that_is_left_out_is_said_to_be_where_nothing_can_be_told_apart():
+    same = Predictions(-1.0, float("nan"), 0.9)
+    found = Quality(Context({"best": 0.3}), 9, same, replace(same), Predictions(-2.0, 0.1, 0.9))
+    assert summary([found]) == (
+        "memory on 1 held-out context: plain GP, the network left out: log density -1.00, rank correlation 0.00, "
+        "90% within 95%; no memory: log density -2.00, rank correlation 0.10, 90% within 95%"
+    )
+
+
+@pytest.mark.usefixtures("briefly_trained")
 def test_scales_of_a_held_out_context_are_those_of_the_others():
     usual = Tasks.of(memory(0.3, 0.5, 0.7), SPACE)
     wild = Memory(Context({"best": 0.5}), (source(0.3), source(0.5), source(0.7, scale=1000.0)))

@@ -10,7 +10,7 @@ from metapbt.errors import MetapbtError
 from metapbt.history import Context, History, Record
 from metapbt.memory.reading import ancestry_of, read_sources
 from metapbt.memory.source_runs import Memory
-from metapbt.memory.sources import MOST_NAMED, _spread, choose_sources, describe_contexts
+from metapbt.memory.sources import MOST_NAMED, _spread, choose_sources, closest, describe_contexts, standardised
 from metapbt.space import Space
 from metapbt.store import find_runs, run_directory
 from metapbt.store.memory_table import ANCESTRY, read_memory, write_memory
@@ -299,6 +299,13 @@ def test_similar_passes_over_contexts_that_it_can_know_nothing_of(tmp_path, what
     assert len(found) == 2
     if what != "another context in its records":  # a run is where its configuration says
         assert 0.6 not in [run.context["pole_length"] for run in found]
+
+
+def test_last_bits_of_a_feature_set_no_contexts_apart():
+    contexts = [{"mass": 1.0, "drag": 0.3}, {"mass": 1.1, "drag": 0.1 + 0.2}, {"mass": 2.0, "drag": 0.3}]
+    points, here = standardised([*contexts, {"mass": 1.2, "drag": 0.3}])
+    assert points.shape == (3, 1)
+    assert closest(points, here, 2) == [1, 0]
 
 
 def test_spread_takes_no_context_twice_though_some_are_described_alike():

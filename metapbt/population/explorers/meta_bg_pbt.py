@@ -34,8 +34,8 @@ class MetaBGPBTExplorer(MetaPB2Explorer):
     """BG-PBT whose surrogate is the ensemble of ``meta_pb2``. Without any source this is BG-PBT.
 
     - The first generation, candidates included, is chosen as ``meta_pb2`` does.
-    - Copies take the highest confidence bound of its ensemble, which learns from related contexts as far as they
-      deserve trust, within the trust region of BG-PBT.
+    - Copies take the highest value, as ``meta_pb2`` has it, within the trust region of BG-PBT. That is the confidence
+      bound of its ensemble where it is greedy, as it is where architectures are searched.
     - Of the architectures of a new era, the share that memory chooses of the first generation where it is trusted
       wholly, less where it is not, are those that did best in related contexts; BG-PBT's own search gives the others.
     """
@@ -74,7 +74,7 @@ class MetaBGPBTExplorer(MetaPB2Explorer):
         pending: Sequence[Pending],
         rng: np.random.Generator,
     ) -> list[Suggestion]:
-        """Maximise the confidence bound of the ensemble around each parent's hyperparameters, at its return."""
+        """Maximise the value around each parent's hyperparameters, at its return."""
         if self.steers(parents, history):
             return super().propose(children, parents, history, pending, rng)
         return self.alone.propose(children, parents, history, pending, rng)

@@ -354,7 +354,8 @@ class MetaPB2Explorer(PB2Explorer):
         count = meta.ahead(interval)
         if count == 1:
             return []
-        end = max(meta.scale.longest if self.budget is None else self.budget.steps, steps + 1)
+        # Who says no budget trains on past the sources' longest, too.
+        end = max(meta.scale.longest, steps + interval) if self.budget is None else max(self.budget.steps, steps + 1)
         # After the coming one they are as long as the sources' at least: how shorter ones add up nobody has seen.
         ends = steps + interval + max(interval, usual) * np.arange(count)
         lengths = np.diff(np.minimum([steps, *ends], end)).tolist()

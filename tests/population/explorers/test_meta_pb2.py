@@ -280,6 +280,21 @@ def test_parents_without_a_finite_return_are_left_to_pb2(cache):
     assert suggestion.source == "random"
 
 
+def test_sources_of_another_space_are_said_to_teach_nothing(caplog):
+    another = Space({"z": {"type": "float", "low": 0.0, "high": 1.0}})
+    with caplog.at_level(logging.WARNING):
+        tuner = Tuner(another, "meta_pb2", 2, memory=memory(), seed=0)
+        assert [member.source for member in tuner.start().values()] == ["random", "random"]
+    (said,) = [record.getMessage() for record in caplog.records]
+    assert said == (
+        "memory: nothing can be learned from its sources, of which no interval has finite returns and "
+        "hyperparameters of this search space (z): going on without"
+    )
+    caplog.clear()
+    MetaPB2Explorer(SPACE, Memory(Context({"shift": 0.0}))).start(4, np.random.default_rng(1))
+    assert not caplog.records  # nor where there are no sources
+
+
 def test_rows_from_outside_the_space_are_left_out():
     narrow = Space({"x": {"type": "float", "low": 0.0, "high": 0.5}, "y": {"type": "float", "low": 0.0, "high": 1.0}})
     assert 0 < len(MetaPB2Explorer(narrow, memory(bests=[0.1])).tasks) < 40
@@ -343,6 +358,18 @@ def test_it_looks_no_farther_than_was_validated_however_long_intervals_are(cache
     # The sources' are whole rollouts, and so not quite as long as they and this run are asked to be.
     assert lengths(11) == [11] * 4
     assert lengths(12, horizon=2) == [12, 12]
+
+
+def test_without_a_budget_the_coming_interval_is_whole_however_long_the_run(cache):
+    explorer = MetaPB2Explorer(SPACE, memory(), cache=cache)
+    explorer.meta.__dict__.update(horizon=4)
+    assert explorer.meta.scale.longest == 100
+    assert explorer.intervals_ahead(80) == [10, 10]
+    for steps in (90, 100, 110, 1000):
+        assert explorer.intervals_ahead(steps) == [10]
+    ending = MetaPB2Explorer(SPACE, memory(), budget=Budget(95, 10), cache=cache)
+    ending.meta.__dict__.update(horizon=4)
+    assert ending.intervals_ahead(90) == [5]  # a budget ends
 
 
 def test_a_decision_is_worked_out_once_and_is_the_same_whoever_asks_first(cache, monkeypatch):
