@@ -224,6 +224,8 @@ class MetaSurrogate:
     def recent(self, history: History, record: Record) -> Array:
         """What an agent that goes on from a record had trained with lately, ``width``; see `encoder.lately`."""
         line: list[Record] = []
+        # Where copies go back to an old checkpoint, the record has hyperparameters to explore that were not its own.
+        record = history.at(record.ref) or record
         last: Record | None = record
         # Records that somebody else made may go round in a circle.
         while last is not None and self._recents.get(last.ref, (None,))[0] is not last and len(line) < len(history):

@@ -236,10 +236,8 @@ class Decider:
         rng: np.random.Generator,
     ) -> dict[int, Assignment]:
         children = [history.last(member) for member in members]
-        # Who is born again has no parent; the explorer looks at what it was.
         parents = [
-            child if exploits[member].start is None else _at(history, exploits[member].start)
-            for member, child in zip(members, children, strict=True)
+            self._parent(history, child, exploits[member]) for member, child in zip(members, children, strict=True)
         ]
         pending = _pending(history, {m: coming[m] for m in sorted(coming.keys() - set(members))})
         with told.answering(self.method, ":" in self.method):
@@ -251,6 +249,16 @@ class Decider:
             )
             for member, suggestion in zip(members, suggestions, strict=True)
         }
+
+    def _parent(self, history: History, child: Record, exploit: Exploit) -> Record:
+        """The record that a child goes on from, with the hyperparameters that are explored, on its own network."""
+        if exploit.start is None:  # who is born again has no parent; the explorer looks at what it was
+            return child
+        start = _at(history, exploit.start)
+        if exploit.explored_from is None:
+            return start
+        explored = _at(history, exploit.explored_from).hyperparameters
+        return replace(start, hyperparameters=frozen(self.space.with_architecture_of(explored, start.hyperparameters)))
 
     def _assigned(
         self, kind: Kind, exploit: Exploit | None, suggestion: Suggestion, history: History | None = None
@@ -287,7 +295,7 @@ def _without_failed(exploits: Mapping[int, Exploit], history: History, reported:
     """
 
     def names_failed(exploit: Exploit) -> bool:
-        named = (exploit.start, exploit.hyperparameters_of, exploit.teacher)
+        named = (exploit.start, exploit.hyperparameters_of, exploit.teacher, exploit.explored_from)
         return any(_at(history, ref).failed for ref in named if ref is not None)
 
     sound = {member: exploit for member, exploit in exploits.items() if not names_failed(exploit)}

@@ -244,7 +244,7 @@ def checked_exploits(who: str, exploits: Any, history: History, reported: Collec
     for member, exploit in exploits.items():
         if member not in reported:
             raise MetapbtError(f"{who} decides for member {shown(member)}, who has not reported")
-        for ref in (exploit.start, exploit.hyperparameters_of, exploit.teacher):
+        for ref in (exploit.start, exploit.hyperparameters_of, exploit.teacher, exploit.explored_from):
             if ref is not None and not is_known(ref, history):
                 raise unknown(who, ref)
         if exploit.until_steps is not None and not isinstance(number(exploit.until_steps), int):

@@ -33,7 +33,8 @@ class Decision:
     Attributes:
         history: everything that had happened by then.
         children: the last record of each member that became a copy; of the best where nobody did.
-        parents: the record that each of them went on from.
+        parents: the record that each of them went on from. With ``selection.backtrack`` the method was shown it with
+            the hyperparameters of the parent that selection chose, of whom no record speaks.
         pending: what the other members were to train.
         suggested: the records of what it suggested for the children; fewer, or none, where the run ended before.
     """

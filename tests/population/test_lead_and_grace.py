@@ -106,6 +106,44 @@ def test_who_was_born_again_has_grace_and_who_was_screened_has_not():
     assert replaced(History((*candidates, *members), size=4), grace=1) == {0: 3}
 
 
+@pytest.mark.parametrize(
+    ("asynchronous", "copies"),
+    [
+        (False, [{3}, {2}, {1}, set(), {3}, {2}, {1}]),
+        (True, [{1, 2, 3}, set(), set(), set(), {1, 2, 3}, set(), set()]),
+    ],
+)
+def test_who_copies_a_candidate_later_has_grace(asynchronous, copies):
+    """With ``backtrack`` the best checkpoint ever is a candidate's: who has copied it is not judged at once again."""
+    settings = {"name": "truncation", "backtrack": True, "grace": 3}
+    tuner = Tuner(SPACE, "pbt", 4, seed=1, candidates=8, selection=settings)
+    tuner.start()
+    tuner.tell([10] * 8, [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 80.0])
+    found = []
+    for _ in range(7):
+        reports = [(m, tuner.counts_on(m).env_steps + 10, 4.0 - m) for m in range(4)]
+        if asynchronous:
+            for report in reports:
+                tuner.tell_member(*report)
+        else:
+            tuner.tell([steps for _, steps, _ in reports], [value for *_, value in reports])
+        found.append({m: a.start for m, a in tuner.assignments.items() if a.kind == "copy"})
+    # Those who were screened are judged at once; each copy has three intervals to itself, then it is the worst again.
+    assert found == [dict.fromkeys(members, Ref(0, 11)) for members in copies]
+
+
+def test_who_goes_on_from_a_rung_of_students_has_no_grace_and_who_copies_one_later_has():
+    students = [record(1, m, float(m), teacher_generation=0, teacher_member=0, restart=True) for m in range(4, 8)]
+    halved = [record(2, m, float(m), m - 2, parent_generation=1) for m in range(8, 10)]
+    members = [record(3, m, float(m), 8 + m % 2, parent_generation=2) for m in range(4)]
+    before = [record(0, m, float(m)) for m in range(4)]
+    past = History((*before, *students, *halved, *members), size=4)
+    assert replaced(past, grace=9) == {0: 3}
+    copied = [record(4, m, float(m), 9 if m == 0 else None, parent_generation=2 if m == 0 else None) for m in range(4)]
+    assert replaced(past.extended(copied), grace=1) == {1: 3}
+    assert replaced(past.extended(copied)) == {0: 3}
+
+
 def test_asynchronously_every_member_has_its_own_grace():
     # Member 3 copied two intervals ago, member 2 just now; only member 1 reports.
     records = [record(0, m, 3.0 - m) for m in range(4)]

@@ -320,6 +320,10 @@ def test_an_explorer_that_answers_nonsense_is_named_and_the_report_may_come_agai
         ({0: Exploit(Ref(0, 9))}, r"names Ref\(generation=0, member=9\), of which there is no record"),
         ({0: Exploit((0, 1))}, r"names \(0, 1\), of which there is no record"),
         ({0: Exploit(None, Ref(3, 0))}, r"names Ref\(generation=3, member=0\), of which there is no record"),
+        (
+            {0: Exploit(Ref(0, 1), explored_from=Ref(5, 1))},
+            r"names Ref\(generation=5, member=1\), of which there is no",
+        ),
         ({0: Exploit(Ref(0, 1), until_steps="soon")}, "until_steps must be an integer, got 'soon'"),
     ],
 )

@@ -70,8 +70,8 @@ def _searched(
     from metapbt.surrogates.mixed import fit_mixed, with_fantasies
     from metapbt.surrogates.search import highest_bound
 
-    mixed = MixedSpace(space)
-    elsewhere = [name for name in space.names if name not in space.architecture]
+    networks = Space({name: space.specification[name] for name in space.architecture})
+    mixed = MixedSpace(networks)
     rows = torch.tensor([mixed.row(network) for network, _ in reached], dtype=torch.float64)
     returns = torch.tensor([value for _, value in reached], dtype=torch.float64)
     model = fit_mixed(rows, returns, mixed.columns, conditions=mixed.conditions)
@@ -81,9 +81,9 @@ def _searched(
     for _ in range(count):
         taken = [*(network for network, _ in reached), *pending]
         believed = torch.tensor([mixed.row(network) for network in pending], dtype=torch.float64)
-        region = mixed.region(centre, (), trusted, cube, elsewhere, taken)
+        region = mixed.region(centre, (), trusted, cube, (), taken)
         point = highest_bound(with_fantasies(model, believed), region, BETA, int(rng.integers(2**31)))
-        network = space.network_of(mixed.found(point, {}))
+        network = mixed.found(point, {})
         if network in taken:  # nothing new is left in the region
             break
         found.append(network)

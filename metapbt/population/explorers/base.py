@@ -137,7 +137,8 @@ class Explorer:
 
         Args:
             children: the last record of each member that is about to become a copy.
-            parents: for each of them the record that it goes on from.
+            parents: for each of them the record that it goes on from. Its hyperparameters are those to be explored;
+                where copies go back to the best checkpoint ever, they are those of the parent that selection chose.
             history: everything that has happened in this run.
             pending: the other members, whose coming interval is decided or under way.
             rng: the source of all randomness.

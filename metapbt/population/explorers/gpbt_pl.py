@@ -29,8 +29,8 @@ class GPBTPLExplorer(Explorer):
 
     - **Velocity** is not stored: it is the displacement of the member's last move, which the history knows, as far as
       that rule can have made it. So what was cut off at a bound is no velocity any more (published: it is, and keeps
-      a member at its bound), and of what was drawn anew or a constraint changed as much as could be a move. A new agent
-      begins at rest.
+      a member at its bound), and of what was drawn anew or a constraint changed as much as could be a move. Where
+      weights were an old checkpoint's, that may be one towards anybody of that time. A new agent begins at rest.
     - **Categories** have no way between them: a copy takes the winner's where $r_2 \\ge 1/2$ and keeps its own
       otherwise. Integers and steps are rounded.
     - **Conditions**: of what only one of the two has, the other one is taken to have the same.
@@ -89,20 +89,23 @@ class GPBTPLExplorer(Explorer):
 
     def _velocity(self, member: Record, history: History) -> NDArray[np.float64]:
         """What is left of a member's last move, in coordinates; 0 of what has none."""
-        moves: list[tuple[Record, Record, Record]] = []
+        moves: list[tuple[Record, Record, list[Record]]] = []
         for generation in range(member.generation, history.settled, -1):
             before, moved = (history.at(Ref(number, member.member)) for number in (generation - 1, generation))
             winner = None if moved is None else history.before(moved)
             if before is None or moved is None or winner is None or len(moves) == REMEMBERED:
                 break  # a new agent begins at rest
             if moved.parent is not None:
-                moves.append((before, moved, winner))
+                # Where it went back to an old checkpoint, whose hyperparameters it learned from is not known.
+                old = winner.generation < before.generation
+                moves.append((before, moved, [winner, *(history.generation(before.generation) if old else ())]))
         velocity = np.zeros(len(self.space))
-        for before, moved, winner in reversed(moves):
-            own, others = self._completed(before, winner)
+        for before, moved, winners in reversed(moves):
+            own, _ = self._completed(before, winners[0])
             start = self._coordinates(own)
-            pull = self._coordinates(others) - start
-            least, most = (bound(velocity, 0.0) + bound(pull, 0.0) for bound in (np.minimum, np.maximum))
+            pulls = np.array([self._coordinates(self._completed(before, winner)[1]) for winner in winners]) - start
+            least = np.minimum(velocity, 0.0) + np.minimum(pulls, 0.0).min(axis=0)
+            most = np.maximum(velocity, 0.0) + np.maximum(pulls, 0.0).max(axis=0)
             velocity = np.clip(self._coordinates({**own, **moved.hyperparameters}) - start, least, most)
         return velocity
 

@@ -16,9 +16,11 @@ from metapbt.population.selection.grace import is_fresh
 class Backtracking(SelectionWrapper):
     """Any selection, but who copies and explores starts from the best checkpoint ever, not from the parent's last one.
 
-    A population that has become worse so returns to where it was good (BG-PBT, Wan et al., 2022, section 4.1). Who
-    takes over another's hyperparameters as well, as migrants in MF-PBT, is left alone. Of checkpoints from before the
-    last change of architectures, which copies would undo, only students learn: from the best ever.
+    A population that has become worse so returns to where it was good (BG-PBT, Wan et al., 2022, section 4.1). Only its
+    weights are old: as in the published code, the hyperparameters that are explored are those of the parent which the
+    selection chose, the checkpoint's own only where that has no finite return. Who takes over another's hyperparameters
+    as well, as migrants in MF-PBT, is left alone. Of checkpoints from before the last change of architectures, which
+    copies would undo, only students learn: from the best ever.
 
     Args:
         selection: says who copies.
@@ -38,7 +40,7 @@ class Backtracking(SelectionWrapper):
         return {
             member: exploit
             if exploit.start is None or exploit.hyperparameters_of is not None
-            else replace(exploit, start=best.ref)
+            else replace(exploit, start=best.ref, explored_from=_sound(exploit.explored_from or exploit.start, history))
             for member, exploit in exploits.items()
         }
 
@@ -62,3 +64,9 @@ class Backtracking(SelectionWrapper):
             return history.best_of_era()
         era = history.of_era()
         return history.best_among([record for record in era if not is_fresh(history, record, self._grace)] or era)
+
+
+def _sound(parent: Ref, history: History) -> Ref | None:
+    """A parent's name; None where it has no finite return."""
+    record = history.at(parent)
+    return None if record is not None and not math.isfinite(history.value(record)) else parent

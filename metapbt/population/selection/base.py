@@ -24,12 +24,15 @@ class Exploit:
         hyperparameters_of: the record whose hyperparameters it trains with; None where the explorer chooses new ones.
         teacher: the checkpoint of the agent that it learns from in the interval; None without.
         until_steps: environment steps at which its interval ends; None for the usual ones.
+        explored_from: the record whose hyperparameters the explorer begins with where it chooses new ones; None for
+            those of ``start``.
     """
 
     start: Ref | None
     hyperparameters_of: Ref | None = None
     teacher: Ref | None = None
     until_steps: int | None = None
+    explored_from: Ref | None = None
 
 
 class Selection:

@@ -19,7 +19,8 @@ class Grace(SelectionWrapper):
     selects among the others. Who has no finite return is judged nevertheless.
 
     Intervals are counted from the copy, each member's own, so it is the same in an asynchronous run. Members that went
-    through a screening as candidates or students go on as they were; they are judged at once.
+    through a screening as candidates or students go on as they were; they are judged at once. Who copies one of these
+    later, as with ``selection.backtrack``, is not.
 
     Args:
         selection: says who copies.
@@ -61,7 +62,15 @@ def is_fresh(history: History, record: Record, intervals: int) -> bool:
     for _ in range(intervals):
         if last is None:
             return False
-        if last.restart or (last.parent is not None and (history.size is None or last.parent < history.size)):
+        if last.restart or (last.parent is not None and not _was_screened(history, last)):
             return True
         last = history.at(Ref(last.generation - 1, last.member))
     return False
+
+
+def _was_screened(history: History, record: Record) -> bool:
+    """Whether a record goes on from the rung just before it; a copy of a candidate or student comes later than that."""
+    origin, size = record.origin, history.size
+    if origin is None or size is None:
+        return False
+    return origin.member >= size and origin.generation == record.generation - 1

@@ -12,6 +12,7 @@ from metapbt.memory.networks import ranked_networks
 from metapbt.memory.source_runs import Memory, SourceRun
 from metapbt.population.explorers import METHODS, explorer_class, make_explorer
 from metapbt.space import Space
+from metapbt.surrogates.mixed import MixedColumns, fit_mixed
 
 SPACE = Space(
     {
@@ -90,6 +91,46 @@ def test_all_networks_of_a_small_space_come_before_any_comes_again():
     found = [network["layers"] for network in proposals("bg_pbt", 3, past, space=small)]
     assert sorted(found) == [4, 5, 6]
     assert len(proposals("bg_pbt", 8, past, space=small)) == 8
+
+
+@pytest.fixture
+def fitted(monkeypatch):
+    """Of each surrogate that is fitted how many columns it sees, which are what, and its conditions."""
+    found = []
+
+    def watched(rows, returns, columns, **options):
+        found.append((rows.shape[1], columns, options["conditions"]))
+        return fit_mixed(rows, returns, columns, **options)
+
+    monkeypatch.setattr("metapbt.surrogates.mixed.fit_mixed", watched)
+    return found
+
+
+def test_what_is_no_part_of_the_network_changes_no_proposal_and_no_bound_of_the_kernel(fitted):
+    """What is the same in all rows is no dimension: lengthscales end at the root of how many there are."""
+    alone = Space({name: SPACE.specification[name] for name in SPACE.architecture})
+    more = {f"c{number}": {"type": "categorical", "choices": ["a", "b"]} for number in range(9)}
+    crowded = Space({**more, **SPACE.specification})
+    past = [(SPACE.network_of(each), value) for each, value in tried(10)]
+    found = [text(proposals("bg_pbt", 4, past, space=space)) for space in (alone, SPACE, crowded)]
+    assert found[0] == found[1] == found[2]
+    assert [(width, columns) for width, columns, _ in fitted] == 3 * [(6, MixedColumns(None, (0, 1, 2, 3), (4, 5)))]
+    assert [conditions.depends_on for *_, conditions in fitted] == 3 * [{3: {5: [1.0]}}]
+
+
+def test_a_network_of_categories_alone_is_searched_beside_numbers(fitted):
+    space = Space(
+        {
+            "lr": {"type": "float", "low": 0.0, "high": 1.0},
+            "kind": {"type": "categorical", "choices": ["a", "b", "c", "d"], "role": "architecture"},
+            "norm": {"type": "int", "low": 0, "high": 1, "role": "architecture"},
+        }
+    )
+    past = [({"kind": kind, "norm": 0}, value) for kind, value in (("a", 0.0), ("b", 1.0), ("c", 2.0), ("d", 9.0))]
+    (found,) = proposals("bg_pbt", 1, past, space=space)
+    assert found["norm"] == 1
+    assert fitted == [(2, MixedColumns(None, (), (0, 1)), None)]
+    assert len(set(text(proposals("bg_pbt", 4, past, space=space)))) == 4
 
 
 def test_a_space_without_architecture_has_empty_networks():

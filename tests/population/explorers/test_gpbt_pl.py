@@ -108,6 +108,16 @@ def test_a_new_agent_begins_at_rest():
     assert learned(LINE, moved, 1.0, 0.0).hyperparameters["x"] == 8.0
 
 
+def test_who_went_back_to_an_old_checkpoint_keeps_the_velocity_of_a_move_towards_anybody():
+    """With ``selection.backtrack`` the weights were of then, at 1, and the hyperparameters moved to were of another."""
+    past = [*line((1.0, 2.0, None), (8.0, 2.0, None)), record(2, 0, {"x": 4.0})]
+    moved = [*past, record(2, 1, {"x": 5.0}, 0, parent_generation=0)]
+    assert learned(LINE, moved, 0.5, 0.5).hyperparameters["x"] == pytest.approx(6.0)
+    jumped = [*past, record(2, 1, {"x": 9.5}, 0, parent_generation=0)]  # no more than 6 of these can be a move
+    assert learned(LINE, jumped, 0.5, 0.0).hyperparameters["x"] == 10.0
+    assert learned(LINE, jumped, 0.05, 0.0).hyperparameters["x"] == pytest.approx(9.8)
+
+
 def test_moves_of_long_ago_are_forgotten_but_make_no_difference():
     rng = np.random.default_rng(0)
     x, rows, velocity = 5.0, [], 0.0

@@ -121,6 +121,15 @@ def test_memory_chooses_but_one_member_where_the_target_differs_in_what_the_sour
     assert explorer.tasks.coverage(explorer.meta.described) == UNSEEN
 
 
+def test_what_an_agent_trained_with_is_what_its_record_says_whatever_is_explored(cache):
+    past, meta = history((0.3, 0.8)), MetaPB2Explorer(SPACE, memory(), cache=cache).meta
+    parent = past.leader()
+    expected = MetaPB2Explorer(SPACE, memory(), cache=cache).meta.recent(past, parent)
+    explored = replace(parent, hyperparameters={"x": 0.0, "y": 0.0})  # as with selection.backtrack
+    np.testing.assert_array_equal(meta.recent(past, explored), expected)
+    np.testing.assert_array_equal(meta.recent(past, parent), expected)
+
+
 def test_last_bits_of_a_feature_are_no_difference(cache):
     """0.1 + 0.2 is no number that the sources never had, and no range for another to lie far outside of."""
     same, summed = (
