@@ -10,10 +10,10 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from metapbt.history import Budget, Eras, History, Record, Restarts
-from metapbt.population.explorers.base import Suggestion
+from metapbt.population.explorers.base import Suggestion, drawn
 from metapbt.population.selection.base import fittest, ranking, share
 from metapbt.population.stagnation import curve, stagnates
-from metapbt.space import Hyperparameters, Space
+from metapbt.space import Space
 
 TOP = 0.25  # the share of members whose weights are worth shrinking
 
@@ -64,14 +64,10 @@ def beginners(
     own: list[Record | None] = [record if record in best else None for record in members]
     own = [*own[:count], *[None] * (count - len(own))]
     models: list[Record | None] = [record or best[int(rng.integers(len(best)))] for record in own]
-    fresh, drawn = (rng.permutation(count)[: round(part * count)] for part in (rule.fresh, rule.random))
+    fresh, random = (rng.permutation(count)[: round(part * count)] for part in (rule.fresh, rule.random))
     for place in fresh:
         models[place] = None
-    at_random = {int(place): Suggestion(_drawn(space, models[place], rng), "random") for place in sorted(drawn)}
+    at_random = {int(place): drawn(space, models[place], rng) for place in sorted(random)}
     asked = [place for place in range(count) if place not in at_random]
     proposed = dict(zip(asked, propose([models[place] for place in asked]) if asked else [], strict=True))
     return [(models[place], {**at_random, **proposed}[place]) for place in range(count)]
-
-
-def _drawn(space: Space, model: Record | None, rng: np.random.Generator) -> Hyperparameters:
-    return space.sample(rng, {} if model is None else space.network_of(model.hyperparameters))

@@ -19,8 +19,7 @@ class TimeDecayKernel(Kernel):
     Bogunovic et al., 2016): multiply it by any kernel over the other inputs.
 
     Args:
-        epsilon_bounds: the open interval in which ``epsilon`` is fitted.
-        epsilon_constraint: how it is kept there, where not by a sigmoid between these bounds.
+        epsilon_constraint: keeps ``epsilon`` where it is fitted; None for a sigmoid from 1e-4 to 0.5.
 
     Attributes:
         epsilon: the rate of forgetting, shape ``batch_shape x 1 x 1``; 0 forgets nothing.
@@ -33,13 +32,12 @@ class TimeDecayKernel(Kernel):
 
     def __init__(
         self,
-        epsilon_bounds: tuple[float, float] = (1e-4, 0.5),
         epsilon_constraint: Interval | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.register_parameter("raw_epsilon", torch.nn.Parameter(torch.zeros(*self.batch_shape, 1, 1)))
-        self.register_constraint("raw_epsilon", epsilon_constraint or Interval(*epsilon_bounds))
+        self.register_constraint("raw_epsilon", epsilon_constraint or Interval(1e-4, 0.5))
 
     @property
     def epsilon(self) -> Tensor:

@@ -14,6 +14,7 @@ import torch
 from botorch.models import SingleTaskGP
 from botorch.models.kernels.categorical import CategoricalKernel
 from botorch.settings import validate_input_scaling
+from gpytorch.constraints import Interval
 from gpytorch.kernels import AdditiveKernel, MaternKernel, ProductKernel, ScaleKernel
 from gpytorch.likelihoods import GaussianLikelihood
 from gpytorch.mlls import ExactMarginalLogLikelihood
@@ -79,7 +80,7 @@ def test_kernel_of_numbers_alone(case):
 
 def published(parameters):
     """The published mixed kernel, put together of the parts of ours."""
-    decay = TimeDecayKernel(active_dims=(0,), epsilon_bounds=(0.0, 1.0))
+    decay = TimeDecayKernel(active_dims=(0,), epsilon_constraint=Interval(0.0, 1.0))
     matern, overlap = MaternKernel(nu=2.5, active_dims=NUMBERS), CategoricalKernel(active_dims=CATEGORIES)
 
     def times(kernel, constant):

@@ -8,6 +8,7 @@ import gpytorch
 import pytest
 import torch
 from botorch.models import SingleTaskGP
+from gpytorch.constraints import Interval
 from gpytorch.kernels import RBFKernel, ScaleKernel
 
 from metapbt.surrogates.kernels import DeepKernel, MixKernel, OverlapKernel, TimeDecayKernel
@@ -22,7 +23,7 @@ def published_kernel(case):
     rbf.lengthscale = math.sqrt(case["lengthscale"] / 2)  # theirs is exp(-r^2 / l), GPyTorch's exp(-r^2 / (2 l^2))
     scale = ScaleKernel(rbf).double()
     scale.outputscale = case["variance"]
-    decay = TimeDecayKernel(epsilon_bounds=(-0.1, 1.0), active_dims=(0,)).double()  # a case forgets nothing
+    decay = TimeDecayKernel(epsilon_constraint=Interval(-0.1, 1.0), active_dims=(0,)).double()  # a case forgets nothing
     decay.epsilon = case["epsilon"]
     return decay * scale
 
@@ -66,7 +67,7 @@ def test_the_posterior_and_the_marginal_likelihood_equal_the_published_ones(case
 
 
 def test_without_forgetting_time_does_not_matter():
-    kernel = TimeDecayKernel(epsilon_bounds=(0.0, 0.5)).double()
+    kernel = TimeDecayKernel(epsilon_constraint=Interval(0.0, 0.5)).double()
     kernel.epsilon = 1e-12
     times = tensor([[0.0], [5.0], [100.0]])
     torch.testing.assert_close(kernel(times).to_dense(), torch.ones(3, 3, dtype=torch.float64))
@@ -94,7 +95,7 @@ def mixed_kernel(case):
     numbers = tuple(i for i in range(1, width) if i not in categories)
 
     def decay(epsilon):
-        kernel = TimeDecayKernel(epsilon_bounds=(-0.1, 1.0), active_dims=(0,)).double()
+        kernel = TimeDecayKernel(epsilon_constraint=Interval(-0.1, 1.0), active_dims=(0,)).double()
         kernel.epsilon = epsilon
         return kernel
 

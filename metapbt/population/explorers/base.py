@@ -29,6 +29,12 @@ class Suggestion:
     operations: Mapping[str, str] = field(default_factory=dict)
 
 
+def drawn(space: Space, record: Record | None, rng: np.random.Generator) -> Suggestion:
+    """A random configuration on a record's network, on any without one."""
+    network = {} if record is None else space.network_of(record.hyperparameters)
+    return Suggestion(space.sample(rng, network), "random")
+
+
 @dataclass(frozen=True, slots=True)
 class Pending:
     """A member whose next interval is decided but not yet trained: what it starts from, what it trains with.
@@ -102,7 +108,7 @@ class Explorer:
         One suggestion for each of ``size`` members, or candidates where these are more. Where some are given, as by
         ``initial``, these replace the first.
         """
-        return [Suggestion(self.space.sample(rng), "random") for _ in range(size)]
+        return [drawn(self.space, None, rng) for _ in range(size)]
 
     @property
     def ranks_by_value(self) -> bool:
@@ -156,8 +162,7 @@ class Explorer:
             history: everything that has happened in this run.
             rng: the source of all randomness.
         """
-        networks = [{} if model is None else self.space.network_of(model.hyperparameters) for model in models]
-        return [Suggestion(self.space.sample(rng, network), "random") for network in networks]
+        return [drawn(self.space, model, rng) for model in models]
 
     def surrogate(
         self, children: Sequence[Record], parents: Sequence[Record], history: History, pending: Sequence[Pending]

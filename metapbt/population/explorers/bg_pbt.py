@@ -14,12 +14,12 @@ from metapbt.history import History, Record
 from metapbt.memory.encoder import Encoder, Samples
 from metapbt.memory.scales import HistoryScale
 from metapbt.plain import number_within, whole_number
-from metapbt.population.explorers.base import Explorer, Pending, Suggestion, Surrogate
+from metapbt.population.explorers.base import Explorer, Pending, Suggestion, Surrogate, drawn
 from metapbt.population.explorers.mixed_space import MixedSpace
 from metapbt.population.explorers.standing import Standing
 from metapbt.space import Hyperparameters, Space
 from metapbt.surrogates.threads import deciding
-from metapbt.surrogates.trust_region import Rule
+from metapbt.surrogates.trust_region import Rule, TrustRegion
 
 if TYPE_CHECKING:
     from botorch.models import SingleTaskGP
@@ -146,36 +146,19 @@ class BGPBTExplorer(Explorer):
         waiting = [p for p in pending if math.isfinite(p.return_before)]
         fitted = self._fitted(children, parents, history, waiting, standing)
         if fitted is None:
-            return [self._random(parent, rng) for parent in parents]
-        import torch
-
-        from metapbt.surrogates.mixed import with_fantasies
-        from metapbt.surrogates.search import highest_bound
-
+            return [drawn(self.space, parent, rng) for parent in parents]
         model, encoder, now = fitted
         suggestions = []
         for parent in parents:
             if not math.isfinite(parent.reached):
-                suggestions.append(self._random(parent, rng))
+                suggestions.append(drawn(self.space, parent, rng))
                 continue
-            points = [
+            tried = [
                 [*encoder.given(now, 0, p.return_before), *self.mixed.row(p.hyperparameters)]
                 for p in waiting[-MAX_PENDING:]
             ]
-            tried = torch.tensor(points, dtype=torch.float64).reshape(-1, self.mixed.given + len(self.space))
-            found = highest_bound(
-                with_fantasies(model, tried),
-                self.mixed.region(
-                    parent.hyperparameters,
-                    encoder.given(now, 0, parent.reached),
-                    standing.region,
-                    box_lengthscales(model),
-                    self.space.architecture,
-                ),
-                self.beta,
-                int(rng.integers(2**31)),
-            )
-            suggested = self.mixed.found(found, self.space.network_of(parent.hyperparameters))
+            given = encoder.given(now, 0, parent.reached)
+            suggested = self.maximised(model, given, parent.hyperparameters, standing.region, parent, tried, rng)
             waiting.append(Pending(parent.reached, suggested))
             suggestions.append(Suggestion(suggested, "surrogate"))
         return suggestions
@@ -235,8 +218,37 @@ class BGPBTExplorer(Explorer):
         """Where the trust region stands, and from which generation on rows count."""
         return Standing.after(history, self.rule, self.patience, self.sources)
 
-    def _random(self, parent: Record, rng: np.random.Generator) -> Suggestion:
-        return Suggestion(self.space.sample(rng, self.space.network_of(parent.hyperparameters)), "random")
+    def maximised(
+        self,
+        model: SingleTaskGP,
+        given: Sequence[float],
+        centre: Hyperparameters,
+        region: TrustRegion | None,
+        kept: Record | None,
+        tried: Sequence[Sequence[float]],
+        rng: np.random.Generator,
+    ) -> Hyperparameters:
+        """The configuration with the highest confidence bound.
+
+        Args:
+            model: the surrogate.
+            given: the columns of its rows that are no hyperparameters.
+            centre: of the trust region.
+            region: its size; None without.
+            kept: the record whose network it is on; None for any.
+            tried: rows that others try, taken to bring what the surrogate expects.
+            rng: draws where the search begins.
+        """
+        import torch
+
+        from metapbt.surrogates.mixed import with_fantasies
+        from metapbt.surrogates.search import highest_bound
+
+        points = torch.tensor(tried, dtype=torch.float64).reshape(-1, self.mixed.given + len(self.space))
+        fixed = () if kept is None else self.space.architecture
+        where = self.mixed.region(centre, given, region, box_lengthscales(model), fixed)
+        found = highest_bound(with_fantasies(model, points), where, self.beta, int(rng.integers(2**31)))
+        return self.mixed.found(found, {} if kept is None else self.space.network_of(kept.hyperparameters))
 
 
 def box_lengthscales(model: SingleTaskGP) -> NDArray[np.float64]:

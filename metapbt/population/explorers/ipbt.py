@@ -12,8 +12,8 @@ import numpy as np
 from metapbt.history import History, Record, Ref
 from metapbt.memory.encoder import Encoder
 from metapbt.memory.scales import HistoryScale
-from metapbt.population.explorers.base import Suggestion
-from metapbt.population.explorers.bg_pbt import BGPBTExplorer, box_lengthscales
+from metapbt.population.explorers.base import Suggestion, drawn
+from metapbt.population.explorers.bg_pbt import BGPBTExplorer
 from metapbt.registry import check_settings
 from metapbt.space import Hyperparameters, Space
 from metapbt.surrogates.threads import deciding
@@ -90,8 +90,7 @@ class IPBTExplorer(BGPBTExplorer):
             return super().begin_anew(models, history, rng)
         import torch
 
-        from metapbt.surrogates.mixed import fit_mixed, with_fantasies
-        from metapbt.surrogates.search import highest_bound
+        from metapbt.surrogates.mixed import fit_mixed
 
         before = [_return_before(history, model) for model in models]
         known = [row.return_before for row in rows] + [value for value in before if math.isfinite(value)]
@@ -112,21 +111,12 @@ class IPBTExplorer(BGPBTExplorer):
         tried: list[list[float]] = []
         suggestions = []
         for model, value in zip(models, before, strict=True):
-            network = {} if model is None else self.space.network_of(model.hyperparameters)
             if not math.isfinite(value):
-                suggestions.append(Suggestion(self.space.sample(rng, network), "random"))
+                suggestions.append(drawn(self.space, model, rng))
                 continue
             given = encoder.given(history.eras, 0, value)
             around = centre if model is None else self.space.with_architecture_of(centre, model.hyperparameters)
-            fixed = () if model is None else self.space.architecture
-            points = torch.tensor(tried, dtype=torch.float64).reshape(-1, self.mixed.given + len(self.space))
-            found = highest_bound(
-                with_fantasies(surrogate, points),
-                self.mixed.region(around, given, region, box_lengthscales(surrogate), fixed),
-                self.beta,
-                int(rng.integers(2**31)),
-            )
-            suggested = self.mixed.found(found, network)
+            suggested = self.maximised(surrogate, given, around, region, model, tried, rng)
             tried.append([*given, *self.mixed.row(suggested)])
             suggestions.append(Suggestion(suggested, "surrogate"))
         return suggestions

@@ -14,7 +14,7 @@ from metapbt.errors import MetapbtError, unknown_name
 from metapbt.history import History, Record, Transition
 from metapbt.memory.encoder import Encoder, Samples
 from metapbt.memory.scales import HistoryScale
-from metapbt.population.explorers.base import Explorer, Pending, Suggestion, Surrogate
+from metapbt.population.explorers.base import Explorer, Pending, Suggestion, Surrogate, drawn
 from metapbt.space import Hyperparameters, Space
 from metapbt.surrogates.threads import deciding
 
@@ -127,10 +127,7 @@ class PB2Explorer(Explorer):
             history, parents, pending = without_evaluations(history, parents, pending)
         known = [parent for parent in parents if math.isfinite(parent.reached)]
         if not known or not history.transitions():
-            return [
-                Suggestion(self.space.sample(rng, self.space.network_of(parent.hyperparameters)), "random")
-                for parent in parents
-            ]
+            return [drawn(self.space, parent, rng) for parent in parents]
         situation = Situation.of(history, children, known)
         waiting = [p for p in pending if math.isfinite(p.return_before)]
         models: dict[tuple[object, ...], SingleTaskGP | None] = {}
