@@ -64,7 +64,7 @@ class Learned:
         def untrained(scale: SourceScale) -> MetaModel:
             return MetaModel(2, len(scale.features), tasks.chosen, tasks.categories, tasks.changed)
 
-        names = np.unique(tasks.samples.contexts)
+        names = np.unique(tasks.rows.contexts)
         held_out = names[evenly(len(names), MOST_CONTEXTS)] if len(names) > 1 else names[:0]
         return cls(tasks, untrained(tasks.scale), {int(c): untrained(tasks.scale_without(int(c))) for c in held_out})
 

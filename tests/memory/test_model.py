@@ -8,6 +8,7 @@ from metapbt.memory import training
 from metapbt.memory.encoder import Rows
 from metapbt.memory.lookahead import Lines
 from metapbt.memory.model import MetaModel
+from metapbt.memory.scales import SourceScale
 from metapbt.memory.training import Learned, learned
 from metapbt.memory.trust import PRIOR, evidence, shares
 
@@ -19,6 +20,7 @@ class Given:
     changed = False
     hindsight = 1
     categories = {}
+    scale = SourceScale(features=(("feature", 0.0, 1.0),))
 
     def __init__(self, rows, origins=None):
         self.rows = rows
@@ -27,6 +29,9 @@ class Given:
     def held_out(self, context):
         own = self.rows.contexts == context
         return self.rows[own], self.rows[~own]
+
+    def scale_without(self, context):
+        return self.scale
 
     def lines(self, context):
         rows = self.held_out(context)[0]
