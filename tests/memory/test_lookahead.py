@@ -17,8 +17,7 @@ INTERVALS = 6
 #: An interval leaves half of the heat that it found: heat is the mean of the temperatures that an agent had lately.
 TEMPERATURE = Temperature(speed=3.0, cold=0.1, deception=0.5, cooling=1 / (INTERVALS * np.log(2)))
 SCALE = SourceScale(longest=INTERVALS * 10.0, interval=10.0, unit=0.25)
-LINE_OF_HEAT = {"heat": {"type": "float", "low": 0.0, "high": 1.0}}
-LINE = Space(LINE_OF_HEAT)
+LINE = Space({"heat": {"type": "float", "low": 0.0, "high": 1.0}})
 COLUMNS = Inputs(Encoder(SCALE, ({},), changed=True), SCALE, np.empty(0))
 
 
@@ -64,7 +63,7 @@ def test_following_it_is_the_best_schedule_and_following_the_coming_interval_alo
 
 
 def test_it_plans_with_any_choice_and_no_more_at_the_bounds_than_others_are() -> None:
-    space = Space({**LINE_OF_HEAT, "kind": {"type": "categorical", "choices": ["a", "b", "c", "d", "e"]}})
+    space = Space({**LINE.specification, "kind": {"type": "categorical", "choices": ["a", "b", "c", "d", "e"]}})
     asked: list[np.ndarray] = []
 
     def mean(inputs: np.ndarray) -> np.ndarray:

@@ -101,7 +101,6 @@ def test_a_network_that_is_left_out_is_said_to_be_where_nothing_can_be_told_apar
     )
 
 
-@pytest.mark.usefixtures("briefly_trained")
 def test_scales_of_a_held_out_context_are_those_of_the_others():
     usual = Tasks.of(memory(0.3, 0.5, 0.7), SPACE)
     wild = Memory(Context({"best": 0.5}), (source(0.3), source(0.5), source(0.7, scale=1000.0)))
