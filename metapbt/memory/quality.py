@@ -162,7 +162,7 @@ def summary(qualities: Sequence[Quality]) -> str:
     if not qualities:
         return "memory: too few source contexts to hold one out"
     parts = []
-    left_out = all(quality.memory is not None and _alike(quality.memory, quality.plain) for quality in qualities)
+    left_out = network_left_out(qualities)
     for name in ("plain", "alone") if left_out else ("memory", "plain", "alone"):
         each = [found for quality in qualities if (found := getattr(quality, name)) is not None]
         if not each:
@@ -173,6 +173,11 @@ def summary(qualities: Sequence[Quality]) -> str:
         label = {"memory": "deep kernel", "plain": plain, "alone": "no memory"}[name]
         parts.append(f"{label}: log density {density:.2f}, rank correlation {rank:.2f}, {inside:.0%} within 95%")
     return f"memory on {counted(len(qualities), 'held-out context')}: {'; '.join(parts)}"
+
+
+def network_left_out(qualities: Sequence[Quality]) -> bool:
+    """Whether memory is the plain GP, as where the network forecasts held-out contexts worse."""
+    return all(quality.memory is not None and _alike(quality.memory, quality.plain) for quality in qualities)
 
 
 def _alike(one: Predictions, other: Predictions) -> bool:

@@ -236,8 +236,8 @@ class MetaPB2Explorer(PB2Explorer):
 
     @property
     def _outlook(self) -> str:
-        """How far values look, in words that follow others."""
-        count = self.meta.ahead(self._shortest)
+        """How far values look, in words that follow others; nothing where no decision goes by them."""
+        count = self.meta.ahead(self._shortest) if self.steering else 1
         if count == 1:
             return ""
         recalling = ", and recalls what became of such agents" if self.meta.recalls else ""

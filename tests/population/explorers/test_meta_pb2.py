@@ -265,6 +265,17 @@ def test_whether_memory_plans_can_be_decided_without_held_out_contexts(planning,
     assert not greedy.plans
 
 
+@pytest.mark.parametrize("steering", [True, False])
+def test_the_log_says_how_far_values_look_where_decisions_go_by_them(steering, cache, caplog):
+    explorer = MetaPB2Explorer(SPACE, memory(), planning="always", steering=steering, cache=cache)
+    explorer.meta.__dict__.update(horizon=3, _telling=Telling.of([(0.5, 0.5, 0.0)] * LEAST_CONTEXTS))
+    with caplog.at_level(logging.INFO):
+        explorer.start(4, np.random.default_rng(0))
+    (line,) = [said for said in caplog.messages if "initial trust" in said]
+    assert line.endswith(", and plans changes of hyperparameters over 3 intervals") is steering
+    assert line.endswith(" of 4 members") is not steering
+
+
 @pytest.mark.slow
 def test_a_new_explorer_suggests_what_the_old_one_would_have(cache):
     here = history((0.5, 0.8), generations=3, seed=9)
