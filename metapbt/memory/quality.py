@@ -161,23 +161,29 @@ def summary(qualities: Sequence[Quality]) -> str:
     """The mean over contexts in one line, for a run's log."""
     if not qualities:
         return "memory: too few source contexts to hold one out"
-    parts = []
-    left_out = network_left_out(qualities)
-    for name in ("plain", "alone") if left_out else ("memory", "plain", "alone"):
+    parts, models = [], compared_models(qualities)
+    for name, label in models.items():
         each = [found for quality in qualities if (found := getattr(quality, name)) is not None]
         if not each:
             continue
         density, inside = np.mean([e.density for e in each]), np.mean([e.inside for e in each])
         rank = np.nanmean([e.rank_correlation for e in each] + [0.0] * all(np.isnan(e.rank_correlation) for e in each))
-        plain = "plain GP, the network left out" if left_out else "plain GP"
-        label = {"memory": "deep kernel", "plain": plain, "alone": "no memory"}[name]
-        parts.append(f"{label}: log density {density:.2f}, rank correlation {rank:.2f}, {inside:.0%} within 95%")
+        left_out = ", the network left out" if name == "plain" and "memory" not in models else ""
+        parts.append(
+            f"{label}{left_out}: log density {density:.2f}, rank correlation {rank:.2f}, {inside:.0%} within 95%"
+        )
     return f"memory on {counted(len(qualities), 'held-out context')}: {'; '.join(parts)}"
 
 
-def network_left_out(qualities: Sequence[Quality]) -> bool:
-    """Whether memory is the plain GP, as where the network forecasts held-out contexts worse."""
-    return all(quality.memory is not None and _alike(quality.memory, quality.plain) for quality in qualities)
+def compared_models(qualities: Sequence[Quality]) -> dict[str, str]:
+    """Fields of `Quality` and what they are of, in words; without ``memory`` where the network was left out of it.
+
+    It is the plain GP then, whose numbers would stand there twice.
+    """
+    models = {"memory": "deep kernel", "plain": "plain GP", "alone": "no memory"}
+    if all(quality.memory is not None and _alike(quality.memory, quality.plain) for quality in qualities):
+        del models["memory"]
+    return models
 
 
 def _alike(one: Predictions, other: Predictions) -> bool:

@@ -119,7 +119,7 @@ def print_memory(results: Path) -> int:
     ``meta_pb2`` trains before it begins is trained, and kept beside the results, as by such a run.
     """
     from metapbt.memory.cache import FOLDER, ModelCache
-    from metapbt.memory.quality import network_left_out, summary
+    from metapbt.memory.quality import compared_models, summary
     from metapbt.memory.reading import read_sources
     from metapbt.memory.source_runs import Memory
     from metapbt.population.explorers.meta_pb2 import MetaPB2Explorer
@@ -153,12 +153,10 @@ def print_memory(results: Path) -> int:
         table.columns[0].min_width = min(
             max(map(cell_len, labels.values())), 30
         )  # other headings break at their spaces
-        models = [("memory", "deep kernel"), ("plain", "plain GP"), ("alone", "no memory")]
-        if network_left_out(qualities):
-            del models[0]
+        models = compared_models(qualities)
         for quality in qualities:
             label, rows = labels[Context(quality.context)], str(quality.rows)
-            for name, model in models:
+            for name, model in models.items():
                 found = getattr(quality, name)
                 numbers = f"{found.density:.2f}", f"{found.rank_correlation:.2f}", f"{found.inside:.0%}"
                 table.add_row(label, rows, model, *numbers)

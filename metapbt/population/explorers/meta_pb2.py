@@ -236,11 +236,11 @@ class MetaPB2Explorer(PB2Explorer):
 
     @property
     def _outlook(self) -> str:
-        """How far values look, in words that follow others; nothing where no decision goes by them."""
-        count = self.meta.ahead(self._shortest) if self.steering else 1
+        """How far values look, in words that follow others; what is recalled counts for copies alone."""
+        count = self.meta.ahead(self._shortest)
         if count == 1:
             return ""
-        recalling = ", and recalls what became of such agents" if self.meta.recalls else ""
+        recalling = ", and recalls what became of such agents" if self.steering and self.meta.recalls else ""
         if self.meta.plans:
             return f", and plans changes of hyperparameters over {counted(count, 'interval')}{recalling}"
         return f", and expects hyperparameters to be kept for {counted(min(count, KEPT), 'interval')}{recalling}"

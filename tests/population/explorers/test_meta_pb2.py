@@ -266,14 +266,15 @@ def test_whether_memory_plans_can_be_decided_without_held_out_contexts(planning,
 
 
 @pytest.mark.parametrize("steering", [True, False])
-def test_the_log_says_how_far_values_look_where_decisions_go_by_them(steering, cache, caplog):
-    explorer = MetaPB2Explorer(SPACE, memory(), planning="always", steering=steering, cache=cache)
-    explorer.meta.__dict__.update(horizon=3, _telling=Telling.of([(0.5, 0.5, 0.0)] * LEAST_CONTEXTS))
+def test_the_log_says_what_first_members_are_valued_by_and_what_copies_are(steering, cache, caplog):
+    explorer = MetaPB2Explorer(SPACE, memory(), steering=steering, cache=cache)
+    explorer.meta.__dict__.update(horizon=3, _telling=Telling.of([(0.5, 0.5, 0.5)] * LEAST_CONTEXTS))
     with caplog.at_level(logging.INFO):
         explorer.start(4, np.random.default_rng(0))
     (line,) = [said for said in caplog.messages if "initial trust" in said]
-    assert line.endswith(", and plans changes of hyperparameters over 3 intervals") is steering
-    assert line.endswith(" of 4 members") is not steering
+    # What is recalled is not asked for first members, and PB2 decides the rest where memory does not steer.
+    recalling = ", and recalls what became of such agents" if steering else ""
+    assert line.endswith(f" of 4 members, and plans changes of hyperparameters over 3 intervals{recalling}")
 
 
 @pytest.mark.slow
