@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,6 +33,7 @@ def job_runner() -> str:
     return f"./{here}" if here.exists() else str((inside if (inside / here).exists() else inside.parent) / here)
 
 
+_MOST_ENTRIES = 10_000  # of a folder of the user's own choices, for it to be looked through before each composition
 _OPEN = "learner.hyperparameters"  # what a file of ``conf/learner`` names there is not all that may be set
 
 #: ``metapbt.envs``, which this file does not know, adds here what names an environment's features, for error messages.
@@ -48,16 +51,23 @@ def compose(overrides: Sequence[str] = (), config_dir: Path | None = None) -> Di
     Raises:
         MetapbtError: a name or key is unknown, or an override cannot be parsed.
     """
-    # Files of one's own may change, and the order counts in which keys are added, deleted and set.
-    plain = all(re.match(r"\w[\w.]*=", text) for text in overrides)
-    if not plain or config_dir or config_dir_of(overrides):
-        return _composed(overrides, config_dir)
-    with readable_errors(overrides):
-        choices, values = _told_apart(overrides, None)
-        parsed = _parsed(values)
-        if any(value.is_sweep_override() for value in parsed):  # of which Hydra is to complain
-            return _composed(overrides, None)
-        return _put_into(_made_by(choices), overrides, parsed)
+    from copy import deepcopy
+
+    from hydra._internal.config_loader_impl import ConfigLoaderImpl
+
+    config_dir = config_dir or config_dir_of(overrides)
+    overrides = [text for text in overrides if not text.startswith("--config-dir=")]
+    with readable_errors(overrides, config_dir):
+        choices = tuple(text for text in overrides if not _sets_a_value(text, config_dir))
+        values = [_parsed(text) for text in hydra_arguments([o for o in overrides if o not in choices], config_dir)]
+        files = _files_below(config_dir)
+        if files is None or any(value.is_sweep_override() for value in values):  # of which Hydra is to complain
+            return _composed(overrides, config_dir)
+        config = deepcopy(_made_by(choices, config_dir, files))
+        ConfigLoaderImpl._apply_overrides_to_config(values, config)
+        check_games(overrides)  # of which one may be in a choice's name
+        check_effective(overrides, config)
+        return config
 
 
 def sweep_of(overrides: Sequence[str], config_dir: Path | None = None) -> list[str]:
@@ -90,53 +100,35 @@ def _composed(overrides: Sequence[str], config_dir: Path | None, with_hydra: boo
             return config
 
 
-@lru_cache(maxsize=32)
-def _made_by(choices: tuple[str, ...]) -> DictConfig:
-    """What choices of the groups that ship make: to compose it takes longer than the start of a small run."""
-    return _composed(choices, None)
+@lru_cache(maxsize=128)
+def _made_by(choices: tuple[str, ...], config_dir: Path | None, files: tuple[Any, ...]) -> DictConfig:
+    """What choices of groups make, while the user's own files stay as they are.
+
+    To compose it takes longer than the start of a small run; values are put into a copy of it, as Hydra does.
+    """
+    return _composed(choices, config_dir)
 
 
-def _told_apart(overrides: Sequence[str], config_dir: Path | None) -> tuple[tuple[str, ...], list[str]]:
-    """The overrides that choose of groups, and those that only set a value."""
-    values = [text for text in overrides if _sets_a_value(text, config_dir)]
-    return tuple(text for text in overrides if text not in values), values
-
-
-def _parsed(values: Sequence[str], config_dir: Path | None = None) -> list[Override]:
+@lru_cache(maxsize=1024)
+def _parsed(override: str) -> Override:
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
-    return OverridesParser.create().parse_overrides(hydra_arguments(values, config_dir))
+    (parsed,) = OverridesParser.create().parse_overrides([override])
+    return parsed
 
 
-def _put_into(made: DictConfig, overrides: Sequence[str], values: list[Override]) -> DictConfig:
-    """A copy of what the choices among overrides made, with those that are values set as Hydra does."""
-    from copy import deepcopy
-
-    from hydra._internal.config_loader_impl import ConfigLoaderImpl
-
-    config = deepcopy(made)
-    ConfigLoaderImpl._apply_overrides_to_config(values, config)
-    check_games(overrides)  # of which one may be in a choice's name
-    check_effective(overrides, config)
-    return config
-
-
-def compose_all(runs: Iterable[Sequence[str]]) -> Iterator[DictConfig]:
-    """Compose the configuration of each run of a study, as `compose` does, in a fraction of the time.
-
-    What the choices of groups make is composed once; what only sets values is put into a copy of it, as Hydra does.
-
-    Raises:
-        MetapbtError: as `compose` does.
-    """
-    bases: dict[tuple[str, ...], DictConfig] = {}
-    for overrides in runs:
-        config_dir = config_dir_of(overrides)
-        with readable_errors(overrides, config_dir):
-            choices, values = _told_apart(overrides, config_dir)
-            if choices not in bases:
-                bases[choices] = compose(choices, config_dir)
-            yield _put_into(bases[choices], overrides, _parsed(values, config_dir))
+def _files_below(config_dir: Path | None) -> tuple[Any, ...] | None:
+    """All that Hydra might read there, and when each changed; None where there is more than is quickly looked at."""
+    found, entries = [], 0
+    for folder, folders, names in os.walk(config_dir.resolve(), followlinks=True) if config_dir is not None else ():
+        entries += len(folders) + len(names)
+        if entries > _MOST_ENTRIES:
+            return None
+        for file in (Path(folder, name) for name in names if name.endswith((".yaml", ".yml"))):
+            with suppress(OSError):  # a link that leads nowhere, or a file that somebody has just removed
+                status = file.stat()
+                found.append((str(file), status.st_ctime_ns, status.st_size))
+    return tuple(found)
 
 
 def check_effective(overrides: Iterable[str], config: DictConfig) -> None:
@@ -149,14 +141,13 @@ def check_effective(overrides: Iterable[str], config: DictConfig) -> None:
     Raises:
         MetapbtError: one does.
     """
-    from hydra.core.override_parser.overrides_parser import OverridesParser
     from omegaconf import OmegaConf
 
     for text in overrides:
         fixed = re.match(r"\+{0,2}learner\.(?:hyperparameters\.?)?([\w.]*)=", text)
         if fixed is None:
             continue
-        value = OverridesParser.create().parse_override(text).value()
+        value = _parsed(text).value()
         names = [f"{fixed[1]}.{key}" for key in value] if isinstance(value, Mapping) else [fixed[1]]
         for name in names:
             tuned = name.strip(".").removeprefix(f"{config.learner.get('algorithm')}.")
@@ -168,12 +159,14 @@ def check_effective(overrides: Iterable[str], config: DictConfig) -> None:
 
 
 def _sets_a_value(override: str, config_dir: Path | None) -> bool:
-    """Whether an override sets a plain key, and chooses nothing of a group."""
-    key = re.match(r"(\+\+)?(\w[\w.]*)=", override)
-    if key is None or key.group(2).startswith("hydra."):
+    """Whether an override sets, adds or deletes a plain key, and chooses nothing of a group."""
+    written = re.match(r"(?:\+\+|\+|~)?(\w[\w.]*)(?:=|$)(.*)", override, re.DOTALL)
+    if written is None or written[1].partition(".")[0] == "hydra":
         return False
+    if written[2].lstrip().startswith("{"):  # to Hydra no choice, but keys of it
+        return True
     folders = [shared_dir("conf"), *([config_dir] if config_dir else [])]
-    return not any((folder / key.group(2)).is_dir() for folder in folders)
+    return not any((folder / written[1]).is_dir() for folder in folders)
 
 
 def hydra_arguments(arguments: Sequence[str], config_dir: Path | None = None) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from operator import itemgetter
 from typing import Any
 
@@ -239,15 +239,12 @@ class Parameter:
     @cached_property
     def _twin(self) -> Any:
         """What scales and draws: ConfigSpace's, over numbers near 1, a factor's exponents, or places of the choices."""
-        import ConfigSpace  # loads scipy.stats, which takes as long as all else that a short command needs
-
         if self.kind == "categorical":
-            return ConfigSpace.Categorical(self.name, range(len(self.choices)))
+            return _twin_of("categorical", 0, len(self.choices))
         if self.factor is not None:
-            return ConfigSpace.Integer(self.name, (0, self.last), default=0)
+            return _twin_of("int", 0, self.last)
         low, high = (bound * self._magnified for bound in self._scaled_bounds)
-        made_by: Any = ConfigSpace.Float if self.kind == "float" else ConfigSpace.Integer
-        return made_by(self.name, (low, high), log=self.log, default=low)
+        return _twin_of(self.kind, low, high, self.log)
 
     @cached_property
     def _magnified(self) -> float:
@@ -293,6 +290,17 @@ class Parameter:
             step = step if self.factor is None else f"{self.low:g} times a power of {self.factor}, "
             legal = f"{step}{'an integer ' if self.kind == 'int' else ''}in [{self.low:g}, {self.high:g}]"
         return MetapbtError(f"{self.name} must be {legal}, got {shown(value)}")
+
+
+@lru_cache(maxsize=1024)
+def _twin_of(kind: str, low: float, high: float, log: bool = False) -> Any:
+    """ConfigSpace's parameter, which keeps no state: to make it takes as long as a tenth of a small run."""
+    import ConfigSpace  # loads scipy.stats, which takes as long as all else that a short command needs
+
+    if kind == "categorical":
+        return ConfigSpace.Categorical("twin", range(int(high)))
+    made_by: Any = ConfigSpace.Float if kind == "float" else ConfigSpace.Integer
+    return made_by("twin", (low, high), log=log, default=low)
 
 
 def make_parameter(name: str, entry: Mapping[str, Any]) -> Parameter:

@@ -222,6 +222,7 @@ def test_data_show_says_how_well_memory_predicts_held_out_contexts(tmp_path, cap
     assert "memory on 2 held-out contexts: " in out
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("briefly_trained")
 def test_data_show_trains_all_that_a_run_with_memory_needs(tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)

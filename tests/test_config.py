@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import re
+import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from omegaconf import DictConfig, OmegaConf
 
 from metapbt import cli
+from metapbt import config as config_module
 from metapbt.cli import main
-from metapbt.config import compose, compose_all
+from metapbt.config import compose
 from metapbt.errors import MetapbtError
 from metapbt.plain import whole_number
 
@@ -223,10 +227,8 @@ def test_what_the_space_tunes_cannot_be_fixed_beside_it(words: list[str], name: 
     with pytest.raises(MetapbtError, match=said):
         compose(words)
     with pytest.raises(MetapbtError, match=said):
-        list(compose_all([["env=cart_pole"], words]))
-    with pytest.raises(MetapbtError, match=said):
         composed(*words)
-    for settle in (compose, lambda asked: composed(*asked)[0], lambda asked: next(compose_all([asked]))):
+    for settle in (compose, lambda asked: composed(*asked)[0]):
         assert settle([*words, f"~space.{name}"]).env == "cart_pole"
 
 
@@ -243,3 +245,79 @@ def test_what_the_space_tunes_only_at_times_may_be_fixed_for_the_others(tmp_path
 def test_an_unknown_key_in_a_mapping_is_not_answered_with_the_mappings_own_name() -> None:
     with pytest.raises(MetapbtError, match=r"unknown key in what 'learner\.hyperparameters\.PPO' is set to"):
         compose(["learner=sb3", "learner.hyperparameters.PPO={n_epoch: 3}"])
+
+
+# ---- what is composed once is what Hydra composes anew
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["learner.n_steps=7", "env=cart_pole", "method=pbt", "learner.hyperparameters={batch_size: 8}"],
+        ["env=cart_pole", "~space.gamma", "+space.gamma={type: float, low: 0.8, high: 0.9}", "seed=3"],
+        ["env=cart_pole", "+space.gamma.low=0.5", "seed=1", "seed=2"],  # cannot be added: it is there
+        ["learner.n_steps=7", "learner={n_steps: 9}"],
+        ["learner={n_steps: 9}", "learner.n_steps=7"],
+        ["env=cart_pole", "++context={pole_length: 2}", "context.gravity=5", "~context.pole_length"],
+        ["~learner.start", "~start", "space=quadratic", "env=quadratic"],
+        ["+experiment=synthetic_deceptive", "population.size=3"],
+        ["experiment=synthetic_deceptive", "~nothing"],
+        ["seed=1,2"],
+        ["env=quadratic", "seed=[1", "method=pbt"],
+        ["method=nosuchthing", "seed=[1"],
+        ["env=Pendulum-v1", "+note=hydra", "results_dir='a=b, c'"],
+        ["selection={name: truncation}", "hydra.job.name=x"],
+        ["--config-dir=mine", "space=mine", "~space.x", "own=here", "+own.more=1"],
+        ["--config-dir=mine", "+own=here", "+own.more=1"],
+    ],
+)  # fmt: skip
+def test_it_is_what_hydra_makes_of_the_same_words_in_the_same_order(overrides: list[str]) -> None:
+    for file, text in (("space/mine", "x: {type: float, low: 0, high: 1}\n"), ("own/here", "it: {is: true}\n")):
+        Path("mine", file).parent.mkdir(parents=True)
+        Path("mine", f"{file}.yaml").write_text(text)
+
+    def of(answer: Callable[[], DictConfig]) -> object:
+        try:
+            config = answer()
+        except MetapbtError as error:
+            return str(error)
+        return OmegaConf.to_yaml(config), OmegaConf.is_struct(config)
+
+    anew = of(lambda: config_module._composed(overrides, None))
+    assert of(lambda: compose(overrides)) == anew
+    assert of(lambda: compose(overrides)) == anew  # nobody changed what is kept
+
+
+def test_a_choice_of_ones_own_that_changed_is_read_again() -> None:
+    def low() -> float:
+        return compose(["space=mine", "env=cart_pole"], Path("mine")).space.x.low
+
+    for folder, kept in (("mine", "mine/space"), ("elsewhere", "elsewhere")):
+        Path(folder).mkdir()
+        if folder == "elsewhere":  # reached by a link
+            shutil.rmtree("mine")
+            Path("mine").mkdir()
+            Path("mine/space").symlink_to(Path("elsewhere").resolve())
+        Path(kept).mkdir(exist_ok=True)
+        for value in (0.25, 0.5):
+            Path(kept, "mine.yaml").write_text(f"defaults: [parts]\nx: {{type: float, low: {value}, high: 1}}\n")
+            Path(kept, "parts.yaml").write_text("y: {type: float, low: 0, high: 1}\n")
+            assert low() == value
+            assert low() == value
+        Path(kept, "parts.yaml").write_text("x: {type: float, low: 7, high: 1}\n")
+        Path(kept, "mine.yaml").write_text("defaults: [parts]\n")
+        assert low() == 7
+    Path(kept, "mine.yaml").unlink()
+    with pytest.raises(MetapbtError, match="unknown space 'mine'"):
+        low()
+
+
+def test_a_folder_of_ones_own_with_a_great_many_files_is_read_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(config_module, "_MOST_ENTRIES", 3)
+    Path("mine/space").mkdir(parents=True)
+    for number in range(4):
+        Path(f"mine/space/{number}.yaml").write_text("x: {type: float, low: 0, high: 1}\n")
+    for low in (0.25, 0.5):
+        Path("mine/space/mine.yaml").write_text(f"x: {{type: float, low: {low}, high: 1}}\n")
+        assert compose(["space=mine", "env=cart_pole"], Path("mine")).space.x.low == low
+    assert config_module._files_below(Path("mine")) is None

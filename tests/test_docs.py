@@ -398,6 +398,7 @@ def test_the_first_five_minutes_go_as_the_page_says(capfd):
 # --- docs/your_own_learner.md
 
 
+@pytest.mark.slow
 def test_the_learner_of_the_page_is_trained_and_repeats_itself(tmp_path, monkeypatch, capfd):
     page = ROOT / "docs" / "your_own_learner.md"
     for language in ("python", "yaml"):

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from metapbt.config import compose_all, readable_errors, shared_dir, top_level_keys
+from metapbt.config import compose, readable_errors, shared_dir, top_level_keys
 from metapbt.errors import MetapbtError, shown, unknown_name
 from metapbt.overrides import yaml_problem
 from metapbt.study.sweep import in_words, parsed, product, quoted
@@ -195,8 +195,8 @@ def planned(group: str, runs: Sequence[Sequence[str]]) -> tuple[StudyRun, ...]:
     from metapbt.runs.plan import RunPlan
 
     made = []
-    for overrides, config in zip(runs, compose_all(runs), strict=True):
-        asked = RunPlan.of(config)
+    for overrides in runs:
+        asked = RunPlan.of(compose(overrides))
         plan, members = asked.plan, asked.config["population"]["size"]
         if not asked.config["resume"]:
             raise MetapbtError("resume=false would begin each run anew at every start; choose another results_dir")

@@ -5,13 +5,14 @@ import sys
 import pytest
 
 from metapbt.cli import main
-from metapbt.config import compose, compose_all
+from metapbt.config import compose
 from metapbt.envs import get_environment, make_context, make_env
 from metapbt.envs.batches import make_batch, why_anew
 from metapbt.envs.levels import evaluation_contexts
 from metapbt.envs.procgen import GAMES
 from metapbt.errors import MetapbtError
 from metapbt.runs.plan import RunPlan
+from metapbt.study.study import planned
 
 SMALL = ["learner=sb3", "learner.policy=CnnPolicy"]
 
@@ -76,7 +77,7 @@ def test_what_there_is_not_is_refused_in_one_line(overrides, said):
 
 def test_a_study_refuses_two_games_too():
     with pytest.raises(MetapbtError, match="are two games"):
-        list(compose_all([["env=procgen/maze", "context.game=heist", *SMALL]]))
+        planned("two", [["env=procgen/maze", "context.game=heist", *SMALL]])
 
 
 def test_levels_are_held_out_unless_one_says_otherwise():

@@ -41,6 +41,7 @@ def test_on_a_cpu_they_are_those_of_inline(left_alone, tmp_path):
     assert left_alone.equals(records(tmp_path, "executor=inline"))
 
 
+@pytest.mark.slow
 def test_a_run_that_is_killed_goes_on_as_if_it_had_not_been(left_alone, tmp_path):
     command = [sys.executable, "-m", "metapbt", "run", *OVERRIDES, f"results_dir={tmp_path}", "executor=vectorised"]
     for generation in (1, 3):

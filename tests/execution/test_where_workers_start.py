@@ -159,6 +159,7 @@ go("A")
 """
 
 
+@pytest.mark.slow
 def test_what_a_script_defines_is_what_it_is_when_a_later_run_begins_or_refused(tmp_path):
     (tmp_path / "script.py").write_text(f"OVERRIDES = {OVERRIDES!r}\n{LEARNER}\n{LATER}")
     done = python(tmp_path, "script.py")
@@ -250,6 +251,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 def test_threads_and_processes_that_others_started(tmp_path):
     """A thread; forked processes, which know of a server that is not theirs; spawned ones; daemonic ones."""
     (tmp_path / "own.py").write_text(LEARNER)

@@ -89,6 +89,7 @@ def test_in_hindsight_what_paid_later_is_known_to_pay() -> None:
     assert at_once < 0 < later
 
 
+@pytest.mark.slow
 def test_it_counts_where_held_out_contexts_show_that_it_tells_more() -> None:
     tasks = investing(LEAST_CONTEXTS)
     recalled = learned(tasks.in_hindsight(INTERVALS), deep=False)

@@ -78,6 +78,7 @@ def test_the_noise_that_is_expected_of_each_row_is_that_of_its_stage():
     assert np.ptp(noise) > 0.01
 
 
+@pytest.mark.slow
 def test_large_early_and_small_late_changes_are_learned_as_such():
     data = rows(contexts=8)
     late = data.inputs[:, 0] >= 0.4

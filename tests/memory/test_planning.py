@@ -62,6 +62,7 @@ def models(tasks: Tasks) -> tuple[Learned, Learned]:
     return learned(tasks, deep=False), learned(tasks.in_hindsight(LATER), deep=False)
 
 
+@pytest.mark.slow
 def test_memory_plans_where_it_pays_to_invest_and_not_where_nothing_can_be_known() -> None:
     assert telling(*models(agents(change, LEAST_CONTEXTS)), LINE, 4, deep=False).plan
     nothing = telling(*models(agents(chance, LEAST_CONTEXTS)), LINE, 4, deep=False)

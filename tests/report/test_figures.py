@@ -315,6 +315,7 @@ def test_methods_without_a_common_context_are_not_compared() -> None:
     assert "no context that these methods finished" in texts(draw_comparison(data))
 
 
+@pytest.mark.slow
 def test_nothing_is_clipped_in_a_large_report() -> None:
     group = group_of(realistic_runs(contexts=22, seeds=2, generations=4))
     final = (final_returns.final_data(group), final_returns.runs_data(group))

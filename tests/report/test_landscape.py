@@ -307,6 +307,7 @@ def test_of_an_asynchronous_run_it_is_the_last_that_made_a_copy(tmp_path):
     assert decided >= 2
 
 
+@pytest.mark.slow
 def test_the_page_about_results_runs(runs, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     page = (ROOT / "docs" / "reading_results.md").read_text(encoding="utf-8")

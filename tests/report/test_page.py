@@ -96,6 +96,7 @@ def test_the_verdict_stands_above_every_figure(tab: Tab) -> None:
     assert lead.bounding_box()["y"] < tab.page.locator(".plot").first.bounding_box()["y"]
 
 
+@pytest.mark.slow
 def test_nobody_is_kept_out_by_light_or_dark(tab: Tab, browser: Any, page: Path) -> None:
     tab.draw()
     assert violations(tab.page) == []

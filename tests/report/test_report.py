@@ -124,6 +124,7 @@ def test_names_are_escaped(page: str, overview: dict[str, Any]) -> None:
     assert "<i>mine" in [run["method"] for run in overview["runs"]]
 
 
+@pytest.mark.slow
 def test_the_same_runs_give_the_same_bytes(report: Path, tmp_path: Path) -> None:
     runs = [run for run in runs_of_the_report() if run[0].env == "cart_pole"]
     again = write_report(store_runs(tmp_path / "results", runs), tmp_path / "again").page.parent
@@ -253,6 +254,7 @@ def test_runs_of_other_settings_are_never_one_mean_unsaid(tmp_path: Path) -> Non
     assert "is left out: " in printed(write_report(tmp_path, figures=["lineage"]), 300)
 
 
+@pytest.mark.slow
 def test_no_figure_of_an_earlier_report_stays_beside_the_new_numbers(tmp_path: Path) -> None:
     for seed in (0, 1):
         for method in ("pbt", "random"):

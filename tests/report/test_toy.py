@@ -394,6 +394,7 @@ def fenced(text, language=""):
     return [block for name, block in blocks if name == language]
 
 
+@pytest.mark.slow
 def test_the_page_holds_what_it_says(tmp_path, monkeypatch):
     page = PAGE.read_text(encoding="utf-8")
     monkeypatch.chdir(tmp_path)

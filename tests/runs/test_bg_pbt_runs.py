@@ -68,6 +68,7 @@ def test_a_run_goes_on_after_a_kill_as_if_it_had_not_been(space, variant, writes
         same(records(f"stopped_{limit}"), expected)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("briefly_trained")
 def test_memory_chooses_candidates_and_copies_and_is_the_same_after_a_kill(space, writes):
     for shift in (0.2, 0.8):
@@ -92,6 +93,7 @@ def test_without_any_source_meta_bg_pbt_is_bg_pbt(space):
     same(records("nothing").drop(columns=apart), records("alone").drop(columns=apart))
 
 
+@pytest.mark.slow
 def test_a_tuner_finds_the_best_of_a_mixed_space():
     space = Space(
         {

@@ -108,6 +108,7 @@ def test_similar_sources_are_those_of_the_same_game(game):
     assert [run.context["game"] for run in runs] == [game, game]
 
 
+@pytest.mark.slow
 def test_contexts_of_pictures_are_similar_by_experience():
     try:
         metapbt.make_env("procgen").close()

@@ -18,6 +18,7 @@ def _elsewhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
+@pytest.mark.slow
 def test_the_example_runs_and_shows_what_it_says(tmp_path, monkeypatch):
     import nbformat
     from nbclient import NotebookClient

@@ -214,6 +214,7 @@ def test_a_reader_of_the_output_that_leaves_ends_nothing(space):  # noqa: F811
     assert (run / "DONE").exists(), (running.returncode, (run / "run.log").read_text())
 
 
+@pytest.mark.slow
 def test_what_trains_in_this_process_meets_no_half_loaded_library(space):  # noqa: F811
     """A tuner loads torch in a thread while workers train; an inline learner may ask whether it is loaded."""
     own(

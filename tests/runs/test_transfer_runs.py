@@ -66,6 +66,7 @@ def test_killed_it_goes_on_as_if_it_had_not_been_though_its_sources_changed(spac
     same(records("stopped"), records("whole"))
 
 
+@pytest.mark.slow
 def test_it_may_die_before_any_file_takes_its_name(space, writes):  # noqa: F811
     sources(space, 0.3)
     arguments = [*BEGIN, "budget.steps=20", "population.size=2"]

@@ -67,7 +67,6 @@ def write_a_run(results: Path, seed: int, draw: random.Random, risk: float = 0.0
                 outcome = {name: getattr(record, name) for name in Outcome.__dataclass_fields__}
                 save_checkpoint(directory.checkpoint(record.ref), {}, Outcome(**outcome))
             history = history.extended(now)
-            time.sleep(0.02)  # as if something were trained, so that twenty leave the readers some of the processor
             directory.journal.append(now, {})
             if generation + 1 in (1, 2, 4):
                 write_table(directory.records, to_table(_identity(directory), history))
@@ -96,7 +95,8 @@ def _identity(directory: RunDirectory) -> Identity:
 
 
 def keep_writing(results: Path, seed: int, stop: Event) -> None:
-    os.fsync = lambda descriptor: None  # type: ignore[assignment] # so that more happens between two looks
+    # As a disk that is slow: twenty leave the readers some of the processor, and are met amid what they write.
+    os.fsync = lambda descriptor: time.sleep(0.02)  # type: ignore[assignment]
     draw, count = random.Random(seed), 0
     while not stop.is_set() or count == 0:
         write_a_run(results, seed, draw, risk=0.03)
@@ -177,6 +177,7 @@ def test_a_run_begun_anew_between_two_looks_is_no_damage(
     assert problem_in(RunDirectory(path)) is None, "nothing is there"
 
 
+@pytest.mark.slow
 def test_real_runs_are_watched_from_their_first_moment_to_their_last(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -101,6 +101,7 @@ def test_whatever_a_file_is_every_command_names_it_and_shows_the_rest(
         assert problems or name == "cut", name
 
 
+@pytest.mark.slow
 def test_the_report_and_the_toy_are_made_of_what_can_be_read(
     study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

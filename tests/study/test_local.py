@@ -169,6 +169,7 @@ def test_a_study_that_is_stopped_leaves_nobody_behind_and_goes_on() -> None:
     assert records("results/mine") == records_of_an_undisturbed_study()
 
 
+@pytest.mark.slow
 def test_a_second_signal_ends_at_once_what_does_not_heed_the_first() -> None:
     Path("mine.yaml").write_text(SHORT, encoding="utf-8")
     Path("shift_0.2").write_text("deaf")
@@ -306,6 +307,7 @@ def test_runs_with_memory_wait_for_those_before_them_in_a_sweep() -> None:
     assert [len(group.runs) for group in apart.groups] == [4]
 
 
+@pytest.mark.slow
 def test_a_failed_run_of_a_sweep_keeps_none_behind_it_from_training(capfd: pytest.CaptureFixture[str]) -> None:
     """As of one run after another: the order holds, and those behind learn from what there is."""
     Path("shift_0.1").write_text("fail")

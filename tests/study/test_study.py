@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from metapbt.config import compose, compose_all
+from metapbt.config import _composed, compose
 from metapbt.errors import MetapbtError
 from metapbt.runs.plan import RunPlan
 from metapbt.study.multirun import read_sweep
-from metapbt.study.study import Study, read_study
+from metapbt.study.study import Study, planned, read_study
 
 ROOT = Path(__file__).parents[2]
 TWO_GROUPS = """
@@ -93,9 +93,9 @@ def test_runs_are_composed_together_to_what_each_is_alone() -> None:
         ["experiment=bg_pbt_small", "seed=1", "++name=a", "~population.window"],
     ]
 
-    assert list(compose_all(runs)) == [compose(overrides) for overrides in runs]
+    assert [compose(overrides) for overrides in runs] == [_composed(overrides, None) for overrides in runs]
     with pytest.raises(MetapbtError, match=r"unknown override 'budget.stps'; did you mean 'budget.steps'"):
-        list(compose_all([["env=cart_pole", "budget.stps=3"]]))
+        planned("one", [["env=cart_pole", "budget.stps=3"]])
 
 
 def test_a_folder_of_ones_own_holds_studies_and_choices(tmp_path: Path) -> None:
