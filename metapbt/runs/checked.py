@@ -44,10 +44,13 @@ def _plain(config: DictConfig) -> dict[str, Any]:
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
+    plain: dict[str, Any] = {}
     try:
-        # The scripts' keys have no values unless scripts are written, and mean nothing to a run.
-        asked = OmegaConf.masked_copy(config, [str(key) for key in config if key not in ("scripts", "cluster")])
-        plain: dict[str, Any] = OmegaConf.to_container(asked, resolve=True, throw_on_missing=True)  # type: ignore[assignment]
+        for key in config:
+            if key not in ("scripts", "cluster"):  # without values unless scripts are written; nothing to a run
+                value = config[key]
+                whole = OmegaConf.is_config(value)
+                plain[str(key)] = OmegaConf.to_container(value, resolve=True, throw_on_missing=True) if whole else value
     except OmegaConfBaseException as error:
         said = one_line(Exception(str(error).partition("full_key:")[0]))
         raise MetapbtError(f"{error.full_key}: {said}" if error.full_key else said) from error
