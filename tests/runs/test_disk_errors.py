@@ -228,9 +228,9 @@ def test_a_place_of_somebody_else_is_said_in_one_line_and_left_alone(space, ever
     shutil.copytree(space, everybodys / "conf")
     monkeypatch.chdir(everybodys)
     everybodys.chmod(0o755)
-    run = metapbt.run(command("theirs", *SMALL), space)
+    run = metapbt.run(command("theirs", *SMALL, method="pbt"), space)
     before = {path: path.stat().st_mtime_ns for path in run.path.rglob("*")}
-    done = unprivileged(*command("theirs", *SMALL), config_dir=everybodys / "conf")
+    done = unprivileged(*command("theirs", *SMALL, method="pbt"), config_dir=everybodys / "conf")
     assert last_line(done).startswith("metapbt: error: theirs/")
     for seed in (0, 7):  # what they have, and what they have not
         assert f"seed_{seed} cannot be worked on: Permission denied" in done.stderr
