@@ -52,22 +52,20 @@ class Difference(NamedTuple):
 
     rival: str
     measure: str
-    log_scale: bool
     mean: float
     low: float
     high: float
 
 
 def read(file: Path) -> list[Difference]:
-    """Memory minus each rival; one that has trained on a log scale of the learning rate alone is taken from there."""
+    """Memory minus each rival that has been trained."""
     runs = pd.read_csv(file).rename(columns={"method": "variant", "context": "stratum"})
     found = []
     for rival in RIVALS:
-        there = [name for name in (rival, f"{rival}_log") if (runs["variant"] == name).any()]
-        for measure in MEASURES if there else ():
-            ahead = estimate(differences(runs, there[0], "meta_pb2", measure))
+        for measure in MEASURES if (runs["variant"] == rival).any() else ():
+            ahead = estimate(differences(runs, rival, "meta_pb2", measure))
             if ahead is not None:
-                found.append(Difference(rival, measure, there[0] != rival, *ahead))
+                found.append(Difference(rival, measure, *ahead))
     return found
 
 
@@ -85,9 +83,11 @@ def draw(axes: Axes, found: list[Difference]) -> None:
         if each.mean > right:
             axes.annotate(f"{each.mean:+.0f} ▸", (right, height), ha="right", va="center", color=colour, fontsize=6.5)
             continue
+        if each.mean < left:
+            axes.annotate(f"◂ {each.mean:+.0f}", (left, height), ha="left", va="center", color=colour, fontsize=6.5)
+            continue
         axes.plot([each.low, each.high], [height, height], color=colour, linewidth=1.4, solid_capstyle="butt")
-        face = "white" if each.log_scale else colour
-        axes.plot(each.mean, height, "o", color=colour, markerfacecolor=face, markersize=4)
+        axes.plot(each.mean, height, "o", color=colour, markersize=4)
     axes.set_xlim(left, right)
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.set_yticks(range(len(rows)), list(RIVALS.values()))
@@ -113,10 +113,7 @@ def main() -> None:
         marks = [
             Line2D([], [], color=COLOURS[name], marker="o", markersize=4, label=said) for name, said in MEASURES.items()
         ]
-        hollow = Line2D(
-            [], [], color="grey", marker="o", markersize=4, markerfacecolor="white", label="rival on a log scale"
-        )
-        figure.legend(handles=[*marks, hollow], loc="outside upper center", ncols=4, frameon=False)
+        figure.legend(handles=marks, loc="outside upper center", ncols=3, frameon=False)
         figure.savefig(arguments.figure, dpi=160, metadata={"Software": None})
 
 
