@@ -80,11 +80,10 @@ def draw(axes: Axes, found: list[Difference]) -> None:
     for each in found:
         height = rows.index(each.rival) + 0.22 * (measures.index(each.measure) - 1)
         colour = COLOURS[each.measure]
-        if each.mean > right:
-            axes.annotate(f"{each.mean:+.0f} ▸", (right, height), ha="right", va="center", color=colour, fontsize=6.5)
-            continue
-        if each.mean < left:
-            axes.annotate(f"◂ {each.mean:+.0f}", (left, height), ha="left", va="center", color=colour, fontsize=6.5)
+        if not left <= each.mean <= right:
+            edge, side, said = (right, "right", "{:+.0f} ▸") if each.mean > right else (left, "left", "◂ {:+.0f}")
+            said = said.format(each.mean)
+            axes.annotate(said, (edge, height), ha=side, va="center", color=colour, fontsize=6.5)
             continue
         axes.plot([each.low, each.high], [height, height], color=colour, linewidth=1.4, solid_capstyle="butt")
         axes.plot(each.mean, height, "o", color=colour, markersize=4)

@@ -73,7 +73,7 @@ def test_every_key_with_every_absurd_value_is_one_line_or_begins(base, tmp_path,
     first = list(BASES).index(base)
     for number, place in enumerate(places(config)):
         # Not all for each: some, other ones for the next key, and for the same key of the next base.
-        for value in ["gone", *(ABSURD[(5 * number + 2 * first + more) % len(ABSURD)] for more in range(2))]:
+        for value in ["gone", *(ABSURD[(5 * number + 3 * first + more) % len(ABSURD)] for more in range(3))]:
             changed = copy.deepcopy(config)
             holder = changed
             for name in place[:-1]:

@@ -133,7 +133,7 @@ KINDS = [
 @pytest.mark.parametrize(
     ("kind", "kills"),
     # One that trains here is killed in test_runs.py; fifty of each kind: make chaos.
-    [(WORKERS, 1), (ASYNCHRONOUS, 1), *(pytest.param(kind, 5, marks=pytest.mark.slow) for kind in KINDS)],
+    [(WORKERS, 1), (ASYNCHRONOUS, 1), *(pytest.param(kind, 10, marks=pytest.mark.slow) for kind in KINDS)],
     ids=lambda value: value[0] if isinstance(value, tuple) else value,
 )
 def test_sigkills_at_random_moments_lose_nothing(space, tmp_path, kind, kills):  # noqa: F811
